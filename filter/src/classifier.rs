@@ -1,0 +1,113 @@
+//! The call to the sidecar: our part of external processing, as one message each way.
+
+use llm_router_proto::envoy::config::core::v3::Metadata;
+use llm_router_proto::envoy::service::ext_proc::v3::{
+    HttpBody, ProcessingRequest, ProcessingResponse, processing_request,
+};
+use llm_router_proto::{CLASSIFIERS, Kind, ListValue, METADATA_NAMESPACE, METHOD, SERVICE, Struct, Value};
+use llm_router_routing::classification::Classification;
+use llm_router_routing::config::{Classifier, Sidecar};
+use llm_router_routing::request::TextToClassify;
+use llm_router_routing::router::NoClassification;
+use log::warn;
+use prost::Message;
+use proxy_wasm::types::Status;
+
+use crate::host::{self, CallId};
+
+/// Asks the sidecar's `classifier` about the text.
+///
+/// # Errors
+/// The call failed at once: the cluster is not configured, say.
+pub(crate) fn ask(
+    sidecar: &Sidecar,
+    classifier: &Classifier,
+    text: &TextToClassify,
+) -> Result<CallId, Status> {
+    let message = request(classifier, text).encode_to_vec();
+    host::call_grpc(&sidecar.cluster, SERVICE, METHOD, &message, sidecar.timeout)
+}
+
+/// Reads the sidecar's answer, in the call's callback. What is not an answer of the contract is none.
+pub(crate) fn answer(
+    status: u32,
+    size: usize,
+    classifier: &Classifier,
+) -> Result<Classification, NoClassification> {
+    const OK: u32 = 0;
+    if status != OK {
+        warn!("the sidecar answered with gRPC status {status}");
+        return Err(NoClassification);
+    }
+    let message = host::grpc_answer(size).unwrap_or_default();
+    read(&message, classifier).ok_or_else(|| {
+        warn!("the sidecar's answer has no classification by {classifier}");
+        NoClassification
+    })
+}
+
+fn request(classifier: &Classifier, text: &TextToClassify) -> ProcessingRequest {
+    let wanted = Kind::StringValue(classifier.as_str().to_owned());
+    let wanted = Kind::ListValue(ListValue { values: vec![Value { kind: Some(wanted) }] });
+    let ours = Struct { fields: [(CLASSIFIERS.to_owned(), Value { kind: Some(wanted) })].into() };
+    let body = HttpBody { body: text.to_body().into(), end_of_stream: true };
+    ProcessingRequest {
+        request: Some(processing_request::Request::RequestBody(body)),
+        metadata_context: Some(Metadata { filter_metadata: [(METADATA_NAMESPACE.to_owned(), ours)].into() }),
+    }
+}
+
+fn read(message: &[u8], classifier: &Classifier) -> Option<Classification> {
+    let mut metadata = ProcessingResponse::decode(message).ok()?.dynamic_metadata?;
+    let Kind::StructValue(mut ours) = metadata.fields.remove(METADATA_NAMESPACE)?.kind? else { return None };
+    let Kind::StructValue(mut scores) = ours.fields.remove(classifier.as_str())?.kind? else { return None };
+    let Kind::StringValue(label) = scores.fields.remove("label")?.kind? else { return None };
+    let Kind::NumberValue(confidence) = scores.fields.remove("confidence")?.kind? else { return None };
+    Classification::new(label, confidence as f32).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classifier() -> Classifier {
+        Classifier::from("task")
+    }
+
+    fn answer_with(scores: Struct) -> Vec<u8> {
+        let nested = |key: &str, inner: Struct| Struct {
+            fields: [(key.to_owned(), Value { kind: Some(Kind::StructValue(inner)) })].into(),
+        };
+        let metadata = nested(METADATA_NAMESPACE, nested("task", scores));
+        ProcessingResponse { dynamic_metadata: Some(metadata), ..Default::default() }.encode_to_vec()
+    }
+
+    fn scores(label: Kind, confidence: Kind) -> Struct {
+        let field = |name: &str, kind| (name.to_owned(), Value { kind: Some(kind) });
+        Struct { fields: [field("label", label), field("confidence", confidence)].into() }
+    }
+
+    #[test]
+    fn an_answer_of_the_contract_is_read() {
+        let message = answer_with(scores(Kind::StringValue("Chatbot".to_owned()), Kind::NumberValue(0.75)));
+        assert_eq!(read(&message, &classifier()), Classification::new("Chatbot", 0.75).ok());
+    }
+
+    #[test]
+    fn what_is_not_an_answer_of_the_contract_is_none() {
+        let label = || Kind::StringValue("Chatbot".to_owned());
+        for message in [
+            Vec::new(),
+            b"\xff\xff\xff".to_vec(),
+            answer_with(Struct::default()),
+            answer_with(scores(Kind::NumberValue(1.0), Kind::NumberValue(0.5))),
+            answer_with(scores(label(), Kind::StringValue("0.5".to_owned()))),
+            answer_with(scores(label(), Kind::NumberValue(f64::NAN))),
+            answer_with(scores(label(), Kind::NumberValue(7.0))),
+        ] {
+            assert_eq!(read(&message, &classifier()), None);
+        }
+        let message = answer_with(scores(label(), Kind::NumberValue(0.75)));
+        assert_eq!(read(&message, &Classifier::from("complexity")), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! Envoy's host functions, as far as we use them.
+//!
+//! The SDK's trait methods unwrap, and its functions panic on a status that they do not know; so each of ours says
+//! when it may be called. Header values are bytes here: the SDK panics where a client's are not UTF-8.
+
+use std::time::Duration;
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::{BufferType, Bytes, MapType, Status};
+
+/// Request headers. To be changed only while they are held: before `Continue` was returned from their callback.
+pub(crate) struct RequestHeaders;
+
+impl RequestHeaders {
+    pub(crate) fn get_all(&self) -> Vec<(String, Bytes)> {
+        hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default()
+    }
+
+    /// Replaces all values of this name.
+    pub(crate) fn set(&self, name: &str, value: &str) {
+        let _ = hostcalls::set_map_value(MapType::HttpRequestHeaders, name, Some(value));
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        let _ = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
+    }
+}
+
+/// Replaces a response header. To be called in the response headers' callback only.
+pub(crate) fn set_response_header(name: &str, value: &str) {
+    let _ = hostcalls::set_map_value(MapType::HttpResponseHeaders, name, Some(value));
+}
+
+/// The whole request body, once all of it is buffered.
+pub(crate) fn request_body() -> Bytes {
+    hostcalls::get_buffer(BufferType::HttpRequestBody, 0, usize::MAX).ok().flatten().unwrap_or_default()
+}
+
+/// Replaces the whole request body, while it is held.
+pub(crate) fn set_request_body(body: &[u8]) {
+    let _ = hostcalls::set_buffer(BufferType::HttpRequestBody, 0, usize::MAX, body);
+}
+
+/// Lets a held request go on.
+pub(crate) fn resume_request() {
+    let _ = hostcalls::resume_http_request();
+}
+
+/// Answers the client in place of an LLM.
+pub(crate) fn respond(status: u16, headers: Vec<(&str, &str)>, body: &[u8]) {
+    let _ = hostcalls::send_http_response(u32::from(status), headers, Some(body));
+}
+
+/// A gRPC call under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CallId(u32);
+
+impl CallId {
+    pub(crate) fn is(self, token: u32) -> bool {
+        self.0 == token
+    }
+
+    /// Ends the call. Only for calls that were not answered: the SDK forgets a token when it is answered.
+    pub(crate) fn cancel(self) {
+        let _ = hostcalls::cancel_grpc_call(self.0);
+    }
+}
+
+/// Sends one message and asks for one back.
+///
+/// # Errors
+/// There is no such cluster, or the call failed at once.
+pub(crate) fn call_grpc(
+    cluster: &str,
+    service: &str,
+    method: &str,
+    message: &[u8],
+    timeout: Duration,
+) -> Result<CallId, Status> {
+    hostcalls::dispatch_grpc_call(cluster, service, method, Vec::new(), Some(message), timeout).map(CallId)
+}
+
+/// The answer of a gRPC call, in its callback only.
+pub(crate) fn grpc_answer(size: usize) -> Option<Bytes> {
+    hostcalls::get_buffer(BufferType::GrpcReceiveBuffer, 0, size).ok().flatten()
+}
+
+/// A node property that is a little-endian number.
+pub(crate) fn number_property(path: &[&str]) -> Option<u64> {
+    let bytes = hostcalls::get_property(path.to_vec()).ok().flatten()?;
+    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+}
+
+/// The plugin's configuration, in `on_configure` only.
+pub(crate) fn plugin_configuration() -> Bytes {
+    hostcalls::get_buffer(BufferType::PluginConfiguration, 0, usize::MAX).ok().flatten().unwrap_or_default()
+}

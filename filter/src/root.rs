@@ -1,0 +1,65 @@
+//! The plugin's root: validates the configuration, and makes a context for each request.
+
+use std::rc::Rc;
+
+use llm_router_routing::config::Config;
+use llm_router_routing::router::Router;
+use log::{error, info};
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+
+use crate::host;
+use crate::http::Http;
+
+/// Before this minor version of Envoy 1, `Pause` in the headers' callback hangs the request.
+const OLDEST_ENVOY_MINOR: u64 = 35;
+
+/// One in each of Envoy's workers, and one on its main thread.
+#[derive(Default)]
+pub(crate) struct Root {
+    /// None until Envoy has configured us; it makes no request contexts before.
+    router: Option<Rc<Router>>,
+}
+
+impl Context for Root {}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        if let Err(minor) = check_envoy() {
+            error!(
+                "Envoy 1.{minor} cannot hold request headers for a Wasm filter; \
+                 use Envoy 1.{OLDEST_ENVOY_MINOR} or later, or its ext_proc filter with the same sidecar"
+            );
+            return false;
+        }
+        match Config::from_json(&host::plugin_configuration()) {
+            Ok(config) => {
+                info!("configured, default policy {}", config.default_policy.name);
+                self.router = Some(Rc::new(Router::new(config)));
+                true
+            }
+            Err(error) => {
+                error!("the configuration is refused: {error}");
+                false
+            }
+        }
+    }
+
+    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
+        let router = Rc::clone(self.router.as_ref()?);
+        Some(Box::new(Http::new(router)))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+/// The minor version, if it is too old. An unknown one is let pass: not every build tells.
+fn check_envoy() -> Result<(), u64> {
+    let version = |part| host::number_property(&["xds", "node", "user_agent_build_version", "version", part]);
+    match (version("major_number"), version("minor_number")) {
+        (Some(1), Some(minor)) if minor < OLDEST_ENVOY_MINOR => Err(minor),
+        _ => Ok(()),
+    }
+}

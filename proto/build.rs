@@ -1,0 +1,13 @@
+//! Generates the messages, and the tonic server and client if their features ask for them.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=envoy");
+    let files = protox::compile(["envoy/ext_proc.proto"], ["envoy"])?;
+    tonic_prost_build::configure()
+        .build_server(std::env::var_os("CARGO_FEATURE_SERVER").is_some())
+        .build_client(std::env::var_os("CARGO_FEATURE_CLIENT").is_some())
+        // Bodies can be megabytes: `Bytes` shares the receive buffer instead of copying it.
+        .bytes(".envoy.service.ext_proc.v3.HttpBody.body")
+        .compile_fds(files)?;
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! Wire types that the filter and the sidecar share: our own subset of Envoy's external-processing protocol.
+//!
+//! The subset is wire-compatible with Envoy's published definitions, so Envoy's native `ext_proc` filter can call the
+//! sidecar too. It exists because the complete definitions would add more to the Wasm file than all of our own code.
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
+pub mod envoy {
+    //! Envoy's packages, named as in its own definitions.
+    pub mod config {
+        pub mod core {
+            pub mod v3 {
+                include!(concat!(env!("OUT_DIR"), "/envoy.config.core.v3.rs"));
+            }
+        }
+    }
+    pub mod service {
+        pub mod ext_proc {
+            pub mod v3 {
+                include!(concat!(env!("OUT_DIR"), "/envoy.service.ext_proc.v3.rs"));
+            }
+        }
+    }
+}
+
+/// The full gRPC method name of the service, split as proxy-wasm's `dispatch_grpc_call` wants it.
+pub const SERVICE: &str = "envoy.service.ext_proc.v3.ExternalProcessor";
+/// The only method of [`SERVICE`].
+pub const METHOD: &str = "Process";
+
+/// The namespace of our metadata, in requests (`metadata_context`) and answers (`dynamic_metadata`).
+pub const METADATA_NAMESPACE: &str = "llm_router";
+/// The field of the request's metadata that lists the classifiers wanted.
+pub const CLASSIFIERS: &str = "classifiers";
+
+pub use prost_types::{ListValue, Struct, Value, value::Kind};

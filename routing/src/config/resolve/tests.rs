@@ -1,0 +1,126 @@
+use serde_json::{Value, json};
+
+use crate::config::{Config, Name, OnFailure, OnUnknownModel};
+
+fn valid() -> Value {
+    json!({
+        "sidecar": {"cluster": "llm-router-sidecar"},
+        "default_policy": "task_router",
+        "models": {
+            "llama-8b": {"cluster": "llama-8b", "model": "meta/llama-3.1-8b-instruct"},
+            "nemotron": {"cluster": "nemotron", "model": "nvidia/nemotron"},
+        },
+        "aliases": {"gpt-4o": "nemotron"},
+        "policies": {
+            "task_router": {
+                "classifier": "task",
+                "routes": {"Code Generation": "nemotron"},
+                "default": "llama-8b",
+            },
+        },
+    })
+}
+
+fn load(value: &Value) -> Result<Config, String> {
+    Config::from_json(value.to_string().as_bytes()).map_err(|error| error.to_string())
+}
+
+/// The error of the valid configuration with the value at `pointer` replaced.
+fn error_with(pointer: &str, value: Value) -> String {
+    let mut config = valid();
+    *config.pointer_mut(pointer).unwrap() = value;
+    load(&config).unwrap_err()
+}
+
+#[test]
+fn what_is_not_written_has_a_documented_default() {
+    let config = load(&valid()).unwrap();
+    assert_eq!(config.sidecar.timeout.as_millis(), 200);
+    assert_eq!(config.sidecar.on_failure, OnFailure::Default);
+    assert_eq!(config.on_unknown_model, OnUnknownModel::Route);
+    assert_eq!(config.cluster_header, "x-llm-cluster");
+    assert_eq!((config.limits.max_body, config.limits.classify_text), (8 << 20, 16 << 10));
+}
+
+#[test]
+fn sizes_and_times_have_units() {
+    let mut config = valid();
+    config["sidecar"]["timeout"] = json!("1s 500ms");
+    config["limits"] = json!({"max_body": "4MiB", "classify_text": 2048});
+    let config = load(&config).unwrap();
+    assert_eq!(config.sidecar.timeout.as_millis(), 1500);
+    assert_eq!((config.limits.max_body, config.limits.classify_text), (4 << 20, 2048));
+}
+
+#[test]
+fn a_name_means_a_model_an_alias_a_policy_or_auto() {
+    let config = load(&valid()).unwrap();
+    assert!(matches!(config.name("auto"), Some(Name::Auto)));
+    assert!(matches!(config.name("nemotron"), Some(Name::Model(model)) if model.cluster == "nemotron"));
+    assert!(matches!(config.name("gpt-4o"), Some(Name::Alias(model)) if model.cluster == "nemotron"));
+    assert!(matches!(config.name("task_router"), Some(Name::Policy(_))));
+    assert!(config.name("gpt-5").is_none());
+}
+
+#[test]
+fn an_unknown_field_is_an_error_with_its_path() {
+    let error = error_with("/sidecar", json!({"cluster": "c", "timout": "1s"}));
+    assert!(error.starts_with("sidecar.timout: unknown field `timout`"), "{error}");
+}
+
+#[test]
+fn a_wrong_model_name_is_an_error_with_its_path_and_the_right_names() {
+    let error = error_with("/policies/task_router/routes/Code Generation", json!("nemotrom"));
+    assert_eq!(
+        error,
+        r#"policies.task_router.routes."Code Generation": no model "nemotrom"; configured: llama-8b, nemotron"#
+    );
+    let error = error_with("/default_policy", json!("other"));
+    assert_eq!(error, r#"default_policy: no policy "other"; configured: task_router"#);
+    assert!(
+        error_with("/aliases/gpt-4o", json!("x")).starts_with("aliases.\"gpt-4o\": no model")
+            || error_with("/aliases/gpt-4o", json!("x")).starts_with("aliases.gpt-4o: no model")
+    );
+}
+
+#[test]
+fn values_out_of_bounds_are_errors() {
+    for (pointer, value, expected) in [
+        ("/sidecar", json!({"cluster": "c", "timeout": "0s"}), "sidecar.timeout: 0ns must be between"),
+        (
+            "/sidecar",
+            json!({"cluster": "c", "timeout": "5 parsecs"}),
+            "sidecar.timeout: \"5 parsecs\" is not",
+        ),
+        ("/sidecar/cluster", json!(""), "sidecar.cluster: must not be empty"),
+        ("/models/nemotron/model", json!(""), "models.nemotron.model: must not be empty"),
+        ("/models", json!({"a\nb": {"cluster": "c", "model": "m"}}), r#"models."a\nb": the name must be"#),
+    ] {
+        let error = error_with(pointer, value);
+        assert!(error.starts_with(expected), "{error}");
+    }
+    let mut config = valid();
+    config["limits"] = json!({"max_body": "1TiB"});
+    assert!(load(&config).unwrap_err().starts_with("limits.max_body: 1.0 TiB must be between"));
+    config = valid();
+    config["policies"]["task_router"]["min_confidence"] = json!(1.5);
+    assert!(load(&config).unwrap_err().starts_with("policies.task_router.min_confidence: 1.5 must be"));
+    config = valid();
+    config["cluster_header"] = json!(":authority");
+    assert!(load(&config).unwrap_err().starts_with("cluster_header: \":authority\" must be"));
+}
+
+#[test]
+fn one_name_has_one_meaning() {
+    let mut config = valid();
+    config["aliases"] = json!({"nemotron": "llama-8b"});
+    assert_eq!(load(&config).unwrap_err(), "aliases.nemotron: the name is taken by a model");
+    config["aliases"] = json!({"auto": "llama-8b"});
+    assert!(load(&config).unwrap_err().starts_with("aliases.auto: the name is taken by \"auto\""));
+}
+
+#[test]
+fn what_is_not_json_or_goes_on_after_it_is_refused() {
+    assert!(Config::from_json(b"{").is_err());
+    assert!(Config::from_json(format!("{} x", valid()).as_bytes()).is_err());
+}

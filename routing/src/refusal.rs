@@ -1,0 +1,158 @@
+//! Requests that are not routed, answered in OpenAI's error shape so that its clients show the reason.
+
+use serde::Serialize;
+
+/// An answer in place of routing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    kind: Kind,
+    message: String,
+    param: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    InvalidRequest,
+    PolicyNotFound,
+    ModelNotFound,
+    BodyTooLarge,
+    UnsupportedEncoding,
+    ClassifierUnavailable,
+}
+
+/// A client should wait this long, in seconds, before it asks again after a 503.
+const RETRY_AFTER: &str = "1";
+
+impl Refusal {
+    /// 400: the body is not a request that we understand. `param` is the field at fault, if one is.
+    pub fn invalid(param: Option<&'static str>, message: impl Into<String>) -> Self {
+        Self { kind: Kind::InvalidRequest, message: cut(&message.into(), 300), param }
+    }
+
+    /// 404: the client names a policy that is not configured.
+    pub fn unknown_policy(name: &str, param: Option<&'static str>) -> Self {
+        Self { kind: Kind::PolicyNotFound, message: format!("there is no policy {}", quoted(name)), param }
+    }
+
+    /// 404: the client names a model that is not configured.
+    pub fn unknown_model(name: &str, param: Option<&'static str>) -> Self {
+        Self { kind: Kind::ModelNotFound, message: format!("there is no model {}", quoted(name)), param }
+    }
+
+    /// 413: the body is over the configured bound, in bytes.
+    pub fn body_too_large(max_body: usize) -> Self {
+        let message = format!("the request body is larger than the {max_body} bytes allowed here");
+        Self { kind: Kind::BodyTooLarge, message, param: None }
+    }
+
+    /// 415: the body is compressed, so that it cannot be read here.
+    pub fn unsupported_encoding(encoding: &str) -> Self {
+        let message =
+            format!("content-encoding {} is not supported, send the body as it is", quoted(encoding));
+        Self { kind: Kind::UnsupportedEncoding, message, param: None }
+    }
+
+    /// 503: the classifier did not answer, and the configuration says to refuse then.
+    pub fn classifier_unavailable() -> Self {
+        let message = "the prompt classifier is not available, please try again".to_owned();
+        Self { kind: Kind::ClassifierUnavailable, message, param: None }
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        match self.kind {
+            Kind::InvalidRequest => 400,
+            Kind::PolicyNotFound | Kind::ModelNotFound => 404,
+            Kind::BodyTooLarge => 413,
+            Kind::UnsupportedEncoding => 415,
+            Kind::ClassifierUnavailable => 503,
+        }
+    }
+
+    /// OpenAI's machine-readable `code`; also what logs and stats call it.
+    pub fn code(&self) -> &'static str {
+        match self.kind {
+            Kind::InvalidRequest => "invalid_request",
+            Kind::PolicyNotFound => "policy_not_found",
+            Kind::ModelNotFound => "model_not_found",
+            Kind::BodyTooLarge => "request_too_large",
+            Kind::UnsupportedEncoding => "unsupported_encoding",
+            Kind::ClassifierUnavailable => "classifier_unavailable",
+        }
+    }
+
+    /// The response headers.
+    pub fn headers(&self) -> Vec<(&'static str, &'static str)> {
+        let mut all = vec![("content-type", "application/json")];
+        if self.kind == Kind::ClassifierUnavailable {
+            all.push(("retry-after", RETRY_AFTER));
+        }
+        all
+    }
+
+    /// The response body, `{"error": {"message", "type", "param", "code"}}`.
+    pub fn body(&self) -> Vec<u8> {
+        let kind = match self.kind {
+            Kind::ClassifierUnavailable => "server_error",
+            _ => "invalid_request_error",
+        };
+        let error = Error { message: &self.message, r#type: kind, param: self.param, code: self.code() };
+        // Strings always serialize; an empty body would still carry the status.
+        serde_json::to_vec(&Body { error }).unwrap_or_default()
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: Error<'a>,
+}
+
+#[derive(Serialize)]
+struct Error<'a> {
+    message: &'a str,
+    r#type: &'a str,
+    param: Option<&'a str>,
+    code: &'a str,
+}
+
+/// A name from the client.
+fn quoted(name: &str) -> String {
+    format!("{:?}", cut(name, 64))
+}
+
+/// At most so many characters: messages quote what the client sent, and an answer must be no echo of megabytes.
+fn cut(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_has_openais_shape() {
+        let refusal = Refusal::invalid(Some("messages"), "messages must be an array");
+        let body: serde_json::Value = serde_json::from_slice(&refusal.body()).unwrap();
+        let expected = serde_json::json!({"error": {
+            "message": "messages must be an array", "type": "invalid_request_error",
+            "param": "messages", "code": "invalid_request",
+        }});
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn what_the_client_sent_is_not_echoed_whole() {
+        let long = "é".repeat(1_000_000);
+        assert!(Refusal::unknown_model(&long, Some("model")).body().len() < 500);
+        assert!(Refusal::invalid(None, long).body().len() < 1000);
+    }
+
+    #[test]
+    fn only_a_missing_classifier_asks_to_retry() {
+        assert!(Refusal::classifier_unavailable().headers().contains(&("retry-after", "1")));
+        assert_eq!(Refusal::body_too_large(10).headers(), [("content-type", "application/json")]);
+    }
+}

@@ -1,0 +1,63 @@
+//! The body field by which clients of NVIDIA's LLM Router blueprint choose a policy or a model.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::refusal::Refusal;
+
+/// The field's name; it never reaches the LLM.
+pub const METADATA_FIELD: &str = "nim-llm-router";
+
+/// What the client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directives {
+    /// The policy to use; none means that a weaker choice, or the default, holds.
+    pub policy: Option<String>,
+    /// How to choose.
+    pub strategy: Strategy,
+}
+
+/// How to choose the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// `"triton"`, which is the blueprint's name for: let the classifier decide.
+    Classify,
+    /// `"manual"`: this model, alias, or class of the policy.
+    Manual {
+        /// The name that the client gave.
+        model: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    #[serde(default)]
+    policy: Option<String>,
+    #[serde(default)]
+    routing_strategy: Option<RoutingStrategy>,
+    #[serde(default)]
+    model: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RoutingStrategy {
+    Triton,
+    Manual,
+}
+
+impl Directives {
+    pub(super) fn parse(raw: &RawValue) -> Result<Self, Refusal> {
+        let invalid =
+            |problem: String| Refusal::invalid(Some(METADATA_FIELD), format!("{METADATA_FIELD}: {problem}"));
+        let raw: Raw = serde_json::from_str(raw.get()).map_err(|error| invalid(error.to_string()))?;
+        let strategy = match (raw.routing_strategy, raw.model.filter(|model| !model.is_empty())) {
+            (Some(RoutingStrategy::Manual), Some(model)) => Strategy::Manual { model },
+            (Some(RoutingStrategy::Manual), None) => {
+                return Err(invalid("routing_strategy \"manual\" needs a model".to_owned()));
+            }
+            (Some(RoutingStrategy::Triton) | None, _) => Strategy::Classify,
+        };
+        Ok(Self { policy: raw.policy.filter(|policy| !policy.is_empty()), strategy })
+    }
+}

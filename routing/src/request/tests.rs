@@ -1,0 +1,283 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{Directives, Endpoint, Request, Role, Strategy as Choice};
+
+const CHAT: Endpoint = Endpoint::ChatCompletions;
+const LIMIT: usize = 16 << 10;
+
+fn chat(body: &str) -> Request<'_> {
+    Request::parse(CHAT, body.as_bytes()).unwrap()
+}
+
+fn refusal(endpoint: Endpoint, body: &[u8]) -> (u16, Value, String) {
+    let refusal = Request::parse(endpoint, body).unwrap_err();
+    let body: Value = serde_json::from_slice(&refusal.body()).unwrap();
+    (refusal.status(), body["error"]["param"].clone(), body["error"]["message"].as_str().unwrap().to_owned())
+}
+
+fn rewritten(body: &str) -> String {
+    let request = chat(body);
+    String::from_utf8(request.into_rewrite().apply(body.as_bytes(), "big/\"model\"")).unwrap()
+}
+
+fn prompt(body: &str) -> String {
+    chat(body).text_to_classify(LIMIT).to_prompt()
+}
+
+#[test]
+fn a_chat_request_is_read() {
+    let request =
+        chat(r#"{"model": "auto", "messages": [{"role": "user", "content": "hi"}], "stream": true}"#);
+    assert_eq!(request.model.as_deref(), Some("auto"));
+    assert_eq!(request.directives, None);
+    assert_eq!(request.text_to_classify(LIMIT).to_prompt(), "hi");
+}
+
+#[test]
+fn a_completion_is_read() {
+    let text = |body: &str| {
+        let request = Request::parse(Endpoint::Completions, body.as_bytes()).unwrap();
+        request.text_to_classify(LIMIT).to_prompt()
+    };
+    assert_eq!(text(r#"{"prompt": "once upon"}"#), "once upon");
+    assert_eq!(text(r#"{"prompt": ["once", "upon"]}"#), "once\nupon");
+    assert_eq!(text(r#"{"prompt": [1, 2, 3]}"#), "");
+    assert_eq!(text(r#"{"prompt": [[1, 2], [3]]}"#), "");
+}
+
+#[test]
+fn the_last_user_message_comes_first_then_the_system_prompt_then_what_was_said_last() {
+    let body = r#"{"messages": [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "first"},
+        {"role": "assistant", "content": "answer", "tool_calls": [{"id": 1}]},
+        {"role": "tool", "tool_call_id": "1", "content": "result"},
+        {"role": "user", "content": [{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "data:"}},
+            {"type": "text", "text": "here"}]},
+        {"role": "assistant", "content": null}
+    ]}"#;
+    assert_eq!(prompt(body), "look\nhere\n\nbe brief\n\nresult\n\nanswer\n\nfirst");
+    let roles: Vec<_> =
+        chat(body).text_to_classify(LIMIT).excerpts().iter().map(|excerpt| excerpt.role).collect();
+    assert_eq!(roles, [Role::User, Role::System, Role::Other, Role::Other, Role::User]);
+}
+
+#[test]
+fn without_a_user_message_the_rest_is_read() {
+    assert_eq!(prompt(r#"{"messages": [{"role": "system", "content": "be brief"}]}"#), "be brief");
+    assert!(chat(r#"{"messages": [{"role": "user", "content": " \n"}]}"#).text_to_classify(LIMIT).is_empty());
+}
+
+#[test]
+fn a_long_text_keeps_its_head_and_tail() {
+    let body = json!({"messages": [
+        {"role": "system", "content": "never read"},
+        {"role": "user", "content": format!("BEGIN {} END", "\"é\n".repeat(10_000))},
+    ]});
+    let text = chat(&body.to_string()).text_to_classify(1000);
+    let prompt = text.to_prompt();
+    assert!(prompt.starts_with("BEGIN \"é\n") && prompt.ends_with("\n END"), "{prompt}");
+    assert!(prompt.len() <= 1000 && prompt.contains("\n…\n"));
+    assert_eq!(text.excerpts().len(), 1);
+}
+
+#[test]
+fn many_parts_are_windowed_as_one_text() {
+    let parts: Vec<_> = (0..5000).map(|i| json!({"type": "text", "text": format!("part{i}")})).collect();
+    let body = json!({"messages": [{"role": "user", "content": parts}]}).to_string();
+    let prompt = chat(&body).text_to_classify(500).to_prompt();
+    assert!(prompt.starts_with("part0\npart1\n") && prompt.ends_with("part4998\npart4999"), "{prompt}");
+    assert!(prompt.len() <= 500);
+}
+
+#[test]
+fn the_text_survives_the_way_to_the_sidecar() {
+    let body = r#"{"messages": [
+        {"role": "developer", "content": "be brief"}, {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"}, {"role": "user", "content": "c \ud83d\ude00"}]}"#;
+    let sent = chat(body).text_to_classify(LIMIT).to_body();
+    assert_eq!(prompt(std::str::from_utf8(&sent).unwrap()), prompt(body));
+}
+
+#[test]
+fn the_blueprints_metadata_is_read() {
+    let directives = |metadata: Value| {
+        let body =
+            json!({"messages": [{"role": "user", "content": "x"}], "nim-llm-router": metadata}).to_string();
+        Request::parse(CHAT, body.as_bytes()).map(|request| request.directives)
+    };
+    let triton =
+        json!({"policy": "task_router", "routing_strategy": "triton", "model": "", "threshold": 0.3});
+    let expected = Directives { policy: Some("task_router".to_owned()), strategy: Choice::Classify };
+    assert_eq!(directives(triton).unwrap(), Some(expected));
+    let manual = json!({"routing_strategy": "manual", "model": "Brainstorming"});
+    let expected =
+        Directives { policy: None, strategy: Choice::Manual { model: "Brainstorming".to_owned() } };
+    assert_eq!(directives(manual).unwrap(), Some(expected));
+    for wrong in
+        [json!({"routing_strategy": "manual"}), json!({"routing_strategy": "magic"}), json!("task_router")]
+    {
+        assert_eq!(directives(wrong).unwrap_err().status(), 400);
+    }
+}
+
+#[test]
+fn a_body_that_is_no_request_is_a_400_that_names_the_field() {
+    for (body, param, said) in [
+        (&b"not json"[..], Value::Null, "not a JSON object"),
+        (b"", Value::Null, "not a JSON object"),
+        (b"[]", Value::Null, "not a JSON object"),
+        (b"\xff{}", Value::Null, "invalid UTF-8 at byte 0"),
+        (br#"{"messages": [{"role": "user", "content": "x"}]} x"#, Value::Null, "trailing characters"),
+        (br#"{"model": "auto"}"#, json!("messages"), "messages is missing"),
+        (br#"{"messages": []}"#, json!("messages"), "must not be empty"),
+        (br#"{"messages": "hi"}"#, json!("messages"), "expected an array of messages"),
+        (br#"{"messages": [7]}"#, json!("messages"), "expected a message object"),
+        (br#"{"messages": [{"content": "x"}]}"#, json!("messages"), "message 0 has no role"),
+        (br#"{"messages": [{"role": "user", "content": 7}]}"#, json!("messages"), "content of message 0"),
+        (
+            br#"{"model": 7, "messages": [{"role": "user", "content": "x"}]}"#,
+            json!("model"),
+            "must be a string",
+        ),
+        (br#"{"messages": [{"role": "user", "content": "x"}]"#, Value::Null, "EOF"),
+    ] {
+        let (status, actual_param, message) = refusal(CHAT, body);
+        assert_eq!((status, &actual_param), (400, &param), "{message}");
+        assert!(message.contains(said), "{message:?} lacks {said:?}");
+    }
+    let (_, param, message) = refusal(Endpoint::Completions, br#"{"prompt": 7}"#);
+    assert_eq!(param, json!("prompt"), "{message}");
+    let (_, param, message) = refusal(Endpoint::Completions, br#"{"prompt": []}"#);
+    assert_eq!((param, message.as_str()), (json!("prompt"), "prompt must not be empty"));
+}
+
+#[test]
+fn an_invalid_array_of_messages_is_not_echoed() {
+    let body = format!(r#"{{"messages": "{}"}}"#, "secret ".repeat(100_000));
+    assert!(refusal(CHAT, body.as_bytes()).2.len() < 1000);
+}
+
+#[test]
+fn only_the_model_changes() {
+    let body = "{ \"messages\" : [ {\"role\":\"user\",\"content\":\"\\u00e9 \\/ \\ud83d\"} ],\n\t\"temperature\": 1.0, \
+                \"seed\": 123456789012345678901234567890, \"model\" :  \"auto\" , \"top_p\": 1e-3 }";
+    let expected = body.replace("\"auto\"", r#""big/\"model\"""#);
+    assert_eq!(rewritten(body), expected);
+}
+
+#[test]
+fn a_missing_model_is_put_first() {
+    assert_eq!(
+        rewritten(r#" { "messages":[{"role":"user","content":"x"}]}"#),
+        r#" {"model":"big/\"model\"", "messages":[{"role":"user","content":"x"}]}"#
+    );
+}
+
+#[test]
+fn metadata_goes_with_its_comma_wherever_it_stands() {
+    let messages = r#""messages": [{"role": "user", "content": "nim-llm-router"}]"#;
+    let model = r#""model": "auto""#;
+    for (body, expected) in [
+        (format!(r#"{{"nim-llm-router": {{}}, {model}, {messages}}}"#), format!("{{{model}, {messages}}}")),
+        (
+            format!(r#"{{{model} , "nim-llm-router" : {{}} , {messages}}}"#),
+            format!("{{{model}  , {messages}}}"),
+        ),
+        (format!(r#"{{{model}, {messages}, "nim-llm-router": {{}} }}"#), format!("{{{model}, {messages} }}")),
+        (
+            format!(
+                r#"{{"nim-llm-router":{{}},"nim-llm-router":{{}},{model},{messages},"nim-llm-router":{{}}}}"#
+            ),
+            format!("{{{model},{messages}}}"),
+        ),
+        (
+            format!(r#"{{"nim\u002dllm-router": {{"policy": "x"}}, {model}, {messages}}}"#),
+            format!("{{{model}, {messages}}}"),
+        ),
+    ] {
+        let expected = expected.replace(model, r#""model": "big/\"model\"""#);
+        assert_eq!(rewritten(&body), expected, "from {body}");
+    }
+}
+
+#[test]
+fn of_several_models_the_last_counts_and_all_are_replaced() {
+    let body = r#"{"model":"a","messages":[{"role":"user","content":"x"}],"model":"b"}"#;
+    assert_eq!(chat(body).model.as_deref(), Some("b"));
+    let value: Value = serde_json::from_str(&rewritten(body)).unwrap();
+    assert_eq!(value["model"], "big/\"model\"");
+    assert!(!rewritten(body).contains("\"a\""));
+}
+
+#[test]
+fn of_a_messages_several_contents_the_last_counts() {
+    assert_eq!(
+        prompt(
+            r#"{"messages":[{"role":"user","content":"a","content":"b"}],"messages":[{"role":"user","content":"c"}]}"#
+        ),
+        "c"
+    );
+    assert_eq!(prompt(r#"{"messages":[{"role":"user","content":"a","content":"b"}]}"#), "b");
+}
+
+#[test]
+fn deep_nesting_is_skipped_without_recursion() {
+    let deep = format!("{}{}", "[".repeat(500_000), "]".repeat(500_000));
+    let body = format!(r#"{{"x": {deep}, "messages": [{{"role": "user", "content": "x", "y": {deep}}}]}}"#);
+    assert_eq!(prompt(&body), "x");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Request::parse(CHAT, &body);
+    }
+
+    /// Whatever else a request holds, the rewritten one holds the same, but for the model and the metadata.
+    #[test]
+    fn the_rewritten_body_is_the_same_but_for_the_model(
+        members in prop::collection::vec(("[a-z\"\\\\é]{0,6}", any_json()), 0..6),
+        place in 0_usize..6, metadata_place in 0_usize..6, model: Option<String>, pretty: bool,
+    ) {
+        let mut all: Vec<(String, Value)> = members;
+        all.retain(|(key, _)| key != "model" && key != "messages");
+        let mut insert = |place: usize, key: &str, value: Value| {
+            all.insert(place.min(all.len()), (key.to_owned(), value));
+        };
+        insert(place, "messages", json!([{"role": "user", "content": "x"}]));
+        insert(metadata_place, "nim-llm-router", json!({"policy": "p,\"}{"}));
+        if let Some(model) = &model {
+            insert(place, "model", json!(model));
+        }
+        let comma = if pretty { " ,\n " } else { "," };
+        let colon = if pretty { " : " } else { ":" };
+        let written: Vec<_> = all.iter().map(|(key, value)| format!("{}{colon}{value}", json!(key))).collect();
+        let body = format!("{{{}}}", written.join(comma));
+
+        let request = chat(&body);
+        prop_assert_eq!(request.model.as_deref(), model.as_deref().filter(|model| !model.is_empty()));
+        let after: Value = serde_json::from_slice(&request.into_rewrite().apply(body.as_bytes(), "new")).unwrap();
+        let mut expected: Value = serde_json::from_str(&body).unwrap();
+        expected.as_object_mut().unwrap().remove("nim-llm-router");
+        expected["model"] = json!("new");
+        prop_assert_eq!(after, expected);
+    }
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(any::<String>(), inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
