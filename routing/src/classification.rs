@@ -5,37 +5,90 @@ use std::fmt;
 /// Labels longer than this, in bytes, are not labels; the bound keeps response headers and stats small.
 const MAX_LABEL: usize = 128;
 
-/// The best label of a classifier and its probability.
+/// A classifier's answer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Classification {
-    label: String,
-    confidence: f32,
+pub enum Classification {
+    /// One label of several.
+    Label(Label),
+    /// A number, such as a complexity.
+    Score(Score),
 }
 
 impl Classification {
+    /// The label, or the highest dimension of a score.
+    pub fn label(&self) -> Option<&Label> {
+        match self {
+            Self::Label(label) => Some(label),
+            Self::Score(score) => score.highest(),
+        }
+    }
+}
+
+/// The best label of a classifier and its probability.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Label {
+    name: String,
+    confidence: f32,
+}
+
+/// A number between 0 and 1, and the dimension that counts most in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    score: f32,
+    highest: Option<Label>,
+}
+
+impl Label {
     /// Checks what came from outside: the label must fit a header, the confidence must be a probability.
     ///
     /// # Errors
     /// [`NotAClassification`] says what is wrong.
-    pub fn new(label: impl Into<String>, confidence: f32) -> Result<Self, NotAClassification> {
-        let label = label.into();
-        if label.is_empty() || label.len() > MAX_LABEL || label.chars().any(char::is_control) {
+    pub fn new(name: impl Into<String>, confidence: f32) -> Result<Self, NotAClassification> {
+        let name = name.into();
+        if name.is_empty() || name.len() > MAX_LABEL || name.chars().any(char::is_control) {
             return Err(NotAClassification::Label);
         }
         if !(0.0..=1.0).contains(&confidence) {
             return Err(NotAClassification::Confidence(confidence));
         }
-        Ok(Self { label, confidence })
+        Ok(Self { name, confidence })
     }
 
     /// The label with the highest probability.
-    pub fn label(&self) -> &str {
-        &self.label
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The label's probability, 0 to 1.
     pub fn confidence(&self) -> f32 {
         self.confidence
+    }
+}
+
+impl Score {
+    /// Checks what came from outside: the score, and those of the dimensions that it is made of, if it is.
+    ///
+    /// # Errors
+    /// The score is not between 0 and 1.
+    pub fn new<'a>(
+        score: f32,
+        dimensions: impl IntoIterator<Item = (&'a str, f32)>,
+    ) -> Result<Self, NotAClassification> {
+        if !(0.0..=1.0).contains(&score) {
+            return Err(NotAClassification::Score(score));
+        }
+        let highest = dimensions.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        Ok(Self { score, highest: highest.and_then(|(name, score)| Label::new(name, score).ok()) })
+    }
+
+    /// The number, 0 to 1.
+    pub fn get(&self) -> f32 {
+        self.score
+    }
+
+    /// The dimension with the highest score: NVIDIA's complexity router takes it for the label.
+    pub fn highest(&self) -> Option<&Label> {
+        self.highest.as_ref()
     }
 }
 
@@ -46,6 +99,8 @@ pub enum NotAClassification {
     Label,
     /// The confidence is not within 0 to 1.
     Confidence(f32),
+    /// The score is not within 0 to 1.
+    Score(f32),
 }
 
 impl fmt::Display for NotAClassification {
@@ -53,6 +108,7 @@ impl fmt::Display for NotAClassification {
         match self {
             Self::Label => write!(f, "the label is empty, over {MAX_LABEL} bytes, or has control characters"),
             Self::Confidence(confidence) => write!(f, "the confidence {confidence} is not within 0 to 1"),
+            Self::Score(score) => write!(f, "the score {score} is not within 0 to 1"),
         }
     }
 }
@@ -66,16 +122,25 @@ mod tests {
     #[test]
     fn a_label_that_could_break_a_header_is_refused() {
         for label in ["", "a\r\nx-evil: 1", &"x".repeat(MAX_LABEL + 1)] {
-            assert_eq!(Classification::new(label, 0.5), Err(NotAClassification::Label));
+            assert_eq!(Label::new(label, 0.5), Err(NotAClassification::Label));
         }
     }
 
     #[test]
-    fn a_confidence_is_a_probability() {
-        for confidence in [-0.1, 1.1, f32::INFINITY] {
-            assert!(Classification::new("Chatbot", confidence).is_err());
+    fn a_confidence_and_a_score_are_within_0_to_1() {
+        for number in [-0.1, 1.1, f32::INFINITY, f32::NAN] {
+            assert!(Label::new("Chatbot", number).is_err());
+            assert!(Score::new(number, []).is_err());
         }
-        assert!(Classification::new("Chatbot", f32::NAN).is_err());
-        assert!(Classification::new("Chatbot", 1.0).is_ok());
+        assert!(Label::new("Chatbot", 1.0).is_ok());
+        assert!(Score::new(0.0, []).is_ok());
+    }
+
+    #[test]
+    fn the_highest_dimension_of_a_score_is_known() {
+        let score = Score::new(0.4, [("creativity", 0.2), ("reasoning", 0.7), ("constraints", 0.1)]).unwrap();
+        let highest = score.highest().unwrap();
+        assert_eq!((highest.name(), highest.confidence()), ("reasoning", 0.7));
+        assert_eq!(Score::new(0.4, []).unwrap().highest(), None);
     }
 }

@@ -12,7 +12,7 @@ use crate::headers;
 pub struct Decision {
     /// The chosen LLM.
     pub model: Arc<Model>,
-    /// The policy that chose it; none when the client named the model.
+    /// The policy that chose it; none when the client or a rule named the model.
     pub policy: Option<Arc<Policy>>,
     /// What the classifier said, if it was asked and answered.
     pub classification: Option<Classification>,
@@ -23,16 +23,26 @@ pub struct Decision {
 /// Why a model was chosen, as operators see it in `x-llm-router-reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// The policy has a route for the label, and the classifier was sure enough.
+    /// By what the classifier says.
     Classified,
+    /// By what the classifier said of the same text before.
+    Cached,
     /// The client named a configured model, or a class of the policy.
     Manual,
     /// The client named an alias.
     Alias,
+    /// A rule of the configuration matched.
+    Rule,
+    /// The conversation's model.
+    Sticky,
+    /// The chosen model could not take the request, so another of the policy does.
+    Capability,
     /// The policy's default: its classifier was not sure enough, the label has no route, or there was no text.
     Default,
     /// The policy's default, because the classifier could not be asked.
     Fallback,
+    /// It only would have been chosen: the router runs in shadow.
+    Shadow,
 }
 
 impl Reason {
@@ -40,10 +50,15 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Classified => "classified",
+            Self::Cached => "cached",
             Self::Manual => "manual",
             Self::Alias => "alias",
+            Self::Rule => "rule",
+            Self::Sticky => "sticky",
+            Self::Capability => "capability",
             Self::Default => "default",
             Self::Fallback => "fallback",
+            Self::Shadow => "shadow",
         }
     }
 }
@@ -62,10 +77,13 @@ impl Decision {
         if let Some(policy) = &self.policy {
             all.push((headers::CHOSEN_POLICY, policy.name.to_string()));
         }
-        if let Some(classification) = &self.classification {
-            all.push((headers::LABEL, classification.label().to_owned()));
-            all.push((headers::CHOSEN_CLASSIFIER, classification.label().to_owned()));
-            all.push((headers::CONFIDENCE, format!("{:.3}", classification.confidence())));
+        if let Some(label) = self.classification.as_ref().and_then(Classification::label) {
+            all.push((headers::LABEL, label.name().to_owned()));
+            all.push((headers::CHOSEN_CLASSIFIER, label.name().to_owned()));
+            all.push((headers::CONFIDENCE, format!("{:.3}", label.confidence())));
+        }
+        if let Some(Classification::Score(score)) = &self.classification {
+            all.push((headers::SCORE, format!("{:.3}", score.get())));
         }
         all
     }

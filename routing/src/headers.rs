@@ -15,6 +15,8 @@ pub const CHOSEN_POLICY: &str = "x-llm-router-policy";
 pub const LABEL: &str = "x-llm-router-label";
 /// Response: the probability of that label, 0 to 1.
 pub const CONFIDENCE: &str = "x-llm-router-confidence";
+/// Response: the classifier's score, 0 to 1, if it was asked for one.
+pub const SCORE: &str = "x-llm-router-score";
 /// Response: why this model; see [`crate::decision::Reason`].
 pub const REASON: &str = "x-llm-router-reason";
 /// Response: the label again, under the name that NVIDIA's blueprint uses.

@@ -12,6 +12,8 @@ pub mod classification;
 pub mod config;
 pub mod decision;
 pub mod headers;
+pub mod memory;
+pub mod needs;
 pub mod refusal;
 pub mod request;
 pub mod rewrite;

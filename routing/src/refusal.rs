@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::needs::Lack;
+
 /// An answer in place of routing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
@@ -37,6 +39,18 @@ impl Refusal {
     /// 404: the client names a model that is not configured.
     pub fn unknown_model(name: &str, param: Option<&'static str>) -> Self {
         Self { kind: Kind::ModelNotFound, message: format!("there is no model {}", quoted(name)), param }
+    }
+
+    /// 400: the model that was named cannot take the request.
+    pub fn model_cannot(name: &str, lack: Lack) -> Self {
+        let message = format!("the model {} does not take {lack}", quoted(name));
+        Self { kind: Kind::InvalidRequest, message, param: Some("model") }
+    }
+
+    /// 400: no model of the policy can take the request.
+    pub fn no_model_can(lack: Lack) -> Self {
+        let message = format!("the request needs {lack}, which no model of its policy has");
+        Self { kind: Kind::InvalidRequest, message, param: None }
     }
 
     /// 413: the body is over the configured bound, in bytes.

@@ -1,14 +1,22 @@
 //! A routing policy, validated once into types that cannot be wrong.
 
+mod model;
+mod policy;
 mod raw;
 mod resolve;
+mod rule;
+mod units;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use model::{Cost, Model};
+pub use policy::{Band, Bands, Chooser, Policy, Target, Weighted};
 pub use resolve::ConfigError;
+pub use rule::{Facts, Rule, Then, When};
 
 /// The policy as it is used at request time: every name in it is resolved.
 #[derive(Clone, Debug)]
@@ -23,8 +31,17 @@ pub struct Config {
     pub default_policy: Arc<Policy>,
     /// What to do with a `model` that is not configured.
     pub on_unknown_model: OnUnknownModel,
+    /// Whether decisions are carried out.
+    pub mode: Mode,
+    /// Choose before any classifier is asked; the first match counts.
+    pub rules: Vec<Rule>,
+    /// How classifications are remembered; none if they are not.
+    pub cache: Option<Memory>,
+    /// How conversations are kept with their model; none if they are not.
+    pub stickiness: Option<Stickiness>,
     names: HashMap<String, Name>,
-    policies: HashMap<String, Arc<Policy>>,
+    policies: BTreeMap<String, Arc<Policy>>,
+    models: BTreeMap<String, Arc<Model>>,
 }
 
 impl Config {
@@ -36,6 +53,12 @@ impl Config {
         resolve::resolve(raw::Config::from_json(json)?)
     }
 
+    /// The JSON schema of what [`Config::from_json`] reads.
+    #[cfg(feature = "schema")]
+    pub fn json_schema() -> serde_json::Value {
+        schemars::schema_for!(raw::Config).to_value()
+    }
+
     /// What a body's `model` stands for, if it is configured.
     pub fn name(&self, name: &str) -> Option<&Name> {
         self.names.get(name)
@@ -44,6 +67,24 @@ impl Config {
     /// The policy of this name.
     pub fn policy(&self, name: &str) -> Option<&Arc<Policy>> {
         self.policies.get(name)
+    }
+
+    /// All policies, in the order of their names.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.policies.values()
+    }
+
+    /// All models, in the order of their names.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.values()
+    }
+
+    /// The aliases with their models, in no order.
+    pub fn aliases(&self) -> impl Iterator<Item = (&str, &Arc<Model>)> {
+        self.names.iter().filter_map(|(name, meaning)| match meaning {
+            Name::Alias(model) => Some((name.as_str(), model)),
+            _ => None,
+        })
     }
 }
 
@@ -63,32 +104,6 @@ pub enum Name {
 /// The `model` that asks for the default policy.
 pub const AUTO: &str = "auto";
 
-/// An LLM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Model {
-    /// The name that policies, clients and metrics use.
-    pub name: ModelName,
-    /// The Envoy cluster that serves it.
-    pub cluster: String,
-    /// The value that its API wants in the body's `model`.
-    pub upstream: String,
-}
-
-/// Sends a prompt to the model that its label asks for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
-    /// The name that clients and metrics use.
-    pub name: PolicyName,
-    /// The sidecar's head whose labels it routes by.
-    pub classifier: Classifier,
-    /// Below this probability, 0 to 1, the default model is taken.
-    pub min_confidence: f32,
-    /// The model of each label.
-    pub routes: HashMap<String, Arc<Model>>,
-    /// The model of all else.
-    pub default: Arc<Model>,
-}
-
 /// How the sidecar is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sidecar {
@@ -101,20 +116,54 @@ pub struct Sidecar {
 }
 
 /// What to do when the sidecar does not answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OnFailure {
     /// Take the policy's default model.
+    #[default]
     Default,
     /// Answer 503.
     Reject,
 }
 
-/// What to do with a `model` that is not configured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+/// Whether decisions are carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Mode {
+    /// Requests go where the policy sends them.
+    #[default]
+    Enforce,
+    /// Requests stay as the client sent them; the decision is only told.
+    Shadow,
+}
+
+/// Bounds of what is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// The most entries.
+    pub entries: NonZeroUsize,
+    /// How long an entry holds.
+    pub ttl: Duration,
+}
+
+/// How conversations are kept with their model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stickiness {
+    /// The header that names the conversation, lower case.
+    pub header: Option<String>,
+    /// How many, and how long after their last request.
+    pub memory: Memory,
+}
+
+/// What to do with a `model` that is not configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OnUnknownModel {
     /// Let the default policy choose.
+    #[default]
     Route,
     /// Answer 404.
     Reject,

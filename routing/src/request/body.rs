@@ -5,13 +5,19 @@ use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, de::Error as _};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Content, Directives, Endpoint, METADATA_FIELD, Request, Role, Turn};
+use super::turn::{self, Messages, Text, Turn};
+use super::{Directives, Endpoint, METADATA_FIELD, Request};
+use crate::needs::{Capabilities, Capability, Needs};
 use crate::refusal::Refusal;
 use crate::rewrite::Rewrite;
+
+/// English text has about four bytes a token, in the tokenizers of today's LLMs; other languages have fewer. An
+/// estimate is enough to tell a prompt that cannot fit from one that can.
+const BYTES_PER_TOKEN: usize = 4;
 
 pub(super) fn parse(endpoint: Endpoint, body: &str) -> Result<Request<'_>, Refusal> {
     let field = Cell::new(None);
@@ -21,25 +27,45 @@ pub(super) fn parse(endpoint: Endpoint, body: &str) -> Result<Request<'_>, Refus
     })?;
     let model = fields.models.last().map(|raw| model(raw)).transpose()?;
     let directives = fields.metadata.last().map(|(_, raw)| Directives::parse(raw)).transpose()?;
-    let turns = match endpoint {
-        Endpoint::ChatCompletions => fields.messages,
-        Endpoint::Completions => fields.prompt,
-    };
-    let prompt = endpoint.prompt_field();
-    let turns = turns.ok_or_else(|| Refusal::invalid(Some(prompt), format!("{prompt} is missing")))?;
-    if turns.is_empty() {
-        return Err(Refusal::invalid(Some(prompt), format!("{prompt} must not be empty")));
-    }
     let models = fields.models.iter().map(|raw| span(body, raw)).collect();
     let metadata: Vec<_> = fields.metadata.iter().map(|(place, raw)| (*place, span(body, raw))).collect();
-    let rewrite = Rewrite::new(body.as_bytes(), models, &metadata);
-    Ok(Request { model: model.filter(|name| !name.is_empty()), directives, turns, rewrite })
+    let options = fields.options;
+    let turns = fields.turns(endpoint)?;
+    let prompt_tokens = tokens(&turns, &options);
+    Ok(Request {
+        endpoint,
+        model: model.filter(|name| !name.is_empty()),
+        directives,
+        needs: Needs {
+            api: endpoint.api(),
+            capabilities: capabilities(&turns, &options),
+            tokens: prompt_tokens.saturating_add(options.max_tokens),
+        },
+        prompt_tokens,
+        turns,
+        rewrite: Rewrite::new(body.as_bytes(), models, &metadata),
+    })
 }
 
 fn model(raw: &RawValue) -> Result<Cow<'_, str>, Refusal> {
     serde_json::from_str(raw.get())
         .map(|Text(text)| text)
         .map_err(|_| Refusal::invalid(Some("model"), "model must be a string"))
+}
+
+fn tokens(turns: &[Turn<'_>], options: &Options) -> u64 {
+    let text: usize = turns.iter().flat_map(|turn| turn.content.texts()).map(|text| text.len()).sum();
+    u64::try_from((text + options.tool_bytes).div_ceil(BYTES_PER_TOKEN)).unwrap_or(u64::MAX)
+}
+
+fn capabilities(turns: &[Turn<'_>], options: &Options) -> Capabilities {
+    let needed = [
+        (Capability::Tools, options.tool_bytes > 0),
+        (Capability::Images, turns.iter().any(|turn| turn.content.has_images)),
+        (Capability::Json, options.json),
+        (Capability::Reasoning, options.reasoning),
+    ];
+    needed.into_iter().filter_map(|(capability, needed)| needed.then_some(capability)).collect()
 }
 
 fn fields<'a>(body: &'a str, field: &Cell<Option<&'static str>>) -> Result<Fields<'a>, serde_json::Error> {
@@ -55,7 +81,8 @@ fn span(body: &str, raw: &RawValue) -> Range<usize> {
     start..start + raw.get().len()
 }
 
-/// The members of the body that routing reads. Keys may come several times, hence the vectors.
+/// The members of the body that routing reads. Keys may come several times, hence the vectors; elsewhere the last
+/// counts.
 #[derive(Default)]
 struct Fields<'a> {
     models: Vec<&'a RawValue>,
@@ -63,11 +90,114 @@ struct Fields<'a> {
     metadata: Vec<(usize, &'a RawValue)>,
     messages: Option<Vec<Turn<'a>>>,
     prompt: Option<Vec<Turn<'a>>>,
+    input: Option<Vec<Turn<'a>>>,
+    system: Option<Turn<'a>>,
+    options: Options,
+}
+
+impl<'a> Fields<'a> {
+    /// The turns of the endpoint's own prompt field, after a system prompt that stands beside it.
+    fn turns(self, endpoint: Endpoint) -> Result<Vec<Turn<'a>>, Refusal> {
+        let field = endpoint.prompt_field();
+        let found = match endpoint {
+            Endpoint::ChatCompletions | Endpoint::Messages => self.messages,
+            Endpoint::Completions => self.prompt,
+            Endpoint::Responses | Endpoint::Embeddings => self.input,
+        };
+        let turns = found.ok_or_else(|| Refusal::invalid(Some(field), format!("{field} is missing")))?;
+        if turns.is_empty() {
+            return Err(Refusal::invalid(Some(field), format!("{field} must not be empty")));
+        }
+        Ok(self.system.into_iter().chain(turns).collect())
+    }
+}
+
+/// What the client wants of the answer.
+#[derive(Clone, Copy, Default)]
+struct Options {
+    tool_bytes: usize,
+    json: bool,
+    reasoning: bool,
+    max_tokens: u64,
+}
+
+impl Options {
+    /// Reads an option. Wrong types are left to the LLM to refuse.
+    fn read(&mut self, key: &str, raw: &RawValue) {
+        match key {
+            "tools" | "functions" => {
+                let is_empty =
+                    serde_json::from_str::<Vec<IgnoredAny>>(raw.get()).is_ok_and(|tools| tools.is_empty());
+                self.tool_bytes = if is_empty || is_null(raw) { 0 } else { raw.get().len() };
+            }
+            "response_format" => self.json = Format::is_json(raw),
+            // Of the responses API; completions have no such member, chats neither.
+            "text" => {
+                let text: Option<TextOptions> = serde_json::from_str(raw.get()).ok();
+                self.json = text.and_then(|text| text.format).is_some_and(|format| format.is_some_json());
+            }
+            "reasoning_effort" | "reasoning" | "thinking" => self.reasoning = !is_null(raw),
+            "max_tokens" | "max_completion_tokens" | "max_output_tokens" => {
+                self.max_tokens = raw.get().parse().unwrap_or(0);
+            }
+            _ => {}
+        }
+    }
+
+    fn knows(key: &str) -> bool {
+        matches!(
+            key,
+            "tools"
+                | "functions"
+                | "response_format"
+                | "text"
+                | "reasoning_effort"
+                | "reasoning"
+                | "thinking"
+                | "max_tokens"
+                | "max_completion_tokens"
+                | "max_output_tokens"
+        )
+    }
+}
+
+fn is_null(raw: &RawValue) -> bool {
+    raw.get() == "null"
+}
+
+#[derive(Deserialize)]
+struct Format {
+    r#type: String,
+}
+
+impl Format {
+    fn is_json(raw: &RawValue) -> bool {
+        serde_json::from_str::<Self>(raw.get()).is_ok_and(|format| format.is_some_json())
+    }
+
+    fn is_some_json(&self) -> bool {
+        matches!(self.r#type.as_str(), "json_object" | "json_schema")
+    }
+}
+
+#[derive(Deserialize)]
+struct TextOptions {
+    format: Option<Format>,
 }
 
 struct BodyVisitor<'c> {
     /// The member being read, for errors.
     field: &'c Cell<Option<&'static str>>,
+}
+
+impl BodyVisitor<'_> {
+    /// Reads one member, and names it in the error if that fails.
+    fn named<T, E>(&self, name: &'static str, read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        self.field.set(Some(name));
+        let value = read()?;
+        self.field.set(None);
+        Ok(value)
+    }
 }
 
 impl<'de> Visitor<'de> for BodyVisitor<'_> {
@@ -82,190 +212,36 @@ impl<'de> Visitor<'de> for BodyVisitor<'_> {
         let mut place = 0;
         while let Some(Text(key)) = map.next_key()? {
             match key.as_ref() {
-                "model" => {
-                    self.field.set(Some("model"));
-                    fields.models.push(map.next_value()?);
-                }
+                "model" => fields.models.push(self.named("model", || map.next_value())?),
                 METADATA_FIELD => {
-                    self.field.set(Some(METADATA_FIELD));
-                    fields.metadata.push((place, map.next_value()?));
+                    fields.metadata.push((place, self.named(METADATA_FIELD, || map.next_value())?));
                 }
                 "messages" => {
-                    self.field.set(Some("messages"));
-                    fields.messages = Some(map.next_value_seed(Messages)?);
+                    fields.messages = Some(self.named("messages", || map.next_value_seed(Messages))?);
                 }
-                "prompt" => {
-                    self.field.set(Some("prompt"));
-                    fields.prompt = Some(prompt(map.next_value()?).map_err(A::Error::custom)?);
-                }
+                "prompt" => fields.prompt = Some(self.named("prompt", || read(&mut map, turn::input))?),
+                "input" => fields.input = Some(self.named("input", || read(&mut map, turn::input))?),
+                "instructions" => fields.system = self.named("instructions", || read_system(&mut map))?,
+                "system" => fields.system = self.named("system", || read_system(&mut map))?,
+                key if Options::knows(key) => fields.options.read(key, map.next_value()?),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
-            self.field.set(None);
             place += 1;
         }
         Ok(fields)
     }
 }
 
-/// The array of a chat's messages.
-struct Messages;
-
-impl<'de> DeserializeSeed<'de> for Messages {
-    type Value = Vec<Turn<'de>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
+fn read<'de, A: MapAccess<'de>, T>(
+    map: &mut A,
+    parse: fn(&'de RawValue) -> Result<T, serde_json::Error>,
+) -> Result<T, A::Error> {
+    parse(map.next_value()?).map_err(A::Error::custom)
 }
 
-impl<'de> Visitor<'de> for Messages {
-    type Value = Vec<Turn<'de>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of messages")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut turns = Vec::new();
-        while let Some(Message { role, content }) = seq.next_element()? {
-            let role =
-                role.ok_or_else(|| A::Error::custom(format_args!("message {} has no role", turns.len())))?;
-            let content = content.map_or(Ok(Content::Parts(Vec::new())), chat_content);
-            let content = content.map_err(|error| {
-                A::Error::custom(format_args!("content of message {}: {error}", turns.len()))
-            })?;
-            turns.push(Turn { role: Role::new(&role), content });
-        }
-        Ok(turns)
-    }
-}
-
-/// A message whose content is not looked into yet.
-struct Message<'a> {
-    role: Option<Cow<'a, str>>,
-    content: Option<&'a RawValue>,
-}
-
-impl<'de> Deserialize<'de> for Message<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MessageVisitor)
-    }
-}
-
-struct MessageVisitor;
-
-impl<'de> Visitor<'de> for MessageVisitor {
-    type Value = Message<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a message object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut message = Message { role: None, content: None };
-        while let Some(Text(key)) = map.next_key()? {
-            match key.as_ref() {
-                "role" => message.role = Some(map.next_value::<Text>()?.0),
-                "content" => message.content = map.next_value()?,
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(message)
-    }
-}
-
-/// The texts of a message: a string, or the `text` of its parts; images, audio and files have none.
-fn chat_content(raw: &RawValue) -> Result<Content<'_>, serde_json::Error> {
-    if is_string(raw) {
-        return Ok(Content::Text(raw.get()));
-    }
-    let parts: Vec<Part> = serde_json::from_str(raw.get()).map_err(|error| {
-        serde_json::Error::custom(format_args!("neither a string nor an array of parts: {error}"))
-    })?;
-    Ok(Content::Parts(parts.into_iter().filter_map(|part| part.text).collect()))
-}
-
-/// The text of a completion's prompt: a string or an array of strings; token numbers have none.
-fn prompt(raw: &RawValue) -> Result<Vec<Turn<'_>>, serde_json::Error> {
-    let content = if is_string(raw) {
-        Content::Text(raw.get())
-    } else {
-        let items: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|error| {
-            serde_json::Error::custom(format_args!("neither a string nor an array: {error}"))
-        })?;
-        if items.is_empty() {
-            return Ok(Vec::new());
-        }
-        Content::Parts(items.into_iter().filter(|item| is_string(item)).map(RawValue::get).collect())
-    };
-    Ok(vec![Turn { role: Role::User, content }])
-}
-
-fn is_string(raw: &RawValue) -> bool {
-    raw.get().starts_with('"')
-}
-
-/// A part of a message's content.
-struct Part<'a> {
-    text: Option<&'a str>,
-}
-
-impl<'de> Deserialize<'de> for Part<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(PartVisitor)
-    }
-}
-
-struct PartVisitor;
-
-impl<'de> Visitor<'de> for PartVisitor {
-    type Value = Part<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a content part")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut text = None;
-        while let Some(Text(key)) = map.next_key()? {
-            if key == "text" {
-                let raw: &'de RawValue = map.next_value()?;
-                text = is_string(raw).then_some(raw.get());
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(Part { text })
-    }
-}
-
-/// A string, borrowed where it has no escapes; serde's own `Cow` is always owned.
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-struct TextVisitor;
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Text<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Text(Cow::Owned(text.to_owned())))
-    }
+fn read_system<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<Turn<'de>>, A::Error> {
+    let raw: Option<&'de RawValue> = map.next_value()?;
+    raw.map(turn::system).transpose().map_err(A::Error::custom)
 }

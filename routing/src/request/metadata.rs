@@ -9,12 +9,14 @@ use crate::refusal::Refusal;
 pub const METADATA_FIELD: &str = "nim-llm-router";
 
 /// What the client asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Directives {
     /// The policy to use; none means that a weaker choice, or the default, holds.
     pub policy: Option<String>,
     /// How to choose.
     pub strategy: Strategy,
+    /// The bound that the classifier's answer is held against, in place of the policy's.
+    pub threshold: Option<f32>,
 }
 
 /// How to choose the model.
@@ -37,6 +39,8 @@ struct Raw {
     routing_strategy: Option<RoutingStrategy>,
     #[serde(default)]
     model: Option<String>,
+    #[serde(default)]
+    threshold: Option<f32>,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +62,10 @@ impl Directives {
             }
             (Some(RoutingStrategy::Triton) | None, _) => Strategy::Classify,
         };
-        Ok(Self { policy: raw.policy.filter(|policy| !policy.is_empty()), strategy })
+        let threshold = raw.threshold;
+        if threshold.is_some_and(|threshold| !(0.0..=1.0).contains(&threshold)) {
+            return Err(invalid("threshold must be between 0 and 1".to_owned()));
+        }
+        Ok(Self { policy: raw.policy.filter(|policy| !policy.is_empty()), strategy, threshold })
     }
 }

@@ -1,63 +1,38 @@
-//! What routing needs of an OpenAI request's body, found in one pass and without building a JSON tree.
+//! What routing needs of a request's body, found in one pass and without building a JSON tree.
 
 mod body;
+mod endpoint;
 mod json_string;
 mod metadata;
 mod text;
+mod turn;
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hasher};
 
+pub use endpoint::{Endpoint, is_model_list};
 pub use metadata::{Directives, METADATA_FIELD, Strategy};
 pub use text::{Excerpt, TextToClassify};
+pub use turn::Role;
+use turn::Turn;
 
+use crate::needs::Needs;
 use crate::refusal::Refusal;
 use crate::rewrite::Rewrite;
-
-/// The API that a request speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// `/v1/chat/completions`: the prompt is in `messages`.
-    ChatCompletions,
-    /// `/v1/completions`: the prompt is in `prompt`.
-    Completions,
-}
-
-impl Endpoint {
-    /// The endpoint of a request path, with or without a prefix before `/v1` and a query.
-    ///
-    /// ```
-    /// use llm_router_routing::request::Endpoint;
-    /// assert_eq!(Endpoint::from_path("/v1/chat/completions?x=1"), Some(Endpoint::ChatCompletions));
-    /// assert_eq!(Endpoint::from_path("/openai/v1/completions"), Some(Endpoint::Completions));
-    /// assert_eq!(Endpoint::from_path("/v1/models"), None);
-    /// ```
-    pub fn from_path(path: &str) -> Option<Self> {
-        let path = path.split(['?', '#']).next().unwrap_or_default();
-        if path.ends_with("/v1/chat/completions") {
-            Some(Self::ChatCompletions)
-        } else if path.ends_with("/v1/completions") {
-            Some(Self::Completions)
-        } else {
-            None
-        }
-    }
-
-    /// The field that holds the prompt.
-    fn prompt_field(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "messages",
-            Self::Completions => "prompt",
-        }
-    }
-}
 
 /// A request's body, as far as routing reads it; borrows from the bytes.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
+    /// The API that it speaks.
+    pub endpoint: Endpoint,
     /// The body's `model`; none if it is missing or empty. Of several, the last, as most JSON parsers have it.
     pub model: Option<Cow<'a, str>>,
     /// The routing metadata of NVIDIA's blueprint, if it is there.
     pub directives: Option<Directives>,
+    /// What the model that answers must be able to do.
+    pub needs: Needs,
+    /// Estimated tokens of the prompt.
+    pub prompt_tokens: u64,
     turns: Vec<Turn<'a>>,
     rewrite: Rewrite,
 }
@@ -81,61 +56,21 @@ impl<'a> Request<'a> {
         text::select(&self.turns, limit)
     }
 
+    /// Tells conversations apart by how they begin: the system prompt and the first user message, as written.
+    pub fn conversation(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let first_user = self.turns.iter().find(|turn| turn.role == Role::User);
+        let system = self.turns.iter().filter(|turn| turn.role == Role::System);
+        for text in system.chain(first_user).flat_map(|turn| turn.content.texts()) {
+            hasher.write(text.as_bytes());
+            hasher.write_u8(0);
+        }
+        hasher.finish()
+    }
+
     /// The places to change once a model is chosen. Owned, so that the body need not be kept until then.
     pub fn into_rewrite(self) -> Rewrite {
         self.rewrite
-    }
-}
-
-/// One message, or the whole of a completion's prompt.
-#[derive(Clone, Debug)]
-struct Turn<'a> {
-    role: Role,
-    content: Content<'a>,
-}
-
-/// Who speaks, as far as it matters to classification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// `user`.
-    User,
-    /// `system` or `developer`.
-    System,
-    /// `assistant`, `tool`, `function`, or what else the LLM may know.
-    Other,
-}
-
-impl Role {
-    fn new(name: &str) -> Self {
-        match name {
-            "user" => Self::User,
-            "system" | "developer" => Self::System,
-            _ => Self::Other,
-        }
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::System => "system",
-            Self::Other => "assistant",
-        }
-    }
-}
-
-/// The texts of a turn, each a JSON string as written, with its quotes.
-#[derive(Clone, Debug)]
-enum Content<'a> {
-    Text(&'a str),
-    Parts(Vec<&'a str>),
-}
-
-impl<'a> Content<'a> {
-    fn texts(&self) -> &[&'a str] {
-        match self {
-            Self::Text(text) => std::slice::from_ref(text),
-            Self::Parts(texts) => texts,
-        }
     }
 }
 

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Directives, Endpoint, Request, Role, Strategy as Choice};
+use crate::needs::{Api, Capabilities, Capability, Needs};
 
 const CHAT: Endpoint = Endpoint::ChatCompletions;
 const LIMIT: usize = 16 << 10;
@@ -109,11 +110,18 @@ fn the_blueprints_metadata_is_read() {
     };
     let triton =
         json!({"policy": "task_router", "routing_strategy": "triton", "model": "", "threshold": 0.3});
-    let expected = Directives { policy: Some("task_router".to_owned()), strategy: Choice::Classify };
+    let expected = Directives {
+        policy: Some("task_router".to_owned()),
+        strategy: Choice::Classify,
+        threshold: Some(0.3),
+    };
     assert_eq!(directives(triton).unwrap(), Some(expected));
     let manual = json!({"routing_strategy": "manual", "model": "Brainstorming"});
-    let expected =
-        Directives { policy: None, strategy: Choice::Manual { model: "Brainstorming".to_owned() } };
+    let expected = Directives {
+        policy: None,
+        strategy: Choice::Manual { model: "Brainstorming".to_owned() },
+        threshold: None,
+    };
     assert_eq!(directives(manual).unwrap(), Some(expected));
     for wrong in
         [json!({"routing_strategy": "manual"}), json!({"routing_strategy": "magic"}), json!("task_router")]
@@ -280,4 +288,97 @@ fn any_json() -> impl Strategy<Value = Value> {
                 .prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     })
+}
+
+fn parsed(endpoint: Endpoint, body: &Value) -> (String, Needs, u64) {
+    let body = body.to_string();
+    let request = Request::parse(endpoint, body.as_bytes()).unwrap();
+    (request.text_to_classify(LIMIT).to_prompt(), request.needs, request.prompt_tokens)
+}
+
+#[test]
+fn a_response_request_is_read() {
+    let text = |body: Value| parsed(Endpoint::Responses, &body).0;
+    assert_eq!(text(json!({"input": "hi", "instructions": "be brief"})), "hi\n\nbe brief");
+    let items = json!([
+        {"role": "user", "content": "first"},
+        {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "1", "output": "42"},
+        {"type": "message", "role": "user", "content": [
+            {"type": "input_text", "text": "second"}, {"type": "input_image", "image_url": "data:"}]},
+    ]);
+    assert_eq!(text(json!({"input": items, "instructions": null})), "second\n\nfirst");
+}
+
+#[test]
+fn anthropics_messages_are_read() {
+    let body = json!({
+        "system": [{"type": "text", "text": "be brief"}], "max_tokens": 1000,
+        "messages": [{"role": "user", "content": [
+            {"type": "image", "source": {"type": "base64", "data": "AAAA"}}, {"type": "text", "text": "what is it?"}]}],
+    });
+    let (text, needs, _) = parsed(Endpoint::Messages, &body);
+    assert_eq!(text, "what is it?\n\nbe brief");
+    assert_eq!(needs.api, Api::Anthropic);
+    assert!(needs.capabilities.has(Capability::Images));
+    assert!(needs.tokens > 1000);
+}
+
+#[test]
+fn embeddings_have_an_input() {
+    for input in [json!("a text"), json!(["two", "texts"]), json!([1, 2, 3]), json!([[1, 2], [3]])] {
+        let body = json!({"model": "m", "input": input}).to_string();
+        assert!(Request::parse(Endpoint::Embeddings, body.as_bytes()).is_ok());
+    }
+}
+
+#[test]
+fn needs_are_told_by_what_the_request_brings() {
+    let needs = |more: Value| {
+        let mut body = json!({"messages": [{"role": "user", "content": "hi"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        parsed(CHAT, &body).1.capabilities
+    };
+    let only = |capability: Capability| Capabilities::default().with(capability);
+    assert_eq!(needs(json!({})), Capabilities::default());
+    assert_eq!(needs(json!({"tools": [{"type": "function"}]})), only(Capability::Tools));
+    assert_eq!(
+        needs(json!({"tools": [], "functions": null, "reasoning_effort": null})),
+        Capabilities::default()
+    );
+    assert_eq!(
+        needs(json!({"response_format": {"type": "json_schema", "json_schema": {}}})),
+        only(Capability::Json)
+    );
+    assert_eq!(needs(json!({"response_format": {"type": "text"}})), Capabilities::default());
+    assert_eq!(needs(json!({"text": {"format": {"type": "json_schema"}}})), only(Capability::Json));
+    assert_eq!(needs(json!({"reasoning_effort": "high"})), only(Capability::Reasoning));
+    let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]);
+    assert_eq!(needs(json!({"messages": image})), only(Capability::Images));
+}
+
+#[test]
+fn tokens_are_estimated_without_images() {
+    let message =
+        |content: Value| json!({"messages": [{"role": "user", "content": content}], "max_tokens": 50});
+    let (_, needs, prompt_tokens) = parsed(CHAT, &message(json!("x".repeat(4000))));
+    assert_eq!((prompt_tokens, needs.tokens), (1001, 1051));
+    let image = json!([{"type": "image_url", "image_url": {"url": "A".repeat(4000)}}]);
+    assert_eq!(parsed(CHAT, &message(image)).2, 0);
+}
+
+#[test]
+fn a_conversation_is_told_by_how_it_begins() {
+    let key = |messages: Value| {
+        let body = json!({"messages": messages}).to_string();
+        chat(&body).conversation()
+    };
+    let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+    let begun = key(json!([turn("system", "s"), turn("user", "a")]));
+    assert_eq!(
+        begun,
+        key(json!([turn("system", "s"), turn("user", "a"), turn("assistant", "b"), turn("user", "c")]))
+    );
+    assert_ne!(begun, key(json!([turn("system", "s"), turn("user", "b")])));
+    assert_ne!(begun, key(json!([turn("system", "t"), turn("user", "a")])));
 }

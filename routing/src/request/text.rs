@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Role, Turn, json_string};
+use super::json_string;
+use super::turn::{Role, Turn};
 
 /// Stands where the middle of a long text was left out.
 const CUT: &str = "\n…\n";

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
-use super::{NoClassification, Plan, Router};
-use crate::classification::Classification;
+use super::{Answer, Client, Pending, Plan, Router};
+use crate::classification::{Classification, Label, Score};
 use crate::config::Config;
 use crate::decision::{Decision, Reason};
 use crate::refusal::Refusal;
@@ -33,12 +33,19 @@ fn plan(router: &Router, model: &str, metadata: Value, header: Option<&str>) -> 
     if !metadata.is_null() {
         body["nim-llm-router"] = metadata;
     }
-    router.plan(&Request::parse(Endpoint::ChatCompletions, body.to_string().as_bytes()).unwrap(), header)
+    plan_body(router, &body, header)
+}
+
+fn plan_body(router: &Router, body: &Value, policy_header: Option<&str>) -> Result<Plan, Refusal> {
+    let headers: Vec<_> =
+        policy_header.map(|value| ("x-llm-policy".to_owned(), value.into())).into_iter().collect();
+    let client = Client { path: "/v1/chat/completions", headers: &headers };
+    router.plan(&Request::parse(Endpoint::ChatCompletions, body.to_string().as_bytes()).unwrap(), &client)
 }
 
 fn policy_of(plan: Result<Plan, Refusal>) -> String {
     match plan.unwrap() {
-        Plan::Classify { policy, .. } => policy.name.to_string(),
+        Plan::Classify(pending) => pending.policy.name.to_string(),
         other => panic!("not to classify: {other:?}"),
     }
 }
@@ -50,9 +57,16 @@ fn route_of(plan: Result<Plan, Refusal>) -> (String, Reason) {
     }
 }
 
+fn pending(router: &Router, model: &str) -> Pending {
+    match plan(router, model, Value::Null, None).unwrap() {
+        Plan::Classify(pending) => pending,
+        other => panic!("not to classify: {other:?}"),
+    }
+}
+
 fn decide(router: &Router, label: &str, confidence: f32) -> Decision {
-    let Plan::Classify { policy, .. } = plan(router, "auto", Value::Null, None).unwrap() else { panic!() };
-    router.decide(policy, Ok(Classification::new(label, confidence).unwrap())).unwrap()
+    let answer = Classification::Label(Label::new(label, confidence).unwrap());
+    router.decide(&pending(router, "auto"), Answer::Fresh(answer)).unwrap()
 }
 
 #[test]
@@ -120,9 +134,8 @@ fn an_unknown_model_does_as_configured() {
 #[test]
 fn a_prompt_without_text_takes_the_default() {
     let router = router(|_| {});
-    let body = br#"{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}"#;
-    let request = Request::parse(Endpoint::ChatCompletions, body).unwrap();
-    assert_eq!(route_of(router.plan(&request, None)), ("small".to_owned(), Reason::Default));
+    let body = json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]});
+    assert_eq!(route_of(plan_body(&router, &body, None)), ("small".to_owned(), Reason::Default));
 }
 
 #[test]
@@ -139,13 +152,11 @@ fn the_label_decides_when_it_is_sure_enough_and_routed() {
 
 #[test]
 fn without_an_answer_the_default_model_or_a_503() {
-    let Plan::Classify { policy, .. } = plan(&router(|_| {}), "auto", Value::Null, None).unwrap() else {
-        panic!()
-    };
-    let decision = router(|_| {}).decide(policy.clone(), Err(NoClassification)).unwrap();
+    let pending = pending(&router(|_| {}), "auto");
+    let decision = router(|_| {}).decide(&pending, Answer::None).unwrap();
     assert_eq!((decision.model.name.as_str(), decision.reason), ("small", Reason::Fallback));
     let rejecting = router(|config| config["sidecar"]["on_failure"] = json!("reject"));
-    assert_eq!(rejecting.decide(policy, Err(NoClassification)).unwrap_err().status(), 503);
+    assert_eq!(rejecting.decide(&pending, Answer::None).unwrap_err().status(), 503);
 }
 
 #[test]
@@ -158,4 +169,184 @@ fn a_decision_explains_itself_in_headers() {
     assert_eq!(header("x-llm-router-confidence"), Some("0.912"));
     assert_eq!(header("x-llm-router-reason"), Some("classified"));
     assert_eq!(header("x-chosen-classifier"), Some("Code Generation"));
+}
+
+fn with_bands(config: &mut Value) {
+    config["models"]["middle"] = json!({"cluster": "c-middle", "model": "vendor/middle"});
+    config["policies"]["complexity"] = json!({
+        "classifier": "complexity",
+        "bands": [{"up_to": 0.3, "model": "small"}, {"up_to": 0.6, "model": "middle"}, {"model": "large"}],
+    });
+    config["policies"]["two"] = json!({
+        "classifier": "complexity", "bands": [{"up_to": 0.5, "model": "small"}, {"model": "large"}],
+    });
+}
+
+fn score(router: &Router, model: &str, score: f32) -> (String, Reason) {
+    let dimensions = [("creativity", 0.1), ("reasoning", 0.9)];
+    let answer = Answer::Fresh(Classification::Score(Score::new(score, dimensions).unwrap()));
+    let decision = router.decide(&pending(router, model), answer).unwrap();
+    (decision.model.name.to_string(), decision.reason)
+}
+
+#[test]
+fn a_score_falls_into_its_band() {
+    let router = router(with_bands);
+    for (number, name) in [(0.1, "small"), (0.5, "middle"), (0.9, "large")] {
+        assert_eq!(score(&router, "complexity", number), (name.to_owned(), Reason::Classified));
+    }
+}
+
+#[test]
+fn a_threshold_in_the_models_name_or_the_metadata_replaces_the_bound() {
+    let router = router(with_bands);
+    assert_eq!(score(&router, "two", 0.6).0, "large");
+    assert_eq!(score(&router, "two:0.7", 0.6).0, "small");
+    let metadata = json!({"policy": "two", "routing_strategy": "triton", "threshold": 0.7});
+    let Plan::Classify(pending) = plan(&router, "", metadata, None).unwrap() else { panic!() };
+    let answer = Answer::Fresh(Classification::Score(Score::new(0.6, []).unwrap()));
+    assert_eq!(router.decide(&pending, answer).unwrap().model.name.as_str(), "small");
+    let label = Answer::Fresh(Classification::Label(Label::new("Code Generation", 0.4).unwrap()));
+    let bar = self::pending(&router, "task_router:0.4");
+    assert_eq!(router.decide(&bar, label).unwrap().reason, Reason::Classified);
+}
+
+#[test]
+fn a_threshold_that_has_no_bound_is_a_400() {
+    let router = router(with_bands);
+    for name in ["complexity:0.4", "two:1.4", "two:high"] {
+        assert_eq!(plan(&router, name, Value::Null, None).unwrap_err().status(), 400, "{name}");
+    }
+}
+
+#[test]
+fn labels_can_be_the_dimensions_of_a_score() {
+    let router = router(|config| {
+        config["policies"]["nvidia"] = json!({
+            "classifier": "complexity", "routes": {"creativity": "small", "reasoning": "large"}, "default": "small",
+        });
+    });
+    assert_eq!(score(&router, "nvidia", 0.2), ("large".to_owned(), Reason::Classified));
+}
+
+#[test]
+fn a_label_where_a_score_was_expected_takes_the_default() {
+    let router = router(with_bands);
+    let answer = Answer::Fresh(Classification::Label(Label::new("Chatbot", 1.0).unwrap()));
+    let decision = router.decide(&pending(&router, "complexity"), answer).unwrap();
+    assert_eq!((decision.model.name.as_str(), decision.reason), ("large", Reason::Default));
+}
+
+#[test]
+fn the_first_rule_that_matches_chooses_before_the_default_policy() {
+    let router = router(|config| {
+        config["rules"] = json!([
+            {"when": {"header": {"x-tenant": "acme"}}, "policy": "topic_router"},
+            {"when": {"has_tools": true, "text_matches": "(?i)\\bsql\\b"}, "model": "large"},
+            {"when": {"min_tokens": 1000}, "model": "large"},
+            {"when": {"path_prefix": "/team-b/"}, "model": "small"},
+            {"when": {"has_images": true}, "model": "small"},
+        ]);
+    });
+    let run = |path: &str, tenant: &str, body: Value| {
+        let headers = [("x-tenant".to_owned(), tenant.as_bytes().to_vec())];
+        let client = Client { path, headers: &headers };
+        router.plan(&Request::parse(Endpoint::ChatCompletions, body.to_string().as_bytes()).unwrap(), &client)
+    };
+    let say = |text: &str| json!({"model": "auto", "messages": [{"role": "user", "content": text}]});
+    let ruled = |name: &str| (name.to_owned(), Reason::Rule);
+    assert_eq!(policy_of(run("/v1/chat/completions", "acme", say("hi"))), "topic_router");
+    assert_eq!(policy_of(run("/v1/chat/completions", "other", say("write SQL"))), "task_router");
+    let mut with_tools = say("write SQL");
+    with_tools["tools"] = json!([{"type": "function"}]);
+    assert_eq!(route_of(run("/v1/chat/completions", "", with_tools)), ruled("large"));
+    assert_eq!(route_of(run("/v1/chat/completions", "", say(&"x".repeat(4000)))), ruled("large"));
+    assert_eq!(route_of(run("/team-b/v1/chat/completions", "", say("hi"))), ruled("small"));
+    let image = json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]});
+    assert_eq!(route_of(run("/v1/chat/completions", "", image)), ruled("small"));
+    let named = json!({"model": "task_router", "messages": [{"role": "user", "content": "x".repeat(4000)}]});
+    assert_eq!(policy_of(run("/v1/chat/completions", "", named)), "task_router");
+}
+
+#[test]
+fn a_model_that_cannot_take_the_request_is_stood_in_for() {
+    let router = router(|config| {
+        config["models"]["small"]["capabilities"] = json!([]);
+        config["models"]["small"]["context"] = json!("1k");
+        config["models"]["large"]["capabilities"] = json!(["tools"]);
+    });
+    let outcome = |more: Value| {
+        let mut body = json!({"model": "auto", "messages": [{"role": "user", "content": "hi"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let Plan::Classify(pending) = plan_body(&router, &body, None).unwrap() else { panic!() };
+        let answer = Classification::Label(Label::new("Chatbot", 0.9).unwrap());
+        let decision = router.decide(&pending, Answer::Fresh(answer));
+        decision.map(|decision| (decision.model.name.to_string(), decision.reason))
+    };
+    assert_eq!(outcome(json!({})), Ok(("small".to_owned(), Reason::Classified)));
+    assert_eq!(outcome(json!({"tools": [{}]})), Ok(("large".to_owned(), Reason::Capability)));
+    assert_eq!(outcome(json!({"max_tokens": 5000})), Ok(("large".to_owned(), Reason::Capability)));
+    let refusal = outcome(json!({"response_format": {"type": "json_object"}})).unwrap_err();
+    assert_eq!(refusal.status(), 400);
+    assert!(String::from_utf8(refusal.body()).unwrap().contains("the capability json"));
+}
+
+#[test]
+fn the_fallback_list_is_the_order_of_standing_in() {
+    let router = router(|config| {
+        config["models"]["small"]["capabilities"] = json!([]);
+        config["models"]["other"] = json!({"cluster": "c", "model": "m"});
+        config["policies"]["task_router"]["fallback"] = json!(["other", "large"]);
+    });
+    let body = json!({"model": "auto", "tools": [{}], "messages": [{"role": "user", "content": [{"type": "image_url"}]}]});
+    assert_eq!(route_of(plan_body(&router, &body, None)), ("other".to_owned(), Reason::Capability));
+}
+
+#[test]
+fn requests_in_another_apis_shape_are_refused_not_translated() {
+    let router = router(|config| config["models"]["large"]["api"] = json!("anthropic"));
+    let body = json!({"model": "large", "messages": [{"role": "user", "content": "hi"}]}).to_string();
+    let request = |endpoint| Request::parse(endpoint, body.as_bytes()).unwrap();
+    let client = Client { path: "", headers: &[] };
+    let refusal = router.plan(&request(Endpoint::ChatCompletions), &client).unwrap_err();
+    assert_eq!(refusal.status(), 400);
+    assert_eq!(
+        route_of(router.plan(&request(Endpoint::Messages), &client)),
+        ("large".to_owned(), Reason::Manual)
+    );
+}
+
+#[test]
+fn embeddings_are_routed_by_name_only() {
+    let router = router(|_| {});
+    let run = |model: &str| {
+        let body = json!({"model": model, "input": "a text"}).to_string();
+        let client = Client { path: "", headers: &[] };
+        router.plan(&Request::parse(Endpoint::Embeddings, body.as_bytes()).unwrap(), &client)
+    };
+    assert_eq!(route_of(run("small")), ("small".to_owned(), Reason::Manual));
+    assert_eq!(route_of(run("gpt-4o")), ("large".to_owned(), Reason::Alias));
+    assert!(matches!(run("text-embedding-3-small"), Ok(Plan::Passthrough)));
+    for name in ["auto", "", "task_router"] {
+        assert_eq!(run(name).unwrap_err().status(), 400);
+    }
+}
+
+#[test]
+fn weighted_models_share_conversations_and_keep_each() {
+    let router = router(|config| {
+        config["policies"]["task_router"]["default"] =
+            json!([{"model": "small", "weight": 3}, {"model": "large", "weight": 1}]);
+    });
+    let model_of = |user: &str, more: bool| {
+        let mut body = json!({"model": "auto", "messages": [{"role": "user", "content": user}]});
+        if more {
+            body["messages"].as_array_mut().unwrap().push(json!({"role": "user", "content": "and then?"}));
+        }
+        let Plan::Classify(pending) = plan_body(&router, &body, None).unwrap() else { panic!() };
+        router.decide(&pending, Answer::None).unwrap().model.name.to_string()
+    };
+    let large = (0..1000).filter(|i| model_of(&format!("question {i}"), false) == "large").count();
+    assert!((200..300).contains(&large), "{large} of 1000");
+    assert!((0..50).all(|i| model_of(&format!("q{i}"), false) == model_of(&format!("q{i}"), true)));
 }

@@ -1,0 +1,66 @@
+//! The LLMs: where they are, what they can do, what they cost.
+
+use std::fmt;
+
+use super::ModelName;
+use crate::needs::{Api, Capabilities, Lack, Needs};
+
+/// An LLM.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// The name that policies, clients and metrics use.
+    pub name: ModelName,
+    /// The Envoy cluster that serves it.
+    pub cluster: String,
+    /// The value that its API wants in the body's `model`.
+    pub upstream: String,
+    /// The shape of requests that it takes.
+    pub api: Api,
+    /// What it can do; none if that is not declared, and then nothing is held against it.
+    pub capabilities: Option<Capabilities>,
+    /// The most tokens that a prompt and its answer may have together, if that is declared.
+    pub context: Option<u64>,
+    /// What its tokens cost, if that is declared.
+    pub cost: Option<Cost>,
+    /// What stands in place of `/v1` in the path that it gets, if not that.
+    pub base_path: Option<String>,
+    /// The `:authority` that it gets, if not the client's.
+    pub host: Option<String>,
+}
+
+impl Model {
+    /// What of a request's needs this model cannot meet, if anything.
+    pub fn lacks(&self, needs: &Needs) -> Option<Lack> {
+        if self.api != needs.api {
+            return Some(Lack::Api(needs.api));
+        }
+        if let Some(missing) = self.capabilities.and_then(|has| needs.capabilities.first_missing_in(has)) {
+            return Some(Lack::Capability(missing));
+        }
+        let room = self.context?;
+        (needs.tokens > room).then_some(Lack::Context { tokens: needs.tokens })
+    }
+}
+
+/// Prices in dollars for a million tokens, as providers list them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cost {
+    /// Tokens of the prompt.
+    pub input: f64,
+    /// Tokens of the answer.
+    pub output: f64,
+}
+
+impl Cost {
+    /// The price of one request, in dollars.
+    pub fn of(&self, input_tokens: u64, output_tokens: u64) -> f64 {
+        const PER: f64 = 1e6;
+        (self.input * input_tokens as f64 + self.output * output_tokens as f64) / PER
+    }
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "${} / ${} per million tokens", self.input, self.output)
+    }
+}

@@ -1,0 +1,192 @@
+//! How a classifier's answer becomes a model.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Classifier, Model, PolicyName};
+
+/// Sends a prompt to the model that its classifier asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// The name that clients and metrics use.
+    pub name: PolicyName,
+    /// The sidecar's head that it routes by.
+    pub classifier: Classifier,
+    /// What the classifier's answers mean.
+    pub chooser: Chooser,
+    /// The target of all else.
+    pub default: Target,
+    /// Who stands in when the chosen model cannot take a request, best first; without the chosen one's repetition.
+    pub stand_ins: Vec<Arc<Model>>,
+}
+
+/// What a classifier's answers mean.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Chooser {
+    /// A target for each label.
+    Labels {
+        /// By label.
+        routes: HashMap<String, Target>,
+        /// Below this probability, 0 to 1, the policy's default is taken.
+        min_confidence: f32,
+    },
+    /// A target for each range of the score, cheapest first.
+    Bands(Bands),
+}
+
+/// Ranges of a score that cover all of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bands {
+    /// Ordered by their bounds.
+    pub(super) bounded: Vec<Band>,
+    pub(super) last: Target,
+}
+
+/// The range of scores from the band before up to a bound.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Band {
+    /// Scores up to this, itself included, fall into the band.
+    pub up_to: f32,
+    /// Where they go.
+    pub target: Target,
+}
+
+impl Bands {
+    /// The target of a score.
+    pub fn target(&self, score: f32) -> &Target {
+        self.bounded.iter().find(|band| score <= band.up_to).map_or(&self.last, |band| &band.target)
+    }
+
+    /// The target of a score if the request sets the bound between two bands. None if there are not two: it would not
+    /// be clear which bound is meant.
+    pub fn target_by_threshold(&self, score: f32, threshold: f32) -> Option<&Target> {
+        match self.bounded.as_slice() {
+            [only] => Some(if score <= threshold { &only.target } else { &self.last }),
+            _ => None,
+        }
+    }
+
+    fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.bounded.iter().map(|band| &band.target).chain([&self.last])
+    }
+}
+
+/// A model, or several that share the requests by weight.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// Always this one.
+    Model(Arc<Model>),
+    /// One of these, by weight; there is at least one.
+    Weighted(Vec<Weighted>),
+}
+
+/// A model's share of a target's requests.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weighted {
+    /// The model.
+    pub model: Arc<Model>,
+    /// Its share, relative to the others'.
+    pub weight: u32,
+}
+
+impl Target {
+    /// The model for a conversation: the same conversation always gets the same one. `draw` is the hash of what tells
+    /// conversations apart.
+    pub fn pick(&self, draw: u64) -> Option<&Arc<Model>> {
+        match self {
+            Self::Model(model) => Some(model),
+            Self::Weighted(shares) => {
+                let total: u64 = shares.iter().map(|share| u64::from(share.weight)).sum();
+                let mut left = draw.checked_rem(total)?;
+                let share = shares.iter().find(|share| match left.checked_sub(u64::from(share.weight)) {
+                    Some(rest) => {
+                        left = rest;
+                        false
+                    }
+                    None => true,
+                });
+                share.map(|share| &share.model)
+            }
+        }
+    }
+
+    /// All models of the target.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        let (one, several) = match self {
+            Self::Model(model) => (Some(model), [].as_slice()),
+            Self::Weighted(shares) => (None, shares.as_slice()),
+        };
+        one.into_iter().chain(several.iter().map(|share| &share.model))
+    }
+}
+
+impl Policy {
+    /// The model of a label, chosen by hand.
+    pub fn class(&self, label: &str) -> Option<&Arc<Model>> {
+        match &self.chooser {
+            Chooser::Labels { routes, .. } => routes.get(label)?.models().next(),
+            Chooser::Bands(_) => None,
+        }
+    }
+
+    /// All models that the policy may choose by itself, some more than once.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        let routed: Vec<&Target> = match &self.chooser {
+            Chooser::Labels { routes, .. } => routes.values().collect(),
+            Chooser::Bands(bands) => bands.targets().collect(),
+        };
+        routed.into_iter().chain([&self.default]).flat_map(Target::models)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(name: &str) -> Arc<Model> {
+        Arc::new(Model {
+            name: name.into(),
+            cluster: name.to_owned(),
+            upstream: name.to_owned(),
+            api: Default::default(),
+            capabilities: None,
+            context: None,
+            cost: None,
+            base_path: None,
+            host: None,
+        })
+    }
+
+    fn target(name: &str) -> Target {
+        Target::Model(model(name))
+    }
+
+    #[test]
+    fn weights_share_the_draws() {
+        let share = |name, weight| Weighted { model: model(name), weight };
+        let target = Target::Weighted(vec![share("a", 1), share("none", 0), share("b", 3)]);
+        let picked: Vec<_> = (0..8).map(|draw| target.pick(draw).unwrap().name.as_str().to_owned()).collect();
+        assert_eq!(picked, ["a", "b", "b", "b", "a", "b", "b", "b"]);
+    }
+
+    #[test]
+    fn a_score_falls_into_the_first_band_that_reaches_up_to_it() {
+        let band = |up_to, name| Band { up_to, target: target(name) };
+        let bands = Bands { bounded: vec![band(0.3, "small"), band(0.6, "middle")], last: target("large") };
+        for (score, name) in
+            [(0.0, "small"), (0.3, "small"), (0.31, "middle"), (0.61, "large"), (1.0, "large")]
+        {
+            assert_eq!(bands.target(score), &target(name));
+        }
+    }
+
+    #[test]
+    fn a_threshold_is_the_bound_between_two_bands() {
+        let bands =
+            Bands { bounded: vec![Band { up_to: 0.5, target: target("small") }], last: target("large") };
+        assert_eq!(bands.target_by_threshold(0.6, 0.7), Some(&target("small")));
+        assert_eq!(bands.target_by_threshold(0.6, 0.5), Some(&target("large")));
+        let one = Bands { bounded: vec![], last: target("large") };
+        assert_eq!(one.target_by_threshold(0.6, 0.5), None);
+    }
+}

@@ -1,0 +1,74 @@
+//! Checks that several parts of the configuration share.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ConfigError;
+
+/// What `name` stands for among the configured.
+pub(super) fn find<T>(
+    what: &str,
+    among: &BTreeMap<String, Arc<T>>,
+    name: &str,
+    path: impl FnOnce() -> String,
+) -> Result<Arc<T>, ConfigError> {
+    among.get(name).cloned().ok_or_else(|| {
+        let configured: Vec<_> = among.keys().map(String::as_str).collect();
+        let configured = if configured.is_empty() { "none".to_owned() } else { configured.join(", ") };
+        ConfigError::new(path(), format!("no {what} {name:?}; configured: {configured}"))
+    })
+}
+
+pub(super) fn filled(value: &str, path: impl FnOnce() -> String) -> Result<(), ConfigError> {
+    if value.is_empty() { Err(ConfigError::new(path(), "must not be empty")) } else { Ok(()) }
+}
+
+/// Names travel in response headers and stats.
+pub(super) fn printable(name: &str, path: impl FnOnce() -> String) -> Result<(), ConfigError> {
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+        return Err(ConfigError::new(path(), "the name must be of printable ASCII characters, at least one"));
+    }
+    Ok(())
+}
+
+pub(super) fn header_name(name: String, path: impl FnOnce() -> String) -> Result<String, ConfigError> {
+    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    if name.is_empty() || !name.bytes().all(legal) {
+        let problem = format!("{name:?} must be a header name of lower-case letters, digits, - and _");
+        return Err(ConfigError::new(path(), problem));
+    }
+    Ok(name)
+}
+
+pub(super) fn within<T: PartialOrd + fmt::Display>(
+    value: &T,
+    range: &RangeInclusive<T>,
+    path: impl FnOnce() -> String,
+) -> Result<(), ConfigError> {
+    if range.contains(value) {
+        return Ok(());
+    }
+    let problem = format!("{value} must be between {} and {}", range.start(), range.end());
+    Err(ConfigError::new(path(), problem))
+}
+
+pub(super) fn within_times(
+    value: Duration,
+    range: &RangeInclusive<Duration>,
+    path: impl FnOnce() -> String,
+) -> Result<(), ConfigError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let problem = format!("{value:?} must be between {:?} and {:?}", range.start(), range.end());
+    Err(ConfigError::new(path(), problem))
+}
+
+/// A key as a path shows it: quoted where it would be hard to read otherwise.
+pub(super) fn key(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_/".contains(c);
+    if !name.is_empty() && name.chars().all(plain) { name.to_owned() } else { format!("{name:?}") }
+}

@@ -1,0 +1,117 @@
+//! Turns the written configuration into the resolved one, and says what is wrong where.
+
+mod checks;
+mod error;
+mod models;
+mod policies;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use checks::{filled, find, header_name, key, within, within_times};
+pub use error::ConfigError;
+
+use super::{AUTO, Config, Limits, Memory, Model, Name, Policy, Sidecar, Stickiness, raw};
+
+/// Over a minute is no deadline for a step before the LLM: it holds the request and its buffered body.
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
+/// The filter copies a body once, and a Wasm VM has 4 GiB at most for all requests that it holds.
+const MAX_BODY: RangeInclusive<ByteSize> = ByteSize::kib(1)..=ByteSize::mib(256);
+/// More text than this would only slow the sidecar: its models read some thousand tokens.
+const CLASSIFY_TEXT: RangeInclusive<ByteSize> = ByteSize::b(256)..=ByteSize::mib(1);
+/// An entry takes about 200 bytes, in each of Envoy's workers.
+const MAX_ENTRIES: u32 = 1_000_000;
+/// What is remembered longer than a day is remembered wrongly.
+const TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+
+type Models = BTreeMap<String, Arc<Model>>;
+type Policies = BTreeMap<String, Arc<Policy>>;
+
+pub(super) fn resolve(raw: raw::Config) -> Result<Config, ConfigError> {
+    let models = models::resolve(raw.models)?;
+    let policies = policies::resolve(raw.policies, &models)?;
+    let default_policy = find("policy", &policies, &raw.default_policy, || "default_policy".to_owned())?;
+    Ok(Config {
+        sidecar: sidecar(raw.sidecar)?,
+        cluster_header: header_name(raw.cluster_header, || "cluster_header".to_owned())?,
+        limits: limits(&raw.limits)?,
+        mode: raw.mode,
+        on_unknown_model: raw.on_unknown_model,
+        default_policy,
+        names: names(&models, &policies, raw.aliases)?,
+        rules: rules::resolve(raw.rules, &models, &policies)?,
+        cache: memory("cache", raw.cache.entries, raw.cache.ttl)?,
+        stickiness: raw.stickiness.map(stickiness).transpose()?.flatten(),
+        policies,
+        models,
+    })
+}
+
+/// All that a client may write in `model`. One name has one meaning.
+fn names(
+    models: &Models,
+    policies: &Policies,
+    aliases: BTreeMap<String, String>,
+) -> Result<HashMap<String, Name>, ConfigError> {
+    let mut names = HashMap::from([(AUTO.to_owned(), Name::Auto)]);
+    let mut insert = |path: String, name: &str, meaning: Name| match names.insert(name.to_owned(), meaning) {
+        None => Ok(()),
+        Some(other) => Err(ConfigError::new(path, format!("the name is taken by {}", other.what()))),
+    };
+    for (name, model) in models {
+        insert(format!("models.{}", key(name)), name, Name::Model(Arc::clone(model)))?;
+    }
+    for (name, policy) in policies {
+        insert(format!("policies.{}", key(name)), name, Name::Policy(Arc::clone(policy)))?;
+    }
+    for (alias, model) in aliases {
+        let path = format!("aliases.{}", key(&alias));
+        let model = find("model", models, &model, || path.clone())?;
+        insert(path, &alias, Name::Alias(model))?;
+    }
+    Ok(names)
+}
+
+impl Name {
+    fn what(&self) -> &'static str {
+        match self {
+            Self::Auto => "\"auto\", which asks for the default policy",
+            Self::Policy(_) => "a policy",
+            Self::Model(_) => "a model",
+            Self::Alias(_) => "an alias",
+        }
+    }
+}
+
+fn sidecar(raw: raw::Sidecar) -> Result<Sidecar, ConfigError> {
+    filled(&raw.cluster, || "sidecar.cluster".to_owned())?;
+    within_times(raw.timeout, &TIMEOUT, || "sidecar.timeout".to_owned())?;
+    Ok(Sidecar { cluster: raw.cluster, timeout: raw.timeout, on_failure: raw.on_failure })
+}
+
+fn limits(raw: &raw::Limits) -> Result<Limits, ConfigError> {
+    within(&raw.max_body, &MAX_BODY, || "limits.max_body".to_owned())?;
+    within(&raw.classify_text, &CLASSIFY_TEXT, || "limits.classify_text".to_owned())?;
+    let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+    Ok(Limits { max_body: bytes(raw.max_body), classify_text: bytes(raw.classify_text) })
+}
+
+fn stickiness(raw: raw::Stickiness) -> Result<Option<Stickiness>, ConfigError> {
+    let header = raw.header.map(|name| header_name(name, || "stickiness.header".to_owned())).transpose()?;
+    Ok(memory("stickiness", raw.entries, raw.ttl)?.map(|memory| Stickiness { header, memory }))
+}
+
+/// None if it is turned off by 0 entries.
+fn memory(path: &str, entries: u32, ttl: Duration) -> Result<Option<Memory>, ConfigError> {
+    within(&entries, &(0..=MAX_ENTRIES), || format!("{path}.entries"))?;
+    within_times(ttl, &TTL, || format!("{path}.ttl"))?;
+    let entries = usize::try_from(entries).ok().and_then(NonZeroUsize::new);
+    Ok(entries.map(|entries| Memory { entries, ttl }))
+}

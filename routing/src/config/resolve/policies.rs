@@ -1,0 +1,132 @@
+//! Resolves the policies.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::checks::{filled, find, key, printable, within};
+use super::{ConfigError, Models, Policies};
+use crate::config::{Band, Bands, Chooser, Classifier, Model, Policy, PolicyName, Target, Weighted, raw};
+
+pub(super) fn resolve(raw: BTreeMap<String, raw::Policy>, models: &Models) -> Result<Policies, ConfigError> {
+    raw.into_iter()
+        .map(|(name, raw)| {
+            let policy = policy(&name, raw, models)?;
+            Ok((name, Arc::new(policy)))
+        })
+        .collect()
+}
+
+fn policy(name: &str, raw: raw::Policy, models: &Models) -> Result<Policy, ConfigError> {
+    let path = format!("policies.{}", key(name));
+    printable(name, || path.clone())?;
+    filled(&raw.classifier, || format!("{path}.classifier"))?;
+    let default = raw.default.map(|raw| target(raw, models, || format!("{path}.default"))).transpose()?;
+    let (chooser, default) = match (raw.routes, raw.bands) {
+        (Some(routes), None) => {
+            let default = default.ok_or_else(|| ConfigError::new(format!("{path}.default"), "is missing"))?;
+            (labels(routes, raw.min_confidence, models, &path)?, default)
+        }
+        (None, Some(raw_bands)) => {
+            if raw.min_confidence.is_some() {
+                let problem = "has no meaning with bands: a score has no confidence; remove it";
+                return Err(ConfigError::new(format!("{path}.min_confidence"), problem));
+            }
+            let bands = bands(raw_bands, models, &format!("{path}.bands"))?;
+            let default = default.unwrap_or_else(|| bands.last.clone());
+            (Chooser::Bands(bands), default)
+        }
+        _ => return Err(ConfigError::new(path, "must have either routes or bands")),
+    };
+    let mut policy = Policy {
+        name: PolicyName::from(name),
+        classifier: Classifier::from(raw.classifier),
+        chooser,
+        default,
+        stand_ins: Vec::new(),
+    };
+    policy.stand_ins = match raw.fallback {
+        Some(names) => fallback(&names, models, &format!("{path}.fallback"))?,
+        None => cheapest_first(&policy),
+    };
+    Ok(policy)
+}
+
+fn labels(
+    raw: BTreeMap<String, raw::Target>,
+    min_confidence: Option<f32>,
+    models: &Models,
+    path: &str,
+) -> Result<Chooser, ConfigError> {
+    let min_confidence = min_confidence.unwrap_or(0.0);
+    within(&min_confidence, &(0.0..=1.0), || format!("{path}.min_confidence"))?;
+    let routes = raw
+        .into_iter()
+        .map(|(label, raw)| {
+            let target = target(raw, models, || format!("{path}.routes.{}", key(&label)))?;
+            Ok((label, target))
+        })
+        .collect::<Result<_, ConfigError>>()?;
+    Ok(Chooser::Labels { routes, min_confidence })
+}
+
+fn bands(raw: Vec<raw::Band>, models: &Models, path: &str) -> Result<Bands, ConfigError> {
+    let mut bounded: Vec<Band> = Vec::new();
+    let mut last = None;
+    for (index, raw) in raw.into_iter().enumerate() {
+        let at = |field: &str| format!("{path}[{index}]{field}");
+        if last.is_some() {
+            return Err(ConfigError::new(
+                at(""),
+                "comes after a band without up_to, which takes all that is left",
+            ));
+        }
+        let target = target(raw.model, models, || at(".model"))?;
+        match raw.up_to {
+            Some(up_to) => {
+                within(&up_to, &(0.0..=1.0), || at(".up_to"))?;
+                if bounded.last().is_some_and(|before| before.up_to >= up_to) {
+                    return Err(ConfigError::new(at(".up_to"), "must be above the band's before"));
+                }
+                bounded.push(Band { up_to, target });
+            }
+            None => last = Some(target),
+        }
+    }
+    let last =
+        last.ok_or_else(|| ConfigError::new(path, "the last band must have no up_to, for all that is left"))?;
+    Ok(Bands { bounded, last })
+}
+
+pub(super) fn target(
+    raw: raw::Target,
+    models: &Models,
+    path: impl Fn() -> String,
+) -> Result<Target, ConfigError> {
+    match raw {
+        raw::Target::Model(name) => Ok(Target::Model(find("model", models, &name, path)?)),
+        raw::Target::Weighted(shares) => {
+            if shares.iter().all(|share| share.weight == 0) {
+                return Err(ConfigError::new(path(), "needs at least one model with a weight above 0"));
+            }
+            let shares = shares.into_iter().enumerate().map(|(index, share)| {
+                let model = find("model", models, &share.model, || format!("{}[{index}].model", path()))?;
+                Ok(Weighted { model, weight: share.weight })
+            });
+            Ok(Target::Weighted(shares.collect::<Result<_, ConfigError>>()?))
+        }
+    }
+}
+
+fn fallback(names: &[String], models: &Models, path: &str) -> Result<Vec<Arc<Model>>, ConfigError> {
+    let found = names.iter().enumerate();
+    found.map(|(index, name)| find("model", models, name, || format!("{path}[{index}]"))).collect()
+}
+
+/// The policy's own models by price, those without a price last, each once.
+fn cheapest_first(policy: &Policy) -> Vec<Arc<Model>> {
+    let price = |model: &Model| model.cost.map_or(f64::INFINITY, |cost| cost.input + cost.output);
+    let mut all: Vec<_> = policy.models().cloned().collect();
+    all.sort_by(|a, b| price(a).total_cmp(&price(b)).then_with(|| a.name.as_str().cmp(b.name.as_str())));
+    all.dedup_by(|a, b| a.name == b.name);
+    all
+}

@@ -1,0 +1,134 @@
+//! What a request needs of the model that answers it.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+/// The shape of an LLM's requests and answers. We do not translate between them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Api {
+    /// OpenAI's: chat completions, completions, responses, embeddings.
+    #[default]
+    Openai,
+    /// Anthropic's messages.
+    Anthropic,
+}
+
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Openai => "OpenAI",
+            Self::Anthropic => "Anthropic",
+        })
+    }
+}
+
+/// Something that not every model can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Capability {
+    /// Calls tools or functions.
+    Tools,
+    /// Sees images.
+    Images,
+    /// Answers in JSON, by a schema or not.
+    Json,
+    /// Takes a reasoning effort.
+    Reasoning,
+}
+
+impl Capability {
+    const ALL: [Self; 4] = [Self::Tools, Self::Images, Self::Json, Self::Reasoning];
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tools => "tools",
+            Self::Images => "images",
+            Self::Json => "json",
+            Self::Reasoning => "reasoning",
+        })
+    }
+}
+
+/// A set of capabilities.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities(u8);
+
+impl Capabilities {
+    /// The set with this one in it.
+    #[must_use]
+    pub fn with(self, capability: Capability) -> Self {
+        Self(self.0 | (1 << capability as u8))
+    }
+
+    /// Whether it is in the set.
+    pub fn has(self, capability: Capability) -> bool {
+        self.0 & (1 << capability as u8) != 0
+    }
+
+    /// The first of these that is not among those.
+    pub fn first_missing_in(self, those: Self) -> Option<Capability> {
+        Capability::ALL.into_iter().find(|capability| self.has(*capability) && !those.has(*capability))
+    }
+}
+
+impl FromIterator<Capability> for Capabilities {
+    fn from_iter<I: IntoIterator<Item = Capability>>(all: I) -> Self {
+        all.into_iter().fold(Self::default(), Self::with)
+    }
+}
+
+/// What a request needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The API that the client speaks.
+    pub api: Api,
+    /// What the model must be able to do.
+    pub capabilities: Capabilities,
+    /// Estimated tokens of the prompt, and those that the client wants answered at most.
+    pub tokens: u64,
+}
+
+/// Why a model cannot take a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// It speaks another API than the client.
+    Api(Api),
+    /// It cannot do this.
+    Capability(Capability),
+    /// Its context is too short.
+    Context {
+        /// The tokens needed.
+        tokens: u64,
+    },
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Api(api) => write!(f, "requests in {api}'s shape"),
+            Self::Capability(capability) => write!(f, "the capability {capability}"),
+            Self::Context { tokens } => write!(f, "a context of about {tokens} tokens"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_missing_capability_is_found() {
+        let needs: Capabilities = [Capability::Images, Capability::Json].into_iter().collect();
+        assert_eq!(needs.first_missing_in(needs), None);
+        assert_eq!(needs.first_missing_in(needs.with(Capability::Tools)), None);
+        let has = Capabilities::default().with(Capability::Images);
+        assert_eq!(needs.first_missing_in(has), Some(Capability::Json));
+        assert_eq!(Capabilities::default().first_missing_in(has), None);
+    }
+}

@@ -1,0 +1,116 @@
+//! Weighs all that a client can say of how it wants to be routed.
+
+use std::sync::Arc;
+
+use super::{Client, Router};
+use crate::config::{Model, Name, OnUnknownModel, Policy};
+use crate::decision::Reason;
+use crate::headers;
+use crate::refusal::Refusal;
+use crate::request::{Endpoint, METADATA_FIELD, Request, Strategy};
+
+/// How the model is to be chosen.
+pub(super) enum Choice {
+    Model(Arc<Model>, Reason),
+    /// A class of the policy, which stands for that class's model.
+    Class {
+        policy: Arc<Policy>,
+        model: Arc<Model>,
+    },
+    /// The policy that the client asked for.
+    Policy {
+        policy: Arc<Policy>,
+        threshold: Option<f32>,
+    },
+    /// The client asked for none: rules may choose, then the default policy.
+    Default {
+        threshold: Option<f32>,
+    },
+    Passthrough,
+}
+
+impl Router {
+    /// The strongest of what the client says: the body's metadata, then the header, then the body's `model`.
+    pub(super) fn choose(&self, request: &Request<'_>, client: &Client<'_>) -> Result<Choice, Refusal> {
+        let directives = request.directives.as_ref();
+        let in_metadata = directives.and_then(|directives| directives.policy.as_deref());
+        let named = match (in_metadata, client.header(headers::POLICY)) {
+            (Some(name), _) => Some(self.named_policy(name, METADATA_FIELD)?),
+            (None, Some(name)) => Some(self.named_policy(name, headers::POLICY)?),
+            (None, None) => None,
+        };
+        let threshold = directives.and_then(|directives| directives.threshold);
+        let choice = match (directives.map(|directives| &directives.strategy), named) {
+            (Some(Strategy::Manual { model }), named) => self.manual(model, named)?,
+            (_, Some(policy)) => Choice::Policy { policy, threshold },
+            (_, None) => self.by_model_field(request.model.as_deref(), threshold)?,
+        };
+        match (request.endpoint, &choice) {
+            // Nothing can be classified here, and another embedding model would break the client's vectors.
+            (Endpoint::Embeddings, Choice::Policy { .. } | Choice::Default { .. }) => {
+                self.embeddings_by_name(request.model.as_deref())
+            }
+            _ => Ok(choice),
+        }
+    }
+
+    fn named_policy(&self, name: &str, param: &'static str) -> Result<Arc<Policy>, Refusal> {
+        self.config.policy(name).cloned().ok_or_else(|| Refusal::unknown_policy(name, Some(param)))
+    }
+
+    /// A model or an alias; or, as the blueprint has it, a class of the policy.
+    fn manual(&self, name: &str, policy: Option<Arc<Policy>>) -> Result<Choice, Refusal> {
+        if let Some(Name::Model(model) | Name::Alias(model)) = self.config.name(name) {
+            return Ok(Choice::Model(Arc::clone(model), Reason::Manual));
+        }
+        let policy = policy.unwrap_or_else(|| Arc::clone(&self.config.default_policy));
+        match policy.class(name).cloned() {
+            Some(model) => Ok(Choice::Class { policy, model }),
+            None => Err(Refusal::unknown_model(name, Some(METADATA_FIELD))),
+        }
+    }
+
+    fn by_model_field(&self, name: Option<&str>, threshold: Option<f32>) -> Result<Choice, Refusal> {
+        let Some(name) = name else { return Ok(Choice::Default { threshold }) };
+        match self.config.name(name) {
+            Some(Name::Policy(policy)) => Ok(Choice::Policy { policy: Arc::clone(policy), threshold }),
+            Some(Name::Model(model)) => Ok(Choice::Model(Arc::clone(model), Reason::Manual)),
+            Some(Name::Alias(model)) => Ok(Choice::Model(Arc::clone(model), Reason::Alias)),
+            Some(Name::Auto) => Ok(Choice::Default { threshold }),
+            None => self.by_unknown_name(name, threshold),
+        }
+    }
+
+    /// Either `policy:threshold`, or a model that is not configured.
+    fn by_unknown_name(&self, name: &str, threshold: Option<f32>) -> Result<Choice, Refusal> {
+        if let Some((before, bound)) = name.rsplit_once(':')
+            && let Some(meaning @ (Name::Policy(_) | Name::Auto)) = self.config.name(before)
+        {
+            let bound = bound.parse().ok().filter(|bound| (0.0..=1.0).contains(bound));
+            let threshold = Some(bound.ok_or_else(|| {
+                Refusal::invalid(
+                    Some("model"),
+                    "the threshold after the policy's name must be between 0 and 1",
+                )
+            })?);
+            return Ok(match meaning {
+                Name::Policy(policy) => Choice::Policy { policy: Arc::clone(policy), threshold },
+                _ => Choice::Default { threshold },
+            });
+        }
+        match self.config.on_unknown_model {
+            OnUnknownModel::Route => Ok(Choice::Default { threshold }),
+            OnUnknownModel::Reject => Err(Refusal::unknown_model(name, Some("model"))),
+            OnUnknownModel::Passthrough => Ok(Choice::Passthrough),
+        }
+    }
+
+    fn embeddings_by_name(&self, name: Option<&str>) -> Result<Choice, Refusal> {
+        match name.and_then(|name| self.config.name(name)) {
+            None if name.is_some() => Ok(Choice::Passthrough),
+            _ => {
+                Err(Refusal::invalid(Some("model"), "embeddings cannot be routed by a policy; name a model"))
+            }
+        }
+    }
+}

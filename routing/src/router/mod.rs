@@ -1,0 +1,237 @@
+//! Plans a request: at once where no model is needed, else with what the classifier says.
+
+mod choice;
+mod facts;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use choice::Choice;
+pub use facts::Client;
+use facts::RequestFacts;
+
+use crate::classification::Classification;
+use crate::config::{Chooser, Config, Model, OnFailure, Policy, Target, Then};
+use crate::decision::{Decision, Reason};
+use crate::memory::Key;
+use crate::needs::{Lack, Needs};
+use crate::refusal::Refusal;
+use crate::request::{Request, TextToClassify};
+
+/// Routes by one configuration.
+#[derive(Clone, Debug)]
+pub struct Router {
+    config: Config,
+}
+
+/// What to do with a request.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// Route it: no classifier is needed.
+    Route(Decision),
+    /// Ask the policy's classifier, then [`Router::decide`].
+    Classify(Pending),
+    /// Leave it as the client sent it.
+    Passthrough,
+}
+
+/// A request that waits for its classification.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// The policy that wants to know.
+    pub policy: Arc<Policy>,
+    /// What the classifier reads.
+    pub text: TextToClassify,
+    conversation: Key,
+    threshold: Option<f32>,
+    needs: Needs,
+}
+
+/// A classifier's answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// It was asked.
+    Fresh(Classification),
+    /// It said so of the same text before.
+    Remembered(Classification),
+    /// It gave no usable answer: it is down, late, overloaded, or lacks the head.
+    None,
+}
+
+impl Router {
+    /// A router for this configuration.
+    pub fn new(config: Config) -> Self {
+        Self { config }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Decides what needs no classifier.
+    ///
+    /// # Errors
+    /// A 404 if the client names a policy or model that is not configured; a 400 if no model can take the request.
+    pub fn plan(&self, request: &Request<'_>, client: &Client<'_>) -> Result<Plan, Refusal> {
+        let conversation = self.conversation(request, client);
+        let (policy, threshold) = match self.choose(request, client)? {
+            Choice::Passthrough => return Ok(Plan::Passthrough),
+            Choice::Model(model, reason) => {
+                return by_name(model, None, reason, &request.needs).map(Plan::Route);
+            }
+            Choice::Class { policy, model } => {
+                return by_name(model, Some(policy), Reason::Manual, &request.needs).map(Plan::Route);
+            }
+            Choice::Policy { policy, threshold } => (policy, threshold),
+            Choice::Default { threshold } => match self.rule(request, client) {
+                Some(Then::Target(target)) => {
+                    let model = pick(target, conversation)?;
+                    return by_name(model, None, Reason::Rule, &request.needs).map(Plan::Route);
+                }
+                Some(Then::Policy(policy)) => (Arc::clone(policy), threshold),
+                None => (Arc::clone(&self.config.default_policy), threshold),
+            },
+        };
+        check_threshold(&policy, threshold)?;
+        let text = request.text_to_classify(self.config.limits.classify_text);
+        let pending = Pending { policy, text, conversation, threshold, needs: request.needs };
+        if pending.text.is_empty() {
+            return pending.by_default(None, Reason::Default).map(Plan::Route);
+        }
+        Ok(Plan::Classify(pending))
+    }
+
+    /// Decides with the classifier's answer.
+    ///
+    /// # Errors
+    /// A 503 if there is no answer and the configuration says to refuse then; a 400 if no model of the policy can take
+    /// the request.
+    pub fn decide(&self, pending: &Pending, answer: Answer) -> Result<Decision, Refusal> {
+        match answer {
+            Answer::Fresh(classification) => pending.by_classification(classification, Reason::Classified),
+            Answer::Remembered(classification) => pending.by_classification(classification, Reason::Cached),
+            Answer::None => match self.config.sidecar.on_failure {
+                OnFailure::Default => pending.by_default(None, Reason::Fallback),
+                OnFailure::Reject => Err(Refusal::classifier_unavailable()),
+            },
+        }
+    }
+
+    /// The first rule that matches.
+    fn rule(&self, request: &Request<'_>, client: &Client<'_>) -> Option<&Then> {
+        let facts = RequestFacts::new(request, client, self.config.limits.classify_text);
+        self.config.rules.iter().find(|rule| rule.when.holds(&facts)).map(|rule| &rule.then)
+    }
+
+    /// By the configured header, else by how the conversation begins.
+    fn conversation(&self, request: &Request<'_>, client: &Client<'_>) -> Key {
+        let header = self.config.stickiness.as_ref().and_then(|stickiness| stickiness.header.as_deref());
+        match header.and_then(|name| client.header(name)) {
+            Some(value) => Key::of(&["header", value]),
+            None => Key::of_number(request.conversation()),
+        }
+    }
+}
+
+impl Pending {
+    /// The decision for a conversation that keeps its model, if that can take the request.
+    pub fn keep(&self, model: &Arc<Model>) -> Option<Decision> {
+        if model.lacks(&self.needs).is_some() {
+            return None;
+        }
+        let policy = Some(Arc::clone(&self.policy));
+        Some(Decision { model: Arc::clone(model), policy, classification: None, reason: Reason::Sticky })
+    }
+
+    /// Tells this conversation under this policy from others.
+    pub fn conversation(&self) -> Key {
+        Key::of(&[self.policy.name.as_str(), &self.conversation.number().to_string()])
+    }
+
+    /// The classifier and the text that it reads: the same for the same answer.
+    pub fn question(&self) -> Key {
+        let texts = self.text.excerpts().iter().map(|excerpt| excerpt.text.as_str());
+        let parts: Vec<_> = [self.policy.classifier.as_str()].into_iter().chain(texts).collect();
+        Key::of(&parts)
+    }
+
+    fn by_classification(&self, classification: Classification, reason: Reason) -> Result<Decision, Refusal> {
+        let target = match (&self.policy.chooser, &classification) {
+            (Chooser::Labels { routes, min_confidence }, classification) => {
+                let bar = self.threshold.unwrap_or(*min_confidence);
+                let sure = classification.label().filter(|label| label.confidence() >= bar);
+                sure.and_then(|label| routes.get(label.name()))
+            }
+            (Chooser::Bands(bands), Classification::Score(score)) => match self.threshold {
+                Some(threshold) => bands.target_by_threshold(score.get(), threshold),
+                None => Some(bands.target(score.get())),
+            },
+            // The sidecar's head is not of the kind that the policy was written for.
+            (Chooser::Bands(_), Classification::Label(_)) => None,
+        };
+        match target {
+            Some(target) => self.route(target, Some(classification), reason),
+            None => self.by_default(Some(classification), Reason::Default),
+        }
+    }
+
+    fn by_default(
+        &self,
+        classification: Option<Classification>,
+        reason: Reason,
+    ) -> Result<Decision, Refusal> {
+        self.route(&self.policy.default, classification, reason)
+    }
+
+    /// To the target's model, or to the best that stands in for it.
+    fn route(
+        &self,
+        target: &Target,
+        classification: Option<Classification>,
+        reason: Reason,
+    ) -> Result<Decision, Refusal> {
+        let chosen = pick(target, self.conversation)?;
+        let (model, reason) = match chosen.lacks(&self.needs) {
+            None => (chosen, reason),
+            Some(lack) => (self.stand_in(lack)?, Reason::Capability),
+        };
+        Ok(Decision { model, policy: Some(Arc::clone(&self.policy)), classification, reason })
+    }
+
+    fn stand_in(&self, lack: Lack) -> Result<Arc<Model>, Refusal> {
+        let able = self.policy.stand_ins.iter().find(|model| model.lacks(&self.needs).is_none());
+        able.cloned().ok_or_else(|| Refusal::no_model_can(lack))
+    }
+}
+
+/// A threshold must have a bound to replace.
+fn check_threshold(policy: &Policy, threshold: Option<f32>) -> Result<(), Refusal> {
+    match (&policy.chooser, threshold) {
+        (Chooser::Bands(bands), Some(threshold)) if bands.target_by_threshold(0.0, threshold).is_none() => {
+            let message = format!("a threshold needs a policy of two bands, which {} is not", policy.name);
+            Err(Refusal::invalid(Some("threshold"), message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// To the model that was named. Its capabilities are the business of who named it; but a request in another API's
+/// shape cannot be understood.
+fn by_name(
+    model: Arc<Model>,
+    policy: Option<Arc<Policy>>,
+    reason: Reason,
+    needs: &Needs,
+) -> Result<Decision, Refusal> {
+    match model.lacks(needs) {
+        Some(lack @ Lack::Api(_)) => Err(Refusal::model_cannot(model.name.as_str(), lack)),
+        _ => Ok(Decision { model, policy, classification: None, reason }),
+    }
+}
+
+fn pick(target: &Target, conversation: Key) -> Result<Arc<Model>, Refusal> {
+    // A validated target always has a model.
+    target.pick(conversation.number()).cloned().ok_or_else(Refusal::classifier_unavailable)
+}
