@@ -5,10 +5,10 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
     HttpBody, ProcessingRequest, ProcessingResponse, processing_request,
 };
 use llm_router_proto::{CLASSIFIERS, Kind, ListValue, METADATA_NAMESPACE, METHOD, SERVICE, Struct, Value};
-use llm_router_routing::classification::Classification;
+use llm_router_routing::classification::{Classification, Label, Score};
 use llm_router_routing::config::{Classifier, Sidecar};
 use llm_router_routing::request::TextToClassify;
-use llm_router_routing::router::NoClassification;
+use llm_router_routing::router::Answer;
 use log::warn;
 use prost::Message;
 use proxy_wasm::types::Status;
@@ -29,21 +29,20 @@ pub(crate) fn ask(
 }
 
 /// Reads the sidecar's answer, in the call's callback. What is not an answer of the contract is none.
-pub(crate) fn answer(
-    status: u32,
-    size: usize,
-    classifier: &Classifier,
-) -> Result<Classification, NoClassification> {
+pub(crate) fn answer(status: u32, size: usize, classifier: &Classifier) -> Answer {
     const OK: u32 = 0;
     if status != OK {
         warn!("the sidecar answered with gRPC status {status}");
-        return Err(NoClassification);
+        return Answer::None;
     }
     let message = host::grpc_answer(size).unwrap_or_default();
-    read(&message, classifier).ok_or_else(|| {
-        warn!("the sidecar's answer has no classification by {classifier}");
-        NoClassification
-    })
+    match read(&message, classifier) {
+        Some(classification) => Answer::Fresh(classification),
+        None => {
+            warn!("the sidecar's answer has no classification by {classifier}");
+            Answer::None
+        }
+    }
 }
 
 fn request(classifier: &Classifier, text: &TextToClassify) -> ProcessingRequest {
@@ -58,12 +57,36 @@ fn request(classifier: &Classifier, text: &TextToClassify) -> ProcessingRequest 
 }
 
 fn read(message: &[u8], classifier: &Classifier) -> Option<Classification> {
-    let mut metadata = ProcessingResponse::decode(message).ok()?.dynamic_metadata?;
-    let Kind::StructValue(mut ours) = metadata.fields.remove(METADATA_NAMESPACE)?.kind? else { return None };
-    let Kind::StructValue(mut scores) = ours.fields.remove(classifier.as_str())?.kind? else { return None };
-    let Kind::StringValue(label) = scores.fields.remove("label")?.kind? else { return None };
-    let Kind::NumberValue(confidence) = scores.fields.remove("confidence")?.kind? else { return None };
-    Classification::new(label, confidence as f32).ok()
+    let metadata = ProcessingResponse::decode(message).ok()?.dynamic_metadata?;
+    let ours = as_struct(metadata.fields.get(METADATA_NAMESPACE)?)?;
+    let answer = as_struct(ours.fields.get(classifier.as_str())?)?;
+    match answer.fields.get("score") {
+        Some(score) => {
+            let dimensions = answer.fields.get("scores").and_then(as_struct);
+            let dimensions = dimensions.iter().flat_map(|scores| &scores.fields);
+            let dimensions = dimensions.filter_map(|(name, score)| Some((name.as_str(), as_number(score)?)));
+            Score::new(as_number(score)?, dimensions).ok().map(Classification::Score)
+        }
+        None => {
+            let Kind::StringValue(label) = answer.fields.get("label")?.kind.as_ref()? else { return None };
+            let confidence = as_number(answer.fields.get("confidence")?)?;
+            Label::new(label, confidence).ok().map(Classification::Label)
+        }
+    }
+}
+
+fn as_struct(value: &Value) -> Option<&Struct> {
+    match &value.kind {
+        Some(Kind::StructValue(inner)) => Some(inner),
+        _ => None,
+    }
+}
+
+fn as_number(value: &Value) -> Option<f32> {
+    match value.kind {
+        Some(Kind::NumberValue(number)) => Some(number as f32),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -90,7 +113,20 @@ mod tests {
     #[test]
     fn an_answer_of_the_contract_is_read() {
         let message = answer_with(scores(Kind::StringValue("Chatbot".to_owned()), Kind::NumberValue(0.75)));
-        assert_eq!(read(&message, &classifier()), Classification::new("Chatbot", 0.75).ok());
+        let label = Label::new("Chatbot", 0.75).unwrap();
+        assert_eq!(read(&message, &classifier()), Some(Classification::Label(label)));
+    }
+
+    #[test]
+    fn a_score_is_read_with_its_dimensions() {
+        let field = |name: &str, kind| (name.to_owned(), Value { kind: Some(kind) });
+        let dimensions =
+            [field("creativity", Kind::NumberValue(0.25)), field("reasoning", Kind::NumberValue(0.5))];
+        let dimensions = Kind::StructValue(Struct { fields: dimensions.into() });
+        let fields = [field("score", Kind::NumberValue(0.375)), field("scores", dimensions)];
+        let message = answer_with(Struct { fields: fields.into() });
+        let score = Score::new(0.375, [("creativity", 0.25), ("reasoning", 0.5)]).unwrap();
+        assert_eq!(read(&message, &classifier()), Some(Classification::Score(score)));
     }
 
     #[test]

@@ -3,10 +3,10 @@
 //! The SDK's trait methods unwrap, and its functions panic on a status that they do not know; so each of ours says
 //! when it may be called. Header values are bytes here: the SDK panics where a client's are not UTF-8.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::{BufferType, Bytes, MapType, Status};
+use proxy_wasm::types::{BufferType, Bytes, MapType, MetricType, Status};
 
 /// Request headers. To be changed only while they are held: before `Continue` was returned from their callback.
 pub(crate) struct RequestHeaders;
@@ -94,4 +94,44 @@ pub(crate) fn number_property(path: &[&str]) -> Option<u64> {
 /// The plugin's configuration, in `on_configure` only.
 pub(crate) fn plugin_configuration() -> Bytes {
     hostcalls::get_buffer(BufferType::PluginConfiguration, 0, usize::MAX).ok().flatten().unwrap_or_default()
+}
+
+/// The time since the Unix epoch.
+pub(crate) fn now() -> Duration {
+    let now = hostcalls::get_current_time().ok();
+    now.and_then(|now| now.duration_since(UNIX_EPOCH).ok()).unwrap_or_default()
+}
+
+/// A response header, in the response headers' callback.
+pub(crate) fn response_header(name: &str) -> Option<Bytes> {
+    hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, name).ok().flatten()
+}
+
+/// The bytes of the response body that just came, in its callback.
+pub(crate) fn response_chunk(size: usize) -> Bytes {
+    hostcalls::get_buffer(BufferType::HttpResponseBody, 0, size).ok().flatten().unwrap_or_default()
+}
+
+/// Filter state for access logs, under `wasm.NAME`.
+pub(crate) fn set_filter_state(name: &str, value: &[u8]) {
+    let _ = hostcalls::set_property(vec![name], Some(value));
+}
+
+/// Envoy's number of a stat, which it makes if it does not know the name.
+pub(crate) fn define_stat(kind: MetricType, name: &str) -> Option<u32> {
+    hostcalls::define_metric(kind, name).ok()
+}
+
+/// Adds to a counter.
+pub(crate) fn increment_stat(id: Option<u32>, by: u64) {
+    if let (Some(id), Ok(by)) = (id, i64::try_from(by)) {
+        let _ = hostcalls::increment_metric(id, by);
+    }
+}
+
+/// Records a value of a histogram.
+pub(crate) fn record_stat(id: Option<u32>, value: u64) {
+    if let Some(id) = id {
+        let _ = hostcalls::record_metric(id, value);
+    }
 }

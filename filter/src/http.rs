@@ -2,25 +2,33 @@
 
 use std::mem;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::time::Duration;
 
-use llm_router_routing::config::Policy;
-use llm_router_routing::decision::Decision;
+use llm_router_routing::config::Mode;
+use llm_router_routing::decision::{Decision, Reason};
+use llm_router_routing::encoding::Encoding;
 use llm_router_routing::headers;
+use llm_router_routing::model_list;
 use llm_router_routing::refusal::Refusal;
-use llm_router_routing::request::{Endpoint, Request};
+use llm_router_routing::request::{Endpoint, Request, is_model_list};
 use llm_router_routing::rewrite::Rewrite;
-use llm_router_routing::router::{NoClassification, Plan, Router};
+use llm_router_routing::router::{Answer, Client, Pending, Plan};
 use log::{debug, warn};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
+use crate::body::{self, Body};
 use crate::classifier;
 use crate::host::{self, CallId, RequestHeaders};
+use crate::response::Routed;
+use crate::root::Shared;
+
+/// Access logs read the decision as `%FILTER_STATE(wasm.llm_router:PLAIN)%`.
+const FILTER_STATE: &str = "llm_router";
 
 /// A request's context.
 pub(crate) struct Http {
-    router: Rc<Router>,
+    shared: Rc<Shared>,
     phase: Phase,
 }
 
@@ -30,10 +38,10 @@ enum Phase {
     Untouched,
     /// The body is being buffered by Envoy.
     Reading(Head),
-    /// The sidecar was asked. The body stays in Envoy's buffer only: a VM's memory never shrinks again.
+    /// The sidecar was asked.
     Waiting(Waiting),
-    /// It went on to an LLM.
-    Routed(Decision),
+    /// It went on, to the LLM that was chosen; or, in shadow, to the one that the client chose.
+    Routed(Routed),
     /// It was answered here.
     Refused,
 }
@@ -41,98 +49,143 @@ enum Phase {
 /// What is kept of the request's headers.
 struct Head {
     endpoint: Endpoint,
-    policy: Option<String>,
+    path: String,
+    headers: Vec<(String, Vec<u8>)>,
+    encoding: Encoding,
     has_content_length: bool,
 }
 
 struct Waiting {
+    head: Head,
     call: CallId,
-    policy: Arc<Policy>,
+    since: Duration,
+    pending: Pending,
     rewrite: Rewrite,
-    has_content_length: bool,
+    body: Body,
 }
 
 impl Http {
-    pub(crate) fn new(router: Rc<Router>) -> Self {
-        Self { router, phase: Phase::Untouched }
+    pub(crate) fn new(shared: Rc<Shared>) -> Self {
+        Self { shared, phase: Phase::Untouched }
     }
 
     /// Takes the router's headers from the client's, and reads those that matter.
     fn read_headers(&self, end_of_stream: bool) -> Result<Phase, Refusal> {
-        let config = self.router.config();
-        let all = RequestHeaders.get_all();
-        for (name, _) in all.iter().filter(|(name, _)| headers::is_own(name, &config.cluster_header)) {
+        let headers = RequestHeaders.get_all();
+        for (name, _) in
+            headers.iter().filter(|(name, _)| headers::is_own(name, &self.shared.config.cluster_header))
+        {
             RequestHeaders.remove(name);
         }
-        let text = |wanted: &str| {
-            let value = all.iter().find(|(name, _)| name == wanted).map(|(_, value)| value)?;
-            std::str::from_utf8(value).ok()
-        };
-        let endpoint = text(":path").and_then(Endpoint::from_path);
-        let Some(endpoint) = endpoint.filter(|_| text(":method") == Some("POST") && !end_of_stream) else {
+        let client = Client { path: "", headers: &headers };
+        let path = client.header(":path").unwrap_or_default();
+        if client.header(":method") == Some("GET") && is_model_list(path) && !self.in_shadow() {
+            let json = [("content-type", "application/json")].to_vec();
+            host::respond(200, json, &model_list::to_json(&self.shared.config));
+            return Ok(Phase::Refused);
+        }
+        let is_prompt = client.header(":method") == Some("POST") && !end_of_stream;
+        let Some(endpoint) = Endpoint::from_path(path).filter(|_| is_prompt) else {
             return Ok(Phase::Untouched);
         };
-        if let Some(encoding) = text("content-encoding").filter(|encoding| *encoding != "identity") {
-            return Err(Refusal::unsupported_encoding(encoding));
-        }
-        let content_length = text("content-length");
+        let content_length = client.header("content-length");
         self.check_size(content_length.and_then(|length| length.parse().ok()).unwrap_or(0))?;
         Ok(Phase::Reading(Head {
             endpoint,
-            policy: text(headers::POLICY).map(str::to_owned),
+            path: path.to_owned(),
+            encoding: Encoding::from_header(client.header("content-encoding"))?,
             has_content_length: content_length.is_some(),
+            headers,
         }))
     }
 
     fn check_size(&self, body: usize) -> Result<(), Refusal> {
-        let max_body = self.router.config().limits.max_body;
+        let max_body = self.shared.config.limits.max_body;
         if body > max_body { Err(Refusal::body_too_large(max_body)) } else { Ok(()) }
+    }
+
+    fn in_shadow(&self) -> bool {
+        self.shared.config.mode == Mode::Shadow
     }
 
     /// Plans the request, now that all of its body is there.
     fn plan(&mut self, head: Head) -> Result<Action, Refusal> {
-        let body = host::request_body();
-        self.check_size(body.len())?;
+        let body = body::read(head.encoding, self.shared.config.limits.max_body)?;
         let request = Request::parse(head.endpoint, &body)?;
-        let (decision, rewrite) = match self.router.plan(&request, head.policy.as_deref())? {
-            Plan::Passthrough => {
-                self.phase = Phase::Untouched;
-                return Ok(Action::Continue);
+        let client = Client { path: &head.path, headers: &head.headers };
+        let plan = self.shared.router.borrow_mut().plan(&request, &client, host::now())?;
+        let (decision, rewrite) = match plan {
+            Plan::Passthrough => return Ok(Action::Continue),
+            Plan::Route(decision) => {
+                if decision.reason == Reason::Cached {
+                    self.shared.stats.cache_hit();
+                }
+                (decision, request.into_rewrite())
             }
-            Plan::Route(decision) => (decision, request.into_rewrite()),
-            Plan::Classify { policy, text } => {
+            Plan::Classify(pending) => {
                 let rewrite = request.into_rewrite();
-                match classifier::ask(&self.router.config().sidecar, &policy.classifier, &text) {
+                self.shared.stats.cache_miss();
+                match classifier::ask(&self.shared.config.sidecar, &pending.policy.classifier, &pending.text)
+                {
                     Ok(call) => {
-                        let has_content_length = head.has_content_length;
-                        self.phase = Phase::Waiting(Waiting { call, policy, rewrite, has_content_length });
+                        let since = host::now();
+                        let body = Body::keep(head.encoding, body);
+                        self.phase = Phase::Waiting(Waiting { head, call, since, pending, rewrite, body });
                         return Ok(Action::Pause);
                     }
                     Err(status) => {
                         warn!("the sidecar cannot be called: {status:?}");
-                        (self.router.decide(policy, Err(NoClassification))?, rewrite)
+                        let decision =
+                            self.shared.router.borrow_mut().decide(&pending, Answer::None, host::now())?;
+                        (decision, rewrite)
                     }
                 }
             }
         };
-        self.route(decision, &rewrite, &body, head.has_content_length);
+        self.route(decision, &head, &rewrite, &body);
         Ok(Action::Continue)
     }
 
-    /// Makes of the held request the one that the chosen LLM gets.
-    fn route(&mut self, decision: Decision, rewrite: &Rewrite, body: &[u8], has_content_length: bool) {
-        let rewritten = rewrite.apply(body, &decision.model.upstream);
-        host::set_request_body(&rewritten);
-        if has_content_length {
-            RequestHeaders.set("content-length", &rewritten.len().to_string());
+    /// Makes of the held request the one that the chosen LLM gets; in shadow, only tells of it.
+    fn route(&mut self, mut decision: Decision, head: &Head, rewrite: &Rewrite, body: &[u8]) {
+        if self.in_shadow() {
+            decision.reason = Reason::Shadow;
+        } else {
+            self.rewrite(&decision, head, rewrite, body);
         }
-        RequestHeaders.set(&self.router.config().cluster_header, &decision.model.cluster);
         debug!("routed to {}: {}", decision.model.name, decision.reason);
-        self.phase = Phase::Routed(decision);
+        self.shared.stats.routed(&decision);
+        host::set_filter_state(FILTER_STATE, &decision.to_json());
+        self.phase = Phase::Routed(Routed::new(decision));
     }
 
+    fn rewrite(&self, decision: &Decision, head: &Head, rewrite: &Rewrite, body: &[u8]) {
+        let model = &decision.model;
+        let rewritten = rewrite.apply(body, &model.upstream);
+        host::set_request_body(&rewritten);
+        if head.has_content_length {
+            RequestHeaders.set("content-length", &rewritten.len().to_string());
+        }
+        if head.encoding != Encoding::Identity {
+            RequestHeaders.remove("content-encoding");
+        }
+        if let Some(base_path) = &model.base_path {
+            RequestHeaders.set(":path", &head.endpoint.path_at(&head.path, base_path));
+        }
+        if let Some(host) = &model.host {
+            RequestHeaders.set(":authority", host);
+        }
+        RequestHeaders.set(&self.shared.config.cluster_header, &model.cluster);
+    }
+
+    /// Answers in place of an LLM; in shadow, lets the request go on as it was sent.
     fn refuse(&mut self, refusal: &Refusal) -> Action {
         debug!("refused: {}", refusal.code());
+        self.shared.stats.refused(refusal);
+        if self.in_shadow() {
+            self.phase = Phase::Untouched;
+            return Action::Continue;
+        }
         self.phase = Phase::Refused;
         host::respond(refusal.status(), refusal.headers(), &refusal.body());
         Action::Pause
@@ -153,6 +206,28 @@ impl Http {
         match self.phase {
             Phase::Untouched | Phase::Routed(_) => Action::Continue,
             Phase::Reading(_) | Phase::Waiting(_) | Phase::Refused => Action::Pause,
+        }
+    }
+
+    /// Goes on with what the sidecar answered.
+    fn answered(&mut self, waiting: Waiting, status: u32, size: usize) {
+        let classifier = &waiting.pending.policy.classifier;
+        let answer = classifier::answer(status, size, classifier);
+        let now = host::now();
+        let took = now.saturating_sub(waiting.since);
+        self.shared.stats.classified(classifier.as_str(), answer != Answer::None, took);
+        let decided = self.shared.router.borrow_mut().decide(&waiting.pending, answer, now);
+        match decided {
+            Ok(decision) => {
+                let body = waiting.body.bytes();
+                self.route(decision, &waiting.head, &waiting.rewrite, &body);
+                host::resume_request();
+            }
+            Err(refusal) => {
+                if self.refuse(&refusal) == Action::Continue {
+                    host::resume_request();
+                }
+            }
         }
     }
 }
@@ -184,39 +259,39 @@ impl HttpContext for Http {
     }
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        if let Phase::Routed(decision) = &self.phase {
-            for (name, value) in decision.response_headers() {
-                host::set_response_header(name, &value);
-            }
+        if let Phase::Routed(routed) = &mut self.phase {
+            routed.headers();
         }
         Action::Continue
+    }
+
+    fn on_http_response_body(&mut self, size: usize, _end_of_stream: bool) -> Action {
+        if let Phase::Routed(routed) = &mut self.phase {
+            routed.body(size, &self.shared.stats);
+        }
+        Action::Continue
+    }
+
+    fn on_log(&mut self) {
+        if let Phase::Routed(routed) = mem::replace(&mut self.phase, Phase::Refused) {
+            routed.done(&self.shared.stats);
+        }
     }
 }
 
 impl Context for Http {
     fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
         match mem::replace(&mut self.phase, Phase::Untouched) {
-            Phase::Waiting(waiting) if waiting.call.is(token) => {
-                let answer = classifier::answer(status, size, &waiting.policy.classifier);
-                match self.router.decide(waiting.policy, answer) {
-                    Ok(decision) => {
-                        let body = host::request_body();
-                        self.route(decision, &waiting.rewrite, &body, waiting.has_content_length);
-                        host::resume_request();
-                    }
-                    Err(refusal) => {
-                        self.refuse(&refusal);
-                    }
-                }
-            }
+            Phase::Waiting(waiting) if waiting.call.is(token) => self.answered(waiting, status, size),
             other => self.phase = other,
         }
     }
 
     /// The client left while the sidecar was thinking: spare it the work.
     fn on_done(&mut self) -> bool {
-        if let Phase::Waiting(waiting) = mem::replace(&mut self.phase, Phase::Refused) {
+        if let Phase::Waiting(waiting) = &self.phase {
             waiting.call.cancel();
+            self.phase = Phase::Refused;
         }
         true
     }

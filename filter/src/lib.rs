@@ -1,12 +1,15 @@
 //! The proxy-wasm filter: carries the decisions of `llm-router-routing` out inside Envoy.
 //!
-//! [`root`] holds the configuration, [`http`] one request in its phases, [`classifier`] the call to the sidecar, and
-//! [`host`] the host functions that both need.
+//! [`root`] holds the configuration, [`http`] takes one request through its phases: [`body`] reads it, [`classifier`]
+//! asks the sidecar, [`response`] follows the answer, [`stats`] counts. [`host`] has Envoy's functions for all of them.
 
+mod body;
 mod classifier;
 mod host;
 mod http;
+mod response;
 mod root;
+mod stats;
 
 /// Tells the SDK how to make our contexts; Envoy calls it once in each VM.
 pub fn start() {

@@ -1,15 +1,17 @@
 //! The plugin's root: validates the configuration, and makes a context for each request.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use llm_router_routing::config::Config;
-use llm_router_routing::router::Router;
+use llm_router_routing::memory::RememberingRouter;
 use log::{error, info};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
 use crate::host;
 use crate::http::Http;
+use crate::stats::Stats;
 
 /// Before this minor version of Envoy 1, `Pause` in the headers' callback hangs the request.
 const OLDEST_ENVOY_MINOR: u64 = 35;
@@ -18,7 +20,14 @@ const OLDEST_ENVOY_MINOR: u64 = 35;
 #[derive(Default)]
 pub(crate) struct Root {
     /// None until Envoy has configured us; it makes no request contexts before.
-    router: Option<Rc<Router>>,
+    shared: Option<Rc<Shared>>,
+}
+
+/// What the requests of a worker share.
+pub(crate) struct Shared {
+    pub(crate) router: RefCell<RememberingRouter>,
+    pub(crate) config: Config,
+    pub(crate) stats: Stats,
 }
 
 impl Context for Root {}
@@ -34,8 +43,9 @@ impl RootContext for Root {
         }
         match Config::from_json(&host::plugin_configuration()) {
             Ok(config) => {
-                info!("configured, default policy {}", config.default_policy.name);
-                self.router = Some(Rc::new(Router::new(config)));
+                info!("configured: default policy {}, mode {:?}", config.default_policy.name, config.mode);
+                let router = RefCell::new(RememberingRouter::new(config.clone()));
+                self.shared = Some(Rc::new(Shared { router, config, stats: Stats::default() }));
                 true
             }
             Err(error) => {
@@ -46,8 +56,8 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
-        let router = Rc::clone(self.router.as_ref()?);
-        Some(Box::new(Http::new(router)))
+        let shared = Rc::clone(self.shared.as_ref()?);
+        Some(Box::new(Http::new(shared)))
     }
 
     fn get_type(&self) -> Option<ContextType> {

@@ -11,10 +11,14 @@
 pub mod classification;
 pub mod config;
 pub mod decision;
+pub mod encoding;
 pub mod headers;
+mod json;
 pub mod memory;
+pub mod model_list;
 pub mod needs;
 pub mod refusal;
 pub mod request;
 pub mod rewrite;
 pub mod router;
+pub mod usage;

@@ -24,15 +24,25 @@ enum With {
     Nothing,
 }
 
+/// A member to remove.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// How many members of the body come before it.
+    pub(crate) place: usize,
+    /// Where its key starts.
+    pub(crate) key: usize,
+    /// Where its value lies.
+    pub(crate) value: Range<usize>,
+}
+
 impl Rewrite {
-    /// `models`: where the values of `model` lie; all are replaced, whichever of several the LLM would read.
-    /// `metadata`: the values of members to remove, each with its place among the body's members, in order.
-    pub(crate) fn new(body: &[u8], models: Vec<Range<usize>>, metadata: &[(usize, Range<usize>)]) -> Self {
+    /// `models`: where the values of `model` lie. `metadata`: the members to remove, in order.
+    pub(crate) fn new(body: &[u8], models: &[Range<usize>], metadata: &[Member]) -> Self {
         let mut edits: Vec<_> = removals(body, metadata);
         if models.is_empty() {
             edits.extend(first_member(body).map(|at| Edit { range: at..at, with: With::ModelMember }));
         }
-        edits.extend(models.into_iter().map(|range| Edit { range, with: With::Model }));
+        edits.extend(models.iter().map(|range| Edit { range: range.clone(), with: With::Model }));
         edits.sort_by_key(|edit| (edit.range.start, edit.range.end));
         Self { edits }
     }
@@ -68,33 +78,25 @@ fn first_member(body: &[u8]) -> Option<usize> {
 }
 
 /// Each member goes with the comma before it; the first members of an object, having none before, with the one after.
-fn removals(body: &[u8], metadata: &[(usize, Range<usize>)]) -> Vec<Edit> {
+fn removals(body: &[u8], metadata: &[Member]) -> Vec<Edit> {
     let mut leading = 0;
     metadata
         .iter()
-        .map(|(place, value)| {
-            let key = key_start(body, value.start);
+        .map(|Member { place, key, value }| {
             let range = if *place == leading {
                 leading += 1;
-                key..after_comma(body, value.end)
+                *key..after_comma(body, value.end)
             } else {
-                before_comma(body, key)..value.end
+                before_comma(body, *key)..value.end
             };
             Edit { range, with: With::Nothing }
         })
         .collect()
 }
 
-/// Where the key of the value at `value` starts. None of the keys that are removed has a quote in it, however it is
-/// written.
-fn key_start(body: &[u8], value: usize) -> usize {
-    let colon = rfind(body, value, |byte| byte == b':');
-    let closing = rfind(body, colon, |byte| byte == b'"');
-    rfind(body, closing, |byte| byte == b'"')
-}
-
+/// Only white space stands between the comma and the key.
 fn before_comma(body: &[u8], key: usize) -> usize {
-    rfind(body, key, |byte| byte == b',')
+    body.get(..key).and_then(|head| head.iter().rposition(|byte| *byte == b',')).unwrap_or(key)
 }
 
 /// After the comma and the white space that follow a value; before what else follows it.
@@ -105,8 +107,4 @@ fn after_comma(body: &[u8], value_end: usize) -> usize {
     };
     let next = skip_space(value_end);
     if body.get(next) == Some(&b',') { skip_space(next + 1) } else { value_end }
-}
-
-fn rfind(body: &[u8], before: usize, wanted: impl Fn(u8) -> bool) -> usize {
-    body.get(..before).and_then(|head| head.iter().rposition(|byte| wanted(*byte))).unwrap_or(before)
 }

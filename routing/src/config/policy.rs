@@ -66,8 +66,10 @@ impl Bands {
         }
     }
 
-    fn targets(&self) -> impl Iterator<Item = &Target> {
-        self.bounded.iter().map(|band| &band.target).chain([&self.last])
+    /// The bands in order, each with the bound that its scores reach up to; the last has none.
+    pub fn rows(&self) -> impl Iterator<Item = (Option<f32>, &Target)> {
+        let bounded = self.bounded.iter().map(|band| (Some(band.up_to), &band.target));
+        bounded.chain([(None, &self.last)])
     }
 }
 
@@ -133,7 +135,7 @@ impl Policy {
     pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
         let routed: Vec<&Target> = match &self.chooser {
             Chooser::Labels { routes, .. } => routes.values().collect(),
-            Chooser::Bands(bands) => bands.targets().collect(),
+            Chooser::Bands(bands) => bands.rows().map(|(_, target)| target).collect(),
         };
         routed.into_iter().chain([&self.default]).flat_map(Target::models)
     }

@@ -1,7 +1,6 @@
 //! The body field by which clients of NVIDIA's LLM Router blueprint choose a policy or a model.
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::refusal::Refusal;
 
@@ -51,10 +50,10 @@ enum RoutingStrategy {
 }
 
 impl Directives {
-    pub(super) fn parse(raw: &RawValue) -> Result<Self, Refusal> {
+    pub(super) fn parse(raw: &[u8]) -> Result<Self, Refusal> {
         let invalid =
             |problem: String| Refusal::invalid(Some(METADATA_FIELD), format!("{METADATA_FIELD}: {problem}"));
-        let raw: Raw = serde_json::from_str(raw.get()).map_err(|error| invalid(error.to_string()))?;
+        let raw: Raw = serde_json::from_slice(raw).map_err(|error| invalid(error.to_string()))?;
         let strategy = match (raw.routing_strategy, raw.model.filter(|model| !model.is_empty())) {
             (Some(RoutingStrategy::Manual), Some(model)) => Strategy::Manual { model },
             (Some(RoutingStrategy::Manual), None) => {

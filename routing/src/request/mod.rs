@@ -2,12 +2,12 @@
 
 mod body;
 mod endpoint;
-mod json_string;
+mod error;
 mod metadata;
+mod options;
 mod text;
 mod turn;
 
-use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hasher};
 
 pub use endpoint::{Endpoint, is_model_list};
@@ -26,7 +26,7 @@ pub struct Request<'a> {
     /// The API that it speaks.
     pub endpoint: Endpoint,
     /// The body's `model`; none if it is missing or empty. Of several, the last, as most JSON parsers have it.
-    pub model: Option<Cow<'a, str>>,
+    pub model: Option<String>,
     /// The routing metadata of NVIDIA's blueprint, if it is there.
     pub directives: Option<Directives>,
     /// What the model that answers must be able to do.
@@ -41,13 +41,9 @@ impl<'a> Request<'a> {
     /// Finds in the body what routing needs.
     ///
     /// # Errors
-    /// A 400 that names the field at fault: the body is not UTF-8 JSON, or not an object, or a field that routing
-    /// reads is missing or of the wrong type. All other fields are the LLM's business.
+    /// A 400 that names the field at fault: the body is not a JSON object, or a field that routing reads is missing or
+    /// of the wrong type. All other fields are the LLM's business.
     pub fn parse(endpoint: Endpoint, body: &'a [u8]) -> Result<Self, Refusal> {
-        let body = std::str::from_utf8(body).map_err(|error| {
-            let at = error.valid_up_to();
-            Refusal::invalid(None, format!("the body is not JSON: invalid UTF-8 at byte {at}"))
-        })?;
         body::parse(endpoint, body)
     }
 
@@ -62,7 +58,7 @@ impl<'a> Request<'a> {
         let first_user = self.turns.iter().find(|turn| turn.role == Role::User);
         let system = self.turns.iter().filter(|turn| turn.role == Role::System);
         for text in system.chain(first_user).flat_map(|turn| turn.content.texts()) {
-            hasher.write(text.as_bytes());
+            hasher.write(text.inner());
             hasher.write_u8(0);
         }
         hasher.finish()

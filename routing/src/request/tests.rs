@@ -136,20 +136,24 @@ fn a_body_that_is_no_request_is_a_400_that_names_the_field() {
         (&b"not json"[..], Value::Null, "not a JSON object"),
         (b"", Value::Null, "not a JSON object"),
         (b"[]", Value::Null, "not a JSON object"),
-        (b"\xff{}", Value::Null, "invalid UTF-8 at byte 0"),
-        (br#"{"messages": [{"role": "user", "content": "x"}]} x"#, Value::Null, "trailing characters"),
+        (b"\xff{}", Value::Null, "not a JSON object"),
+        (br#"{"messages": [{"role": "user", "content": "x"}]} x"#, Value::Null, "more text after the end"),
         (br#"{"model": "auto"}"#, json!("messages"), "messages is missing"),
         (br#"{"messages": []}"#, json!("messages"), "must not be empty"),
-        (br#"{"messages": "hi"}"#, json!("messages"), "expected an array of messages"),
-        (br#"{"messages": [7]}"#, json!("messages"), "expected a message object"),
-        (br#"{"messages": [{"content": "x"}]}"#, json!("messages"), "message 0 has no role"),
-        (br#"{"messages": [{"role": "user", "content": 7}]}"#, json!("messages"), "content of message 0"),
+        (br#"{"messages": "hi"}"#, json!("messages"), "must be an array of messages"),
+        (br#"{"messages": [7]}"#, json!("messages"), "must hold objects only"),
+        (br#"{"messages": [{"content": "x"}]}"#, json!("messages"), "a message without a role"),
+        (
+            br#"{"messages": [{"role": "user", "content": 7}]}"#,
+            json!("messages"),
+            "must be a string, an array of parts, or null",
+        ),
         (
             br#"{"model": 7, "messages": [{"role": "user", "content": "x"}]}"#,
             json!("model"),
             "must be a string",
         ),
-        (br#"{"messages": [{"role": "user", "content": "x"}]"#, Value::Null, "EOF"),
+        (br#"{"messages": [{"role": "user", "content": "x"}]"#, Value::Null, "the end of the object"),
     ] {
         let (status, actual_param, message) = refusal(CHAT, body);
         assert_eq!((status, &actual_param), (400, &param), "{message}");
@@ -231,10 +235,18 @@ fn of_a_messages_several_contents_the_last_counts() {
 }
 
 #[test]
-fn deep_nesting_is_skipped_without_recursion() {
+fn deep_nesting_is_a_400() {
     let deep = format!("{}{}", "[".repeat(500_000), "]".repeat(500_000));
-    let body = format!(r#"{{"x": {deep}, "messages": [{{"role": "user", "content": "x", "y": {deep}}}]}}"#);
-    assert_eq!(prompt(&body), "x");
+    let body = format!(r#"{{"x": {deep}, "messages": [{{"role": "user", "content": "x"}}]}}"#);
+    assert!(refusal(CHAT, body.as_bytes()).2.contains("nested too deeply"));
+}
+
+#[test]
+fn invalid_utf8_is_the_llms_business() {
+    let body = b"{\"messages\": [{\"role\": \"user\", \"content\": \"caf\xe9 au lait\"}]}";
+    let request = Request::parse(CHAT, body).unwrap();
+    assert_eq!(request.text_to_classify(LIMIT).to_prompt(), "caf\u{fffd} au lait");
+    assert!(request.into_rewrite().apply(body, "m").ends_with(&body[1..]));
 }
 
 proptest! {

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::json_string;
 use super::turn::{Role, Turn};
+use crate::json::{self, RawString};
 
 /// Stands where the middle of a long text was left out.
 const CUT: &str = "\n…\n";
@@ -75,7 +75,7 @@ pub(super) fn select(turns: &[Turn<'_>], limit: usize) -> TextToClassify {
             break;
         }
         let texts = turn.content.texts();
-        let written = texts.iter().map(|text| text.len()).sum();
+        let written = texts.iter().map(|text| text.written()).sum();
         let text = excerpt(texts, written, left);
         if text.trim().is_empty() {
             continue;
@@ -98,23 +98,23 @@ fn by_importance<'t, 'a>(turns: &'t [Turn<'a>]) -> impl Iterator<Item = (usize, 
 }
 
 /// The texts joined by line ends if what is written of them fits into `limit` bytes, else their head and tail.
-fn excerpt(texts: &[&str], written: usize, limit: usize) -> String {
+fn excerpt(texts: &[RawString<'_>], written: usize, limit: usize) -> String {
     if written <= limit {
-        let texts: Vec<_> = texts.iter().map(|text| json_string::unescape(text)).collect();
+        let texts: Vec<_> = texts.iter().map(|text| text.text()).collect();
         return texts.join("\n");
     }
     let limit = limit.saturating_sub(CUT.len());
-    let head = take(texts.iter(), limit / 2, json_string::head);
-    let mut tail = take(texts.iter().rev(), limit - limit / 2, json_string::tail);
+    let head = take(texts.iter(), limit / 2, json::head);
+    let mut tail = take(texts.iter().rev(), limit - limit / 2, json::tail);
     tail.reverse();
     format!("{}{CUT}{}", head.join("\n"), tail.join("\n"))
 }
 
 /// Windows of the texts in turn, until about `limit` bytes are taken.
 fn take<'t, 'a: 't>(
-    texts: impl Iterator<Item = &'t &'a str>,
+    texts: impl Iterator<Item = &'t RawString<'a>>,
     limit: usize,
-    window: fn(&str, usize) -> String,
+    window: fn(RawString<'_>, usize) -> String,
 ) -> Vec<String> {
     let mut left = limit;
     let mut taken = Vec::new();
@@ -122,8 +122,8 @@ fn take<'t, 'a: 't>(
         if left == 0 {
             break;
         }
-        taken.push(window(text, left));
-        left = left.saturating_sub(text.len());
+        taken.push(window(*text, left));
+        left = left.saturating_sub(text.written());
     }
     taken
 }

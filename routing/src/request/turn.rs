@@ -1,11 +1,7 @@
 //! The turns of a conversation, with their texts left where they lie in the body.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use super::error::BodyError;
+use crate::json::{RawString, Scanner};
 
 /// One message, or the whole of a completion's prompt.
 #[derive(Clone, Debug)]
@@ -26,11 +22,13 @@ pub enum Role {
 }
 
 impl Role {
-    fn new(name: &str) -> Self {
-        match name {
-            "user" => Self::User,
-            "system" | "developer" => Self::System,
-            _ => Self::Other,
+    fn new(name: RawString<'_>) -> Self {
+        if name.is("user") {
+            Self::User
+        } else if name.is("system") || name.is("developer") {
+            Self::System
+        } else {
+            Self::Other
         }
     }
 
@@ -44,222 +42,171 @@ impl Role {
 }
 
 /// What a turn says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Content<'a> {
     texts: Texts<'a>,
     pub(super) has_images: bool,
 }
 
-/// Each a JSON string as written, with its quotes.
 #[derive(Clone, Debug)]
 enum Texts<'a> {
-    One(&'a str),
-    Several(Vec<&'a str>),
+    One(RawString<'a>),
+    Several(Vec<RawString<'a>>),
+}
+
+impl Default for Texts<'_> {
+    fn default() -> Self {
+        Self::Several(Vec::new())
+    }
 }
 
 impl<'a> Content<'a> {
-    pub(super) fn texts(&self) -> &[&'a str] {
+    pub(super) fn texts(&self) -> &[RawString<'a>] {
         match &self.texts {
             Texts::One(text) => std::slice::from_ref(text),
             Texts::Several(texts) => texts,
         }
     }
 
-    fn none() -> Self {
-        Self { texts: Texts::Several(Vec::new()), has_images: false }
+    fn one(text: RawString<'a>) -> Self {
+        Self { texts: Texts::One(text), has_images: false }
     }
 
-    /// A string, or the texts of an array of parts; audio and files have none.
-    fn parse(raw: &'a RawValue) -> Result<Self, serde_json::Error> {
-        if is_string(raw) {
-            return Ok(Self { texts: Texts::One(raw.get()), has_images: false });
+    /// A string, or the texts of an array of parts; audio and files have none, and null says nothing.
+    fn read(scanner: &mut Scanner<'a>) -> Result<Self, BodyError> {
+        match scanner.peek() {
+            Some(b'"') => Ok(Self::one(scanner.string()?)),
+            Some(b'[') => Self::read_parts(scanner),
+            Some(b'n') => {
+                scanner.skip()?;
+                Ok(Self::default())
+            }
+            _ => Err(BodyError::Type("must be a string, an array of parts, or null")),
         }
-        let parts: Vec<Part> = serde_json::from_str(raw.get()).map_err(|error| {
-            serde_json::Error::custom(format_args!("neither a string nor an array of parts: {error}"))
+    }
+
+    fn read_parts(scanner: &mut Scanner<'a>) -> Result<Self, BodyError> {
+        let mut texts = Vec::new();
+        let mut has_images = false;
+        scanner.array(|scanner| {
+            let part = Part::read(scanner)?;
+            texts.extend(part.text);
+            has_images |= part.is_image;
+            Ok::<_, BodyError>(())
         })?;
-        let has_images = parts.iter().any(|part| part.is_image);
-        Ok(Self {
-            texts: Texts::Several(parts.into_iter().filter_map(|part| part.text).collect()),
-            has_images,
-        })
+        Ok(Self { texts: Texts::Several(texts), has_images })
     }
 }
 
 /// A chat's `messages`.
-pub(super) struct Messages;
-
-impl<'de> DeserializeSeed<'de> for Messages {
-    type Value = Vec<Turn<'de>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_seq(self)
+pub(super) fn messages<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<Turn<'a>>, BodyError> {
+    if scanner.peek() != Some(b'[') {
+        return Err(BodyError::Type("must be an array of messages"));
     }
-}
-
-impl<'de> Visitor<'de> for Messages {
-    type Value = Vec<Turn<'de>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of messages")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut turns = Vec::new();
-        while let Some(Message { role, content }) = seq.next_element()? {
-            let at = turns.len();
-            let role = role.ok_or_else(|| A::Error::custom(format_args!("message {at} has no role")))?;
-            let content = content.map_or_else(|| Ok(Content::none()), Content::parse);
-            let content = content
-                .map_err(|error| A::Error::custom(format_args!("content of message {at}: {error}")))?;
-            turns.push(Turn { role: Role::new(&role), content });
-        }
-        Ok(turns)
-    }
+    let mut turns = Vec::new();
+    scanner.array(|scanner| {
+        let message = Message::read(scanner)?;
+        let role = message.role.ok_or(BodyError::Type("has a message without a role"))?;
+        turns.push(Turn { role: Role::new(role), content: message.content.unwrap_or_default() });
+        Ok::<_, BodyError>(())
+    })?;
+    Ok(turns)
 }
 
 /// A system prompt that stands beside the messages: `instructions`, or Anthropic's `system`.
-pub(super) fn system(raw: &RawValue) -> Result<Turn<'_>, serde_json::Error> {
-    Ok(Turn { role: Role::System, content: Content::parse(raw)? })
+pub(super) fn system<'a>(scanner: &mut Scanner<'a>) -> Result<Turn<'a>, BodyError> {
+    Ok(Turn { role: Role::System, content: Content::read(scanner)? })
 }
 
 /// A `prompt` or `input`: a string, an array of strings or token numbers, or the items of a conversation.
-pub(super) fn input(raw: &RawValue) -> Result<Vec<Turn<'_>>, serde_json::Error> {
-    if is_string(raw) {
-        return Ok(vec![Turn { role: Role::User, content: Content::parse(raw)? }]);
+pub(super) fn input<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<Turn<'a>>, BodyError> {
+    let user = |content| Turn { role: Role::User, content };
+    match scanner.peek() {
+        Some(b'"') => return Ok(vec![user(Content::one(scanner.string()?))]),
+        Some(b'[') => {}
+        _ => return Err(BodyError::Type("must be a string or an array")),
     }
-    let items: Vec<&RawValue> = serde_json::from_str(raw.get())
-        .map_err(|error| serde_json::Error::custom(format_args!("neither a string nor an array: {error}")))?;
-    let is_empty = items.is_empty();
+    let mut is_empty = true;
     let mut strings = Vec::new();
     let mut turns = Vec::new();
-    for item in items {
-        if is_string(item) {
-            strings.push(item.get());
-        } else if item.get().starts_with('{') {
-            turns.extend(item_turn(item)?);
+    scanner.array(|scanner| {
+        is_empty = false;
+        match scanner.peek() {
+            Some(b'"') => strings.push(scanner.string()?),
+            Some(b'{') => turns.extend(Message::read(scanner)?.into_item()),
+            _ => {
+                scanner.skip()?;
+            }
         }
-    }
+        Ok::<_, BodyError>(())
+    })?;
     // Token numbers leave a turn without text: there is a prompt, only not one to read.
     if turns.is_empty() && !is_empty {
-        let content = Content { texts: Texts::Several(strings), has_images: false };
-        turns.push(Turn { role: Role::User, content });
+        turns.push(user(Content { texts: Texts::Several(strings), has_images: false }));
     }
     Ok(turns)
 }
 
-/// An item of `input`. Tool calls, their results and references say nothing by themselves.
-fn item_turn(raw: &RawValue) -> Result<Option<Turn<'_>>, serde_json::Error> {
-    let message: Message = serde_json::from_str(raw.get())?;
-    let Some((role, content)) = message.role.zip(message.content) else { return Ok(None) };
-    Ok(Some(Turn { role: Role::new(&role), content: Content::parse(content)? }))
-}
-
-fn is_string(raw: &RawValue) -> bool {
-    raw.get().starts_with('"')
-}
-
-/// A message whose content is not looked into yet.
+/// Of a message's several roles or contents the last counts, as most JSON parsers have it.
+#[derive(Default)]
 struct Message<'a> {
-    role: Option<Cow<'a, str>>,
-    content: Option<&'a RawValue>,
+    role: Option<RawString<'a>>,
+    content: Option<Content<'a>>,
 }
 
-impl<'de> Deserialize<'de> for Message<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MessageVisitor)
-    }
-}
-
-struct MessageVisitor;
-
-impl<'de> Visitor<'de> for MessageVisitor {
-    type Value = Message<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a message object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut message = Message { role: None, content: None };
-        while let Some(Text(key)) = map.next_key()? {
-            match key.as_ref() {
-                "role" => message.role = Some(map.next_value::<Text>()?.0),
-                "content" => message.content = map.next_value()?,
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
+impl<'a> Message<'a> {
+    fn read(scanner: &mut Scanner<'a>) -> Result<Self, BodyError> {
+        if scanner.peek() != Some(b'{') {
+            return Err(BodyError::Type("must hold objects only"));
         }
+        let mut message = Self::default();
+        scanner.object(|scanner, key| {
+            if key.name.is("role") {
+                message.role =
+                    Some(scanner.string().map_err(|_| BodyError::Type("has a role that is not a string"))?);
+            } else if key.name.is("content") {
+                message.content = Some(Content::read(scanner)?);
+            } else {
+                scanner.skip()?;
+            }
+            Ok::<_, BodyError>(())
+        })?;
         Ok(message)
+    }
+
+    /// An item of `input`. Tool calls, their results and references say nothing by themselves.
+    fn into_item(self) -> Option<Turn<'a>> {
+        let (role, content) = self.role.zip(self.content)?;
+        Some(Turn { role: Role::new(role), content })
     }
 }
 
 /// A part of a message's content.
+#[derive(Default)]
 struct Part<'a> {
-    text: Option<&'a str>,
+    text: Option<RawString<'a>>,
     is_image: bool,
 }
 
-impl<'de> Deserialize<'de> for Part<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(PartVisitor)
-    }
-}
-
-struct PartVisitor;
-
-impl<'de> Visitor<'de> for PartVisitor {
-    type Value = Part<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a content part")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut part = Part { text: None, is_image: false };
-        while let Some(Text(key)) = map.next_key()? {
-            match key.as_ref() {
-                "text" => {
-                    let raw: &'de RawValue = map.next_value()?;
-                    part.text = is_string(raw).then_some(raw.get());
-                }
-                // Chat completions, responses and Anthropic's messages, in this order.
-                "type" => {
-                    let Text(kind) = map.next_value()?;
-                    part.is_image = matches!(kind.as_ref(), "image_url" | "input_image" | "image");
-                }
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
+impl<'a> Part<'a> {
+    fn read(scanner: &mut Scanner<'a>) -> Result<Self, BodyError> {
+        if scanner.peek() != Some(b'{') {
+            return Err(BodyError::Type("must have objects for the parts of a content"));
         }
+        let mut part = Self::default();
+        scanner.object(|scanner, key| {
+            let is_string = scanner.peek() == Some(b'"');
+            if is_string && key.name.is("text") {
+                part.text = Some(scanner.string()?);
+            } else if is_string && key.name.is("type") {
+                let kind = scanner.string()?;
+                // Chat completions, responses and Anthropic's messages, in this order.
+                part.is_image = ["image_url", "input_image", "image"].into_iter().any(|image| kind.is(image));
+            } else {
+                scanner.skip()?;
+            }
+            Ok::<_, BodyError>(())
+        })?;
         Ok(part)
-    }
-}
-
-/// A string, borrowed where it has no escapes; serde's own `Cow` is always owned.
-pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-struct TextVisitor;
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Text<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Text(Cow::Owned(text.to_owned())))
     }
 }

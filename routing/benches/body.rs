@@ -1,0 +1,53 @@
+//! What a request's body costs: parsed for routing and rewritten, beside a `serde_json::Value` round trip that does the
+//! same by building the whole tree.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use llm_router_routing::request::{Endpoint, Request};
+use serde_json::{Value, json};
+
+const SIZES: [usize; 4] = [1 << 10, 100 << 10, 1 << 20, 8 << 20];
+const CLASSIFY_TEXT: usize = 16 << 10;
+
+/// A conversation as coding agents send it: text with escapes, in turns of some kilobytes.
+fn body(size: usize) -> Vec<u8> {
+    let line = "fn main() {\n\tprintln!(\"grüße, world\");\n}\n";
+    let turn = line.repeat((size / line.len()).clamp(1, 100));
+    let turns = (size / (turn.len() * 5 / 4)).max(1);
+    let messages: Vec<_> = (0..turns)
+        .map(|i| json!({"role": if i % 2 == 0 { "user" } else { "assistant" }, "content": turn}))
+        .collect();
+    let request = json!({"messages": messages, "model": "auto", "stream": true, "temperature": 0.7});
+    serde_json::to_vec(&request).unwrap()
+}
+
+fn ours(body: &[u8]) -> Vec<u8> {
+    let request = Request::parse(Endpoint::ChatCompletions, body).unwrap();
+    black_box(request.text_to_classify(CLASSIFY_TEXT));
+    request.into_rewrite().apply(body, "meta/llama-3.1-8b-instruct")
+}
+
+fn tree(body: &[u8]) -> Vec<u8> {
+    let mut request: Value = serde_json::from_slice(body).unwrap();
+    request["model"] = json!("meta/llama-3.1-8b-instruct");
+    serde_json::to_vec(&request).unwrap()
+}
+
+fn benches(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("body");
+    for size in SIZES {
+        let body = body(size);
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group
+            .bench_with_input(BenchmarkId::new("ours", size), &body, |bench, body| bench.iter(|| ours(body)));
+        group
+            .bench_with_input(BenchmarkId::new("tree", size), &body, |bench, body| bench.iter(|| tree(body)));
+    }
+    group.finish();
+}
+
+criterion_group!(all, benches);
+criterion_main!(all);

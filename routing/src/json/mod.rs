@@ -1,0 +1,9 @@
+//! Reads JSON where it lies: finds members and their places without building a tree, and skips at the speed of memory.
+
+mod scanner;
+mod string;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use scanner::{Scanner, SyntaxError};
+pub(crate) use string::{RawString, head, tail};

@@ -1,0 +1,213 @@
+//! Walks over JSON text. What it is not asked for it skips with a check of the structure only: brackets match, strings
+//! end. Whether numbers and escapes are well formed is left to who reads them.
+
+use std::fmt;
+use std::ops::Range;
+
+use memchr::memchr;
+
+use super::RawString;
+
+/// More levels than this no honest request has, and some LLM's parser would not survive.
+const MAX_DEPTH: u32 = 128;
+
+/// A place in JSON text.
+#[derive(Clone, Debug)]
+pub(crate) struct Scanner<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+/// What is wrong with the text, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SyntaxError {
+    problem: &'static str,
+    at: usize,
+}
+
+impl fmt::Display for SyntaxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}", self.problem, self.at)
+    }
+}
+
+/// A member's key and where it starts.
+pub(crate) struct Key<'a> {
+    pub(crate) name: RawString<'a>,
+    pub(crate) start: usize,
+}
+
+impl<'a> Scanner<'a> {
+    /// At the start of a text.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// The first byte of the next value, which tells its type.
+    pub(crate) fn peek(&mut self) -> Option<u8> {
+        let rest = self.bytes.get(self.at..)?;
+        self.at += rest.iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).count();
+        self.bytes.get(self.at).copied()
+    }
+
+    /// Whether nothing but white space is left.
+    pub(crate) fn end(&mut self) -> Result<(), SyntaxError> {
+        if self.peek().is_none() {
+            Ok(())
+        } else {
+            Err(self.error("more text after the end of the JSON value"))
+        }
+    }
+
+    /// Calls `member` for each key of an object, with the scanner at its value, which it must step over.
+    pub(crate) fn object<E: From<SyntaxError>>(
+        &mut self,
+        mut member: impl FnMut(&mut Self, Key<'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.expect(b'{', "expected an object")?;
+        if self.take(b'}') {
+            return Ok(());
+        }
+        loop {
+            self.peek();
+            let start = self.at;
+            let name = self.string().map_err(|error| SyntaxError { problem: "expected a key", ..error })?;
+            self.expect(b':', "expected a colon")?;
+            member(self, Key { name, start })?;
+            if self.take(b'}') {
+                return Ok(());
+            }
+            self.expect(b',', "expected a comma or the end of the object")?;
+        }
+    }
+
+    /// Calls `item` for each item of an array, with the scanner at it, which it must step over.
+    pub(crate) fn array<E: From<SyntaxError>>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.expect(b'[', "expected an array")?;
+        if self.take(b']') {
+            return Ok(());
+        }
+        loop {
+            item(self)?;
+            if self.take(b']') {
+                return Ok(());
+            }
+            self.expect(b',', "expected a comma or the end of the array")?;
+        }
+    }
+
+    /// Steps over a string.
+    pub(crate) fn string(&mut self) -> Result<RawString<'a>, SyntaxError> {
+        if self.peek() != Some(b'"') {
+            return Err(self.error("expected a string"));
+        }
+        let start = self.at;
+        self.skip_string()?;
+        Ok(RawString::new(self.since(start)))
+    }
+
+    /// Steps over any value, and tells where it lies.
+    pub(crate) fn skip(&mut self) -> Result<Range<usize>, SyntaxError> {
+        let first = self.peek();
+        let start = self.at;
+        match first {
+            Some(b'"') => self.skip_string()?,
+            Some(b'{' | b'[') => self.skip_container()?,
+            Some(b'-' | b'0'..=b'9') => self.skip_scalar(),
+            Some(b't' | b'f' | b'n') => {
+                self.skip_scalar();
+                if !matches!(self.since(start), b"true" | b"false" | b"null") {
+                    return Err(SyntaxError { problem: "expected a value", at: start });
+                }
+            }
+            _ => return Err(self.error("expected a value")),
+        }
+        Ok(start..self.at)
+    }
+
+    /// Steps over any value, and gives its text.
+    pub(crate) fn raw(&mut self) -> Result<&'a [u8], SyntaxError> {
+        self.skip().map(|range| self.bytes.get(range).unwrap_or_default())
+    }
+
+    /// A quote ends the string unless an odd number of backslashes stands before it. So only quotes are looked for,
+    /// however many other escapes there are.
+    fn skip_string(&mut self) -> Result<(), SyntaxError> {
+        let start = self.at + 1;
+        let mut from = start;
+        loop {
+            let rest = self.bytes.get(from..).unwrap_or_default();
+            let Some(found) = memchr(b'"', rest) else { return Err(self.error("a string without end")) };
+            let quote = from + found;
+            let before = self.bytes.get(start..quote).unwrap_or_default();
+            let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
+            from = quote + 1;
+            if backslashes % 2 == 0 {
+                self.at = from;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Without recursion: the kinds of the open brackets are the bits of a number.
+    fn skip_container(&mut self) -> Result<(), SyntaxError> {
+        let mut open: u128 = 0;
+        let mut depth = 0;
+        while let Some(byte) = self.bytes.get(self.at) {
+            match byte {
+                b'"' => {
+                    self.skip_string()?;
+                    continue;
+                }
+                b'{' | b'[' => {
+                    if depth == MAX_DEPTH {
+                        return Err(self.error("nested too deeply"));
+                    }
+                    open = open << 1 | u128::from(*byte == b'{');
+                    depth += 1;
+                }
+                b'}' | b']' => {
+                    if (open & 1 == 1) != (*byte == b'}') {
+                        return Err(self.error("a bracket that closes another kind"));
+                    }
+                    open >>= 1;
+                    depth -= 1;
+                    if depth == 0 {
+                        self.at += 1;
+                        return Ok(());
+                    }
+                }
+                _ => {}
+            }
+            self.at += 1;
+        }
+        Err(self.error("the text ends within a value"))
+    }
+
+    fn skip_scalar(&mut self) {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let ends = |byte: u8| matches!(byte, b',' | b']' | b'}' | b' ' | b'\n' | b'\r' | b'\t');
+        self.at += rest.iter().take_while(|byte| !ends(**byte)).count();
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn expect(&mut self, byte: u8, problem: &'static str) -> Result<(), SyntaxError> {
+        if self.take(byte) { Ok(()) } else { Err(self.error(problem)) }
+    }
+
+    fn since(&self, start: usize) -> &'a [u8] {
+        self.bytes.get(start..self.at).unwrap_or_default()
+    }
+
+    fn error(&self, problem: &'static str) -> SyntaxError {
+        SyntaxError { problem, at: self.at }
+    }
+}

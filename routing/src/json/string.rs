@@ -1,0 +1,118 @@
+//! JSON strings as they are written, read whole or in windows.
+
+use std::fmt;
+
+use memchr::memchr;
+use serde::Deserializer as _;
+use serde::de::Visitor;
+
+/// A string as it is written, with its quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RawString<'a>(&'a [u8]);
+
+impl<'a> RawString<'a> {
+    pub(super) fn new(quoted: &'a [u8]) -> Self {
+        Self(quoted)
+    }
+
+    /// Bytes as written, with the quotes.
+    pub(crate) fn written(self) -> usize {
+        self.0.len()
+    }
+
+    /// What stands between the quotes, as it is written.
+    pub(crate) fn inner(self) -> &'a [u8] {
+        self.0.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or_default()
+    }
+
+    /// The characters. What no text can hold becomes replacement characters: lone surrogates, invalid UTF-8.
+    pub(crate) fn text(self) -> String {
+        let inner = self.inner();
+        if memchr(b'\\', inner).is_none() {
+            return String::from_utf8_lossy(inner).into_owned();
+        }
+        unescape(self.0)
+    }
+
+    /// Whether it says this, however it is written.
+    pub(crate) fn is(self, text: &str) -> bool {
+        let inner = self.inner();
+        inner == text.as_bytes() || (memchr(b'\\', inner).is_some() && self.text() == text)
+    }
+}
+
+/// The first characters of a string: those written in about the first `limit` bytes between its quotes.
+pub(crate) fn head(string: RawString<'_>, limit: usize) -> String {
+    let inner = string.inner();
+    window(inner.get(..boundary(inner, limit)))
+}
+
+/// The last characters of a string: those written in about the last `limit` bytes between its quotes.
+pub(crate) fn tail(string: RawString<'_>, limit: usize) -> String {
+    let inner = string.inner();
+    window(inner.get(boundary(inner, inner.len().saturating_sub(limit))..))
+}
+
+fn window(inner: Option<&[u8]>) -> String {
+    unescape(&[b"\"", inner.unwrap_or_default(), b"\""].concat())
+}
+
+fn unescape(quoted: &[u8]) -> String {
+    serde_json::Deserializer::from_slice(quoted).deserialize_bytes(Lossy).unwrap_or_default()
+}
+
+/// The first position at or after `at` that splits neither a character, nor an escape, nor a surrogate pair.
+fn boundary(inner: &[u8], at: usize) -> usize {
+    if at >= inner.len() {
+        return inner.len();
+    }
+    let mut at = escape_around(inner, at).unwrap_or(at);
+    // The second half of a pair is written as an escape of its own.
+    if is_low_surrogate(inner.get(at..).unwrap_or_default()) {
+        at += UNICODE_ESCAPE;
+    }
+    while inner.get(at).is_some_and(|byte| is_utf8_continuation(*byte)) {
+        at += 1;
+    }
+    at
+}
+
+/// Bytes of an escape like `\u00e9`.
+const UNICODE_ESCAPE: usize = 6;
+
+/// The end of the escape that `at` lies within, if it does.
+fn escape_around(inner: &[u8], at: usize) -> Option<usize> {
+    let first = at.saturating_sub(UNICODE_ESCAPE - 1);
+    (first..at).rev().find_map(|start| {
+        let length = match inner.get(start..)? {
+            [b'\\', b'u', ..] => UNICODE_ESCAPE,
+            [b'\\', ..] => 2,
+            _ => return None,
+        };
+        // A backslash after an odd number of others is the escaped one, and starts nothing.
+        let before = inner.get(..start)?.iter().rev().take_while(|byte| **byte == b'\\').count();
+        (before % 2 == 0 && start + length > at).then_some((start + length).min(inner.len()))
+    })
+}
+
+fn is_low_surrogate(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'\\', b'u', b'd' | b'D', b'c'..=b'f' | b'C'..=b'F', ..])
+}
+
+fn is_utf8_continuation(byte: u8) -> bool {
+    byte & 0b1100_0000 == 0b1000_0000
+}
+
+struct Lossy;
+
+impl Visitor<'_> for Lossy {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<String, E> {
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+}

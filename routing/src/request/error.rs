@@ -1,0 +1,41 @@
+//! What can be wrong with a body, before it is known in which field.
+
+use crate::json::SyntaxError;
+use crate::refusal::Refusal;
+
+/// A body that cannot be read.
+#[derive(Debug)]
+pub(super) enum BodyError {
+    /// It is not JSON.
+    Syntax(SyntaxError),
+    /// A field is not of the type that it should be; the text follows the field's name.
+    Type(&'static str),
+    /// A field has its own words for it.
+    Refused(Refusal),
+}
+
+impl From<SyntaxError> for BodyError {
+    fn from(error: SyntaxError) -> Self {
+        Self::Syntax(error)
+    }
+}
+
+impl From<Refusal> for BodyError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl BodyError {
+    /// The answer to the client, which names the field.
+    pub(super) fn refusal(self, field: Option<&'static str>) -> Refusal {
+        match (self, field) {
+            (Self::Refused(refusal), _) => refusal,
+            (Self::Type(problem), Some(field)) => Refusal::invalid(Some(field), format!("{field} {problem}")),
+            (Self::Type(problem), None) => Refusal::invalid(None, format!("the body {problem}")),
+            (Self::Syntax(error), _) => {
+                Refusal::invalid(None, format!("the body is not a JSON object: {error}"))
+            }
+        }
+    }
+}

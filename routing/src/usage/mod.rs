@@ -1,0 +1,92 @@
+//! The tokens that an LLM says it used, read from its answer as that passes by.
+//!
+//! The answer may be megabytes, comes in any cuts, and its text is the model's to choose. So nothing of it is held
+//! back: a scanner keeps its place between the chunks, and only the JSON of a usage object is kept, up to a bound.
+//! Where that object stands decides, not how it looks: text that reads like one counts for nothing.
+
+mod counts;
+mod event_stream;
+mod path;
+mod scanner;
+mod split;
+#[cfg(test)]
+mod tests;
+
+use event_stream::EventStream;
+use scanner::{Form, Scanner};
+
+/// What a request cost, in tokens, as OpenTelemetry's GenAI conventions count them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// All tokens of the prompt, those from the provider's cache with them (`gen_ai.usage.input_tokens`).
+    pub input_tokens: u64,
+    /// Tokens of the answer, those of its reasoning with them (`gen_ai.usage.output_tokens`).
+    pub output_tokens: u64,
+    /// How many of the prompt's tokens came from the provider's cache, if it says
+    /// (`gen_ai.usage.cache_read.input_tokens`).
+    pub cached_input_tokens: Option<u64>,
+}
+
+/// Reads an answer's usage, of any API that is routed, from chunks cut anywhere.
+///
+/// Bytes that make no sense are no error; they only give no usage. Encoded bytes, such as gzip's, make none.
+///
+/// ```
+/// use llm_router_routing::usage::UsageReader;
+/// let mut reader = UsageReader::new(Some("application/json"));
+/// reader.read(br#"{"choices": [], "usage": {"prompt_tokens": 12, "comple"#);
+/// reader.read(br#"tion_tokens": 3, "total_tokens": 15}}"#);
+/// assert_eq!(reader.usage().map(|usage| (usage.input_tokens, usage.output_tokens)), Some((12, 3)));
+/// ```
+#[derive(Debug)]
+pub struct UsageReader(Source);
+
+#[derive(Debug)]
+enum Source {
+    Body(Scanner),
+    Events(EventStream),
+    /// Neither JSON nor events: audio, an error page.
+    Other,
+}
+
+impl UsageReader {
+    /// A reader for an answer with this `content-type`.
+    pub fn new(content_type: Option<&str>) -> Self {
+        let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+        Self(if essence.eq_ignore_ascii_case("application/json") {
+            Source::Body(Scanner::new(Form::Body))
+        } else if essence.eq_ignore_ascii_case("text/event-stream") {
+            Source::Events(EventStream::new())
+        } else {
+            Source::Other
+        })
+    }
+
+    /// Takes the next chunk of the answer.
+    pub fn read(&mut self, chunk: &[u8]) {
+        match &mut self.0 {
+            Source::Body(scanner) => scanner.read(chunk),
+            Source::Events(events) => events.read(chunk),
+            Source::Other => {}
+        }
+    }
+
+    /// Whether the answer has begun: a JSON body's first brace, or the first event with some of the model's text,
+    /// reasoning or tool calls. Blank lines and comments that only keep the connection alive do not count.
+    pub fn has_content(&self) -> bool {
+        self.scanner().is_some_and(Scanner::has_content)
+    }
+
+    /// What has been reported so far; the last report counts. At the answer's end it is complete.
+    pub fn usage(&self) -> Option<Usage> {
+        self.scanner().and_then(Scanner::usage)
+    }
+
+    fn scanner(&self) -> Option<&Scanner> {
+        match &self.0 {
+            Source::Body(scanner) => Some(scanner),
+            Source::Events(events) => Some(events.scanner()),
+            Source::Other => None,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Where in an answer's JSON the scanner is, and what stands there.
+
+/// The way from the top of the JSON down to where it is read.
+#[derive(Debug)]
+pub(super) struct Path {
+    steps: [Step; TRACKED],
+    /// Objects and arrays that are open.
+    depth: usize,
+}
+
+/// As deep as anything that is looked for; below, only the depth is counted.
+const TRACKED: usize = 4;
+
+/// A place in one object or array.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// An array's item.
+    Item,
+    /// In an object, before a key.
+    Key,
+    /// An object's member.
+    Member(Name),
+}
+
+/// A member's key, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    Choices,
+    Delta,
+    Message,
+    Response,
+    Text,
+    Usage,
+    /// Of a delta: what the server says of the text, not what the model wrote.
+    About,
+    Other,
+}
+
+use Name::{About, Choices, Delta, Message, Response, Text, Usage};
+use Step::{Item, Member};
+
+impl Name {
+    pub(super) const LONGEST: usize = "stop_sequence".len();
+
+    /// Reads a key as it is written: no server escapes the letters of these.
+    pub(super) fn of(key: &[u8]) -> Self {
+        match key {
+            b"choices" => Choices,
+            b"delta" => Delta,
+            b"message" => Message,
+            b"response" => Response,
+            b"text" => Text,
+            b"usage" => Usage,
+            b"role" | b"type" | b"stop_reason" | b"stop_sequence" => About,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Path {
+    /// The way to the top: none.
+    pub(super) const fn top() -> Self {
+        Self { steps: [Item; TRACKED], depth: 0 }
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    pub(super) fn open_object(&mut self) {
+        self.open(Step::Key);
+    }
+
+    pub(super) fn open_array(&mut self) {
+        self.open(Item);
+    }
+
+    fn open(&mut self, step: Step) {
+        self.depth = self.depth.saturating_add(1);
+        self.set(step);
+    }
+
+    pub(super) fn close(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    pub(super) fn enter(&mut self, name: Name) {
+        self.set(Member(name));
+    }
+
+    /// Goes on after a comma.
+    pub(super) fn next(&mut self) {
+        if self.is_in_object() {
+            self.set(Step::Key);
+        }
+    }
+
+    pub(super) fn is_before_key(&self) -> bool {
+        matches!(self.last(), Some(Step::Key))
+    }
+
+    /// Whether this is between an object's braces, in one that is near enough to the top to matter.
+    pub(super) fn is_in_object(&self) -> bool {
+        matches!(self.last(), Some(Member(_) | Step::Key))
+    }
+
+    /// Whether the usage of a body stands here.
+    pub(super) fn is_usage_of_body(&self) -> bool {
+        matches!(self.steps(), [Member(Usage)])
+    }
+
+    /// Whether the usage of an event stands here: of OpenAI's chunks and Anthropic's `message_delta`; of OpenAI's
+    /// `response.completed` and its like; of Anthropic's `message_start`.
+    pub(super) fn is_usage_of_event(&self) -> bool {
+        matches!(self.steps(), [Member(Usage)] | [Member(Response | Message), Member(Usage)])
+    }
+
+    /// Whether a string here is some of what the model wrote: OpenAI's `response.*.delta` events, Anthropic's
+    /// `content_block_delta`, OpenAI's completions, and OpenAI's chats with their `content`, `tool_calls`, and
+    /// what servers call the reasoning.
+    pub(super) fn is_content(&self) -> bool {
+        match self.steps() {
+            [Member(Delta)] | [Member(Choices), Item, Member(Text)] => true,
+            [Member(Delta), Member(name), ..] | [Member(Choices), Item, Member(Delta), Member(name)] => {
+                *name != About
+            }
+            _ => false,
+        }
+    }
+
+    fn steps(&self) -> &[Step] {
+        self.steps.get(..self.depth).unwrap_or(&self.steps)
+    }
+
+    fn last(&self) -> Option<Step> {
+        self.steps.get(self.depth.checked_sub(1)?).copied()
+    }
+
+    fn set(&mut self, step: Step) {
+        if let Some(place) = self.depth.checked_sub(1).and_then(|at| self.steps.get_mut(at)) {
+            *place = step;
+        }
+    }
+}

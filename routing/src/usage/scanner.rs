@@ -1,0 +1,214 @@
+//! One pass over JSON in chunks, that keeps its place and little else.
+
+use memchr::memchr2;
+
+use super::Usage;
+use super::counts::Counts;
+use super::path::{Name, Path};
+use super::split::split_at;
+
+/// Bytes of the longest usage object that is read. They have a few hundred.
+const MAX_USAGE_BYTES: usize = 8 << 10;
+
+/// What the JSON is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Form {
+    /// A whole answer.
+    Body,
+    /// One of many events.
+    Event,
+}
+
+/// Scans JSON, cut anywhere, for usage and content. It does not check the JSON: of what is broken it may find less, or
+/// something else, but never fails.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    form: Form,
+    path: Path,
+    token: Token,
+    /// The next byte is the one that a backslash escapes.
+    is_escaped: bool,
+    /// What has been read of a key, or of a usage object.
+    kept: Vec<u8>,
+    /// The depth at which the usage object that is being kept stands.
+    usage_depth: Option<usize>,
+    counts: Counts,
+    has_content: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Token {
+    /// Anything but a string.
+    Between,
+    Key,
+    /// A string that will be content if it is not empty.
+    Content,
+    /// A string of no interest.
+    Text,
+}
+
+impl Scanner {
+    pub(super) fn new(form: Form) -> Self {
+        Self {
+            form,
+            path: Path::top(),
+            token: Token::Between,
+            is_escaped: false,
+            kept: Vec::new(),
+            usage_depth: None,
+            counts: Counts::default(),
+            has_content: false,
+        }
+    }
+
+    /// Forgets its place: other JSON begins. What was found stays.
+    pub(super) fn restart(&mut self) {
+        self.path = Path::top();
+        self.token = Token::Between;
+        self.is_escaped = false;
+        self.usage_depth = None;
+    }
+
+    pub(super) fn usage(&self) -> Option<Usage> {
+        self.counts.usage()
+    }
+
+    pub(super) fn has_content(&self) -> bool {
+        self.has_content
+    }
+
+    /// The memory that it holds, beside its own fixed size.
+    #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.kept.capacity()
+    }
+
+    pub(super) fn read(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            bytes = match self.token {
+                Token::Between => self.read_between(bytes),
+                Token::Key | Token::Content | Token::Text => self.read_string(bytes),
+            };
+        }
+    }
+
+    /// Reads up to and with the next byte that changes the place, and gives what is left.
+    fn read_between<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        // Arrays of numbers, as embeddings are, are skipped whole: commas matter only between members.
+        let commas = self.path.is_in_object();
+        let is_bound = |byte: &u8| match byte {
+            b'"' | b'{' | b'}' | b'[' | b']' => true,
+            b',' => commas,
+            _ => false,
+        };
+        let (before, bound, after) = split_at(bytes, bytes.iter().position(is_bound));
+        self.keep_usage(before, bound);
+        match bound {
+            Some(b'"') => self.open_string(),
+            Some(b'{') => self.open_object(),
+            Some(b'[') => self.path.open_array(),
+            Some(b'}' | b']') => self.close(),
+            Some(_) => self.path.next(),
+            None => {}
+        }
+        after
+    }
+
+    /// Reads up to and with the next quote or escape, and gives what is left.
+    fn read_string<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        if self.is_escaped
+            && let Some((escaped, after)) = bytes.split_first()
+        {
+            self.is_escaped = false;
+            self.keep_usage(&[], Some(*escaped));
+            return after;
+        }
+        let (before, bound, after) = split_at(bytes, memchr2(b'"', b'\\', bytes));
+        self.keep_usage(before, bound);
+        self.is_escaped = bound == Some(b'\\');
+        match self.token {
+            Token::Key => self.keep_key(before),
+            Token::Content if self.is_escaped || !before.is_empty() => {
+                self.has_content = true;
+                self.token = Token::Text;
+            }
+            _ => {}
+        }
+        if bound == Some(b'"') {
+            self.close_string();
+        }
+        after
+    }
+
+    fn open_string(&mut self) {
+        self.token = if self.usage_depth.is_some() {
+            Token::Text
+        } else if self.path.is_before_key() {
+            self.kept.clear();
+            Token::Key
+        } else if matches!(self.form, Form::Event) && !self.has_content && self.path.is_content() {
+            Token::Content
+        } else {
+            Token::Text
+        };
+    }
+
+    fn close_string(&mut self) {
+        if matches!(self.token, Token::Key) {
+            self.path.enter(Name::of(&self.kept));
+        }
+        self.token = Token::Between;
+    }
+
+    fn open_object(&mut self) {
+        let is_usage = match self.form {
+            Form::Body => {
+                self.has_content = true;
+                self.path.is_usage_of_body()
+            }
+            Form::Event => self.path.is_usage_of_event(),
+        };
+        if is_usage {
+            self.kept.clear();
+            self.kept.push(b'{');
+            self.usage_depth = Some(self.path.depth());
+        }
+        self.path.open_object();
+    }
+
+    fn close(&mut self) {
+        self.path.close();
+        if self.usage_depth == Some(self.path.depth()) {
+            self.usage_depth = None;
+            self.read_usage();
+        }
+    }
+
+    fn read_usage(&mut self) {
+        let Ok(counts) = serde_json::from_slice::<Counts>(&self.kept) else { return };
+        match self.form {
+            // Of several members of one name the last counts, as most JSON parsers have it.
+            Form::Body => self.counts = counts,
+            Form::Event => self.counts.update(counts),
+        }
+    }
+
+    /// Keeps bytes if they are a usage object's. One that is too long is let go.
+    fn keep_usage(&mut self, bytes: &[u8], bound: Option<u8>) {
+        if self.usage_depth.is_none() {
+            return;
+        }
+        if self.kept.len() + bytes.len() < MAX_USAGE_BYTES {
+            self.kept.extend_from_slice(bytes);
+            self.kept.extend(bound);
+        } else {
+            self.usage_depth = None;
+        }
+    }
+
+    /// Keeps so much of a key that one which is too long or escaped cannot be taken for a name.
+    fn keep_key(&mut self, bytes: &[u8]) {
+        let room = (Name::LONGEST + 1).saturating_sub(self.kept.len());
+        self.kept.extend(bytes.iter().chain(self.is_escaped.then_some(&b'\\')).take(room));
+    }
+}

@@ -1,0 +1,99 @@
+use super::{JSON, UsageReader, body, cached, reader, usage};
+
+#[test]
+fn a_chats_usage_is_read() {
+    let answer = r#"{"id": "c1", "object": "chat.completion", "choices": [{"index": 0, "message":
+        {"role": "assistant", "content": "Hi \"there\""}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 19, "completion_tokens": 10, "total_tokens": 29,
+        "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 3}}, "service_tier": "default"}"#;
+    assert_eq!(body(answer), cached(19, 10, 4));
+}
+
+#[test]
+fn a_usage_with_null_details_is_read() {
+    let answer = r#"{"choices":[],"usage":{"prompt_tokens":5,"total_tokens":7,"completion_tokens":2,
+        "prompt_tokens_details":null}}"#;
+    assert_eq!(body(answer), usage(5, 2));
+}
+
+#[test]
+fn embeddings_have_no_output() {
+    let answer = r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.1,-2e-3,
+        0.25]}],"model":"e","usage":{"prompt_tokens":8,"total_tokens":8}}"#;
+    assert_eq!(body(answer), usage(8, 0));
+}
+
+#[test]
+fn a_responses_usage_is_read() {
+    let answer = r#"{"id":"resp_1","status":"completed","output":[{"type":"message","content":[{"type":
+        "output_text","text":"x","annotations":[]}]}],"usage":{"input_tokens":36,"input_tokens_details":
+        {"cached_tokens":6},"output_tokens":87,"output_tokens_details":{"reasoning_tokens":0},
+        "total_tokens":123}}"#;
+    assert_eq!(body(answer), cached(36, 87, 6));
+}
+
+#[test]
+fn a_messages_input_is_with_what_the_cache_read_and_wrote() {
+    let answer = r#"{"type":"message","role":"assistant","content":[{"type":"text","text":"Hi"}],
+        "usage":{"input_tokens":20,"cache_creation_input_tokens":300,"cache_read_input_tokens":1000,
+        "cache_creation":{"ephemeral_5m_input_tokens":300},"output_tokens":7,"service_tier":"standard"}}"#;
+    assert_eq!(body(answer), cached(1320, 7, 1000));
+}
+
+#[test]
+fn a_gateways_total_has_the_caches_tokens_already() {
+    for total in [
+        r#""prompt_tokens":1320,"completion_tokens":7"#,
+        r#""input_tokens":1320,"input_tokens_details":{"cached_tokens":1000},"output_tokens":7"#,
+        r#""prompt_tokens":1320,"input_tokens":20,"completion_tokens":7,"output_tokens":7"#,
+    ] {
+        let cache = r#""cache_creation_input_tokens":300,"cache_read_input_tokens":1000"#;
+        assert_eq!(body(format!(r#"{{"usage":{{{total},{cache}}}}}"#)), cached(1320, 7, 1000), "{total}");
+    }
+}
+
+#[test]
+fn a_body_has_content_from_its_first_brace() {
+    assert!(!reader(JSON, "\n\n \n").has_content());
+    assert!(reader(JSON, "\n{").has_content());
+}
+
+#[test]
+fn other_answers_are_not_read() {
+    let answer = r#"{"usage":{"prompt_tokens":1}}"#;
+    for content_type in [None, Some("text/html"), Some("audio/mpeg"), Some(""), Some("application/jsonx")] {
+        let mut reader = UsageReader::new(content_type);
+        reader.read(answer.as_bytes());
+        assert_eq!((reader.usage(), reader.has_content()), (None, false), "{content_type:?}");
+    }
+    assert_eq!(reader("Application/JSON ; charset=utf-8", answer).usage(), usage(1, 0));
+}
+
+#[test]
+fn the_last_of_several_usages_counts() {
+    let answer = r#"{"usage":{"prompt_tokens":1,"completion_tokens":2},"usage":{"prompt_tokens":3}}"#;
+    assert_eq!(body(answer), usage(3, 0));
+}
+
+#[test]
+fn a_usage_without_counts_is_none() {
+    for value in ["null", "{}", "7", "\"x\"", "[1]", r#"{"total_tokens":3}"#] {
+        assert_eq!(body(format!(r#"{{"usage":{value}}}"#)), None, "{value}");
+    }
+}
+
+#[test]
+fn counts_that_are_none_are_no_usage() {
+    for count in ["-1", "1.5", "\"7\"", "1e400", "18446744073709551616", "{}", "tru", ""] {
+        let answer = format!(r#"{{"usage":{{"prompt_tokens":{count},"completion_tokens":2}}}}"#);
+        assert_eq!(body(&answer), None, "{answer}");
+    }
+}
+
+#[test]
+fn sums_beyond_any_count_stay_at_the_most() {
+    let most = u64::MAX;
+    let answer = format!(r#"{{"usage":{{"input_tokens":{most},"cache_read_input_tokens":{most}}}}}"#);
+    assert_eq!(body(answer), cached(most, 0, most));
+}
