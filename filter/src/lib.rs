@@ -5,6 +5,7 @@
 
 mod body;
 mod classifier;
+mod configuration;
 mod host;
 mod http;
 mod response;

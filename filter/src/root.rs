@@ -9,6 +9,7 @@ use log::{error, info};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
+use crate::configuration;
 use crate::host;
 use crate::http::Http;
 use crate::stats::Stats;
@@ -41,7 +42,7 @@ impl RootContext for Root {
             );
             return false;
         }
-        match Config::from_json(&host::plugin_configuration()) {
+        match Config::from_json(&configuration::to_json(&host::plugin_configuration())) {
             Ok(config) => {
                 info!("configured: default policy {}, mode {:?}", config.default_policy.name, config.mode);
                 let router = RefCell::new(RememberingRouter::new(config.clone()));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-use super::units::{Tokens, duration};
+use super::units::{Decimal, Tokens, duration};
 use super::{ConfigError, Mode, OnFailure, OnUnknownModel};
 use crate::needs::{Api, Capability};
 
@@ -118,9 +118,11 @@ pub(super) struct Model {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(super) struct Cost {
     /// Of the prompt.
-    pub(super) input: f64,
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    pub(super) input: Decimal,
     /// Of the answer.
-    pub(super) output: f64,
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    pub(super) output: Decimal,
 }
 
 /// Sends a prompt to the model that its classifier asks for. It has either `routes` or `bands`.
@@ -133,7 +135,8 @@ pub(super) struct Policy {
     /// A target for each label. Of a classifier that scores dimensions, the highest is the label.
     pub(super) routes: Option<BTreeMap<String, Target>>,
     /// With `routes`: below this probability, 0 to 1, the default is taken.
-    pub(super) min_confidence: Option<f32>,
+    #[cfg_attr(feature = "schema", schemars(with = "Option<f32>"))]
+    pub(super) min_confidence: Option<Decimal>,
     /// A target for each range of a score, cheapest first. The last has no `up_to`.
     pub(super) bands: Option<Vec<Band>>,
     /// The target of what has no route, or is not sure enough, or could not be classified. Not given: with `bands`,
@@ -150,7 +153,8 @@ pub(super) struct Policy {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(super) struct Band {
     /// Scores up to this one, itself included.
-    pub(super) up_to: Option<f32>,
+    #[cfg_attr(feature = "schema", schemars(with = "Option<f32>"))]
+    pub(super) up_to: Option<Decimal>,
     /// Where they go.
     pub(super) model: Target,
 }

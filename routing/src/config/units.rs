@@ -58,9 +58,55 @@ impl Visitor<'_> for TokensVisitor {
     }
 }
 
+/// A number with a fraction, like `0.3`. Envoy reads such a number in YAML as text, and only whole ones as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub(super) struct Decimal(pub(super) f64);
+
+impl<'de> Deserialize<'de> for Decimal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DecimalVisitor)
+    }
+}
+
+struct DecimalVisitor;
+
+impl Visitor<'_> for DecimalVisitor {
+    type Value = Decimal;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number")
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Decimal, E> {
+        Ok(Decimal(number))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Decimal, E> {
+        Ok(Decimal(number as f64))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Decimal, E> {
+        Ok(Decimal(number as f64))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Decimal, E> {
+        text.parse().map(Decimal).map_err(|_| E::custom(format_args!("{text:?} is not a number")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn decimals_are_numbers_or_the_text_that_envoy_makes_of_them() {
+        for (json, number) in [("0.3", 0.3), ("\"0.3\"", 0.3), ("1", 1.0), ("-1", -1.0), ("\"1e-3\"", 1e-3)] {
+            assert_eq!(serde_json::from_str::<Decimal>(json).unwrap(), Decimal(number));
+        }
+        for json in ["\"\"", "\"much\"", "null", "true", "[]"] {
+            assert!(serde_json::from_str::<Decimal>(json).is_err(), "{json}");
+        }
+    }
 
     #[test]
     fn tokens_are_written_as_model_cards_write_them() {

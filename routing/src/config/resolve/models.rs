@@ -53,8 +53,8 @@ fn check_base_path(base_path: &str, path: impl FnOnce() -> String) -> Result<(),
 
 fn cost(raw: &raw::Cost, path: impl FnOnce() -> String) -> Result<Cost, ConfigError> {
     let price = |value: f64| value.is_finite() && value >= 0.0;
-    if price(raw.input) && price(raw.output) {
-        return Ok(Cost { input: raw.input, output: raw.output });
+    if price(raw.input.0) && price(raw.output.0) {
+        return Ok(Cost { input: raw.input.0, output: raw.output.0 });
     }
     Err(ConfigError::new(path(), "input and output must be dollars for a million tokens, not below 0"))
 }

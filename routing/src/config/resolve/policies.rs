@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::checks::{filled, find, key, printable, within};
 use super::{ConfigError, Models, Policies};
+use crate::config::units::Decimal;
 use crate::config::{Band, Bands, Chooser, Classifier, Model, Policy, PolicyName, Target, Weighted, raw};
 
 pub(super) fn resolve(raw: BTreeMap<String, raw::Policy>, models: &Models) -> Result<Policies, ConfigError> {
@@ -53,11 +54,11 @@ fn policy(name: &str, raw: raw::Policy, models: &Models) -> Result<Policy, Confi
 
 fn labels(
     raw: BTreeMap<String, raw::Target>,
-    min_confidence: Option<f32>,
+    min_confidence: Option<Decimal>,
     models: &Models,
     path: &str,
 ) -> Result<Chooser, ConfigError> {
-    let min_confidence = min_confidence.unwrap_or(0.0);
+    let min_confidence = min_confidence.map_or(0.0, |number| number.0 as f32);
     within(&min_confidence, &(0.0..=1.0), || format!("{path}.min_confidence"))?;
     let routes = raw
         .into_iter()
@@ -82,7 +83,8 @@ fn bands(raw: Vec<raw::Band>, models: &Models, path: &str) -> Result<Bands, Conf
         }
         let target = target(raw.model, models, || at(".model"))?;
         match raw.up_to {
-            Some(up_to) => {
+            Some(Decimal(up_to)) => {
+                let up_to = up_to as f32;
                 within(&up_to, &(0.0..=1.0), || at(".up_to"))?;
                 if bounded.last().is_some_and(|before| before.up_to >= up_to) {
                     return Err(ConfigError::new(at(".up_to"), "must be above the band's before"));
