@@ -18,6 +18,11 @@ use proxy_wasm::types::Action;
 use crate::classifier;
 use crate::host::{self, CallId, RequestHeaders};
 
+/// Kept free in front of a body from its first piece on, and used up when the model's name is replaced by a longer
+/// one. Envoy answers 413 at once when a filter makes the buffered body larger than its limit; that answer enters the
+/// VM while it runs, which traps it, and then Envoy crashes.
+const ROOM: [u8; 2048] = [b' '; 2048];
+
 /// A request's context.
 pub(crate) struct Http {
     router: Rc<Router>,
@@ -40,6 +45,7 @@ enum Phase {
 
 /// What is kept of the request's headers.
 struct Head {
+    has_room: bool,
     endpoint: Endpoint,
     policy: Option<String>,
     has_content_length: bool,
@@ -78,6 +84,7 @@ impl Http {
         let content_length = text("content-length");
         self.check_size(content_length.and_then(|length| length.parse().ok()).unwrap_or(0))?;
         Ok(Phase::Reading(Head {
+            has_room: false,
             endpoint,
             policy: text(headers::POLICY).map(str::to_owned),
             has_content_length: content_length.is_some(),
@@ -91,11 +98,13 @@ impl Http {
 
     /// Plans the request, now that all of its body is there.
     fn plan(&mut self, head: Head) -> Result<Action, Refusal> {
-        let body = host::request_body();
+        let buffered = host::request_body();
+        let body = buffered.get(ROOM.len()..).unwrap_or_default();
         self.check_size(body.len())?;
-        let request = Request::parse(head.endpoint, &body)?;
+        let request = Request::parse(head.endpoint, body)?;
         let (decision, rewrite) = match self.router.plan(&request, head.policy.as_deref())? {
             Plan::Passthrough => {
+                host::set_request_body(body);
                 self.phase = Phase::Untouched;
                 return Ok(Action::Continue);
             }
@@ -115,12 +124,21 @@ impl Http {
                 }
             }
         };
-        self.route(decision, &rewrite, &body, head.has_content_length);
+        self.route(decision, &rewrite, body, head.has_content_length)?;
         Ok(Action::Continue)
     }
 
     /// Makes of the held request the one that the chosen LLM gets.
-    fn route(&mut self, decision: Decision, rewrite: &Rewrite, body: &[u8], has_content_length: bool) {
+    fn route(
+        &mut self,
+        decision: Decision,
+        rewrite: &Rewrite,
+        body: &[u8],
+        has_content_length: bool,
+    ) -> Result<(), Refusal> {
+        if rewrite.growth(&decision.model.upstream) > ROOM.len() {
+            return Err(Refusal::invalid(Some("model"), "model is given too often"));
+        }
         let rewritten = rewrite.apply(body, &decision.model.upstream);
         host::set_request_body(&rewritten);
         if has_content_length {
@@ -129,6 +147,7 @@ impl Http {
         RequestHeaders.set(&self.router.config().cluster_header, &decision.model.cluster);
         debug!("routed to {}: {}", decision.model.name, decision.reason);
         self.phase = Phase::Routed(decision);
+        Ok(())
     }
 
     fn refuse(&mut self, refusal: &Refusal) -> Action {
@@ -169,10 +188,17 @@ impl HttpContext for Http {
     }
 
     fn on_http_request_body(&mut self, buffered: usize, end_of_stream: bool) -> Action {
+        let mut body = buffered.saturating_sub(ROOM.len());
+        if let Phase::Reading(head) = &mut self.phase
+            && !mem::replace(&mut head.has_room, true)
+        {
+            host::prepend_to_request_body(&ROOM);
+            body = buffered;
+        }
         if end_of_stream {
             return self.body_complete();
         }
-        if let (Phase::Reading(_), Err(refusal)) = (&self.phase, self.check_size(buffered)) {
+        if let (Phase::Reading(_), Err(refusal)) = (&self.phase, self.check_size(body)) {
             return self.refuse(&refusal);
         }
         self.action()
@@ -184,10 +210,18 @@ impl HttpContext for Http {
     }
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        if let Phase::Routed(decision) = &self.phase {
-            for (name, value) in decision.response_headers() {
-                host::set_response_header(name, &value);
+        match mem::replace(&mut self.phase, Phase::Refused) {
+            Phase::Routed(decision) => {
+                for (name, value) in decision.response_headers() {
+                    host::set_response_header(name, &value);
+                }
+                self.phase = Phase::Routed(decision);
             }
+            Phase::Untouched => self.phase = Phase::Untouched,
+            // Envoy answers the request itself: the body is over its limit, or time is up. Nothing of the request may
+            // be touched any more.
+            Phase::Waiting(waiting) => waiting.call.cancel(),
+            Phase::Reading(_) | Phase::Refused => {}
         }
         Action::Continue
     }
@@ -198,12 +232,13 @@ impl Context for Http {
         match mem::replace(&mut self.phase, Phase::Untouched) {
             Phase::Waiting(waiting) if waiting.call.is(token) => {
                 let answer = classifier::answer(status, size, &waiting.policy.classifier);
-                match self.router.decide(waiting.policy, answer) {
-                    Ok(decision) => {
-                        let body = host::request_body();
-                        self.route(decision, &waiting.rewrite, &body, waiting.has_content_length);
-                        host::resume_request();
-                    }
+                let routed = self.router.decide(waiting.policy, answer).and_then(|decision| {
+                    let buffered = host::request_body();
+                    let body = buffered.get(ROOM.len()..).unwrap_or_default();
+                    self.route(decision, &waiting.rewrite, body, waiting.has_content_length)
+                });
+                match routed {
+                    Ok(()) => host::resume_request(),
                     Err(refusal) => {
                         self.refuse(&refusal);
                     }

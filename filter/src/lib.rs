@@ -4,6 +4,7 @@
 //! [`host`] the host functions that both need.
 
 mod classifier;
+mod configuration;
 mod host;
 mod http;
 mod root;

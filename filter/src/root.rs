@@ -8,6 +8,7 @@ use log::{error, info};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
+use crate::configuration;
 use crate::host;
 use crate::http::Http;
 
@@ -32,7 +33,7 @@ impl RootContext for Root {
             );
             return false;
         }
-        match Config::from_json(&host::plugin_configuration()) {
+        match Config::from_json(&configuration::to_json(&host::plugin_configuration())) {
             Ok(config) => {
                 info!("configured, default policy {}", config.default_policy.name);
                 self.router = Some(Rc::new(Router::new(config)));

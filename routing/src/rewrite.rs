@@ -37,6 +37,17 @@ impl Rewrite {
         Self { edits }
     }
 
+    /// How much longer than the body, in bytes, [`apply`](Self::apply) can make it.
+    pub fn growth(&self, model: &str) -> usize {
+        // Every byte can take six as a JSON escape; quotes, and the member's name.
+        let member = 6 * model.len() + 11;
+        self.edits
+            .iter()
+            .filter(|edit| edit.with != With::Nothing)
+            .map(|edit| member.saturating_sub(edit.range.len()))
+            .sum()
+    }
+
     /// The body with `model` as the LLM's API wants it, and without routing metadata. `body` must be the one that was
     /// parsed.
     pub fn apply(&self, body: &[u8], model: &str) -> Vec<u8> {

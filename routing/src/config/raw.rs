@@ -61,9 +61,29 @@ pub(super) struct Model {
 pub(super) struct Policy {
     pub(super) classifier: String,
     #[serde(default)]
-    pub(super) min_confidence: f32,
+    pub(super) min_confidence: Decimal,
     pub(super) routes: BTreeMap<String, String>,
     pub(super) default: String,
+}
+
+/// A number with a fraction, like `0.3`. Envoy reads such a number in YAML as text, and only whole ones as numbers.
+#[derive(Default, Deserialize)]
+#[serde(untagged, expecting = "a number")]
+pub(super) enum Decimal {
+    #[default]
+    Zero,
+    Number(f32),
+    Text(String),
+}
+
+impl Decimal {
+    pub(super) fn number(&self) -> Option<f32> {
+        match self {
+            Self::Zero => Some(0.0),
+            Self::Number(number) => Some(*number),
+            Self::Text(text) => text.parse().ok(),
+        }
+    }
 }
 
 impl Config {

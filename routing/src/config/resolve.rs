@@ -93,7 +93,8 @@ fn resolve_policy(
     let path = || format!("policies.{}", key(name));
     printable(name, path)?;
     filled(&raw.classifier, || format!("{}.classifier", path()))?;
-    within(&raw.min_confidence, &(0.0..=1.0), || format!("{}.min_confidence", path()))?;
+    let min_confidence = raw.min_confidence.number().unwrap_or(f32::NAN);
+    within(&min_confidence, &(0.0..=1.0), || format!("{}.min_confidence", path()))?;
     let routes = raw
         .routes
         .into_iter()
@@ -105,7 +106,7 @@ fn resolve_policy(
     Ok(Policy {
         name: PolicyName::from(name),
         classifier: Classifier::from(raw.classifier),
-        min_confidence: raw.min_confidence,
+        min_confidence,
         routes,
         default: find("model", models, &raw.default, || format!("{}.default", path()))?,
     })

@@ -1,0 +1,83 @@
+//! The plugin's configuration as Envoy hands it over: JSON if it was written as a string, else a serialized Struct.
+
+use std::borrow::Cow;
+
+use llm_router_proto::{Kind, Struct, Value};
+use prost::Message;
+use serde_json::{Map, Number};
+
+/// The configuration as JSON.
+///
+/// A `google.protobuf.Struct` comes as its protobuf bytes from Envoy 1.40, whose documentation says JSON; hence both
+/// are read. They cannot be taken for each other: a Struct starts with the tag of its only field, a line end as text,
+/// and JSON after a line end is no Struct.
+pub(crate) fn to_json(configuration: &[u8]) -> Cow<'_, [u8]> {
+    const FIELDS_TAG: u8 = 0x0a;
+    if configuration.first() != Some(&FIELDS_TAG) {
+        return Cow::Borrowed(configuration);
+    }
+    match Struct::decode(configuration) {
+        Ok(fields) => Cow::Owned(object(fields).to_string().into_bytes()),
+        Err(_) => Cow::Borrowed(configuration),
+    }
+}
+
+fn object(value: Struct) -> serde_json::Value {
+    let fields = value.fields.into_iter().map(|(name, value)| (name, json(value)));
+    serde_json::Value::Object(fields.collect::<Map<_, _>>())
+}
+
+fn json(value: Value) -> serde_json::Value {
+    match value.kind {
+        None | Some(Kind::NullValue(_)) => serde_json::Value::Null,
+        Some(Kind::BoolValue(flag)) => flag.into(),
+        Some(Kind::NumberValue(double)) => number(double),
+        Some(Kind::StringValue(text)) => text.into(),
+        Some(Kind::ListValue(list)) => list.values.into_iter().map(json).collect(),
+        Some(Kind::StructValue(fields)) => object(fields),
+    }
+}
+
+/// A Struct has doubles only; whole ones were whole numbers when they were written.
+fn number(double: f64) -> serde_json::Value {
+    const EXACT: f64 = (1_u64 << 53) as f64;
+    if double.fract() == 0.0 && double.abs() <= EXACT {
+        return (double as i64).into();
+    }
+    Number::from_f64(double).map_or(serde_json::Value::Null, Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use llm_router_proto::ListValue;
+
+    use super::*;
+
+    fn value(kind: Kind) -> Value {
+        Value { kind: Some(kind) }
+    }
+
+    #[test]
+    fn a_struct_becomes_the_json_that_it_was_written_as() {
+        let inner = Struct { fields: [("a".to_owned(), value(Kind::BoolValue(true)))].into() };
+        let list = [Kind::NumberValue(2048.0), Kind::NumberValue(0.3), Kind::NullValue(0)].map(value);
+        let fields = [
+            ("text".to_owned(), value(Kind::StringValue("x\"y".to_owned()))),
+            ("list".to_owned(), value(Kind::ListValue(ListValue { values: list.into() }))),
+            ("inner".to_owned(), value(Kind::StructValue(inner))),
+        ];
+        let bytes = Struct { fields: fields.into() }.encode_to_vec();
+        let json: serde_json::Value = serde_json::from_slice(&to_json(&bytes)).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({"text": "x\"y", "list": [2048, 0.3, null], "inner": {"a": true}})
+        );
+    }
+
+    #[test]
+    fn json_stays_as_it_is() {
+        for json in [&b"{\"a\": 1}"[..], b"\n{\"a\": 1}", b"", b"\n\n{}"] {
+            assert_eq!(to_json(json), json);
+        }
+    }
+}
