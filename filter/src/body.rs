@@ -1,49 +1,79 @@
-//! A request's body while the sidecar is asked.
+//! A request's body in Envoy's buffer, where it is left while the sidecar is asked: a VM's memory never shrinks again.
 
-use std::borrow::Cow;
-
-use llm_router_routing::encoding::{Encoding, inflate};
 use llm_router_routing::refusal::Refusal;
 
 use crate::host;
 
-/// Where the body's bytes can be had again.
-pub(crate) enum Body {
-    /// In Envoy's buffer, where they are left: a VM's memory never shrinks again.
-    InEnvoy,
-    /// Here, inflated: to inflate them twice would cost more.
-    Inflated(Vec<u8>),
+/// The buffered body, with room in front of it.
+///
+/// Envoy answers 413 at once when a filter makes a buffered body larger than its limit. That answer enters the VM while
+/// it runs, which traps it, and then Envoy crashes. So the body gets the room that its rewriting can need with its first
+/// piece, when Envoy can still refuse it safely, and never grows later.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Body {
+    room: Room,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Room {
+    Wanted(usize),
+    Made(usize),
 }
 
 impl Body {
-    /// What to keep of the bytes that were read, until they are needed again.
-    pub(crate) fn keep(encoding: Encoding, bytes: Vec<u8>) -> Self {
-        match encoding {
-            Encoding::Identity => Self::InEnvoy,
-            Encoding::Gzip => Self::Inflated(bytes),
-        }
+    /// A body of which nothing has come yet, and its need of room in bytes.
+    pub(crate) fn new(room: usize) -> Self {
+        Self { room: Room::Wanted(room) }
     }
 
-    /// The bytes as they were read.
-    pub(crate) fn bytes(&self) -> Cow<'_, [u8]> {
-        match self {
-            Self::InEnvoy => Cow::Owned(host::request_body()),
-            Self::Inflated(bytes) => Cow::Borrowed(bytes),
+    /// Takes note of a piece, in its callback. `buffered` is Envoy's count of bytes.
+    ///
+    /// # Errors
+    /// The body is over `max_body` bytes already.
+    pub(crate) fn piece(&mut self, buffered: usize, max_body: usize) -> Result<(), Refusal> {
+        let length = match self.room {
+            Room::Wanted(room) => {
+                host::prepend_to_request_body(&vec![b' '; room]);
+                self.room = Room::Made(room);
+                buffered
+            }
+            Room::Made(room) => buffered.saturating_sub(room),
+        };
+        check_size(length, max_body)
+    }
+
+    /// The whole body, once all of it is buffered, after the room.
+    pub(crate) fn read(self) -> Read {
+        let room = match self.room {
+            Room::Wanted(_) => 0,
+            Room::Made(room) => room,
+        };
+        Read { buffered: host::request_body(), room }
+    }
+}
+
+/// A copy of the buffered body.
+pub(crate) struct Read {
+    buffered: Vec<u8>,
+    room: usize,
+}
+
+impl Read {
+    /// The body as the client sent it.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.buffered.get(self.room..).unwrap_or_default()
+    }
+
+    /// Takes the room away again, from a request that goes on as it was sent.
+    pub(crate) fn restore(&self) {
+        if self.room > 0 {
+            host::set_request_body(self.bytes());
         }
     }
 }
 
-/// The whole body, once all of it is buffered.
-///
 /// # Errors
-/// It is over `max_body` bytes, or not in the encoding that its header says.
-pub(crate) fn read(encoding: Encoding, max_body: usize) -> Result<Vec<u8>, Refusal> {
-    let buffered = host::request_body();
-    if buffered.len() > max_body {
-        return Err(Refusal::body_too_large(max_body));
-    }
-    match encoding {
-        Encoding::Identity => Ok(buffered),
-        Encoding::Gzip => inflate(&buffered, max_body),
-    }
+/// A 413 for a body over `max_body` bytes.
+pub(crate) fn check_size(length: usize, max_body: usize) -> Result<(), Refusal> {
+    if length > max_body { Err(Refusal::body_too_large(max_body)) } else { Ok(()) }
 }

@@ -68,7 +68,10 @@ mod tests {
         ];
         let bytes = Struct { fields: fields.into() }.encode_to_vec();
         let json: serde_json::Value = serde_json::from_slice(&to_json(&bytes)).unwrap();
-        assert_eq!(json, serde_json::json!({"text": "x\"y", "list": [2048, 0.3, null], "inner": {"a": true}}));
+        assert_eq!(
+            json,
+            serde_json::json!({"text": "x\"y", "list": [2048, 0.3, null], "inner": {"a": true}})
+        );
     }
 
     #[test]

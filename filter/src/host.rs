@@ -41,6 +41,11 @@ pub(crate) fn set_request_body(body: &[u8]) {
     let _ = hostcalls::set_buffer(BufferType::HttpRequestBody, 0, usize::MAX, body);
 }
 
+/// Puts bytes in front of the first piece of the body, in its callback.
+pub(crate) fn prepend_to_request_body(bytes: &[u8]) {
+    let _ = hostcalls::set_buffer(BufferType::HttpRequestBody, 0, 0, bytes);
+}
+
 /// Lets a held request go on.
 pub(crate) fn resume_request() {
     let _ = hostcalls::resume_http_request();

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use llm_router_routing::config::Mode;
 use llm_router_routing::decision::{Decision, Reason};
-use llm_router_routing::encoding::Encoding;
 use llm_router_routing::headers;
 use llm_router_routing::model_list;
 use llm_router_routing::refusal::Refusal;
@@ -17,7 +16,7 @@ use log::{debug, warn};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
-use crate::body::{self, Body};
+use crate::body::{Body, check_size};
 use crate::classifier;
 use crate::host::{self, CallId, RequestHeaders};
 use crate::response::Routed;
@@ -51,8 +50,8 @@ struct Head {
     endpoint: Endpoint,
     path: String,
     headers: Vec<(String, Vec<u8>)>,
-    encoding: Encoding,
     has_content_length: bool,
+    body: Body,
 }
 
 struct Waiting {
@@ -61,7 +60,6 @@ struct Waiting {
     since: Duration,
     pending: Pending,
     rewrite: Rewrite,
-    body: Body,
 }
 
 impl Http {
@@ -89,19 +87,20 @@ impl Http {
             return Ok(Phase::Untouched);
         };
         let content_length = client.header("content-length");
-        self.check_size(content_length.and_then(|length| length.parse().ok()).unwrap_or(0))?;
+        check_size(content_length.and_then(|length| length.parse().ok()).unwrap_or(0), self.max_body())?;
+        check_encoding(client.header("content-encoding"))?;
+        let room = if self.in_shadow() { 0 } else { self.shared.config.body_growth() };
         Ok(Phase::Reading(Head {
             endpoint,
             path: path.to_owned(),
-            encoding: Encoding::from_header(client.header("content-encoding"))?,
             has_content_length: content_length.is_some(),
+            body: Body::new(room),
             headers,
         }))
     }
 
-    fn check_size(&self, body: usize) -> Result<(), Refusal> {
-        let max_body = self.shared.config.limits.max_body;
-        if body > max_body { Err(Refusal::body_too_large(max_body)) } else { Ok(()) }
+    fn max_body(&self) -> usize {
+        self.shared.config.limits.max_body
     }
 
     fn in_shadow(&self) -> bool {
@@ -110,12 +109,15 @@ impl Http {
 
     /// Plans the request, now that all of its body is there.
     fn plan(&mut self, head: Head) -> Result<Action, Refusal> {
-        let body = body::read(head.encoding, self.shared.config.limits.max_body)?;
-        let request = Request::parse(head.endpoint, &body)?;
+        let body = head.body.read();
+        let request = Request::parse(head.endpoint, body.bytes())?;
         let client = Client { path: &head.path, headers: &head.headers };
         let plan = self.shared.router.borrow_mut().plan(&request, &client, host::now())?;
         let (decision, rewrite) = match plan {
-            Plan::Passthrough => return Ok(Action::Continue),
+            Plan::Passthrough => {
+                body.restore();
+                return Ok(Action::Continue);
+            }
             Plan::Route(decision) => {
                 if decision.reason == Reason::Cached {
                     self.shared.stats.cache_hit();
@@ -129,8 +131,7 @@ impl Http {
                 {
                     Ok(call) => {
                         let since = host::now();
-                        let body = Body::keep(head.encoding, body);
-                        self.phase = Phase::Waiting(Waiting { head, call, since, pending, rewrite, body });
+                        self.phase = Phase::Waiting(Waiting { head, call, since, pending, rewrite });
                         return Ok(Action::Pause);
                     }
                     Err(status) => {
@@ -142,7 +143,7 @@ impl Http {
                 }
             }
         };
-        self.route(decision, &head, &rewrite, &body);
+        self.route(decision, &head, &rewrite, body.bytes());
         Ok(Action::Continue)
     }
 
@@ -165,9 +166,6 @@ impl Http {
         host::set_request_body(&rewritten);
         if head.has_content_length {
             RequestHeaders.set("content-length", &rewritten.len().to_string());
-        }
-        if head.encoding != Encoding::Identity {
-            RequestHeaders.remove("content-encoding");
         }
         if let Some(base_path) = &model.base_path {
             RequestHeaders.set(":path", &head.endpoint.path_at(&head.path, base_path));
@@ -209,6 +207,15 @@ impl Http {
         }
     }
 
+    /// Ends the request's way through the router, and spares the sidecar work that nobody waits for.
+    fn give_up(&mut self) {
+        match mem::replace(&mut self.phase, Phase::Refused) {
+            Phase::Waiting(waiting) => waiting.call.cancel(),
+            Phase::Reading(_) | Phase::Refused => {}
+            other @ (Phase::Untouched | Phase::Routed(_)) => self.phase = other,
+        }
+    }
+
     /// Goes on with what the sidecar answered.
     fn answered(&mut self, waiting: Waiting, status: u32, size: usize) {
         let classifier = &waiting.pending.policy.classifier;
@@ -219,8 +226,8 @@ impl Http {
         let decided = self.shared.router.borrow_mut().decide(&waiting.pending, answer, now);
         match decided {
             Ok(decision) => {
-                let body = waiting.body.bytes();
-                self.route(decision, &waiting.head, &waiting.rewrite, &body);
+                let body = waiting.head.body.read();
+                self.route(decision, &waiting.head, &waiting.rewrite, body.bytes());
                 host::resume_request();
             }
             Err(refusal) => {
@@ -244,13 +251,13 @@ impl HttpContext for Http {
     }
 
     fn on_http_request_body(&mut self, buffered: usize, end_of_stream: bool) -> Action {
-        if end_of_stream {
-            return self.body_complete();
-        }
-        if let (Phase::Reading(_), Err(refusal)) = (&self.phase, self.check_size(buffered)) {
+        let max_body = self.max_body();
+        if let Phase::Reading(head) = &mut self.phase
+            && let Err(refusal) = head.body.piece(buffered, max_body)
+        {
             return self.refuse(&refusal);
         }
-        self.action()
+        if end_of_stream { self.body_complete() } else { self.action() }
     }
 
     /// A body with trailers never says that it ends.
@@ -259,8 +266,12 @@ impl HttpContext for Http {
     }
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        if let Phase::Routed(routed) = &mut self.phase {
-            routed.headers();
+        match &mut self.phase {
+            Phase::Routed(routed) => routed.headers(),
+            Phase::Untouched | Phase::Refused => {}
+            // Envoy answers the request itself: the body is over its limit, or time is up. Nothing of the request may be
+            // touched any more.
+            Phase::Reading(_) | Phase::Waiting(_) => self.give_up(),
         }
         Action::Continue
     }
@@ -287,12 +298,18 @@ impl Context for Http {
         }
     }
 
-    /// The client left while the sidecar was thinking: spare it the work.
+    /// Perhaps the client left while the sidecar was thinking.
     fn on_done(&mut self) -> bool {
-        if let Phase::Waiting(waiting) = &self.phase {
-            waiting.call.cancel();
-            self.phase = Phase::Refused;
-        }
+        self.give_up();
         true
+    }
+}
+
+/// A compressed body cannot be read here, and must not be inflated here either: see [`Body`] on bodies that grow.
+fn check_encoding(encoding: Option<&str>) -> Result<(), Refusal> {
+    match encoding {
+        None => Ok(()),
+        Some(name) if name.eq_ignore_ascii_case("identity") => Ok(()),
+        Some(name) => Err(Refusal::unsupported_encoding(name)),
     }
 }

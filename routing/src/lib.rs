@@ -11,7 +11,6 @@
 pub mod classification;
 pub mod config;
 pub mod decision;
-pub mod encoding;
 pub mod headers;
 mod json;
 pub mod memory;

@@ -24,7 +24,7 @@ enum With {
     Nothing,
 }
 
-/// A member to remove.
+/// A member of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     /// How many members of the body come before it.
@@ -35,14 +35,35 @@ pub(crate) struct Member {
     pub(crate) value: Range<usize>,
 }
 
+/// How many bytes longer than the body [`Rewrite::apply`] can make it for this model, whatever the body is.
+pub fn growth(model: &str) -> usize {
+    MODEL_KEY.len() + quoted(model).len() + ",".len()
+}
+
+const MODEL_KEY: &str = "\"model\":";
+
+fn quoted(model: &str) -> String {
+    // A string always serializes.
+    serde_json::to_string(model).unwrap_or_default()
+}
+
 impl Rewrite {
-    /// `models`: where the values of `model` lie. `metadata`: the members to remove, in order.
-    pub(crate) fn new(body: &[u8], models: &[Range<usize>], metadata: &[Member]) -> Self {
-        let mut edits: Vec<_> = removals(body, metadata);
-        if models.is_empty() {
-            edits.extend(first_member(body).map(|at| Edit { range: at..at, with: With::ModelMember }));
+    /// `models`: the members that name the model, in order; the last stays, and gets the chosen one's name. The others
+    /// are removed: they would only leave it to the LLM's parser which counts. `metadata`: further members to remove.
+    pub(crate) fn new(body: &[u8], models: &[Member], metadata: &[Member]) -> Self {
+        let (last, others) = match models.split_last() {
+            Some((last, others)) => (Some(last), others),
+            None => (None, models),
+        };
+        let mut removed: Vec<_> = metadata.iter().chain(others).collect();
+        removed.sort_by_key(|member| member.place);
+        let mut edits = removals(body, &removed);
+        match last {
+            Some(member) => edits.push(Edit { range: member.value.clone(), with: With::Model }),
+            None => {
+                edits.extend(first_member(body).map(|at| Edit { range: at..at, with: With::ModelMember }))
+            }
         }
-        edits.extend(models.iter().map(|range| Edit { range: range.clone(), with: With::Model }));
         edits.sort_by_key(|edit| (edit.range.start, edit.range.end));
         Self { edits }
     }
@@ -50,17 +71,16 @@ impl Rewrite {
     /// The body with `model` as the LLM's API wants it, and without routing metadata. `body` must be the one that was
     /// parsed.
     pub fn apply(&self, body: &[u8], model: &str) -> Vec<u8> {
-        // A string always serializes.
-        let model = serde_json::to_string(model).unwrap_or_default();
-        let mut rewritten = Vec::with_capacity(body.len() + self.edits.len() * (model.len() + 10));
+        let quoted = quoted(model);
+        let mut rewritten = Vec::with_capacity(body.len() + growth(model));
         let mut done = 0;
         for Edit { range, with } in &self.edits {
             rewritten.extend_from_slice(body.get(done..range.start).unwrap_or_default());
             match with {
-                With::Model => rewritten.extend_from_slice(model.as_bytes()),
+                With::Model => rewritten.extend_from_slice(quoted.as_bytes()),
                 With::ModelMember => {
-                    rewritten.extend_from_slice(b"\"model\":");
-                    rewritten.extend_from_slice(model.as_bytes());
+                    rewritten.extend_from_slice(MODEL_KEY.as_bytes());
+                    rewritten.extend_from_slice(quoted.as_bytes());
                     rewritten.push(b',');
                 }
                 With::Nothing => {}
@@ -78,9 +98,9 @@ fn first_member(body: &[u8]) -> Option<usize> {
 }
 
 /// Each member goes with the comma before it; the first members of an object, having none before, with the one after.
-fn removals(body: &[u8], metadata: &[Member]) -> Vec<Edit> {
+fn removals(body: &[u8], members: &[&Member]) -> Vec<Edit> {
     let mut leading = 0;
-    metadata
+    members
         .iter()
         .map(|Member { place, key, value }| {
             let range = if *place == leading {

@@ -18,6 +18,8 @@ pub use policy::{Band, Bands, Chooser, Policy, Target, Weighted};
 pub use resolve::ConfigError;
 pub use rule::{Facts, Rule, Then, When};
 
+use crate::rewrite::growth;
+
 /// The policy as it is used at request time: every name in it is resolved.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -67,6 +69,11 @@ impl Config {
     /// The policy of this name.
     pub fn policy(&self, name: &str) -> Option<&Arc<Policy>> {
         self.policies.get(name)
+    }
+
+    /// How many bytes longer a body can become by its rewriting, for any of the models.
+    pub fn body_growth(&self) -> usize {
+        self.models().map(|model| growth(&model.upstream)).max().unwrap_or(0)
     }
 
     /// All policies, in the order of their names.

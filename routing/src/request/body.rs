@@ -46,11 +46,11 @@ fn tokens(turns: &[Turn<'_>], options: &Options) -> u64 {
 }
 
 /// The members of the body that routing reads. Of several with the same key the last counts, as most JSON parsers have
-/// it; but all models are replaced and all metadata removed, whichever the LLM would read.
+/// it.
 #[derive(Default)]
 struct Fields<'a> {
     model: Option<RawString<'a>>,
-    models: Vec<Range<usize>>,
+    models: Vec<Member>,
     directives: Option<Directives>,
     metadata: Vec<Member>,
     messages: Option<Vec<Turn<'a>>>,
@@ -93,7 +93,7 @@ impl<'a> Fields<'a> {
             "model" => {
                 let mut at = scanner.clone();
                 self.model = Some(at.string().map_err(|_| BodyError::Type("must be a string"))?);
-                self.models.push(scanner.skip()?);
+                self.models.push(member(scanner.skip()?));
             }
             METADATA_FIELD => {
                 let raw = scanner.clone().raw()?;

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::{Directives, Endpoint, Request, Role, Strategy as Choice};
 use crate::needs::{Api, Capabilities, Capability, Needs};
+use crate::rewrite::growth;
 
 const CHAT: Endpoint = Endpoint::ChatCompletions;
 const LIMIT: usize = 16 << 10;
@@ -215,12 +216,22 @@ fn metadata_goes_with_its_comma_wherever_it_stands() {
 }
 
 #[test]
-fn of_several_models_the_last_counts_and_all_are_replaced() {
-    let body = r#"{"model":"a","messages":[{"role":"user","content":"x"}],"model":"b"}"#;
-    assert_eq!(chat(body).model.as_deref(), Some("b"));
-    let value: Value = serde_json::from_str(&rewritten(body)).unwrap();
-    assert_eq!(value["model"], "big/\"model\"");
-    assert!(!rewritten(body).contains("\"a\""));
+fn of_several_models_only_the_last_stays() {
+    let body = r#"{"model":"a","messages":[{"role":"user","content":"x"}],"nim-llm-router":{},"model":"b","model":"c"}"#;
+    assert_eq!(chat(body).model.as_deref(), Some("c"));
+    let expected = r#"{"messages":[{"role":"user","content":"x"}],"model":"big/\"model\""}"#;
+    assert_eq!(rewritten(body), expected);
+}
+
+#[test]
+fn a_body_never_grows_by_more_than_is_said() {
+    const MODEL: &str = "vendor/\"model\"";
+    let messages = r#""messages":[{"role":"user","content":"x"}]"#;
+    for models in ["", r#""model":"","#, &r#""model":"","#.repeat(10_000)] {
+        let body = format!("{{{models}{messages}}}");
+        let rewritten = chat(&body).into_rewrite().apply(body.as_bytes(), MODEL);
+        assert!(rewritten.len() <= body.len() + growth(MODEL), "{}", rewritten.len());
+    }
 }
 
 #[test]

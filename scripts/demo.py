@@ -1,0 +1,219 @@
+"""The demo's second half: runs what scripts/demo built, and shows where a dozen prompts are routed."""
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import pathlib
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+
+import openai
+
+from processes import LOGS, REPO, DemoError, Processes, check_free, is_ready
+
+BINARIES = REPO / "target" / "release"
+
+# As in envoy/wasm.yaml.
+GATEWAY, ENVOY_ADMIN, SIDECAR, SIDECAR_ADMIN = 10000, 9901, 50051, 9091
+CLUSTERS = {"llama-8b": 8001, "llama-70b": 8002, "nemotron": 8003}
+
+REPEATS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A prompt, how it is sent, and the model that a reader of envoy/wasm.yaml would expect."""
+
+    prompt: str
+    expected: str
+    model: str = "auto"
+    stream: bool = False
+    extra_body: dict[str, object] | None = None
+    sidecar_stopped: bool = False
+    note: str = ""
+
+
+ARTICLE = (
+    "The city council met on Tuesday to discuss the new bridge. After four hours of debate about its cost, "
+    "the members agreed to ask two more firms for an offer and to decide in spring. Residents complained."
+)
+STORY = "Write a short story about a lighthouse keeper who is afraid of the sea."
+IDEAS = "Give me ten creative ideas for a birthday party on a small budget."
+QUERY = "Write a SQL query that finds duplicate e-mail addresses."
+MANUAL = {"nim-llm-router": {"routing_strategy": "manual", "model": "llama-70b"}}
+CASES = [
+    Case("Write a Python function that merges two sorted lists into one.", "nemotron"),
+    Case(f"Summarize this article in one sentence: {ARTICLE}", "llama-70b"),
+    Case("Why is the sky blue during the day and red at sunset?", "llama-70b"),
+    Case(f"Based on this text, when will the council decide? {ARTICLE}", "llama-70b"),
+    Case("Hi there! How are you doing today?", "llama-8b"),
+    Case("Is this review positive or negative? 'The battery died after two days.'", "llama-8b"),
+    Case("Extract all names and e-mail addresses: Ann Lee (ann@lee.org) met Bo Ek (bo@ek.se).", "llama-8b"),
+    Case("Rewrite this sentence in a formal tone: gimme the report asap, thanks", "llama-8b"),
+    Case(STORY, "nemotron", stream=True, note="streamed"),
+    Case("Hi there! Any plans for the weekend?", "llama-70b", extra_body=MANUAL, note="manual"),
+    Case(IDEAS, "llama-70b", model="gpt-99", note="unknown model"),
+    Case(QUERY, "llama-8b", sidecar_stopped=True, note="sidecar stopped"),
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """Where a case went, as the response headers tell, and what the way through the gateway cost."""
+
+    case: Case
+    label: str
+    confidence: str
+    model: str
+    cluster: str
+    reason: str
+    added_ms: float
+
+    @property
+    def is_expected(self) -> bool:
+        return self.model == self.cluster == self.case.expected
+
+
+def start_all(processes: Processes) -> None:
+    for name, port in CLUSTERS.items():
+        processes.start(name, BINARIES / "llm-stand-in", "--name", name, "--listen", f"127.0.0.1:{port}")
+    listen = ["--listen", f"127.0.0.1:{SIDECAR}", "--admin", f"127.0.0.1:{SIDECAR_ADMIN}"]
+    processes.start("sidecar", BINARIES / "llm-router-sidecar", "serve", "--model", "models/minilm", *listen)
+    envoy = ["-c", "envoy/wasm.yaml", "--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warning"]
+    processes.start("envoy", pathlib.Path(sys.executable).parent / "envoy", *envoy)
+
+    for name, port in CLUSTERS.items():
+        processes.wait_ready(name, lambda port=port: is_ready(port, "/v1/models"))
+    processes.wait_ready("sidecar", lambda: is_ready(SIDECAR_ADMIN, "/readyz"))
+    processes.wait_ready("envoy", lambda: is_ready(ENVOY_ADMIN, "/ready"))
+
+
+def client_of(port: int) -> openai.OpenAI:
+    url = f"http://127.0.0.1:{port}/v1"
+    client = openai.OpenAI(base_url=url, api_key="unused", max_retries=0, timeout=30)
+    client.models.list()  # so that no measurement pays for the connection
+    return client
+
+
+def send(client: openai.OpenAI, case: Case) -> tuple[float, dict[str, str]]:
+    """Returns the milliseconds to the answer, or to a stream's first event, and the response headers."""
+    start = time.perf_counter()
+    response = client.chat.completions.with_raw_response.create(
+        model=case.model,
+        messages=[{"role": "user", "content": case.prompt}],
+        stream=case.stream,
+        extra_body=case.extra_body,
+    )
+    answer = response.parse()
+    if case.stream:
+        next(iter(answer))
+    milliseconds = (time.perf_counter() - start) * 1000
+    if case.stream:
+        answer.close()
+    return milliseconds, {name.lower(): value for name, value in response.headers.items()}
+
+
+def run(case: Case, gateway: openai.OpenAI, llms: dict[str, openai.OpenAI]) -> Outcome:
+    _, headers = send(gateway, case)
+    cluster = headers.get("x-served-by", "")
+    # In turns, so that what else the machine does hits both alike.
+    pairs = [(send(gateway, case)[0], send(llms[cluster], case)[0]) for _ in range(REPEATS)]
+    through, direct = zip(*pairs)
+    return Outcome(
+        case=case,
+        label=headers.get("x-llm-router-label", "-"),
+        confidence=headers.get("x-llm-router-confidence", "-")[:4],
+        model=headers.get("x-llm-router-model", "-"),
+        cluster=cluster,
+        reason=headers.get("x-llm-router-reason", "-"),
+        added_ms=statistics.median(through) - statistics.median(direct),
+    )
+
+
+def run_all(processes: Processes) -> Iterator[Outcome]:
+    gateway = client_of(GATEWAY)
+    llms = {name: client_of(port) for name, port in CLUSTERS.items()}
+    for case in CASES:
+        with processes.stopped("sidecar") if case.sidecar_stopped else contextlib.nullcontext():
+            yield run(case, gateway, llms)
+
+
+def row(*cells: str) -> str:
+    prompt, label, confidence, model, cluster, reason, added, mark = cells
+    left = f"{prompt:<42} {label:<15} {confidence:>5}  {model:<9} {cluster:<9} {reason:<10}"
+    return f"{left} {added:>8}  {mark}".rstrip()
+
+
+HEADER = row("prompt", "label", "conf.", "model", "cluster", "reason", "added ms", "expected")
+
+
+def show(outcome: Outcome) -> str:
+    case = outcome.case
+    prompt = f"[{case.note}] {case.prompt}" if case.note else case.prompt
+    prompt = prompt if len(prompt) <= 42 else prompt[:41] + "…"
+    mark = "yes" if outcome.is_expected else f"no: {case.expected}"
+    cells = (outcome.label, outcome.confidence, outcome.model, outcome.cluster, outcome.reason)
+    return row(prompt, *cells, f"{outcome.added_ms:.1f}", mark)
+
+
+FOOTNOTE = f"""
+added ms: through the gateway minus straight to the same stand-in, medians of {REPEATS}, in turns, everything on
+this machine; for the stream, to its first event. With the sidecar stopped, it is the filter's timeout.
+"""
+
+
+def demo(keep: bool, started: float) -> bool:
+    ports = {"gateway": GATEWAY, "Envoy's admin": ENVOY_ADMIN, "sidecar": SIDECAR, "its admin": SIDECAR_ADMIN}
+    check_free(ports | CLUSTERS)
+    with Processes() as processes:
+        start_all(processes)
+        print(f"\n{HEADER}\n{'-' * len(HEADER)}", flush=True)
+        outcomes = []
+        for outcome in run_all(processes):
+            print(show(outcome), flush=True)
+            outcomes.append(outcome)
+        right = sum(outcome.is_expected for outcome in outcomes)
+        minutes, seconds = divmod(round(time.time() - started), 60)
+        wall_time = f"{minutes} min {seconds:02} s"
+        print(FOOTNOTE)
+        print(f"{right} of {len(outcomes)} on the expected model; wall time {wall_time}", flush=True)
+        if keep:
+            wait_for_end(processes)
+    return right >= 10
+
+
+def wait_for_end(processes: Processes) -> None:
+    print(f"\ngateway          http://127.0.0.1:{GATEWAY}/v1")
+    print(f"Envoy's admin    http://127.0.0.1:{ENVOY_ADMIN}")
+    print(f"sidecar metrics  http://127.0.0.1:{SIDECAR_ADMIN}/metrics\n\nCtrl-C ends all of it.", flush=True)
+    while True:
+        processes.check()
+        time.sleep(0.5)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave all running until Ctrl-C")
+    parser.add_argument("--started", type=float, default=time.time(), help="Unix time when scripts/demo began")
+    options = parser.parse_args()
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    try:
+        return 0 if demo(options.keep, options.started) else 1
+    except DemoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except openai.APIError as error:
+        print(f"error: the gateway's answer: {error} (logs: {LOGS.relative_to(REPO)})", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0 if options.keep else 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

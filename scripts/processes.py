@@ -1,0 +1,106 @@
+"""The demo's child processes: started with a log each, awaited, and ended however the demo ends."""
+
+import contextlib
+import http.client
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+
+REPO = pathlib.Path(__file__).resolve().parent.parent
+LOGS = REPO / "target" / "demo"
+
+START_SECONDS = 60
+STOP_SECONDS = 5
+
+
+class DemoError(Exception):
+    """What stops the demo, worded for its user."""
+
+
+class Processes:
+    """The demo's child processes; all of them end with the block."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> "Processes":
+        LOGS.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._running.values():
+            process.terminate()
+            process.send_signal(signal.SIGCONT)
+        for process in self._running.values():
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def start(self, name: str, *command: str | pathlib.Path) -> None:
+        with open(log_of(name), "wb") as log:
+            self._running[name] = subprocess.Popen(
+                # Should we be killed without a chance to clean up, the kernel ends the child.
+                ["setpriv", "--pdeathsig", "KILL", "--", *map(str, command)],
+                cwd=REPO,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # A terminal's Ctrl-C then reaches only us, and we end the children in order.
+                start_new_session=True,
+            )
+
+    def wait_ready(self, name: str, is_ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not is_ready():
+            self.check()
+            if time.monotonic() > deadline:
+                raise DemoError(f"{name} is not ready after {START_SECONDS} s\n{log_tail(name)}")
+            time.sleep(0.05)
+
+    def check(self) -> None:
+        for name, process in self._running.items():
+            if process.poll() is not None:
+                raise DemoError(f"{name} ended with status {process.returncode}\n{log_tail(name)}")
+
+    @contextlib.contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """Holds a process still: it keeps its connections, and answers nothing."""
+        self._running[name].send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._running[name].send_signal(signal.SIGCONT)
+
+
+def log_of(name: str) -> pathlib.Path:
+    return LOGS / f"{name}.log"
+
+
+def log_tail(name: str) -> str:
+    lines = log_of(name).read_text(errors="replace").splitlines()[-20:]
+    return "\n".join([f"---- {log_of(name).relative_to(REPO)} ----", *lines])
+
+
+def check_free(ports: dict[str, int]) -> None:
+    for name, port in ports.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                problem = f"port {port} ({name}) is in use: stop what listens there, then try again"
+                raise DemoError(problem) from None
+
+
+def is_ready(port: int, path: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5):
+            return True
+    except (OSError, http.client.HTTPException):
+        return False

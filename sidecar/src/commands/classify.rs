@@ -1,0 +1,127 @@
+//! `classify`: prints what each head says of prompts, and how long it took.
+
+use std::io::Write;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::ModelArgs;
+use crate::device;
+use crate::model::Model;
+use crate::model::scores::Scores;
+use crate::model::tokenizer::Tokenizer;
+
+/// Options of `classify`.
+#[derive(Debug, Args)]
+pub struct ClassifyArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Classify each prompt so many times, and print the median and the 95th percentile.
+    #[arg(long, default_value_t = std::num::NonZeroUsize::MIN)]
+    repeat: std::num::NonZeroUsize,
+    /// What is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    output: Output,
+    /// The prompts.
+    #[arg(required = true)]
+    texts: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// One JSON object a prompt.
+    Json,
+}
+
+/// What is printed of a prompt.
+struct Classified<'a> {
+    text: &'a str,
+    tokens: usize,
+    heads: Vec<Scores>,
+    /// Of tokenizing and classifying, sorted; at least one.
+    milliseconds: Vec<f64>,
+}
+
+/// Classifies each prompt on one thread, as a worker of `serve` does, and prints it.
+///
+/// # Errors
+/// If the model is unfit or cannot be computed with.
+pub fn run(args: &ClassifyArgs) -> Result<()> {
+    let device = device::select(args.model.device)?;
+    let (model, tokenizer) = Model::load(&args.model.model, device)?;
+    let mut out = std::io::stdout().lock();
+    for text in &args.texts {
+        let classified = classify(&model, &tokenizer, text, args.repeat.get())?;
+        match args.output {
+            Output::Text => print_text(&mut out, &classified)?,
+            Output::Json => writeln!(out, "{}", to_json(&classified))?,
+        }
+    }
+    Ok(())
+}
+
+fn classify<'a>(
+    model: &Model,
+    tokenizer: &Tokenizer,
+    text: &'a str,
+    repeat: usize,
+) -> Result<Classified<'a>> {
+    // The first pass pays for what libtorch does once.
+    let tokens = tokenizer.tokenize(text)?;
+    let heads = model.classify(&tokens)?;
+    let mut milliseconds = Vec::with_capacity(repeat);
+    for _ in 0..repeat {
+        let start = Instant::now();
+        model.classify(&tokenizer.tokenize(text)?)?;
+        milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    milliseconds.sort_by(f64::total_cmp);
+    Ok(Classified { text, tokens: tokens.ids().len(), heads, milliseconds })
+}
+
+impl Classified<'_> {
+    /// The time that a share of the repetitions did not exceed (nearest rank).
+    fn percentile(&self, share: f64) -> f64 {
+        let rank = (share * self.milliseconds.len() as f64).ceil() as usize;
+        self.milliseconds.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+    }
+}
+
+fn print_text(out: &mut impl Write, classified: &Classified) -> Result<()> {
+    let (p50, p95) = (classified.percentile(0.5), classified.percentile(0.95));
+    let repeated = classified.milliseconds.len();
+    writeln!(out, "{}", classified.text)?;
+    match repeated {
+        1 => writeln!(out, "  {} tokens, {p50:.1} ms", classified.tokens)?,
+        _ => writeln!(out, "  {} tokens, p50 {p50:.1} ms, p95 {p95:.1} ms of {repeated}", classified.tokens)?,
+    }
+    for scores in &classified.heads {
+        let (label, confidence) = scores.top().unwrap_or_default();
+        writeln!(out, "  {}: {label} ({confidence:.3})", scores.head)?;
+        for (label, confidence) in scores.sorted() {
+            writeln!(out, "    {confidence:.3}  {label}")?;
+        }
+    }
+    Ok(())
+}
+
+fn to_json(classified: &Classified) -> serde_json::Value {
+    let head = |scores: &Scores| {
+        let (label, confidence) = scores.top().unwrap_or_default();
+        let all: serde_json::Map<_, _> =
+            scores.sorted().into_iter().map(|(label, score)| (label.to_owned(), json!(score))).collect();
+        json!({"label": label, "confidence": confidence, "scores": all})
+    };
+    let heads: serde_json::Map<_, _> =
+        classified.heads.iter().map(|scores| (scores.head.to_string(), head(scores))).collect();
+    json!({
+        "text": classified.text,
+        "tokens": classified.tokens,
+        "milliseconds": {"p50": classified.percentile(0.5), "p95": classified.percentile(0.95)},
+        "heads": heads,
+    })
+}

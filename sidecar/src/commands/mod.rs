@@ -1,0 +1,60 @@
+//! The command line: one file a command.
+
+pub mod check;
+pub mod classify;
+pub mod import_nvidia;
+pub mod schema;
+pub mod serve;
+pub mod train;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::device::DeviceChoice;
+use crate::telemetry::logs::LogFormat;
+
+/// Classifies prompts for the LLM router, behind Envoy's external-processing API.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    /// How log lines are written, to standard error. `RUST_LOG` filters them.
+    #[arg(long, env = "LLM_ROUTER_LOG_FORMAT", value_enum, default_value = "text", global = true)]
+    pub log_format: LogFormat,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve Envoy and our filter.
+    Serve(serve::ServeArgs),
+    /// Classify prompts given as arguments.
+    Classify(classify::ClassifyArgs),
+    /// Train a head on labelled prompts.
+    Train(train::TrainArgs),
+    /// Validate routing policies, alone or in Envoy bootstraps and Kubernetes manifests, and print who goes where.
+    Check(check::CheckArgs),
+    /// Make a policy and Envoy clusters of the configuration of NVIDIA's LLM Router blueprint v1.
+    ImportNvidia(import_nvidia::ImportArgs),
+    /// Print the JSON schema of routing policies.
+    Schema,
+}
+
+/// Which model, and where it runs.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// Folder with config.json, model.safetensors, tokenizer.json and heads/.
+    #[arg(long, env = "LLM_ROUTER_MODEL", default_value = "models/minilm")]
+    pub model: PathBuf,
+    /// Where the model runs.
+    #[arg(long, env = "LLM_ROUTER_DEVICE", value_enum, default_value = "auto")]
+    pub device: DeviceChoice,
+}
+
+/// Cores that this process may use, at least one.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

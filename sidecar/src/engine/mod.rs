@@ -1,0 +1,103 @@
+//! Runs a backend on worker threads behind a bounded queue.
+//!
+//! On CPU one text at a time on one thread is as fast as a batch, and several such workers are twice as fast as one
+//! worker with several threads; so a worker takes one text, and there are as many workers as cores.
+
+mod backend;
+mod queue;
+mod worker;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+pub use backend::Backend;
+use queue::{PushError, Queue};
+use worker::Job;
+
+use crate::model::scores::Scores;
+use crate::model::tokenizer::Tokens;
+use crate::telemetry::metrics::Metrics;
+
+/// What a text gets: each head's scores.
+type Scored = Result<Vec<Scores>, EngineError>;
+
+/// Why a text has no scores.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The queue is full.
+    #[error("too many prompts are waiting to be classified")]
+    Overloaded,
+    /// The engine is shut down, or being so.
+    #[error("the classifier is shutting down")]
+    ShuttingDown,
+    /// The backend failed.
+    #[error("classification failed: {0:#}")]
+    Failed(anyhow::Error),
+}
+
+/// The queue and its workers. Dropping it lets the workers end.
+pub struct Engine {
+    queue: Arc<Queue<Job>>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Engine {
+    /// Starts one worker thread for each backend. `capacity` texts can wait.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub fn start<B: Backend>(backends: Vec<B>, capacity: usize, metrics: Arc<Metrics>) -> Result<Self> {
+        let queue = Arc::new(Queue::new(capacity));
+        let engine = Self { queue, workers: Mutex::default(), metrics };
+        for (number, backend) in backends.into_iter().enumerate() {
+            let (queue, metrics) = (engine.queue.clone(), engine.metrics.clone());
+            let worker = std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || worker::run(&backend, &queue, &metrics))
+                .context("cannot start a worker thread")?;
+            engine.workers.lock().push(worker);
+        }
+        Ok(engine)
+    }
+
+    /// Classifies one text. Dropping the future withdraws the text if no worker has taken it yet.
+    ///
+    /// # Errors
+    /// At once if the queue is full or the engine is shut down; later if the backend fails.
+    pub async fn classify(&self, text: Tokens) -> Scored {
+        let (answer, scored) = oneshot::channel();
+        // Before the push, because a worker counts down as soon as it takes the job.
+        self.metrics.queue_depth.inc();
+        self.queue.push(Job { text, answer }).map_err(|error| {
+            self.metrics.queue_depth.dec();
+            match error {
+                PushError::Full => EngineError::Overloaded,
+                PushError::Closed => EngineError::ShuttingDown,
+            }
+        })?;
+        scored.await.unwrap_or(Err(EngineError::ShuttingDown))
+    }
+
+    /// Takes no more texts, and waits until those in the queue have their answers. Blocks.
+    pub fn shut_down(&self) {
+        self.queue.close();
+        for worker in self.workers.lock().drain(..) {
+            // A worker catches its backend's panics; there is nothing to add to what it logged.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

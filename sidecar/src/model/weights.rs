@@ -1,0 +1,76 @@
+//! The tensors of a safetensors file, taken out by name with their shapes checked.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use tch::{Device, Kind, Tensor};
+
+/// A tensor of the model. Clones share the memory, so that every worker can own the whole model.
+#[derive(Debug)]
+pub struct Weight(Tensor);
+
+impl Weight {
+    /// Wraps a tensor that nobody will write to.
+    #[must_use]
+    pub fn new(tensor: Tensor) -> Self {
+        Self(tensor)
+    }
+}
+
+impl Clone for Weight {
+    fn clone(&self) -> Self {
+        Self(self.0.shallow_clone())
+    }
+}
+
+impl std::ops::Deref for Weight {
+    type Target = Tensor;
+
+    fn deref(&self) -> &Tensor {
+        &self.0
+    }
+}
+
+/// What a safetensors file holds and nobody has taken yet.
+pub struct Weights {
+    path: PathBuf,
+    device: Device,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Weights {
+    /// Reads the file; tensors go to `device` when they are taken.
+    ///
+    /// # Errors
+    /// If the file is missing or is not safetensors; the error names it.
+    pub fn load(path: &Path, device: Device) -> Result<Self> {
+        ensure!(path.is_file(), "cannot read {}: no such file", path.display());
+        let tensors =
+            Tensor::read_safetensors(path).with_context(|| format!("cannot read {}", path.display()))?;
+        // Checkpoints of a whole `BertFor...` prefix the encoder's tensors with "bert.".
+        let tensors = tensors
+            .into_iter()
+            .map(|(name, tensor)| (name.strip_prefix("bert.").unwrap_or(&name).to_owned(), tensor))
+            .collect();
+        Ok(Self { path: path.to_owned(), device, tensors })
+    }
+
+    /// Takes a tensor out, as float32 on the device.
+    ///
+    /// # Errors
+    /// If it is missing or has another shape; the error names file, tensor and shapes.
+    pub fn take(&mut self, name: &str, shape: &[i64]) -> Result<Weight> {
+        let tensor = self
+            .tensors
+            .remove(name)
+            .with_context(|| format!("{}: no tensor {name:?}", self.path.display()))?;
+        ensure!(
+            tensor.size() == shape,
+            "{}: tensor {name:?} has shape {:?}, expected {shape:?}",
+            self.path.display(),
+            tensor.size()
+        );
+        Ok(Weight(tensor.f_to_device(self.device)?.f_to_kind(Kind::Float)?))
+    }
+}

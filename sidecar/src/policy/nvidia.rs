@@ -1,0 +1,307 @@
+//! Turns the configuration of NVIDIA's LLM Router blueprint v1 into our policy and Envoy clusters.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use url::Url;
+
+/// A blueprint's `config.yaml`.
+#[derive(Debug, Deserialize)]
+pub struct Blueprint {
+    policies: Vec<BlueprintPolicy>,
+}
+
+#[derive(Debug, Deserialize)]
+struct BlueprintPolicy {
+    name: String,
+    url: Option<String>,
+    llms: Vec<BlueprintLlm>,
+}
+
+#[derive(Debug, Deserialize)]
+struct BlueprintLlm {
+    /// The class, which is also what clients name in manual routing.
+    name: String,
+    api_base: String,
+    #[serde(default)]
+    api_key: String,
+    model: String,
+}
+
+/// What an import makes.
+#[derive(Debug)]
+pub struct Import {
+    /// Our policy.
+    pub policy: Value,
+    /// An Envoy cluster for each LLM server.
+    pub clusters: Vec<Value>,
+    /// What could not be carried over, and what to do about it.
+    pub notes: Vec<String>,
+}
+
+/// Classes of the blueprint's complexity classifier, and the dimensions that our classifier calls them.
+const COMPLEXITY: [(&str, &str); 7] = [
+    ("Creativity", "creativity"),
+    ("Reasoning", "reasoning"),
+    ("Contextual-Knowledge", "contextual_knowledge"),
+    ("Few-Shot", "few_shots"),
+    ("Domain-Knowledge", "domain_knowledge"),
+    ("No-Label-Reason", "no_label_reason"),
+    ("Constraint", "constraints"),
+];
+
+/// Where the blueprint's class of last resort goes by.
+const LAST_RESORT: [&str; 2] = ["Unknown", "Other"];
+
+impl Import {
+    /// Carries over all that can be.
+    ///
+    /// # Errors
+    /// If the file has no policy, a policy has no LLM, or an `api_base` is no URL.
+    pub fn of(blueprint: &Blueprint) -> Result<Self> {
+        let first = blueprint.policies.first().context("policies: there is none")?;
+        let mut import = Self { policy: json!({}), clusters: Vec::new(), notes: Vec::new() };
+        let mut models = Models::default();
+        let mut policies = Map::new();
+        for policy in &blueprint.policies {
+            policies.insert(policy.name.clone(), import.policy(policy, &mut models)?);
+        }
+        import.clusters = models.clusters()?;
+        import.policy = json!({
+            "sidecar": {"cluster": "llm-router-sidecar"},
+            "default_policy": first.name,
+            "models": models.to_json(),
+            "policies": policies,
+        });
+        import.notes.push(format!(
+            "default_policy is {:?}, the first: the blueprint refuses requests that name none",
+            first.name
+        ));
+        Ok(import)
+    }
+
+    fn policy<'a>(&mut self, policy: &'a BlueprintPolicy, models: &mut Models<'a>) -> Result<Value> {
+        ensure!(!policy.llms.is_empty(), "policies: {:?} has no llms", policy.name);
+        let by_complexity = policy.llms.iter().all(|llm| dimension(&llm.name).is_some());
+        let mut routes = Map::new();
+        for llm in &policy.llms {
+            let model = models.name(llm)?;
+            let label = if by_complexity { dimension(&llm.name).unwrap_or(&llm.name) } else { &llm.name };
+            routes.insert(label.to_owned(), json!(model));
+            if !llm.api_key.is_empty() {
+                self.note_key(&llm.api_base);
+            }
+        }
+        if let Some(url) = &policy.url {
+            self.notes.push(format!(
+                "policy {:?}: its classifier at {url} is not asked; the sidecar's head {:?} is",
+                policy.name,
+                classifier(by_complexity)
+            ));
+        }
+        if by_complexity {
+            self.notes.push(format!(
+                "policy {:?}: manual routing takes our names of the dimensions, like \"few_shots\" for \"Few-Shot\"",
+                policy.name
+            ));
+        }
+        let default = last_resort(&policy.llms).context("there is an LLM")?;
+        let default = models.name(default)?;
+        Ok(json!({"classifier": classifier(by_complexity), "routes": routes, "default": default}))
+    }
+
+    fn note_key(&mut self, api_base: &str) {
+        let note = format!(
+            "the api_key for {api_base} is not carried over: keep it as an Envoy secret (credential_injector with SDS)"
+        );
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+}
+
+fn classifier(by_complexity: bool) -> &'static str {
+    if by_complexity { "complexity" } else { "task" }
+}
+
+fn dimension(class: &str) -> Option<&'static str> {
+    let plain = |name: &str| name.to_lowercase().replace(['-', '_', ' '], "");
+    COMPLEXITY.iter().find(|(theirs, _)| plain(theirs) == plain(class)).map(|(_, ours)| *ours)
+}
+
+fn last_resort(llms: &[BlueprintLlm]) -> Option<&BlueprintLlm> {
+    let named = |name: &&str| llms.iter().find(|llm| llm.name == **name);
+    LAST_RESORT.iter().find_map(|name| named(name)).or(llms.first())
+}
+
+/// The models in use, each once however many classes it serves.
+#[derive(Default)]
+struct Models<'a> {
+    /// By server and the server's name for the model.
+    names: BTreeMap<(&'a str, &'a str), String>,
+}
+
+impl<'a> Models<'a> {
+    /// Our name for an LLM: its model's without the vendor.
+    fn name(&mut self, llm: &'a BlueprintLlm) -> Result<String> {
+        let key = (llm.api_base.as_str(), llm.model.as_str());
+        if let Some(name) = self.names.get(&key) {
+            return Ok(name.clone());
+        }
+        server(&llm.api_base)?;
+        let short = llm.model.rsplit('/').next().unwrap_or(&llm.model);
+        let taken = |name: &str| self.names.values().any(|other| other == name);
+        let numbered = (2..).map(|number| format!("{short}-{number}"));
+        let name = [short.to_owned()].into_iter().chain(numbered).find(|name| !taken(name));
+        let name = name.context("names are numbered without end")?;
+        self.names.insert(key, name.clone());
+        Ok(name)
+    }
+
+    fn to_json(&self) -> Value {
+        let entry = |(api_base, model): &(&str, &str)| {
+            let server = server(api_base).ok()?;
+            let mut entry = json!({"cluster": server.cluster(), "model": model, "host": server.host});
+            if server.base_path != "/v1" {
+                entry.as_object_mut()?.insert("base_path".to_owned(), json!(server.base_path));
+            }
+            Some(entry)
+        };
+        self.names.iter().filter_map(|(key, name)| Some((name.clone(), entry(key)?))).collect()
+    }
+
+    fn clusters(&self) -> Result<Vec<Value>> {
+        let mut clusters = BTreeMap::new();
+        for (api_base, _) in self.names.keys() {
+            let server = server(api_base)?;
+            clusters.insert(server.cluster(), server.to_cluster());
+        }
+        Ok(clusters.into_values().collect())
+    }
+}
+
+/// Where an `api_base` points.
+struct Server {
+    host: String,
+    port: u16,
+    tls: bool,
+    base_path: String,
+}
+
+fn server(api_base: &str) -> Result<Server> {
+    let url = Url::parse(api_base).with_context(|| format!("api_base: {api_base:?} is not a URL"))?;
+    let tls = match url.scheme() {
+        "https" => true,
+        "http" => false,
+        other => bail!("api_base: {api_base:?} must be http or https, not {other}"),
+    };
+    let host = url.host_str().with_context(|| format!("api_base: {api_base:?} has no host"))?.to_owned();
+    let port = url.port().unwrap_or(if tls { 443 } else { 80 });
+    // The blueprint adds /v1 to an api_base that does not end with it.
+    let path = url.path().trim_end_matches('/');
+    let base_path = if path.ends_with("/v1") { path.to_owned() } else { format!("{path}/v1") };
+    Ok(Server { host, port, tls, base_path })
+}
+
+impl Server {
+    fn cluster(&self) -> String {
+        format!("{}-{}", self.host.replace('.', "-"), self.port)
+    }
+
+    fn to_cluster(&self) -> Value {
+        let address = json!({"socket_address": {"address": self.host, "port_value": self.port}});
+        let mut cluster = json!({
+            "name": self.cluster(),
+            "type": "STRICT_DNS",
+            "connect_timeout": "2s",
+            "load_assignment": {
+                "cluster_name": self.cluster(),
+                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+            },
+        });
+        if let (true, Some(members)) = (self.tls, cluster.as_object_mut()) {
+            members.insert("transport_socket".to_owned(), self.tls_socket());
+        }
+        cluster
+    }
+
+    fn tls_socket(&self) -> Value {
+        json!({
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+                "sni": self.host,
+                "auto_sni_san_validation": true,
+                "common_tls_context": {
+                    "validation_context": {"trusted_ca": {"filename": "/etc/ssl/certs/ca-certificates.crt"}},
+                },
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use llm_router_routing::config::Config;
+
+    use super::*;
+
+    fn import(yaml: &str) -> Result<Import> {
+        Import::of(&serde_saphyr::from_str(yaml).unwrap())
+    }
+
+    const TASKS: &str = r#"
+policies:
+  - name: task_router
+    url: http://router-server:8000/v2/models/task_router_ensemble/infer
+    llms:
+      - {name: Brainstorming, api_base: "https://integrate.api.nvidia.com", api_key: secret, model: meta/llama-3.1-70b-instruct}
+      - {name: Chatbot, api_base: "https://integrate.api.nvidia.com", api_key: secret, model: mistralai/mixtral-8x22b}
+      - {name: Unknown, api_base: "http://local:8000/openai/v1", api_key: "", model: meta/llama-3.1-70b-instruct}
+  - name: complexity_router
+    llms:
+      - {name: Creativity, api_base: "https://integrate.api.nvidia.com", model: meta/llama-3.1-70b-instruct}
+      - {name: Few-Shot, api_base: "https://integrate.api.nvidia.com", model: mistralai/mixtral-8x22b}
+"#;
+
+    #[test]
+    fn the_policy_is_valid_and_routes_as_the_blueprint_did() {
+        let import = import(TASKS).unwrap();
+        let config = Config::from_json(import.policy.to_string().as_bytes()).unwrap();
+        let tasks = config.policy("task_router").unwrap();
+        assert_eq!(tasks.class("Brainstorming").unwrap().upstream, "meta/llama-3.1-70b-instruct");
+        assert_eq!(tasks.class("Unknown").unwrap().base_path.as_deref(), Some("/openai/v1"));
+        let complexity = config.policy("complexity_router").unwrap();
+        assert_eq!(complexity.class("few_shots").unwrap().upstream, "mistralai/mixtral-8x22b");
+        assert_eq!(config.default_policy.name.as_str(), "task_router");
+    }
+
+    #[test]
+    fn each_server_is_a_cluster_with_tls_as_its_url_says() {
+        let clusters = import(TASKS).unwrap().clusters;
+        let names: Vec<_> = clusters.iter().map(|cluster| cluster["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["integrate-api-nvidia-com-443", "local-8000"]);
+        assert_eq!(clusters[0]["transport_socket"]["typed_config"]["sni"], "integrate.api.nvidia.com");
+        assert!(clusters[1].get("transport_socket").is_none());
+    }
+
+    #[test]
+    fn keys_are_left_behind_and_named() {
+        let import = import(TASKS).unwrap();
+        assert!(
+            import.notes.iter().any(|note| note.contains("api_key for https://integrate.api.nvidia.com"))
+        );
+        assert!(import.notes.iter().any(|note| note.contains("task_router_ensemble")));
+        let all = format!("{}{:?}{:?}", import.policy, import.clusters, import.notes);
+        assert!(!all.contains("secret"));
+    }
+
+    #[test]
+    fn what_cannot_be_imported_is_named() {
+        assert!(import("policies: []").unwrap_err().to_string().contains("there is none"));
+        let no_url = "policies: [{name: p, llms: [{name: A, api_base: nowhere, model: m}]}]";
+        assert!(format!("{:#}", import(no_url).unwrap_err()).contains("\"nowhere\" is not a URL"));
+    }
+}

@@ -1,0 +1,130 @@
+//! A policy as people read it: who goes where.
+
+use std::fmt::Write;
+
+use llm_router_routing::config::{Chooser, Config, Mode, Model, Policy, Rule, Target, Then};
+
+/// The routing table.
+pub fn write(config: &Config) -> String {
+    let mut text = String::new();
+    let mode = match config.mode {
+        Mode::Enforce => "enforce",
+        Mode::Shadow => "shadow",
+    };
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "mode {mode}, default policy {}\n\nmodels", config.default_policy.name);
+    for model in config.models() {
+        let _ = writeln!(text, "  {}", model_line(model));
+    }
+    let mut aliases: Vec<_> = config.aliases().collect();
+    aliases.sort_by_key(|(alias, _)| *alias);
+    for (alias, model) in aliases {
+        let _ = writeln!(text, "  {alias} is {}", model.name);
+    }
+    if !config.rules.is_empty() {
+        text += "\nrules, the first that matches\n";
+    }
+    for rule in &config.rules {
+        let _ = writeln!(text, "  {}", rule_line(rule));
+    }
+    for policy in config.policies() {
+        text += &policy_table(policy);
+    }
+    text
+}
+
+fn model_line(model: &Model) -> String {
+    let mut line = format!("{} → cluster {}, model {}", model.name, model.cluster, model.upstream);
+    if let Some(context) = model.context {
+        let _ = write!(line, ", {context} tokens");
+    }
+    if let Some(cost) = model.cost {
+        let _ = write!(line, ", {cost}");
+    }
+    line
+}
+
+fn rule_line(rule: &Rule) -> String {
+    let when = &rule.when;
+    let mut conditions: Vec<_> =
+        when.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    conditions.extend(when.path_prefix.iter().map(|prefix| format!("path {prefix}…")));
+    conditions.extend(when.text_matches.iter().map(|regex| format!("text ~ {regex}")));
+    conditions.extend(when.has_tools.iter().map(|has| format!("tools: {has}")));
+    conditions.extend(when.has_images.iter().map(|has| format!("images: {has}")));
+    conditions.extend(when.min_tokens.iter().map(|tokens| format!("tokens ≥ {tokens}")));
+    conditions.extend(when.max_tokens.iter().map(|tokens| format!("tokens ≤ {tokens}")));
+    let then = match &rule.then {
+        Then::Policy(policy) => format!("policy {}", policy.name),
+        Then::Target(target) => target_cell(target),
+    };
+    format!("{} → {then}", conditions.join(", "))
+}
+
+fn policy_table(policy: &Policy) -> String {
+    let mut text = format!("\npolicy {} by classifier {}\n", policy.name, policy.classifier);
+    match &policy.chooser {
+        Chooser::Labels { routes, min_confidence } => {
+            let mut routes: Vec<_> = routes.iter().collect();
+            routes.sort_by_key(|(label, _)| *label);
+            let width = routes.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
+            for (label, target) in routes {
+                let _ = writeln!(text, "  {label:<width$} → {}", target_cell(target));
+            }
+            let _ = writeln!(text, "  else, or below {min_confidence} → {}", target_cell(&policy.default));
+        }
+        Chooser::Bands(bands) => {
+            for (up_to, target) in bands.rows() {
+                let range = up_to.map_or_else(|| "above".to_owned(), |up_to| format!("up to {up_to}"));
+                let _ = writeln!(text, "  {range} → {}", target_cell(target));
+            }
+            let _ = writeln!(text, "  else → {}", target_cell(&policy.default));
+        }
+    }
+    let stand_ins: Vec<_> = policy.stand_ins.iter().map(|model| model.name.as_str()).collect();
+    let _ = writeln!(text, "  stand-ins: {}", stand_ins.join(", "));
+    text
+}
+
+fn target_cell(target: &Target) -> String {
+    match target {
+        Target::Model(model) => model.name.to_string(),
+        Target::Weighted(shares) => {
+            let shares: Vec<_> =
+                shares.iter().map(|share| format!("{} × {}", share.model.name, share.weight)).collect();
+            shares.join(", ")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_says_who_goes_where() {
+        let config = br#"{"sidecar": {"cluster": "c"}, "default_policy": "tasks",
+            "models": {"small": {"cluster": "a", "model": "x", "context": "8k"}, "large": {"cluster": "b", "model": "y"}},
+            "aliases": {"gpt-4o": "large"},
+            "rules": [{"when": {"has_tools": true}, "model": "large"}],
+            "policies": {
+                "tasks": {"classifier": "task", "min_confidence": 0.5, "routes": {"Chatbot": "small"},
+                    "default": [{"model": "small", "weight": 9}, {"model": "large", "weight": 1}]},
+                "scores": {"classifier": "complexity", "bands": [{"up_to": 0.4, "model": "small"}, {"model": "large"}]}}}"#;
+        let table = write(&Config::from_json(config).unwrap());
+        for line in [
+            "mode enforce, default policy tasks",
+            "  small → cluster a, model x, 8000 tokens",
+            "  gpt-4o is large",
+            "  tools: true → large",
+            "policy tasks by classifier task",
+            "  Chatbot → small",
+            "  else, or below 0.5 → small × 9, large × 1",
+            "  up to 0.4 → small",
+            "  above → large",
+            "  stand-ins: large, small",
+        ] {
+            assert!(table.lines().any(|found| found == line), "no {line:?} in:\n{table}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Prometheus metrics of the classifier. Durations are in seconds.
+
+use std::time::Instant;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// How a classification request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It has scores.
+    Classified,
+    /// It had no text to classify, or was not a request to an LLM.
+    Unclassifiable,
+    /// It named a classifier that the model does not have.
+    UnknownClassifier,
+    /// The queue was full.
+    Overloaded,
+    /// The classifier failed or was shutting down.
+    Failed,
+    /// The caller left before the answer.
+    Cancelled,
+}
+
+impl Outcome {
+    const ALL: [Self; 6] = [
+        Self::Classified,
+        Self::Unclassifiable,
+        Self::UnknownClassifier,
+        Self::Overloaded,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    fn label(self) -> [(&'static str, &'static str); 1] {
+        let name = match self {
+            Self::Classified => "classified",
+            Self::Unclassifiable => "unclassifiable",
+            Self::UnknownClassifier => "unknown_classifier",
+            Self::Overloaded => "overloaded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        };
+        [("outcome", name)]
+    }
+}
+
+/// Every metric of the process.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<[(&'static str, &'static str); 1], Counter>,
+    request_seconds: Histogram,
+    /// Time in the backend, a text.
+    pub inference_seconds: Histogram,
+    /// Texts that wait for a worker.
+    pub queue_depth: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Registers the metrics, all at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        // 100 µs to 3.3 s: a small GPU model to a long prompt on a busy CPU.
+        let durations = || Histogram::new(exponential_buckets(100e-6, 2.0, 16));
+        let metrics = Self {
+            registry: Registry::with_prefix("llm_router_sidecar"),
+            requests: Family::default(),
+            request_seconds: durations(),
+            inference_seconds: durations(),
+            queue_depth: Gauge::default(),
+        };
+        for outcome in Outcome::ALL {
+            // Made now, so that rates can be computed from the first request on.
+            drop(metrics.requests.get_or_create(&outcome.label()));
+        }
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        let registry = &mut self.registry;
+        registry.register("build", "What is running", build);
+        registry.register("requests", "Classification requests by outcome", self.requests.clone());
+        registry.register(
+            "request_duration_seconds",
+            "Time from a request's body to its answer",
+            self.request_seconds.clone(),
+        );
+        registry.register(
+            "inference_duration_seconds",
+            "Time of a text in the backend",
+            self.inference_seconds.clone(),
+        );
+        registry.register("queue_depth", "Texts that wait for a worker", self.queue_depth.clone());
+        self
+    }
+
+    /// The metrics as OpenMetrics text.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    /// Starts the clock of a classification request.
+    #[must_use]
+    pub fn request(&self) -> RequestClock<'_> {
+        RequestClock { metrics: self, start: Instant::now(), outcome: Outcome::Cancelled }
+    }
+}
+
+/// Counts a request when it is dropped: as cancelled, unless it ended before.
+pub struct RequestClock<'a> {
+    metrics: &'a Metrics,
+    start: Instant,
+    outcome: Outcome,
+}
+
+impl RequestClock<'_> {
+    /// Counts the request as ended so.
+    pub fn end(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for RequestClock<'_> {
+    fn drop(&mut self) {
+        self.metrics.requests.get_or_create(&self.outcome.label()).inc();
+        self.metrics.request_seconds.observe(self.start.elapsed().as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_counted_by_how_it_ended() {
+        let metrics = Metrics::new();
+        metrics.request().end(Outcome::Classified);
+        drop(metrics.request());
+        let text = metrics.encode();
+        for line in [
+            "llm_router_sidecar_requests_total{outcome=\"classified\"} 1",
+            "llm_router_sidecar_requests_total{outcome=\"cancelled\"} 1",
+            "llm_router_sidecar_requests_total{outcome=\"overloaded\"} 0",
+            "llm_router_sidecar_request_duration_seconds_count 2",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+    }
+}

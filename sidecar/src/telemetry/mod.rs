@@ -1,0 +1,4 @@
+//! Logs and metrics. Neither ever holds a prompt.
+
+pub mod logs;
+pub mod metrics;

@@ -1,0 +1,84 @@
+//! How much each row counts.
+
+use std::fmt;
+
+use anyhow::Result;
+use serde::Serialize;
+use tch::Tensor;
+
+/// How much a row of a rare label counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassWeights {
+    /// As much as any.
+    Uniform,
+    /// By one over the root of its label's weight.
+    SquareRoot,
+    /// By one over its label's weight: every label counts the same.
+    Balanced,
+}
+
+impl ClassWeights {
+    fn exponent(self) -> f64 {
+        match self {
+            Self::Uniform => 0.0,
+            Self::SquareRoot => -0.5,
+            Self::Balanced => -1.0,
+        }
+    }
+}
+
+impl fmt::Display for ClassWeights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Uniform => "uniform",
+            Self::SquareRoot => "square root",
+            Self::Balanced => "balanced",
+        })
+    }
+}
+
+/// Weights of rows by their source, `[rows]`: one over the root of the source's number of rows, so that a large public
+/// set does not drown a small one of the prompts that matter.
+pub(super) fn by_source(sources: &[usize]) -> Result<Tensor> {
+    let count = |source| sources.iter().filter(|&&other| other == source).count();
+    let counts: Vec<_> = (0..=sources.iter().copied().max().unwrap_or(0)).map(count).collect();
+    let weight = |source: &usize| (counts.get(*source).copied().unwrap_or(1) as f32).sqrt().recip();
+    Ok(Tensor::f_from_slice(&sources.iter().map(weight).collect::<Vec<_>>())?)
+}
+
+/// Changes rows' weights `[rows]` by the weight that their labels `targets` `[rows]` have together.
+pub(super) fn by_class(
+    weights: &Tensor,
+    targets: &Tensor,
+    labels: i64,
+    kind: ClassWeights,
+) -> Result<Tensor> {
+    let of_label = targets.f_bincount(Some(weights), labels)?.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
+    let factors = of_label.f_pow_tensor_scalar(kind.exponent())?.f_index_select(0, targets)?;
+    Ok(weights.f_mul(&factors)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(tensor: &Tensor) -> Vec<f32> {
+        Vec::try_from(tensor).unwrap()
+    }
+
+    #[test]
+    fn a_source_counts_by_the_root_of_its_size() {
+        assert_eq!(numbers(&by_source(&[0, 0, 1, 0, 0]).unwrap()), [0.5, 0.5, 1.0, 0.5, 0.5]);
+    }
+
+    #[test]
+    fn balanced_labels_count_the_same() {
+        let targets = Tensor::from_slice(&[0i64, 0, 0, 0, 2]);
+        let rows = Tensor::from_slice(&[1.0f32; 5]);
+        let weights = |kind| numbers(&by_class(&rows, &targets, 3, kind).unwrap());
+        assert_eq!(weights(ClassWeights::Uniform), [1.0; 5]);
+        assert_eq!(weights(ClassWeights::SquareRoot), [0.5, 0.5, 0.5, 0.5, 1.0]);
+        assert_eq!(weights(ClassWeights::Balanced), [0.25, 0.25, 0.25, 0.25, 1.0]);
+    }
+}

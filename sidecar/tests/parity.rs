@@ -1,0 +1,92 @@
+//! Our encoder computes what `transformers` does; scripts/transformers_reference.py writes the reference.
+// Only functions marked as tests are exempt by themselves, not what they call.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::path::{Path, PathBuf};
+
+use llm_router_sidecar::model::load_encoder;
+use llm_router_sidecar::model::tokenizer::{MAX_TOKENS, Tokens};
+use serde::Deserialize;
+use tch::Device;
+
+#[derive(Deserialize)]
+struct Reference {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    ids: Vec<i64>,
+    embedding: Vec<f32>,
+}
+
+/// The largest difference allowed between two numbers of an embedding.
+const TOLERANCE: f32 = 1e-5;
+
+fn model() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/minilm");
+    assert!(folder.join("model.safetensors").is_file(), "no encoder in models/minilm: run scripts/setup");
+    folder
+}
+
+fn reference() -> Vec<Case> {
+    let json = include_str!("fixtures/minilm_reference.json");
+    serde_json::from_str::<Reference>(json).unwrap().cases
+}
+
+fn assert_near(text: &str, ours: &[f32], theirs: &[f32]) {
+    assert_eq!(ours.len(), theirs.len());
+    let difference = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(difference <= TOLERANCE, "{text:?} differs by {difference}");
+}
+
+#[test]
+fn the_reference_covers_one_token_to_the_longest_input() {
+    let lengths: Vec<_> = reference().iter().map(|case| case.ids.len()).collect();
+    assert!(lengths.contains(&3) && lengths.contains(&MAX_TOKENS), "{lengths:?}");
+}
+
+#[test]
+fn texts_alone_embed_as_in_transformers() {
+    let (encoder, tokenizer) = load_encoder(&model(), Device::Cpu).unwrap();
+    for case in reference() {
+        let tokens = tokenizer.tokenize(&case.text).unwrap();
+        assert_eq!(tokens.ids(), case.ids, "{:?}", case.text);
+        let embedding: Vec<Vec<f32>> = encoder.embed(&[&tokens]).unwrap().try_into().unwrap();
+        assert_near(&case.text, &embedding[0], &case.embedding);
+    }
+}
+
+#[test]
+fn texts_in_a_padded_batch_embed_as_in_transformers() {
+    let (encoder, tokenizer) = load_encoder(&model(), Device::Cpu).unwrap();
+    let cases = reference();
+    let texts: Vec<Tokens> = cases.iter().map(|case| tokenizer.tokenize(&case.text).unwrap()).collect();
+    let embeddings: Vec<Vec<f32>> =
+        encoder.embed(&texts.iter().collect::<Vec<_>>()).unwrap().try_into().unwrap();
+    for (case, embedding) in cases.iter().zip(&embeddings) {
+        assert_near(&case.text, embedding, &case.embedding);
+    }
+}
+
+#[test]
+fn the_layers_that_heads_read_end_in_the_embedding() {
+    let (encoder, tokenizer) = load_encoder(&model(), Device::Cpu).unwrap();
+    let tokens = tokenizer.tokenize("Write a Python function that merges two sorted lists.").unwrap();
+    let states = encoder.hidden_states(&tokens, encoder.layers()).unwrap();
+    assert_eq!(states.len(), 6);
+    let mean = states[5].mean_dim(0, false, None);
+    let ours: Vec<f32> = (&mean / mean.norm()).try_into().unwrap();
+    let embedding: Vec<Vec<f32>> = encoder.embed(&[&tokens]).unwrap().try_into().unwrap();
+    assert_near("the last layer", &ours, &embedding[0]);
+}
+
+#[test]
+fn a_megabyte_costs_no_more_than_its_beginning() {
+    let (_, tokenizer) = load_encoder(&model(), Device::Cpu).unwrap();
+    let long = "word and ünïcode ".repeat(60_000);
+    let tokens = tokenizer.tokenize(&long).unwrap();
+    assert_eq!(tokens.ids().len(), MAX_TOKENS);
+    assert_eq!(tokens, tokenizer.tokenize(&long[..long.floor_char_boundary(4096)]).unwrap());
+}

@@ -1,0 +1,108 @@
+//! Real Envoy as a child process.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Method;
+use tokio::time::{Instant, sleep};
+
+use crate::PATIENCE;
+use crate::bootstrap::Bootstrap;
+use crate::client::{Answer, OpenAnswer, Request};
+use crate::process::Process;
+
+/// A running Envoy. It ends with the last clone.
+#[derive(Debug, Clone)]
+pub struct Envoy {
+    process: Arc<Process>,
+    gateway: SocketAddr,
+}
+
+impl Envoy {
+    /// Starts Envoy, and waits until it is ready.
+    pub async fn start(bootstrap: &Bootstrap) -> Self {
+        // Not .json, which Envoy reads by other rules: in YAML, it takes 0.3 for a string.
+        let config = crate::scratch_file("envoy", "yaml");
+        std::fs::write(&config, bootstrap.to_yaml()).expect("the bootstrap's copy");
+        let admin_file = config.with_extension("admin");
+        // An earlier run's would be taken for this one's.
+        let _ = std::fs::remove_file(&admin_file);
+        let arguments = [
+            "--config-path",
+            &config.to_string_lossy(),
+            "--admin-address-path",
+            &admin_file.to_string_lossy(),
+            "--use-dynamic-base-id",
+            "--disable-hot-restart",
+            "--concurrency",
+            "2",
+            "--log-level",
+            "warning",
+        ];
+        let process =
+            Process::spawn(&executable(), &arguments.map(str::to_owned), config.with_extension("log"))
+                .expect("starting Envoy");
+
+        let admin = wait(&process, async || std::fs::read_to_string(&admin_file).ok()?.parse().ok()).await;
+        wait(&process, async || get(admin, "/ready").await.filter(|it| it.starts_with("LIVE"))).await;
+        let listeners = get(admin, "/listeners?format=json").await.expect("Envoy's listeners");
+        Self {
+            process: Arc::new(process),
+            gateway: first_listener(&listeners).expect("the gateway's address"),
+        }
+    }
+
+    /// Sends a request through the gateway and reads the whole answer.
+    pub async fn send(&self, request: Request) -> Answer {
+        request.send(self.gateway).await
+    }
+
+    /// Sends a request through the gateway and reads the head of the answer.
+    pub async fn open(&self, request: Request) -> OpenAnswer {
+        request.open(self.gateway).await
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.process.log_tail());
+        }
+    }
+}
+
+fn executable() -> PathBuf {
+    match std::env::var_os("ENVOY") {
+        Some(path) => PathBuf::from(path),
+        None => crate::binary(".setup/venv/bin/envoy", "scripts/setup"),
+    }
+}
+
+fn first_listener(listeners: &str) -> Option<SocketAddr> {
+    let listeners: serde_json::Value = serde_json::from_str(listeners).ok()?;
+    let address = listeners.pointer("/listener_statuses/0/local_address/socket_address")?;
+    let port = u16::try_from(address["port_value"].as_u64()?).ok()?;
+    Some(SocketAddr::new(address["address"].as_str()?.parse().ok()?, port))
+}
+
+async fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let answer = Request::new(Method::GET, path, "").exchange(address).await.ok()?;
+    let body = http_body_util::BodyExt::collect(answer.into_body()).await.ok()?.to_bytes();
+    Some(String::from_utf8_lossy(&body).into_owned())
+}
+
+/// Asks again and again until there is an answer. Panics with the process's output if it ends, or is not
+/// ready for long.
+pub(crate) async fn wait<T>(process: &Process, ask: impl AsyncFn() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(!process.has_ended(), "it ended at the start\n{}", process.log_tail());
+        assert!(start.elapsed() < PATIENCE, "it is not ready\n{}", process.log_tail());
+        sleep(Duration::from_millis(20)).await;
+    }
+}

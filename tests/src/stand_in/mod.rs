@@ -1,0 +1,23 @@
+//! A stand-in for an LLM server: speaks OpenAI's API, says which cluster it is, and remembers what it was
+//! sent.
+
+mod answer;
+mod gate;
+mod received;
+mod server;
+
+pub use gate::{Gate, Gates};
+pub use received::{Received, ReceivedLog};
+pub use server::serve;
+
+/// Names a request, so that a test finds among the [`Received`] its own, and its own [`Gate`].
+pub const TEST_ID: &str = "x-test-id";
+
+/// How tests look into stand-ins and steer them. Several stand-ins can share one.
+#[derive(Debug, Default)]
+pub struct Hooks {
+    /// The last requests.
+    pub received: ReceivedLog,
+    /// Who waits for whom while streaming.
+    pub gates: Gates,
+}

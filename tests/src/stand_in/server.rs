@@ -1,0 +1,112 @@
+//! The stand-in's HTTP server: HTTP/1.1, and HTTP/2 without TLS.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, stream};
+use http_body_util::{BodyExt, Limited};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::answer::{Answer, Endpoint};
+use super::{Gate, Hooks, Received, TEST_ID};
+
+const MAX_BODY_BYTES: usize = 64 << 20;
+const EVENT_INTERVAL: Duration = Duration::from_millis(50);
+const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
+
+struct StandIn {
+    cluster: String,
+    hooks: Arc<Hooks>,
+}
+
+/// Serves as the LLMs of `cluster` until the listener fails.
+///
+/// # Errors
+/// What accepting connections ended with.
+pub async fn serve(listener: TcpListener, cluster: String, hooks: Arc<Hooks>) -> io::Result<()> {
+    let stand_in = Arc::new(StandIn { cluster, hooks });
+    axum::serve(listener, Router::new().fallback(handle).with_state(stand_in)).await
+}
+
+async fn handle(State(stand_in): State<Arc<StandIn>>, request: Request) -> Response {
+    let mut response = match receive(&stand_in.cluster, request).await {
+        Ok(request) => {
+            stand_in.hooks.received.push(request.clone());
+            stand_in.answer(&request)
+        }
+        Err(error) => failure(StatusCode::BAD_REQUEST, &format!("cannot read the body: {error}")),
+    };
+    if let Ok(cluster) = HeaderValue::from_str(&stand_in.cluster) {
+        response.headers_mut().insert(SERVED_BY, cluster);
+    }
+    response
+}
+
+async fn receive(cluster: &str, request: Request) -> Result<Received, axum::BoxError> {
+    let (head, body) = request.into_parts();
+    let collected = Limited::new(body, MAX_BODY_BYTES).collect().await?;
+    Ok(Received {
+        cluster: cluster.to_owned(),
+        method: head.method,
+        path: head.uri.path_and_query().map_or_else(String::new, ToString::to_string),
+        version: head.version,
+        headers: head.headers,
+        trailers: collected.trailers().cloned().unwrap_or_default(),
+        body: collected.to_bytes(),
+    })
+}
+
+impl StandIn {
+    fn answer(&self, received: &Received) -> Response {
+        let path = received.path.split('?').next().unwrap_or_default();
+        if path.ends_with("/models") {
+            let model =
+                json!({ "id": self.cluster, "object": "model", "created": 0, "owned_by": "stand-in" });
+            return Json(json!({ "object": "list", "data": [model] })).into_response();
+        }
+        let Some(endpoint) = Endpoint::of(path) else {
+            return failure(StatusCode::NOT_FOUND, &format!("no such path: {path}"));
+        };
+        let request: Value = match serde_json::from_slice(&received.body) {
+            Ok(request) => request,
+            Err(error) => return failure(StatusCode::BAD_REQUEST, &format!("the body is not JSON: {error}")),
+        };
+        let answer = Answer { endpoint, cluster: &self.cluster, request: &request };
+        if answer.is_stream() {
+            let id = received.headers.get(TEST_ID).and_then(|id| id.to_str().ok());
+            events(answer.events(), id.and_then(|id| self.hooks.gates.find(id)))
+        } else {
+            Json(answer.object()).into_response()
+        }
+    }
+}
+
+/// Sends events one by one: as the gate lets them through, or at a model's leisurely pace.
+fn events(payloads: Vec<String>, gate: Option<Gate>) -> Response {
+    let events = stream::iter(payloads).then(move |payload| {
+        let gate = gate.clone();
+        async move {
+            match gate {
+                Some(gate) => gate.pass().await,
+                None => tokio::time::sleep(EVENT_INTERVAL).await,
+            }
+            Ok::<_, Infallible>(Event::default().data(payload))
+        }
+    });
+    Sse::new(events).into_response()
+}
+
+fn failure(status: StatusCode, message: &str) -> Response {
+    let error = json!({ "message": message, "type": "stand_in_error", "param": null, "code": null });
+    (status, Body::from(json!({ "error": error }).to_string())).into_response()
+}

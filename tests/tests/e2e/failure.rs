@@ -1,0 +1,186 @@
+//! The sidecar fails, and the request goes on.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
+use llm_router_proto::{Kind, Struct};
+use llm_router_tests::PATIENCE;
+use llm_router_tests::bootstrap::Bootstrap;
+use llm_router_tests::client::{Request, chat};
+use llm_router_tests::envoy::Envoy;
+use llm_router_tests::fleet::FLEET;
+use prost::Message;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::{CODE, assert_routed, bootstrap, broken_sidecar, code_of, received};
+
+/// Only tells the filter's 200 ms from Envoy's 15 s and more, however busy the machine is.
+const PROMPTLY: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn without_a_sidecar_the_default_model_answers() {
+    let gateway = Envoy::start(&with_sidecar(broken_sidecar::absent())).await;
+    assert_falls_back(&gateway).await;
+}
+
+#[tokio::test]
+async fn a_silent_sidecar_is_not_waited_for() {
+    let (address, _reads) = broken_sidecar::silent();
+    let gateway = Envoy::start(&with_sidecar(address)).await;
+    assert_falls_back(&gateway).await;
+}
+
+#[tokio::test]
+async fn a_sidecar_that_answers_nonsense_is_ignored() {
+    let task = |fields: Value| scores(&json!({ "llm_router": { "task": fields } }));
+    let answers = [
+        (b"no message".to_vec(), "0"),
+        (Vec::new(), "0"),
+        (scores(&json!({})), "0"),
+        (scores(&json!({ "llm_router": { "mood": { "label": "Chatbot", "confidence": 0.9 } } })), "0"),
+        (task(json!("Chatbot")), "0"),
+        (task(json!({ "label": 7, "confidence": 0.9 })), "0"),
+        (task(json!({ "label": "Chatbot" })), "0"),
+        (task(json!({ "label": "Chatbot", "confidence": "high" })), "0"),
+        (task(json!({ "label": "Chatbot", "confidence": 1.5 })), "0"),
+        (task(json!({ "label": "Chat\r\nx-evil: 1", "confidence": 0.9 })), "0"),
+        // RESOURCE_EXHAUSTED: the sidecar's queue is full.
+        (Vec::new(), "8"),
+    ];
+    let (calls, address) = (answers.len(), broken_sidecar::answering(answers.to_vec()));
+    let gateway = Envoy::start(&with_sidecar(address).patient()).await;
+    for _ in 0..calls {
+        assert_falls_back(&gateway).await;
+    }
+}
+
+#[tokio::test]
+async fn a_sidecar_that_speaks_no_grpc_is_ignored() {
+    let gateway = Envoy::start(&with_sidecar(broken_sidecar::not_grpc()).patient()).await;
+    assert_falls_back(&gateway).await;
+}
+
+#[tokio::test]
+async fn a_label_that_the_policy_does_not_know_goes_to_the_default_model() {
+    let poetry = scores(&json!({ "llm_router": { "task": { "label": "Poetry", "confidence": 0.9 } } }));
+    let address = broken_sidecar::answering(vec![(poetry, "0")]);
+    let gateway = Envoy::start(&with_sidecar(address).patient()).await;
+    let answer = gateway.send(Request::chat(chat("auto", CODE))).await;
+    assert_routed(&answer, "llama-8b", "default");
+    assert_eq!(answer.header("x-llm-router-label"), "Poetry");
+}
+
+#[tokio::test]
+async fn without_a_sidecar_requests_are_rejected_if_so_configured() {
+    let reject = |it: &mut Value| it["sidecar"]["on_failure"] = json!("reject");
+    let gateway = Envoy::start(&with_sidecar(broken_sidecar::absent()).policy(reject)).await;
+    let answer = gateway.send(Request::chat(chat("auto", CODE))).await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.header("retry-after").parse::<u32>().is_ok(), "{answer:?}");
+    assert_eq!(answer.json()["error"]["type"], "server_error");
+    assert!(FLEET.received(&answer.id).is_none(), "the request went on to an LLM");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_the_sidecar_is_asked_harms_nobody() {
+    let (address, mut reads) = broken_sidecar::silent();
+    // No timeout: only the client's leaving can end the wait.
+    let gateway = Envoy::start(&with_sidecar(address).patient()).await;
+    for _ in 0..3 {
+        let request = gateway.open(Request::chat(chat("auto", CODE)));
+        let asked = async { while !contains(&reads.recv().await.expect("a read"), CODE) {} };
+        tokio::select! {
+            answer = request => panic!("{answer:?}"),
+            asked = timeout(PATIENCE, asked) => asked.expect("a call within a minute"),
+        }
+        // The request is dropped here, and its connection closed.
+    }
+    let answer = gateway.send(Request::chat(chat("llama-70b", CODE))).await;
+    assert_routed(&answer, "llama-70b", "manual");
+}
+
+#[tokio::test]
+async fn a_body_over_envoys_own_limit_is_refused_by_envoy_and_harms_nobody() {
+    const LIMIT: usize = 64 << 10;
+    let gateway = Envoy::start(&bootstrap().await.body_limit(LIMIT)).await;
+    // Far over the limit, just over it, and so that only the model's longer name goes over it.
+    for bytes in [2 * LIMIT, LIMIT + 1, LIMIT, LIMIT - 1] {
+        for model in ["auto", "llama-70b"] {
+            let body = code_of(bytes).replace("\"auto\"", &format!("\"{model}\""));
+            let request = Request::chat(body);
+            for request in [request.clone(), request.in_pieces(1000)] {
+                let status = gateway.send(request).await.status;
+                assert!(
+                    status == 413 || bytes <= LIMIT && status == 200,
+                    "{status} for {bytes} bytes to {model}"
+                );
+                let answer = gateway.send(Request::chat(chat("auto", CODE))).await;
+                assert_routed(&answer, "nemotron", "classified");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_by_envoy_while_the_sidecar_is_asked_harms_nobody() {
+    let (address, _reads) = broken_sidecar::silent();
+    let timeout = |it: &mut Value| it["sidecar"]["timeout"] = json!("2s");
+    let gateway = Envoy::start(&with_sidecar(address).patient().policy(timeout).idle_timeout("1s")).await;
+    let request = Request::chat(chat("auto", CODE));
+    let (http1, http2) = tokio::join!(gateway.send(request.clone()), gateway.send(request.http2()));
+    for answer in [http1, http2] {
+        assert!(answer.status.is_client_error() || answer.status.is_server_error(), "{answer:?}");
+    }
+    // Until the sidecar's deadline has passed, which nobody waits for any more.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let answer = gateway.send(Request::chat(chat("llama-70b", CODE))).await;
+    assert_routed(&answer, "llama-70b", "manual");
+}
+
+#[tokio::test]
+async fn a_request_that_needs_no_classifier_does_not_miss_it() {
+    let gateway = Envoy::start(&with_sidecar(broken_sidecar::absent())).await;
+    let answer = gateway.send(Request::chat(chat("llama-70b", CODE))).await;
+    assert_routed(&answer, "llama-70b", "manual");
+}
+
+fn with_sidecar(address: SocketAddr) -> Bootstrap {
+    FLEET.behind(Bootstrap::wasm()).cluster("llm-router-sidecar", address)
+}
+
+async fn assert_falls_back(gateway: &Envoy) {
+    let answer =
+        timeout(PROMPTLY, gateway.send(Request::chat(chat("auto", CODE)))).await.expect("an answer at once");
+    assert_routed(&answer, "llama-8b", "fallback");
+    assert_eq!(answer.header("x-llm-router-label"), "");
+    let body: Value = serde_json::from_slice(&received(&answer).body).expect("JSON");
+    assert_eq!(body["model"], "meta/llama-3.1-8b-instruct");
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// The sidecar's message with this dynamic metadata.
+fn scores(metadata: &Value) -> Vec<u8> {
+    let dynamic_metadata = match proto_value(metadata).kind {
+        Some(Kind::StructValue(fields)) => Some(fields),
+        _ => None,
+    };
+    ProcessingResponse { dynamic_metadata, ..Default::default() }.encode_to_vec()
+}
+
+fn proto_value(value: &Value) -> llm_router_proto::Value {
+    let kind = match value {
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(name, value)| (name.clone(), proto_value(value))).collect();
+            Kind::StructValue(Struct { fields })
+        }
+        Value::Number(number) => Kind::NumberValue(number.as_f64().expect("a double")),
+        Value::String(text) => Kind::StringValue(text.clone()),
+        other => panic!("{other} is not needed here"),
+    };
+    llm_router_proto::Value { kind: Some(kind) }
+}
