@@ -133,7 +133,7 @@ fn dimension(class: &str) -> Option<&'static str> {
 
 fn last_resort(llms: &[BlueprintLlm]) -> Option<&BlueprintLlm> {
     let named = |name: &&str| llms.iter().find(|llm| llm.name == **name);
-    LAST_RESORT.iter().find_map(|name| named(name)).or(llms.first())
+    LAST_RESORT.iter().find_map(named).or(llms.first())
 }
 
 /// The models in use, each once however many classes it serves.

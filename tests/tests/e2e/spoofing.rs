@@ -29,8 +29,8 @@ async fn a_clients_cluster_header_has_no_effect() {
 async fn a_clients_cluster_header_has_no_effect_where_the_filter_leaves_requests_alone() {
     let gateway = shared_gateway().await;
     for request in [
-        Request::new(Method::GET, "/v1/models", ""),
-        Request::new(Method::POST, "/v1/embeddings", "{}"),
+        Request::new(Method::GET, "/v1/files", ""),
+        Request::new(Method::POST, "/v1/moderations", "{}"),
         Request::new(Method::POST, "/v1/chat/completions", ""),
     ] {
         let answer = gateway.send(spoofed(request)).await;
@@ -46,8 +46,8 @@ async fn no_routing_header_of_the_client_reaches_an_llm() {
         Request::chat(chat("auto", CODE)).http2(),
         Request::chat(chat("llama-70b", CODE)),
         Request::chat(chat("auto", CODE)).in_pieces(10).trailer("x-llm-task", "Chatbot").http2(),
-        Request::new(Method::GET, "/v1/models", ""),
-        Request::new(Method::POST, "/v1/embeddings", "{}"),
+        Request::new(Method::GET, "/v1/files", ""),
+        Request::new(Method::POST, "/v1/moderations", "{}"),
         Request::new(Method::POST, "/v1/chat/completions", ""),
     ] {
         let answer = gateway.send(spoofed(request).header("x-llm-policy", "task_router")).await;

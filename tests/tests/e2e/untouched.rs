@@ -9,11 +9,11 @@ use crate::{received, shared_gateway};
 async fn other_paths_and_methods_pass_as_they_are() {
     let gateway = shared_gateway().await;
     for (method, path, body) in [
-        (Method::GET, "/v1/models", ""),
+        (Method::GET, "/v1/files", ""),
         (Method::GET, "/v1/chat/completions", ""),
         (Method::POST, "/v1/chat/completions", ""),
         (Method::DELETE, "/v1/chat/completions/abc", ""),
-        (Method::POST, "/v1/embeddings?x=1", "{ \"model\": \"auto\",  \"nim-llm-router\": {} }"),
+        (Method::POST, "/v1/moderations?x=1", "{ \"model\": \"auto\",  \"nim-llm-router\": {} }"),
         (Method::POST, "/v1/files", "not JSON"),
     ] {
         let answer = gateway.send(Request::new(method.clone(), path, body)).await;
