@@ -99,12 +99,14 @@ def client_of(port: int) -> openai.OpenAI:
     return client
 
 
-def send(client: openai.OpenAI, case: Case) -> tuple[float, dict[str, str]]:
+def send(client: openai.OpenAI, case: Case, repeat: int = 0) -> tuple[float, dict[str, str]]:
     """Returns the milliseconds to the answer, or to a stream's first event, and the response headers."""
+    # Another text each time: the router remembers what it classified.
+    prompt = case.prompt + " " * repeat
     start = time.perf_counter()
     response = client.chat.completions.with_raw_response.create(
         model=case.model,
-        messages=[{"role": "user", "content": case.prompt}],
+        messages=[{"role": "user", "content": prompt}],
         stream=case.stream,
         extra_body=case.extra_body,
     )
@@ -121,7 +123,8 @@ def run(case: Case, gateway: openai.OpenAI, llms: dict[str, openai.OpenAI]) -> O
     _, headers = send(gateway, case)
     cluster = headers.get("x-served-by", "")
     # In turns, so that what else the machine does hits both alike.
-    pairs = [(send(gateway, case)[0], send(llms[cluster], case)[0]) for _ in range(REPEATS)]
+    repeats = range(1, REPEATS + 1)
+    pairs = [(send(gateway, case, repeat)[0], send(llms[cluster], case, repeat)[0]) for repeat in repeats]
     through, direct = zip(*pairs)
     return Outcome(
         case=case,
