@@ -1,5 +1,7 @@
 //! The call to the sidecar: our part of external processing, as one message each way.
 
+use std::fmt;
+
 use llm_router_proto::envoy::config::core::v3::Metadata;
 use llm_router_proto::envoy::service::ext_proc::v3::{
     HttpBody, ProcessingRequest, ProcessingResponse, processing_request,
@@ -8,8 +10,6 @@ use llm_router_proto::{CLASSIFIERS, Kind, ListValue, METADATA_NAMESPACE, METHOD,
 use llm_router_routing::classification::{Classification, Label, Score};
 use llm_router_routing::config::{Classifier, Sidecar};
 use llm_router_routing::request::TextToClassify;
-use llm_router_routing::router::Answer;
-use log::warn;
 use prost::Message;
 use proxy_wasm::types::Status;
 
@@ -28,21 +28,34 @@ pub(crate) fn ask(
     host::call_grpc(&sidecar.cluster, SERVICE, METHOD, &message, sidecar.timeout)
 }
 
-/// Reads the sidecar's answer, in the call's callback. What is not an answer of the contract is none.
-pub(crate) fn answer(status: u32, size: usize, classifier: &Classifier) -> Answer {
-    const OK: u32 = 0;
-    if status != OK {
-        warn!("the sidecar answered with gRPC status {status}");
-        return Answer::None;
-    }
-    let message = host::grpc_answer(size).unwrap_or_default();
-    match read(&message, classifier) {
-        Some(classification) => Answer::Fresh(classification),
-        None => {
-            warn!("the sidecar's answer has no classification by {classifier}");
-            Answer::None
+/// Why there is no classification.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Failure {
+    /// The call ended with another gRPC status than OK.
+    Status(u32),
+    /// The answer is not one of the contract.
+    NoClassification(Classifier),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "the sidecar answered with gRPC status {status}"),
+            Self::NoClassification(classifier) => {
+                write!(f, "the sidecar's answer has no classification by {classifier}")
+            }
         }
     }
+}
+
+/// Reads the sidecar's answer, in the call's callback.
+pub(crate) fn answer(status: u32, size: usize, classifier: &Classifier) -> Result<Classification, Failure> {
+    const OK: u32 = 0;
+    if status != OK {
+        return Err(Failure::Status(status));
+    }
+    let message = host::grpc_answer(size).unwrap_or_default();
+    read(&message, classifier).ok_or_else(|| Failure::NoClassification(classifier.clone()))
 }
 
 fn request(classifier: &Classifier, text: &TextToClassify) -> ProcessingRequest {

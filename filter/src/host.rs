@@ -118,8 +118,8 @@ pub(crate) fn response_chunk(size: usize) -> Bytes {
 }
 
 /// Filter state for access logs, under `wasm.NAME`.
-pub(crate) fn set_filter_state(name: &str, value: &[u8]) {
-    let _ = hostcalls::set_property(vec![name], Some(value));
+pub(crate) fn set_filter_state(name: &str, value: &str) {
+    let _ = hostcalls::set_property(vec![name], Some(value.as_bytes()));
 }
 
 /// Envoy's number of a stat, which it makes if it does not know the name.

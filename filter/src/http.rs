@@ -12,18 +12,16 @@ use llm_router_routing::refusal::Refusal;
 use llm_router_routing::request::{Endpoint, Request, is_model_list};
 use llm_router_routing::rewrite::Rewrite;
 use llm_router_routing::router::{Answer, Client, Pending, Plan};
-use log::{debug, warn};
+use log::debug;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
+use crate::access_log;
 use crate::body::{Body, check_size};
 use crate::classifier;
 use crate::host::{self, CallId, RequestHeaders};
 use crate::response::Routed;
 use crate::root::Shared;
-
-/// Access logs read the decision as `%FILTER_STATE(wasm.llm_router:PLAIN)%`.
-const FILTER_STATE: &str = "llm_router";
 
 /// A request's context.
 pub(crate) struct Http {
@@ -119,14 +117,17 @@ impl Http {
                 return Ok(Action::Continue);
             }
             Plan::Route(decision) => {
-                if decision.reason == Reason::Cached {
+                // Without a call to the sidecar, only the cache knows what it says.
+                if decision.classification.is_some() {
                     self.shared.stats.cache_hit();
                 }
                 (decision, request.into_rewrite())
             }
             Plan::Classify(pending) => {
                 let rewrite = request.into_rewrite();
-                self.shared.stats.cache_miss();
+                if self.shared.config.cache.is_some() {
+                    self.shared.stats.cache_miss();
+                }
                 match classifier::ask(&self.shared.config.sidecar, &pending.policy.classifier, &pending.text)
                 {
                     Ok(call) => {
@@ -135,9 +136,10 @@ impl Http {
                         return Ok(Action::Pause);
                     }
                     Err(status) => {
-                        warn!("the sidecar cannot be called: {status:?}");
-                        let decision =
-                            self.shared.router.borrow_mut().decide(&pending, Answer::None, host::now())?;
+                        let now = host::now();
+                        let problem = format_args!("the sidecar cannot be called: {status:?}");
+                        self.shared.warnings.warn(now, problem);
+                        let decision = self.shared.router.borrow_mut().decide(&pending, Answer::None, now)?;
                         (decision, rewrite)
                     }
                 }
@@ -156,7 +158,7 @@ impl Http {
         }
         debug!("routed to {}: {}", decision.model.name, decision.reason);
         self.shared.stats.routed(&decision);
-        host::set_filter_state(FILTER_STATE, &decision.to_json());
+        access_log::tell_decision(&decision);
         self.phase = Phase::Routed(Routed::new(decision));
     }
 
@@ -180,6 +182,7 @@ impl Http {
     fn refuse(&mut self, refusal: &Refusal) -> Action {
         debug!("refused: {}", refusal.code());
         self.shared.stats.refused(refusal);
+        access_log::tell_refusal(refusal);
         if self.in_shadow() {
             self.phase = Phase::Untouched;
             return Action::Continue;
@@ -219,8 +222,14 @@ impl Http {
     /// Goes on with what the sidecar answered.
     fn answered(&mut self, waiting: Waiting, status: u32, size: usize) {
         let classifier = &waiting.pending.policy.classifier;
-        let answer = classifier::answer(status, size, classifier);
         let now = host::now();
+        let answer = match classifier::answer(status, size, classifier) {
+            Ok(classification) => Answer::Fresh(classification),
+            Err(failure) => {
+                self.shared.warnings.warn(now, failure);
+                Answer::None
+            }
+        };
         let took = now.saturating_sub(waiting.since);
         self.shared.stats.classified(classifier.as_str(), answer != Answer::None, took);
         let decided = self.shared.router.borrow_mut().decide(&waiting.pending, answer, now);

@@ -1,8 +1,10 @@
 //! The proxy-wasm filter: carries the decisions of `llm-router-routing` out inside Envoy.
 //!
 //! [`root`] holds the configuration, [`http`] takes one request through its phases: [`body`] reads it, [`classifier`]
-//! asks the sidecar, [`response`] follows the answer, [`stats`] counts. [`host`] has Envoy's functions for all of them.
+//! asks the sidecar, [`response`] follows the answer, [`stats`] counts, [`access_log`] tells. [`host`] has Envoy's
+//! functions for all of them.
 
+mod access_log;
 mod body;
 mod classifier;
 mod configuration;
@@ -11,6 +13,7 @@ mod http;
 mod response;
 mod root;
 mod stats;
+mod warnings;
 
 /// Tells the SDK how to make our contexts; Envoy calls it once in each VM.
 pub fn start() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use llm_router_routing::decision::Decision;
+use llm_router_routing::decision::{Decision, Reason};
 use llm_router_routing::usage::UsageReader;
 
 use crate::host;
@@ -14,12 +14,15 @@ pub(crate) struct Routed {
     /// When it went on.
     since: Duration,
     usage: Option<UsageReader>,
-    saw_content: bool,
+    /// Whether the first token's time is still to be taken.
+    awaits_content: bool,
 }
 
 impl Routed {
     pub(crate) fn new(decision: Decision) -> Self {
-        Self { decision, since: host::now(), usage: None, saw_content: false }
+        // In shadow another model answers: its tokens tell what the chosen one would cost, its speed tells nothing.
+        let awaits_content = decision.reason != Reason::Shadow;
+        Self { decision, since: host::now(), usage: None, awaits_content }
     }
 
     /// In the response headers' callback.
@@ -38,8 +41,8 @@ impl Routed {
     pub(crate) fn body(&mut self, size: usize, stats: &Stats) {
         let Some(usage) = self.usage.as_mut().filter(|_| size > 0) else { return };
         usage.read(&host::response_chunk(size));
-        if !self.saw_content && usage.has_content() {
-            self.saw_content = true;
+        if self.awaits_content && usage.has_content() {
+            self.awaits_content = false;
             stats.first_token(&self.decision.model, host::now().saturating_sub(self.since));
         }
     }

@@ -13,6 +13,7 @@ use crate::configuration;
 use crate::host;
 use crate::http::Http;
 use crate::stats::Stats;
+use crate::warnings::Warnings;
 
 /// Before this minor version of Envoy 1, `Pause` in the headers' callback hangs the request.
 const OLDEST_ENVOY_MINOR: u64 = 35;
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) router: RefCell<RememberingRouter>,
     pub(crate) config: Config,
     pub(crate) stats: Stats,
+    pub(crate) warnings: Warnings,
 }
 
 impl Context for Root {}
@@ -46,7 +48,12 @@ impl RootContext for Root {
             Ok(config) => {
                 info!("configured: default policy {}, mode {:?}", config.default_policy.name, config.mode);
                 let router = RefCell::new(RememberingRouter::new(config.clone()));
-                self.shared = Some(Rc::new(Shared { router, config, stats: Stats::default() }));
+                self.shared = Some(Rc::new(Shared {
+                    router,
+                    config,
+                    stats: Stats::default(),
+                    warnings: Warnings::default(),
+                }));
                 true
             }
             Err(error) => {
