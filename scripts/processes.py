@@ -42,7 +42,8 @@ class Processes:
                 process.kill()
                 process.wait()
 
-    def start(self, name: str, *command: str | pathlib.Path) -> None:
+    def start(self, name: str, *command: str | pathlib.Path) -> int:
+        """Gives the process's id."""
         with open(log_of(name), "wb") as log:
             self._running[name] = subprocess.Popen(
                 # Should we be killed without a chance to clean up, the kernel ends the child.
@@ -54,6 +55,7 @@ class Processes:
                 # A terminal's Ctrl-C then reaches only us, and we end the children in order.
                 start_new_session=True,
             )
+        return self._running[name].pid
 
     def wait_ready(self, name: str, is_ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -20,9 +20,7 @@ pub(crate) struct Routed {
 
 impl Routed {
     pub(crate) fn new(decision: Decision) -> Self {
-        // In shadow another model answers: its tokens tell what the chosen one would cost, its speed tells nothing.
-        let awaits_content = decision.reason != Reason::Shadow;
-        Self { decision, since: host::now(), usage: None, awaits_content }
+        Self { decision, since: host::now(), usage: None, awaits_content: false }
     }
 
     /// In the response headers' callback.
@@ -33,7 +31,13 @@ impl Routed {
         let header = |name| host::response_header(name).and_then(|value| String::from_utf8(value).ok());
         // What is compressed cannot be read without holding it back.
         if header("content-encoding").is_none() {
-            self.usage = Some(UsageReader::new(header("content-type").as_deref()));
+            let content_type = header("content-type");
+            // An answer in one piece begins with its last token. In shadow another model answers: its tokens tell what
+            // the chosen one would cost, its speed tells nothing.
+            self.awaits_content =
+                content_type.as_deref().is_some_and(|it| it.starts_with("text/event-stream"))
+                    && self.decision.reason != Reason::Shadow;
+            self.usage = Some(UsageReader::new(content_type.as_deref()));
         }
     }
 

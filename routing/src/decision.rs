@@ -3,9 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
-
-use crate::classification::{Classification, Label};
+use crate::classification::Classification;
 use crate::config::{Model, Policy};
 use crate::headers;
 
@@ -72,25 +70,6 @@ impl fmt::Display for Reason {
 }
 
 impl Decision {
-    /// The decision as a JSON object, for access logs: `model`, `reason`, and if they are known `policy`, `label`,
-    /// `confidence` and `score`.
-    pub fn to_json(&self) -> Vec<u8> {
-        let label = self.classification.as_ref().and_then(Classification::label);
-        let score = match &self.classification {
-            Some(Classification::Score(score)) => Some(score.get()),
-            _ => None,
-        };
-        let log = Log {
-            model: self.model.name.as_str(),
-            reason: self.reason.as_str(),
-            policy: self.policy.as_ref().map(|policy| policy.name.as_str()),
-            label: label.map(Label::name),
-            confidence: label.map(Label::confidence),
-            score,
-        };
-        serde_json::to_vec(&log).unwrap_or_default()
-    }
-
     /// The response headers that explain the decision to the client.
     pub fn response_headers(&self) -> Vec<(&'static str, String)> {
         let mut all =
@@ -108,18 +87,4 @@ impl Decision {
         }
         all
     }
-}
-
-#[derive(Serialize)]
-struct Log<'a> {
-    model: &'a str,
-    reason: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    label: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    confidence: Option<f32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    score: Option<f32>,
 }

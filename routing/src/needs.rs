@@ -41,7 +41,8 @@ pub enum Capability {
 }
 
 impl Capability {
-    const ALL: [Self; 4] = [Self::Tools, Self::Images, Self::Json, Self::Reasoning];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Tools, Self::Images, Self::Json, Self::Reasoning];
 }
 
 impl fmt::Display for Capability {

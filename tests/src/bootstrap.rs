@@ -9,11 +9,26 @@ use crate::PATIENCE;
 const LISTENER: &str = "/static_resources/listeners/0";
 const CONNECTION_MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+const FILTER_POLICY: &str = "/http_filters/0/typed_config/config/configuration/value";
+const SIDECAR: &str = "llm-router-sidecar";
 const PORT: &str = "/address/socket_address/port_value";
+
+/// Who decides by the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Our filter, in Envoy.
+    Wasm,
+    /// The sidecar, which Envoy's own filter calls.
+    Native,
+}
 
 /// An Envoy bootstrap.
 #[derive(Debug, Clone)]
-pub struct Bootstrap(Value);
+pub struct Bootstrap {
+    envoy: Value,
+    /// For a sidecar of its own, which Envoy is started with.
+    sidecar_policy: Option<Value>,
+}
 
 impl Bootstrap {
     /// `envoy/wasm.yaml`: our filter decides.
@@ -23,19 +38,28 @@ impl Bootstrap {
         Self::load("wasm.yaml")
     }
 
-    /// `envoy/native.yaml`: Envoy's ext_proc filter asks the sidecar, and routes match on its headers.
+    /// `envoy/shadow.yaml`: our filter only tells what it would decide.
+    #[must_use]
+    pub fn shadow() -> Self {
+        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
+        Self::load("shadow.yaml")
+    }
+
+    /// `envoy/native.yaml`: Envoy's ext_proc filter calls a sidecar, which decides by `envoy/policy.yaml`.
     #[must_use]
     pub fn native() -> Self {
-        Self::load("native.yaml")
+        Self { sidecar_policy: Some(read("policy.yaml")), ..Self::load("native.yaml") }
     }
 
     fn load(name: &str) -> Self {
-        let path = crate::repository().join("envoy").join(name);
-        let yaml =
-            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let bootstrap =
-            serde_saphyr::from_str(&yaml).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        Self(bootstrap).with(&format!("{LISTENER}{PORT}"), 0).with(&format!("/admin{PORT}"), 0)
+        let bootstrap = Self { envoy: read(name), sidecar_policy: None };
+        bootstrap.with(&format!("{LISTENER}{PORT}"), 0).with(&format!("/admin{PORT}"), 0)
+    }
+
+    /// Calls what listens at `address` for the sidecar, which has a policy itself or needs none.
+    #[must_use]
+    pub fn sidecar(self, address: SocketAddr) -> Self {
+        Self { sidecar_policy: None, ..self.cluster(SIDECAR, address) }
     }
 
     /// Sends what goes to the cluster `name` to `address`.
@@ -47,30 +71,39 @@ impl Bootstrap {
         self
     }
 
-    /// Changes our filter's configuration.
+    /// Changes the policy, of whoever decides by it.
     #[must_use]
     pub fn policy(mut self, change: impl FnOnce(&mut Value)) -> Self {
-        let policy = "/http_filters/0/typed_config/config/configuration/value";
-        change(self.at(&format!("{CONNECTION_MANAGER}{policy}")));
+        match &mut self.sidecar_policy {
+            Some(policy) => change(policy),
+            None => change(self.at(&format!("{CONNECTION_MANAGER}{FILTER_POLICY}"))),
+        }
         self
+    }
+
+    /// The policy that the sidecar is to be started with, if it is.
+    pub(crate) fn sidecar_policy(&self) -> Option<&Value> {
+        self.sidecar_policy.as_ref()
     }
 
     /// Waits for the sidecar as long as it takes: the tests keep the machine busy, and a classification that
     /// came too late would be taken for a wrong one.
     #[must_use]
     pub fn patient(mut self) -> Self {
-        let limit = format!("{}s", PATIENCE.as_secs());
+        let limit = json!(format!("{}s", PATIENCE.as_secs()));
         let filter = &mut self.at(CONNECTION_MANAGER)["http_filters"][0]["typed_config"];
-        if let Some(timeout) = filter.get_mut("message_timeout") {
-            *timeout = json!(limit);
-            return self;
+        match filter.get_mut("message_timeout") {
+            Some(timeout) => *timeout = limit.clone(),
+            None => {
+                let options = &mut self.named_cluster(SIDECAR)["typed_extension_protocol_options"];
+                options[HTTP_OPTIONS]["common_http_protocol_options"]["max_stream_duration"] = limit.clone();
+            }
         }
-        filter["config"]["configuration"]["value"]["sidecar"]["timeout"] = json!(limit);
-        // Tests send the same prompts over and over, and are about how they are classified.
-        filter["config"]["configuration"]["value"]["cache"] = json!({ "entries": 0 });
-        let options = &mut self.named_cluster("llm-router-sidecar")["typed_extension_protocol_options"];
-        options[HTTP_OPTIONS]["common_http_protocol_options"]["max_stream_duration"] = json!(limit);
-        self
+        self.policy(|policy| {
+            policy["sidecar"]["timeout"] = limit;
+            // Tests send the same prompts over and over, and are about how they are classified.
+            policy["cache"] = json!({ "entries": 0 });
+        })
     }
 
     /// Sets Envoy's own limit on a request's body, in bytes.
@@ -80,6 +113,13 @@ impl Bootstrap {
             json!(bytes);
         // Envoy takes the larger of the two.
         self.at(LISTENER)["per_connection_buffer_limit_bytes"] = json!(bytes);
+        self
+    }
+
+    /// Makes histograms tell what they got so soon after.
+    #[must_use]
+    pub fn stats_flush_interval(mut self, duration: &str) -> Self {
+        self.envoy["stats_flush_interval"] = json!(duration);
         self
     }
 
@@ -109,12 +149,18 @@ impl Bootstrap {
     }
 
     fn at(&mut self, pointer: &str) -> &mut Value {
-        self.0.pointer_mut(pointer).unwrap_or_else(|| panic!("the bootstrap has no {pointer}"))
+        self.envoy.pointer_mut(pointer).unwrap_or_else(|| panic!("the bootstrap has no {pointer}"))
     }
 
     /// The bootstrap as YAML, of the subset that is JSON.
     #[must_use]
     pub fn to_yaml(&self) -> String {
-        self.0.to_string()
+        self.envoy.to_string()
     }
+}
+
+fn read(name: &str) -> Value {
+    let path = crate::repository().join("envoy").join(name);
+    let yaml = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_saphyr::from_str(&yaml).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

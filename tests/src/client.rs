@@ -48,8 +48,12 @@ pub struct Request {
 impl Request {
     /// Asks for a chat completion.
     pub fn chat(body: impl ToString) -> Self {
-        Self::new(Method::POST, "/v1/chat/completions", body.to_string())
-            .header("content-type", "application/json")
+        Self::post("/v1/chat/completions", body)
+    }
+
+    /// Sends JSON to any path.
+    pub fn post(path: &str, body: impl ToString) -> Self {
+        Self::new(Method::POST, path, body.to_string()).header("content-type", "application/json")
     }
 
     /// Any request.
@@ -180,8 +184,9 @@ impl OpenAnswer {
         loop {
             if let Some(end) = self.unread.windows(2).position(|it| it == b"\n\n") {
                 let event = self.unread.split_to(end + 2);
-                let event = std::str::from_utf8(&event).expect("events are UTF-8").trim_end();
-                return Some(event.strip_prefix("data: ").expect("an event's data").to_owned());
+                let event = std::str::from_utf8(&event).expect("events are UTF-8");
+                let data = event.lines().find_map(|line| line.strip_prefix("data: "));
+                return Some(data.expect("an event's data").to_owned());
             }
             let frame = timeout(PATIENCE, self.body.frame()).await.expect("an event within a minute")?;
             if let Ok(data) = frame.expect("a whole answer").into_data() {

@@ -1,5 +1,6 @@
 //! Real Envoy as a child process.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,17 +13,27 @@ use crate::PATIENCE;
 use crate::bootstrap::Bootstrap;
 use crate::client::{Answer, OpenAnswer, Request};
 use crate::process::Process;
+use crate::sidecar::Sidecar;
 
 /// A running Envoy. It ends with the last clone.
 #[derive(Debug, Clone)]
 pub struct Envoy {
     process: Arc<Process>,
+    /// The one that decides for this Envoy, if it was started with it.
+    _sidecar: Option<Arc<Sidecar>>,
     gateway: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl Envoy {
-    /// Starts Envoy, and waits until it is ready.
+    /// Starts Envoy with two workers, and waits until it is ready.
     pub async fn start(bootstrap: &Bootstrap) -> Self {
+        Self::start_with_workers(bootstrap, 2).await
+    }
+
+    /// Starts Envoy, and waits until it is ready. Workers remember apart; it is chance which of them gets a connection.
+    pub async fn start_with_workers(bootstrap: &Bootstrap, workers: u32) -> Self {
+        let (bootstrap, sidecar) = Sidecar::behind(bootstrap.clone()).await;
         // Not .json, which Envoy reads by other rules: in YAML, it takes 0.3 for a string.
         let config = crate::scratch_file("envoy", "yaml");
         std::fs::write(&config, bootstrap.to_yaml()).expect("the bootstrap's copy");
@@ -37,9 +48,12 @@ impl Envoy {
             "--use-dynamic-base-id",
             "--disable-hot-restart",
             "--concurrency",
-            "2",
+            &workers.to_string(),
             "--log-level",
             "warning",
+            // Access logs are buffered for ten seconds else.
+            "--file-flush-interval-msec",
+            "100",
         ];
         let process =
             Process::spawn(&executable(), &arguments.map(str::to_owned), config.with_extension("log"))
@@ -50,7 +64,9 @@ impl Envoy {
         let listeners = get(admin, "/listeners?format=json").await.expect("Envoy's listeners");
         Self {
             process: Arc::new(process),
+            _sidecar: sidecar,
             gateway: first_listener(&listeners).expect("the gateway's address"),
+            admin,
         }
     }
 
@@ -62,6 +78,20 @@ impl Envoy {
     /// Sends a request through the gateway and reads the head of the answer.
     pub async fn open(&self, request: Request) -> OpenAnswer {
         request.open(self.gateway).await
+    }
+
+    /// Its stats as Prometheus gets them, by name and labels as they are written there.
+    pub async fn stats(&self) -> HashMap<String, f64> {
+        let text = get(self.admin, "/stats/prometheus").await.expect("Envoy's stats");
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let samples = samples.filter_map(|line| line.rsplit_once(' '));
+        samples.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
+    }
+
+    /// All of its output so far: its log, and the access log.
+    #[must_use]
+    pub fn output(&self) -> String {
+        self.process.output()
     }
 }
 

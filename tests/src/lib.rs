@@ -56,11 +56,12 @@ fn binary(path: &str, command: &str) -> PathBuf {
     binary
 }
 
-/// A file in `target/e2e` for the input or output of a child process, another one at each call.
+/// A file in `target/e2e`, in this test binary's folder, for the input or output of a child process, another one at each call.
 fn scratch_file(name: &str, ending: &str) -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let folder = repository().join("target/e2e");
-    std::fs::create_dir_all(&folder).expect("target/e2e");
+    let binary = std::env::current_exe().expect("the test binary's path");
+    let folder = repository().join("target/e2e").join(binary.file_stem().unwrap_or_default());
+    std::fs::create_dir_all(&folder).expect("a folder in target/e2e");
     folder.join(format!("{name}-{}.{ending}", NUMBER.fetch_add(1, Ordering::Relaxed)))
 }

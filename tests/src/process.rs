@@ -57,11 +57,17 @@ impl Process {
         self.keeper.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
+    /// All of its output so far.
+    #[must_use]
+    pub fn output(&self) -> String {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     /// The last lines of its output.
     #[must_use]
     pub fn log_tail(&self) -> String {
-        let log = std::fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&log);
+        let text = self.output();
         let lines: Vec<_> = text.lines().collect();
         let tail = lines.get(lines.len().saturating_sub(40)..).unwrap_or_default();
         format!("---- {} ----\n{}\n", self.log.display(), tail.join("\n"))

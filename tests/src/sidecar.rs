@@ -1,16 +1,23 @@
 //! The real sidecar as a child process, with the model that the repository carries.
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::{Arc, Weak};
 
 use hyper::{Method, StatusCode};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::ANY_PORT;
+use crate::bootstrap::Bootstrap;
 use crate::client::Request;
 use crate::envoy::wait;
 use crate::process::Process;
 
 static SHARED: OnceCell<Sidecar> = OnceCell::const_new();
+
+/// Those that run with a policy, by the policy.
+static BY_POLICY: Mutex<Option<HashMap<String, Weak<Sidecar>>>> = Mutex::const_new(None);
 
 /// A running sidecar.
 #[derive(Debug)]
@@ -21,18 +28,43 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
-    /// The sidecar that all tests share, since loading the model takes longer than most tests.
+    /// The sidecar without a policy, which all tests share, since loading the model takes longer than most tests.
     pub async fn shared() -> &'static Self {
-        SHARED.get_or_init(Self::start).await
+        SHARED.get_or_init(|| Self::start(None)).await
     }
 
-    async fn start() -> Self {
+    /// Points the bootstrap at a sidecar with its policy, if it has one for it.
+    pub(crate) async fn behind(bootstrap: Bootstrap) -> (Bootstrap, Option<Arc<Self>>) {
+        let Some(policy) = bootstrap.sidecar_policy() else { return (bootstrap, None) };
+        let sidecar = Self::with_policy(policy.to_string()).await;
+        (bootstrap.sidecar(sidecar.address), Some(sidecar))
+    }
+
+    /// Shared by the tests that run at the time with the same policy.
+    async fn with_policy(policy: String) -> Arc<Self> {
+        let mut running = BY_POLICY.lock().await;
+        let running = running.get_or_insert_default();
+        if let Some(sidecar) = running.get(&policy).and_then(Weak::upgrade) {
+            return sidecar;
+        }
+        let file = crate::scratch_file("policy", "json");
+        std::fs::write(&file, &policy).expect("the policy's file");
+        let sidecar = Arc::new(Self::start(Some(&file)).await);
+        running.insert(policy, Arc::downgrade(&sidecar));
+        sidecar
+    }
+
+    async fn start(policy: Option<&Path>) -> Self {
         let binary =
             crate::binary("target/release/llm-router-sidecar", "cargo build --release -p llm-router-sidecar");
         let (address, admin) = (free_port(), free_port());
-        let options = ["serve", "--model", "models/minilm", "--listen"].map(str::to_owned);
-        let arguments =
-            [&options[..], &[address.to_string(), "--admin".to_owned(), admin.to_string()]].concat();
+        let (listen, admin_option) = (address.to_string(), admin.to_string());
+        let mut arguments =
+            vec!["serve", "--model", "models/minilm", "--listen", &listen, "--admin", &admin_option];
+        if let Some(policy) = policy {
+            arguments.extend(["--policy", policy.to_str().expect("a path in UTF-8")]);
+        }
+        let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
         let process = Process::spawn(&binary, &arguments, crate::scratch_file("sidecar", "log"))
             .expect("starting the sidecar");
         wait(&process, async || {

@@ -5,6 +5,9 @@ mod policy;
 mod raw;
 mod resolve;
 mod rule;
+#[cfg(feature = "schema")]
+mod schema;
+mod unique;
 mod units;
 
 use std::collections::{BTreeMap, HashMap};
@@ -122,15 +125,15 @@ pub struct Sidecar {
     pub on_failure: OnFailure,
 }
 
-/// What to do when the sidecar does not answer.
+/// What to do when the sidecar does not answer in time, or not usably.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OnFailure {
-    /// Take the policy's default model.
+    /// Take the policy's default model; the reason is then `fallback`.
     #[default]
     Default,
-    /// Answer 503.
+    /// Answer 503, with an error in OpenAI's shape.
     Reject,
 }
 
@@ -142,7 +145,7 @@ pub enum Mode {
     /// Requests go where the policy sends them.
     #[default]
     Enforce,
-    /// Requests stay as the client sent them; the decision is only told.
+    /// Requests stay as the client sent them; headers, stats and logs tell what would have been.
     Shadow,
 }
 
@@ -169,10 +172,10 @@ pub struct Stickiness {
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OnUnknownModel {
-    /// Let the default policy choose.
+    /// Choose as for `auto`: by the rules, then the default policy.
     #[default]
     Route,
-    /// Answer 404.
+    /// Answer 404, with an error in OpenAI's shape.
     Reject,
     /// Leave the request as it is; Envoy's own routes decide.
     Passthrough,

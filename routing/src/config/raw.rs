@@ -1,53 +1,64 @@
 //! The configuration as it is written; unknown fields are errors here, wrong names in [`super::resolve`].
 //!
-//! Its doc comments are the reference for users: the JSON schema carries them.
+//! Its doc comments are the reference for users: the JSON schema and `docs/configuration.md` carry them.
+
+mod target;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Deserialize;
+pub(super) use target::Target;
 
+#[cfg(feature = "schema")]
+use super::schema::{Count, Size, Time};
+use super::unique::{unique, unique_if_given};
 use super::units::{Decimal, Tokens, duration};
 use super::{ConfigError, Mode, OnFailure, OnUnknownModel};
 use crate::needs::{Api, Capability};
 
-/// The routing policy: what the filter gets as its plugin configuration, and the sidecar as its file in native mode.
+/// A routing policy: which LLM takes which request.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(title = "LLM router policy"))]
 pub(super) struct Config {
-    /// How the sidecar is asked.
+    /// How the sidecar, which classifies prompts, is asked.
     pub(super) sidecar: Sidecar,
-    /// The request header that Envoy's `cluster_header` route reads. Lower case.
+    /// The request header that carries the chosen cluster to Envoy's `cluster_header` route. Lower case. A client's
+    /// own is removed.
     #[serde(default = "default_cluster_header")]
     pub(super) cluster_header: String,
     /// Bounds on what is read of a request.
     #[serde(default)]
     pub(super) limits: Limits,
-    /// `enforce` routes; `shadow` leaves each request as the client sent it, and only tells what would have been.
+    /// Whether decisions are carried out.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "enforce")))]
     pub(super) mode: Mode,
-    /// The policy of a request that names none.
+    /// The policy of requests that name none.
     pub(super) default_policy: String,
-    /// What to do with a `model` that is not configured: `route` it by the default policy, `reject` it with 404, or
-    /// `passthrough`, which leaves the request to Envoy's own routes.
+    /// What to do with a request whose `model` is not configured.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "route")))]
     pub(super) on_unknown_model: OnUnknownModel,
-    /// The LLMs, by the names that policies, clients and metrics use.
+    /// The LLMs, by the names that policies, clients, response headers and metrics use.
+    #[serde(deserialize_with = "unique")]
     pub(super) models: BTreeMap<String, Model>,
-    /// Further names for models: what clients already send.
-    #[serde(default)]
+    /// Further names for models, like those that clients send already: `gpt-4o: llama-70b`.
+    #[serde(default, deserialize_with = "unique")]
     pub(super) aliases: BTreeMap<String, String>,
     /// The policies, by name.
+    #[serde(deserialize_with = "unique")]
     pub(super) policies: BTreeMap<String, Policy>,
-    /// Choose for requests that ask for the default policy, before any classifier is asked. The first match counts.
+    /// Choose for requests that name no policy or configured model, before any classifier is asked. The first that
+    /// matches counts.
     #[serde(default)]
     pub(super) rules: Vec<Rule>,
-    /// Remembers the classifier's answers, in each worker.
+    /// Remembers the classifier's answers.
     #[serde(default)]
     pub(super) cache: Cache,
-    /// Keeps a conversation with its model, in each worker. Off unless it is given.
+    /// Keeps conversations with their model. Off unless it is given; `{}` turns it on.
     #[serde(default)]
     pub(super) stickiness: Option<Stickiness>,
 }
@@ -57,14 +68,15 @@ pub(super) struct Config {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(super) struct Sidecar {
-    /// Its Envoy cluster.
+    /// Its Envoy cluster, which must speak HTTP/2.
     pub(super) cluster: String,
     /// The longest that a request waits for it, from 1ms to 60s.
     #[serde(default = "default_timeout", deserialize_with = "duration")]
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Time", extend("default" = "200ms")))]
     pub(super) timeout: Duration,
-    /// When it does not answer: `default` takes the policy's default model, `reject` answers 503.
+    /// What to do when it does not answer in time, or not usably.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "default")))]
     pub(super) on_failure: OnFailure,
 }
 
@@ -73,11 +85,12 @@ pub(super) struct Sidecar {
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(super) struct Limits {
-    /// Larger bodies are refused with 413. From 1KiB to 256MiB; Envoy's own buffer limits must allow as much.
-    #[cfg_attr(feature = "schema", schemars(with = "Size"))]
+    /// Larger bodies are refused with 413. From 1KiB to 256MiB; Envoy's own buffer limits must allow a little more.
+    #[cfg_attr(feature = "schema", schemars(with = "Size", extend("default" = "8MiB")))]
     pub(super) max_body: ByteSize,
-    /// The most text that a classifier reads; of longer texts, head and tail. From 256B to 1MiB.
-    #[cfg_attr(feature = "schema", schemars(with = "Size"))]
+    /// The most text that the sidecar is sent, and that `text_matches` sees; of longer texts, head and tail. From 256B
+    /// to 1MiB.
+    #[cfg_attr(feature = "schema", schemars(with = "Size", extend("default" = "16KiB")))]
     pub(super) classify_text: ByteSize,
 }
 
@@ -98,30 +111,33 @@ pub(super) struct Model {
     pub(super) model: String,
     /// The shape of requests that it takes. Nothing is translated.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "openai")))]
     pub(super) api: Api,
-    /// What it can do. A request that needs more goes to the policy's next best model. Not given: nothing is checked.
+    /// What it can do. A policy sends a request that needs more to its next best model. Not given: taken to do all.
     pub(super) capabilities: Option<Vec<Capability>>,
-    /// The most tokens that it takes, prompt and answer together, like `128k`. Prompts are estimated at 4 bytes a token.
+    /// The most tokens that prompt and answer may have together. Prompts are estimated at 4 bytes a token. Not given:
+    /// taken to be enough.
     #[cfg_attr(feature = "schema", schemars(with = "Option<Count>"))]
     pub(super) context: Option<Tokens>,
-    /// Its prices, in dollars for a million tokens.
+    /// Its prices, for the cost metrics and for the order in which models stand in for others.
     pub(super) cost: Option<Cost>,
-    /// Stands in place of `/v1` in the path, for providers that have it elsewhere: `/openai/v1`.
+    /// Stands in place of `/v1` and what comes before it in the path, for providers that have their API elsewhere:
+    /// `/openai/v1`. Not given: the client's path stays.
     pub(super) base_path: Option<String>,
-    /// The host name that it is sent.
+    /// The host name (`:authority`) that it is sent. Not given: the client's.
     pub(super) host: Option<String>,
 }
 
-/// Prices in dollars for a million tokens.
+/// Prices in dollars for a million tokens, as providers list them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(super) struct Cost {
-    /// Of the prompt.
-    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    /// Tokens of the prompt.
+    #[cfg_attr(feature = "schema", schemars(with = "f64", range(min = 0.0)))]
     pub(super) input: Decimal,
-    /// Of the answer.
-    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    /// Tokens of the answer.
+    #[cfg_attr(feature = "schema", schemars(with = "f64", range(min = 0.0)))]
     pub(super) output: Decimal,
 }
 
@@ -130,58 +146,34 @@ pub(super) struct Cost {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(super) struct Policy {
-    /// The sidecar's head that it routes by.
+    /// The head of the sidecar's model that it routes by, such as `task` or `complexity`.
     pub(super) classifier: String,
-    /// A target for each label. Of a classifier that scores dimensions, the highest is the label.
+    /// A target for each label of the classifier. Of one that scores dimensions, the highest is the label.
+    #[serde(default, deserialize_with = "unique_if_given")]
     pub(super) routes: Option<BTreeMap<String, Target>>,
-    /// With `routes`: below this probability, 0 to 1, the default is taken.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<f32>"))]
+    /// With `routes`: when the label's probability is below this, 0 to 1, the default is taken. Not given: 0.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<f32>", range(min = 0.0, max = 1.0)))]
     pub(super) min_confidence: Option<Decimal>,
-    /// A target for each range of a score, cheapest first. The last has no `up_to`.
+    /// A target for each range of the classifier's score, lowest first. The last has no `up_to`.
     pub(super) bands: Option<Vec<Band>>,
-    /// The target of what has no route, or is not sure enough, or could not be classified. Not given: with `bands`,
-    /// the last band's target.
+    /// The target of what has no route, is not sure enough, has no text, or could not be classified. Must be given
+    /// with `routes`. Not given with `bands`: the last band's target.
     pub(super) default: Option<Target>,
-    /// Who stands in when the chosen model cannot take a request, best first. Not given: the policy's other models,
-    /// cheapest first.
+    /// The models that stand in when the chosen one cannot take a request, best first. Not given: the policy's own,
+    /// cheapest first by input and output price together, those without a price last.
     pub(super) fallback: Option<Vec<String>>,
 }
 
-/// A range of a score.
+/// A range of scores.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(super) struct Band {
-    /// Scores up to this one, itself included.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<f32>"))]
+    /// Scores up to this one, 0 to 1, itself included. Not given, in the last band only: all that are left.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<f32>", range(min = 0.0, max = 1.0)))]
     pub(super) up_to: Option<Decimal>,
     /// Where they go.
     pub(super) model: Target,
-}
-
-/// A model's name, or several that share the requests.
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a model's name, or a list like [{model: a, weight: 90}, {model: b, weight: 10}]"
-)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub(super) enum Target {
-    /// Always this one.
-    Model(String),
-    /// One of these, by weight; a conversation always gets the same one.
-    Weighted(Vec<Weighted>),
-}
-
-/// A model's share.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub(super) struct Weighted {
-    /// Its name.
-    pub(super) model: String,
-    /// Its share, relative to the others'.
-    pub(super) weight: u32,
 }
 
 /// Chooses for the requests that it matches: either a `policy` or a `model`.
@@ -189,11 +181,11 @@ pub(super) struct Weighted {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(super) struct Rule {
-    /// Conditions, all of which must hold.
+    /// What a request must be like.
     pub(super) when: When,
     /// This policy chooses.
     pub(super) policy: Option<String>,
-    /// It goes there.
+    /// The request goes there, unclassified. Declared capabilities are not held against it.
     pub(super) model: Option<Target>,
 }
 
@@ -202,36 +194,37 @@ pub(super) struct Rule {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(super) struct When {
-    /// Headers and their exact values.
-    #[serde(default)]
+    /// Headers, by lower-case name, and their exact values.
+    #[serde(default, deserialize_with = "unique")]
     pub(super) header: BTreeMap<String, String>,
     /// How the path starts.
     pub(super) path_prefix: Option<String>,
-    /// A regular expression, found in the text that would be classified. Linear in time: no look-around, no
-    /// backreferences.
+    /// A regular expression that is found in the text that would be classified. It takes linear time: no look-around,
+    /// no backreferences. `(?i)` ignores case.
     pub(super) text_matches: Option<String>,
     /// Whether the request brings tools.
     pub(super) has_tools: Option<bool>,
     /// Whether the request shows images.
     pub(super) has_images: Option<bool>,
-    /// At least so many tokens, at 4 bytes a token.
+    /// The prompt has at least so many tokens, at 4 bytes a token.
     #[cfg_attr(feature = "schema", schemars(with = "Option<Count>"))]
     pub(super) min_tokens: Option<Tokens>,
-    /// At most so many tokens, at 4 bytes a token.
+    /// The prompt has at most so many tokens, at 4 bytes a token.
     #[cfg_attr(feature = "schema", schemars(with = "Option<Count>"))]
     pub(super) max_tokens: Option<Tokens>,
 }
 
-/// Remembers the classifier's answers, in each worker.
+/// Remembers the classifier's answers; in the Wasm filter, each of Envoy's workers for itself.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(super) struct Cache {
-    /// The most answers remembered; 0 turns it off.
+    /// The most answers remembered, up to 1000000; 0 turns it off. Each takes about 200 bytes.
+    #[cfg_attr(feature = "schema", schemars(range(max = 1_000_000)))]
     pub(super) entries: u32,
-    /// How long an answer holds.
+    /// How long an answer holds, from 1s to 24h.
     #[serde(deserialize_with = "duration")]
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Time", extend("default" = "5m")))]
     pub(super) ttl: Duration,
 }
 
@@ -241,47 +234,28 @@ impl Default for Cache {
     }
 }
 
-/// Keeps a conversation with its model, in each worker.
+/// Keeps conversations with their model; in the Wasm filter, each of Envoy's workers for itself.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(super) struct Stickiness {
-    /// The header that names the conversation. Not given, or not sent: its first user message tells it.
+    /// The header that names the conversation, in lower case. Not given, or not sent: its system prompt and first user
+    /// message tell it.
     pub(super) header: Option<String>,
-    /// How long after its last request a conversation is remembered.
+    /// How long after its last request a conversation is remembered, from 1s to 24h.
     #[serde(default = "default_sticky_ttl", deserialize_with = "duration")]
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Time", extend("default" = "1h")))]
     pub(super) ttl: Duration,
-    /// The most conversations remembered.
+    /// The most conversations remembered, up to 1000000; 0 turns it off.
     #[serde(default = "default_conversations")]
+    #[cfg_attr(feature = "schema", schemars(range(max = 1_000_000)))]
     pub(super) entries: u32,
-}
-
-/// A number of bytes, or a text like `8MiB`.
-#[cfg(feature = "schema")]
-#[derive(schemars::JsonSchema)]
-#[serde(untagged)]
-#[allow(dead_code)]
-enum Size {
-    Bytes(u64),
-    Text(String),
-}
-
-/// A number of tokens, or a text like `128k`.
-#[cfg(feature = "schema")]
-#[derive(schemars::JsonSchema)]
-#[serde(untagged)]
-#[allow(dead_code)]
-enum Count {
-    Tokens(u64),
-    Text(String),
 }
 
 impl Config {
     pub(super) fn from_json(json: &[u8]) -> Result<Self, ConfigError> {
         let mut deserializer = serde_json::Deserializer::from_slice(json);
-        let config: Self = serde_path_to_error::deserialize(&mut deserializer)
-            .map_err(|error| ConfigError::new(error.path().to_string(), error.inner().to_string()))?;
+        let config = serde_path_to_error::deserialize(&mut deserializer).map_err(ConfigError::from_json)?;
         deserializer.end().map_err(|error| ConfigError::new("", error.to_string()))?;
         Ok(config)
     }

@@ -4,9 +4,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use memchr::memchr;
-
 use super::RawString;
+use super::quotes::Quotes;
 
 /// More levels than this no honest request has, and some LLM's parser would not survive.
 const MAX_DEPTH: u32 = 128;
@@ -137,19 +136,13 @@ impl<'a> Scanner<'a> {
     /// however many other escapes there are.
     fn skip_string(&mut self) -> Result<(), SyntaxError> {
         let start = self.at + 1;
-        let mut from = start;
-        loop {
-            let rest = self.bytes.get(from..).unwrap_or_default();
-            let Some(found) = memchr(b'"', rest) else { return Err(self.error("a string without end")) };
-            let quote = from + found;
-            let before = self.bytes.get(start..quote).unwrap_or_default();
-            let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
-            from = quote + 1;
-            if backslashes % 2 == 0 {
-                self.at = from;
-                return Ok(());
-            }
-        }
+        let text = self.bytes.get(start..).unwrap_or_default();
+        let end = Quotes::new(text).find(|quote| {
+            let before = text.get(..*quote).unwrap_or_default();
+            before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0
+        });
+        self.at = start + end.ok_or_else(|| self.error("a string without end"))? + 1;
+        Ok(())
     }
 
     /// Without recursion: the kinds of the open brackets are the bits of a number.

@@ -1,16 +1,16 @@
 //! `check`: validates the policies of files, and prints who goes where.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use clap::Args;
 
-use crate::policy::{documents, find, table};
+use crate::policy::{documents, find, lint, table};
 
 /// Options of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// Policy files, Envoy bootstraps or Kubernetes manifests that hold policies.
+    /// Policy files, Envoy bootstraps or Kubernetes manifests that hold policies; `-` is standard input.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Say only what is wrong.
@@ -23,32 +23,42 @@ pub struct CheckArgs {
 /// # Errors
 /// If a file cannot be read, has no policy, or has one that is not valid.
 pub fn run(args: &CheckArgs) -> Result<()> {
-    let mut wrong = 0;
-    for file in &args.files {
-        let mut found = Vec::new();
-        for document in documents(file)? {
-            found.extend(find::find(&document));
+    let wrong = args.files.iter().filter(|file| !check(file, args.quiet)).count();
+    ensure!(wrong == 0, "{wrong} of {} not valid", args.files.len());
+    Ok(())
+}
+
+/// Whether the file is valid. Errors and warnings go to standard error, tables to standard output.
+fn check(file: &Path, quiet: bool) -> bool {
+    let name = file.display();
+    let documents = match documents(file) {
+        Ok(documents) => documents,
+        Err(error) => {
+            // Not the backtrace that anyhow would add.
+            eprintln!("error: {error:#}");
+            return false;
         }
-        if found.is_empty() {
-            eprintln!("{}: has no policy", file.display());
-            wrong += 1;
-        }
-        for found in found {
-            let place = if found.place.is_empty() { String::new() } else { format!(" at {}", found.place) };
-            match found.policy {
-                Ok(config) if !args.quiet => {
-                    println!("{}{place}: valid\n{}", file.display(), table::write(&config))
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    eprintln!("{}{place}: {error}", file.display());
-                    wrong += 1;
-                }
+    };
+    let found: Vec<_> = documents.iter().flat_map(find::find).collect();
+    if found.is_empty() {
+        eprintln!(
+            "error: {name} has no policy: nothing in it has sidecar, default_policy, models and policies"
+        );
+    }
+    let mut valid = !found.is_empty();
+    for found in found {
+        let place = if found.place.is_empty() { String::new() } else { format!("\n  in {}", found.place) };
+        match found.policy {
+            Ok(config) if !quiet => println!("{name}: valid{place}\n\n{}", table::write(&config)),
+            Ok(_) => {}
+            Err(error) => {
+                eprintln!("error: {name}: {error:#}{place}");
+                valid = false;
             }
         }
     }
-    if wrong > 0 {
-        bail!("{wrong} not valid");
+    for warning in documents.iter().flat_map(lint::warnings) {
+        eprintln!("warning: {name}: {warning}");
     }
-    Ok(())
+    valid
 }

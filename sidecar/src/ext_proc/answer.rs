@@ -1,4 +1,4 @@
-//! Builds the answer to Envoy or to our filter from a text's scores. Pure.
+//! The answers to Envoy and to our filter, as messages. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,32 +6,98 @@ use llm_router_proto::envoy::config::core::v3::{
     HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction,
 };
 use llm_router_proto::envoy::service::ext_proc::v3::{
-    BodyResponse, CommonResponse, HeaderMutation, ProcessingResponse, processing_response::Response,
+    BodyMutation, BodyResponse, CommonResponse, HeaderMutation, HeadersResponse, HttpStatus,
+    ImmediateResponse, ProcessingResponse, body_mutation::Mutation, processing_response::Response,
 };
 use llm_router_proto::{Kind, METADATA_NAMESPACE, Struct, Value};
+use llm_router_routing::refusal::Refusal;
 
 use crate::model::scores::Scores;
 
-/// The answer that changes nothing: the request goes on as it came.
-pub(super) fn unclassified() -> ProcessingResponse {
-    body_response(CommonResponse::default(), None)
+/// An answer and nothing else.
+pub(super) fn of(response: Response) -> ProcessingResponse {
+    ProcessingResponse { response: Some(response), dynamic_metadata: None }
+}
+
+/// The answer to a body that changes nothing: the request goes on as it came.
+pub(super) fn unchanged() -> ProcessingResponse {
+    request_body(CommonResponse::default(), None)
 }
 
 /// The scores as request headers `x-llm-HEAD` and `x-llm-HEAD-confidence`, and as dynamic metadata.
 pub(super) fn classified(scores: &[Scores]) -> ProcessingResponse {
-    let set_headers = scores.iter().flat_map(headers).collect();
     let common = CommonResponse {
-        header_mutation: Some(HeaderMutation { set_headers, ..HeaderMutation::default() }),
+        header_mutation: Some(set(scores.iter().flat_map(headers))),
         // Envoy chose a route by the headers as the client sent them: it must look again.
         clear_route_cache: true,
         ..CommonResponse::default()
     };
-    body_response(common, Some(metadata(scores)))
+    request_body(common, Some(metadata(scores)))
 }
 
-fn body_response(common: CommonResponse, dynamic_metadata: Option<Struct>) -> ProcessingResponse {
+/// The answer to a body that replaces it, with these headers and those of [`classified`]. A `content-length` among them
+/// must fit the body, or Envoy answers 500.
+pub(super) fn routed(routing: Vec<(String, String)>, body: Vec<u8>, scores: &[Scores]) -> ProcessingResponse {
+    let routing = routing.into_iter().map(|(key, value)| header(key, value));
+    let common = CommonResponse {
+        header_mutation: Some(set(routing.chain(scores.iter().flat_map(headers)))),
+        body_mutation: Some(BodyMutation { mutation: Some(Mutation::Body(body)) }),
+        clear_route_cache: true,
+        ..CommonResponse::default()
+    };
+    request_body(common, (!scores.is_empty()).then(|| metadata(scores)))
+}
+
+/// The answer to request headers that removes some.
+pub(super) fn without_headers(names: Vec<String>) -> ProcessingResponse {
+    let mutation = HeaderMutation { remove_headers: names, ..HeaderMutation::default() };
+    of(Response::RequestHeaders(with_headers(mutation)))
+}
+
+/// The answer to response headers that sets some.
+pub(super) fn explained(set_headers: Vec<(&str, String)>) -> ProcessingResponse {
+    let headers = set_headers.into_iter().map(|(key, value)| header(key.to_owned(), value));
+    of(Response::ResponseHeaders(with_headers(set(headers))))
+}
+
+/// Has Envoy answer the client in place of an LLM.
+pub(super) fn refused(refusal: &Refusal) -> ProcessingResponse {
+    let headers = refusal.headers().into_iter().map(|(key, value)| header(key.to_owned(), value.to_owned()));
+    of(Response::ImmediateResponse(ImmediateResponse {
+        status: Some(HttpStatus { code: refusal.status().into() }),
+        headers: Some(set(headers)),
+        body: refusal.body(),
+        // For access logs, as RESPONSE_CODE_DETAILS.
+        details: refusal.code().to_owned(),
+    }))
+}
+
+/// Has Envoy answer the client with this JSON.
+pub(super) fn json(status: u32, body: Vec<u8>) -> ProcessingResponse {
+    let content_type = header("content-type".to_owned(), "application/json".to_owned());
+    of(Response::ImmediateResponse(ImmediateResponse {
+        status: Some(HttpStatus { code: status }),
+        headers: Some(set([content_type])),
+        body,
+        details: String::new(),
+    }))
+}
+
+fn request_body(common: CommonResponse, dynamic_metadata: Option<Struct>) -> ProcessingResponse {
     let response = Response::RequestBody(BodyResponse { response: Some(common) });
     ProcessingResponse { response: Some(response), dynamic_metadata }
+}
+
+fn with_headers(mutation: HeaderMutation) -> HeadersResponse {
+    if mutation == HeaderMutation::default() {
+        return HeadersResponse::default();
+    }
+    let common = CommonResponse { header_mutation: Some(mutation), ..CommonResponse::default() };
+    HeadersResponse { response: Some(common) }
+}
+
+fn set(headers: impl IntoIterator<Item = HeaderValueOption>) -> HeaderMutation {
+    HeaderMutation { set_headers: headers.into_iter().collect(), ..HeaderMutation::default() }
 }
 
 fn headers(scores: &Scores) -> Vec<HeaderValueOption> {
@@ -144,7 +210,7 @@ mod tests {
 
     #[test]
     fn an_unclassified_request_goes_on_unchanged() {
-        let answer = unclassified();
+        let answer = unchanged();
         assert_eq!(common(&answer), &CommonResponse::default());
         assert_eq!(answer.dynamic_metadata, None);
     }

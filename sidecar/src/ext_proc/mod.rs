@@ -1,28 +1,34 @@
 //! Envoy's external-processing service: a stream of messages in, one answer to each out.
 //!
 //! Our filter sends one `request_body` and ends its side; Envoy's own filter sends headers, body and perhaps trailers
-//! on a stream that it keeps open. Both are the same loop, which ends when the caller's side does.
+//! on a stream that it keeps open. Both are the same loop, which ends when the caller's side does. What a stream is
+//! for shows with its first message: with headers and a policy, its request is routed here ([`route`]); else its body
+//! is only classified ([`classify`]).
 
 mod answer;
+mod classify;
 mod request;
+mod route;
+mod router;
 pub mod server;
+mod stage;
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::{Stream, stream};
-use llm_router_proto::envoy::config::core::v3::Metadata;
 use llm_router_proto::envoy::service::ext_proc::v3::{
-    BodyResponse, HeadersResponse, HttpBody, ProcessingRequest, ProcessingResponse, TrailersResponse,
+    BodyResponse, HeadersResponse, HttpHeaders, ProcessingRequest, ProcessingResponse, TrailersResponse,
     external_processor_server::ExternalProcessor, processing_request, processing_response::Response,
 };
 use llm_router_routing::request::Endpoint;
 use tonic::{Request, Status, Streaming};
 
-use crate::engine::{Engine, EngineError};
+use crate::engine::Engine;
 use crate::model::tokenizer::Tokenizer;
-use crate::telemetry::metrics::{Metrics, Outcome};
-use request::{UnknownClassifier, Wanted};
+use crate::telemetry::metrics::Metrics;
+pub use router::PolicyRouter;
+use stage::Stage;
 
 /// The service; clones share everything.
 #[derive(Clone)]
@@ -33,14 +39,23 @@ pub struct Service {
     pub engine: Arc<Engine>,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
+    /// Decides for Envoy's own filter; without one, its requests are only classified.
+    pub router: Option<Arc<PolicyRouter>>,
 }
 
 /// One HTTP request that Envoy has us process.
 struct Exchange {
     service: Service,
     messages: Streaming<ProcessingRequest>,
-    /// Chat completions, unless headers say otherwise: our filter sends no headers, and always that.
-    endpoint: Option<Endpoint>,
+    task: Task,
+}
+
+/// What is done for a request.
+enum Task {
+    /// Its body is classified, if it is for an LLM.
+    Classify(Option<Endpoint>),
+    /// It is routed.
+    Route(Arc<PolicyRouter>, Stage),
 }
 
 #[tonic::async_trait]
@@ -54,7 +69,8 @@ impl ExternalProcessor for Service {
         let exchange = Exchange {
             service: self.clone(),
             messages: request.into_inner(),
-            endpoint: Some(Endpoint::ChatCompletions),
+            // Our filter sends no headers, and always this.
+            task: Task::Classify(Some(Endpoint::ChatCompletions)),
         };
         // Answers are made as they are read: when the caller resets the stream, tonic drops this one, and with it the
         // classification in progress.
@@ -74,66 +90,40 @@ impl Exchange {
         let Some(request) = message.request else {
             return Err(Status::invalid_argument("the processing request is empty"));
         };
-        let response = match request {
-            Request::RequestHeaders(headers) => {
-                self.endpoint = request::endpoint(&headers);
-                Response::RequestHeaders(HeadersResponse::default())
+        let answer = match (request, &mut self.task) {
+            (Request::RequestHeaders(headers), _) => self.begin(headers),
+            (Request::RequestBody(body), Task::Classify(endpoint)) => {
+                self.service.classify(*endpoint, &body.body, message.metadata_context.as_ref()).await?
             }
-            Request::RequestBody(body) => {
-                return self.classify(&body, message.metadata_context.as_ref()).await.map(Some);
+            (Request::RequestBody(body), Task::Route(router, stage)) => {
+                self.service.route(router, stage, &body.body).await
             }
-            Request::RequestTrailers(_) => Response::RequestTrailers(TrailersResponse::default()),
-            Request::ResponseHeaders(_) => Response::ResponseHeaders(HeadersResponse::default()),
-            Request::ResponseBody(_) => Response::ResponseBody(BodyResponse::default()),
-            Request::ResponseTrailers(_) => Response::ResponseTrailers(TrailersResponse::default()),
+            (Request::ResponseHeaders(_), Task::Route(_, stage)) => stage.response_headers(),
+            (Request::ResponseHeaders(_), Task::Classify(_)) => {
+                answer::of(Response::ResponseHeaders(HeadersResponse::default()))
+            }
+            (Request::RequestTrailers(_), _) => {
+                answer::of(Response::RequestTrailers(TrailersResponse::default()))
+            }
+            (Request::ResponseBody(_), _) => answer::of(Response::ResponseBody(BodyResponse::default())),
+            (Request::ResponseTrailers(_), _) => {
+                answer::of(Response::ResponseTrailers(TrailersResponse::default()))
+            }
         };
-        Ok(Some(ProcessingResponse { response: Some(response), dynamic_metadata: None }))
+        Ok(Some(answer))
     }
 
-    async fn classify(
-        &self,
-        body: &HttpBody,
-        metadata: Option<&Metadata>,
-    ) -> Result<ProcessingResponse, Status> {
-        let clock = self.service.metrics.request();
-        let text = self.endpoint.and_then(|endpoint| request::text(endpoint, &body.body));
-        let Some(text) = text else {
-            clock.end(Outcome::Unclassifiable);
-            return Ok(answer::unclassified());
-        };
-        match self.score(&text, &Wanted::from_metadata(metadata)).await {
-            Ok(answer) => {
-                clock.end(Outcome::Classified);
-                Ok(answer)
+    fn begin(&mut self, headers: HttpHeaders) -> ProcessingResponse {
+        match &self.service.router {
+            Some(router) => {
+                let (stage, answer) = Stage::begin(router.config(), headers);
+                self.task = Task::Route(Arc::clone(router), stage);
+                answer
             }
-            Err((outcome, status)) => {
-                clock.end(outcome);
-                tracing::debug!(code = ?status.code(), message = status.message(), "no classification");
-                Err(status)
+            None => {
+                self.task = Task::Classify(request::endpoint(&headers));
+                answer::of(Response::RequestHeaders(HeadersResponse::default()))
             }
-        }
-    }
-
-    async fn score(&self, text: &str, wanted: &Wanted) -> Result<ProcessingResponse, (Outcome, Status)> {
-        let Service { tokenizer, engine, .. } = &self.service;
-        let tokens = tokenizer.tokenize(text).map_err(|error| failed(&EngineError::Failed(error)))?;
-        let scores = engine.classify(tokens).await.map_err(|error| failed(&error))?;
-        let scores = wanted.select(scores).map_err(|UnknownClassifier(name)| {
-            let message = format!("the model has no classifier {name:?}");
-            (Outcome::UnknownClassifier, Status::invalid_argument(message))
-        })?;
-        Ok(answer::classified(&scores))
-    }
-}
-
-fn failed(error: &EngineError) -> (Outcome, Status) {
-    let message = error.to_string();
-    match error {
-        EngineError::Overloaded => (Outcome::Overloaded, Status::resource_exhausted(message)),
-        EngineError::ShuttingDown => (Outcome::Failed, Status::unavailable(message)),
-        EngineError::Failed(_) => {
-            tracing::error!(message);
-            (Outcome::Failed, Status::internal(message))
         }
     }
 }

@@ -1,8 +1,10 @@
-//! Reads what a processing request asks for: which classifiers, of which text. Pure.
+//! Reads what callers send: headers, which classifiers they want, of which text. Pure.
 
-use llm_router_proto::envoy::config::core::v3::Metadata;
+use llm_router_proto::envoy::config::core::v3::{HeaderValue, Metadata};
 use llm_router_proto::envoy::service::ext_proc::v3::HttpHeaders;
 use llm_router_proto::{CLASSIFIERS, Kind, METADATA_NAMESPACE};
+use llm_router_routing::classification::{Classification, Label};
+use llm_router_routing::refusal::Refusal;
 use llm_router_routing::request::{Endpoint, Request};
 
 use crate::model::scores::Scores;
@@ -51,9 +53,35 @@ impl Wanted {
 /// The API that a request's headers say it speaks; none if it is not for an LLM.
 pub(super) fn endpoint(headers: &HttpHeaders) -> Option<Endpoint> {
     let headers = &headers.headers.as_ref()?.headers;
-    let path = headers.iter().find(|header| header.key == ":path")?;
-    let path = if path.raw_value.is_empty() { path.value.as_bytes() } else { &path.raw_value };
+    let path = value(headers.iter().find(|header| header.key == ":path")?);
     Endpoint::from_path(std::str::from_utf8(path).ok()?)
+}
+
+/// The client's headers, with lower-case names as Envoy has them.
+pub(super) fn headers(message: HttpHeaders) -> Vec<(String, Vec<u8>)> {
+    let headers = message.headers.unwrap_or_default().headers;
+    let pair = |header: HeaderValue| {
+        let value = value(&header).to_vec();
+        (header.key, value)
+    };
+    headers.into_iter().map(pair).collect()
+}
+
+/// Envoy sets either, as it is configured.
+fn value(header: &HeaderValue) -> &[u8] {
+    if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value }
+}
+
+/// # Errors
+/// A 413 for a body over `max_body` bytes.
+pub(super) fn check_size(length: usize, max_body: usize) -> Result<(), Refusal> {
+    if length > max_body { Err(Refusal::body_too_large(max_body)) } else { Ok(()) }
+}
+
+/// What a policy makes of a head's scores; none if the head has no labels.
+pub(super) fn classification(scores: &Scores) -> Option<Classification> {
+    let (label, confidence) = scores.top()?;
+    Label::new(label, confidence).ok().map(Classification::Label)
 }
 
 /// The text of a request's body that is to be classified: the last user message, or what is there without one. None
@@ -71,7 +99,7 @@ pub(super) fn text(endpoint: Endpoint, body: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use llm_router_proto::envoy::config::core::v3::{HeaderMap, HeaderValue};
+    use llm_router_proto::envoy::config::core::v3::HeaderMap;
     use llm_router_proto::{ListValue, Struct, Value};
 
     fn scores(head: &str) -> Scores {

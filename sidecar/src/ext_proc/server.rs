@@ -12,8 +12,12 @@ use tonic_health::ServingStatus;
 
 use super::Service;
 
-/// Longest message. In native mode it bounds the request body, which Envoy's own buffer limit should do first.
+/// Longest message without a policy, which has a limit of its own. It bounds the request bodies of Envoy's own filter,
+/// which Envoy's buffer limit should do first.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// Bodies somewhat over a policy's limit are read too, since they are answered with its 413.
+const ROOM_OVER_LIMIT: usize = 2 << 20;
 
 /// Streams that a client may reset before we have seen them. The default (20) takes a burst of disconnecting clients
 /// for an attack, and ends the connection under every other request; our clients are our own Envoys.
@@ -34,7 +38,9 @@ const DRAIN: Duration = Duration::from_secs(20);
 pub async fn serve(listener: TcpListener, service: Service, stop: CancellationToken) -> Result<()> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<ExternalProcessorServer<Service>>().await;
-    let processor = ExternalProcessorServer::new(service).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let max_body = service.router.as_ref().map(|router| router.config().limits.max_body + ROOM_OVER_LIMIT);
+    let max_message = max_body.unwrap_or_default().max(MAX_MESSAGE_BYTES);
+    let processor = ExternalProcessorServer::new(service).max_decoding_message_size(max_message);
 
     let stopped = stop.clone();
     let server = Server::builder()

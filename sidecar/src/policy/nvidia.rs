@@ -1,11 +1,13 @@
 //! Turns the configuration of NVIDIA's LLM Router blueprint v1 into our policy and Envoy clusters.
 
+mod server;
+
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use url::Url;
+use server::server;
 
 /// A blueprint's `config.yaml`.
 #[derive(Debug, Deserialize)]
@@ -25,8 +27,7 @@ struct BlueprintLlm {
     /// The class, which is also what clients name in manual routing.
     name: String,
     api_base: String,
-    #[serde(default)]
-    api_key: String,
+    api_key: Option<String>,
     model: String,
 }
 
@@ -52,6 +53,9 @@ const COMPLEXITY: [(&str, &str); 7] = [
     ("Constraint", "constraints"),
 ];
 
+/// The sidecar's cluster, by the name that our bootstraps give it.
+const SIDECAR: &str = "llm-router-sidecar";
+
 /// Where the blueprint's class of last resort goes by.
 const LAST_RESORT: [&str; 2] = ["Unknown", "Other"];
 
@@ -70,11 +74,12 @@ impl Import {
         }
         import.clusters = models.clusters()?;
         import.policy = json!({
-            "sidecar": {"cluster": "llm-router-sidecar"},
+            "sidecar": {"cluster": SIDECAR},
             "default_policy": first.name,
             "models": models.to_json(),
             "policies": policies,
         });
+        import.notes.push(format!("cluster {SIDECAR:?}: add it; envoy/wasm.yaml has one to copy"));
         import.notes.push(format!(
             "default_policy is {:?}, the first: the blueprint refuses requests that name none",
             first.name
@@ -90,7 +95,7 @@ impl Import {
             let model = models.name(llm)?;
             let label = if by_complexity { dimension(&llm.name).unwrap_or(&llm.name) } else { &llm.name };
             routes.insert(label.to_owned(), json!(model));
-            if !llm.api_key.is_empty() {
+            if llm.api_key.as_ref().is_some_and(|key| !key.is_empty()) {
                 self.note_key(&llm.api_base);
             }
         }
@@ -163,7 +168,7 @@ impl<'a> Models<'a> {
     fn to_json(&self) -> Value {
         let entry = |(api_base, model): &(&str, &str)| {
             let server = server(api_base).ok()?;
-            let mut entry = json!({"cluster": server.cluster(), "model": model, "host": server.host});
+            let mut entry = json!({"cluster": server.cluster(), "model": model, "host": server.authority()});
             if server.base_path != "/v1" {
                 entry.as_object_mut()?.insert("base_path".to_owned(), json!(server.base_path));
             }
@@ -182,66 +187,6 @@ impl<'a> Models<'a> {
     }
 }
 
-/// Where an `api_base` points.
-struct Server {
-    host: String,
-    port: u16,
-    tls: bool,
-    base_path: String,
-}
-
-fn server(api_base: &str) -> Result<Server> {
-    let url = Url::parse(api_base).with_context(|| format!("api_base: {api_base:?} is not a URL"))?;
-    let tls = match url.scheme() {
-        "https" => true,
-        "http" => false,
-        other => bail!("api_base: {api_base:?} must be http or https, not {other}"),
-    };
-    let host = url.host_str().with_context(|| format!("api_base: {api_base:?} has no host"))?.to_owned();
-    let port = url.port().unwrap_or(if tls { 443 } else { 80 });
-    // The blueprint adds /v1 to an api_base that does not end with it.
-    let path = url.path().trim_end_matches('/');
-    let base_path = if path.ends_with("/v1") { path.to_owned() } else { format!("{path}/v1") };
-    Ok(Server { host, port, tls, base_path })
-}
-
-impl Server {
-    fn cluster(&self) -> String {
-        format!("{}-{}", self.host.replace('.', "-"), self.port)
-    }
-
-    fn to_cluster(&self) -> Value {
-        let address = json!({"socket_address": {"address": self.host, "port_value": self.port}});
-        let mut cluster = json!({
-            "name": self.cluster(),
-            "type": "STRICT_DNS",
-            "connect_timeout": "2s",
-            "load_assignment": {
-                "cluster_name": self.cluster(),
-                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
-            },
-        });
-        if let (true, Some(members)) = (self.tls, cluster.as_object_mut()) {
-            members.insert("transport_socket".to_owned(), self.tls_socket());
-        }
-        cluster
-    }
-
-    fn tls_socket(&self) -> Value {
-        json!({
-            "name": "envoy.transport_sockets.tls",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-                "sni": self.host,
-                "auto_sni_san_validation": true,
-                "common_tls_context": {
-                    "validation_context": {"trusted_ca": {"filename": "/etc/ssl/certs/ca-certificates.crt"}},
-                },
-            },
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use llm_router_routing::config::Config;
@@ -257,12 +202,12 @@ policies:
   - name: task_router
     url: http://router-server:8000/v2/models/task_router_ensemble/infer
     llms:
-      - {name: Brainstorming, api_base: "https://integrate.api.nvidia.com", api_key: secret, model: meta/llama-3.1-70b-instruct}
-      - {name: Chatbot, api_base: "https://integrate.api.nvidia.com", api_key: secret, model: mistralai/mixtral-8x22b}
+      - {name: Brainstorming, api_base: "https://integrate.api.nvidia.com", api_key: nvapi-0123, model: meta/llama-3.1-70b-instruct}
+      - {name: Chatbot, api_base: "https://integrate.api.nvidia.com", api_key: nvapi-0123, model: mistralai/mixtral-8x22b}
       - {name: Unknown, api_base: "http://local:8000/openai/v1", api_key: "", model: meta/llama-3.1-70b-instruct}
   - name: complexity_router
     llms:
-      - {name: Creativity, api_base: "https://integrate.api.nvidia.com", model: meta/llama-3.1-70b-instruct}
+      - {name: Creativity, api_base: "https://integrate.api.nvidia.com", api_key: null, model: meta/llama-3.1-70b-instruct}
       - {name: Few-Shot, api_base: "https://integrate.api.nvidia.com", model: mistralai/mixtral-8x22b}
 "#;
 
@@ -273,6 +218,8 @@ policies:
         let tasks = config.policy("task_router").unwrap();
         assert_eq!(tasks.class("Brainstorming").unwrap().upstream, "meta/llama-3.1-70b-instruct");
         assert_eq!(tasks.class("Unknown").unwrap().base_path.as_deref(), Some("/openai/v1"));
+        assert_eq!(tasks.class("Unknown").unwrap().host.as_deref(), Some("local:8000"));
+        assert_eq!(tasks.class("Chatbot").unwrap().host.as_deref(), Some("integrate.api.nvidia.com"));
         let complexity = config.policy("complexity_router").unwrap();
         assert_eq!(complexity.class("few_shots").unwrap().upstream, "mistralai/mixtral-8x22b");
         assert_eq!(config.default_policy.name.as_str(), "task_router");
@@ -295,7 +242,7 @@ policies:
         );
         assert!(import.notes.iter().any(|note| note.contains("task_router_ensemble")));
         let all = format!("{}{:?}{:?}", import.policy, import.clusters, import.notes);
-        assert!(!all.contains("secret"));
+        assert!(!all.contains("nvapi-0123"));
     }
 
     #[test]

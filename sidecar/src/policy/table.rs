@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use llm_router_routing::config::{Chooser, Config, Mode, Model, Policy, Rule, Target, Then};
+use llm_router_routing::needs::{Api, Capability};
 
 /// The routing table.
 pub fn write(config: &Config) -> String {
@@ -13,13 +14,16 @@ pub fn write(config: &Config) -> String {
     };
     // Writing to a String does not fail.
     let _ = writeln!(text, "mode {mode}, default policy {}\n\nmodels", config.default_policy.name);
-    for model in config.models() {
-        let _ = writeln!(text, "  {}", model_line(model));
-    }
     let mut aliases: Vec<_> = config.aliases().collect();
     aliases.sort_by_key(|(alias, _)| *alias);
+    let names =
+        config.models().map(|model| model.name.as_str()).chain(aliases.iter().map(|(alias, _)| *alias));
+    let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
+    for model in config.models() {
+        let _ = writeln!(text, "  {:<width$} → {}", model.name.as_str(), model_cell(model));
+    }
     for (alias, model) in aliases {
-        let _ = writeln!(text, "  {alias} is {}", model.name);
+        let _ = writeln!(text, "  {alias:<width$} = {}", model.name);
     }
     if !config.rules.is_empty() {
         text += "\nrules, the first that matches\n";
@@ -33,15 +37,24 @@ pub fn write(config: &Config) -> String {
     text
 }
 
-fn model_line(model: &Model) -> String {
-    let mut line = format!("{} → cluster {}, model {}", model.name, model.cluster, model.upstream);
+fn model_cell(model: &Model) -> String {
+    let mut cell = format!("cluster {}, model {}", model.cluster, model.upstream);
+    if model.api != Api::default() {
+        let _ = write!(cell, ", {}'s API", model.api);
+    }
+    if let Some(has) = model.capabilities {
+        let names: Vec<_> =
+            Capability::ALL.into_iter().filter(|one| has.has(*one)).map(|one| one.to_string()).collect();
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(" ") };
+        let _ = write!(cell, ", capabilities {names}");
+    }
     if let Some(context) = model.context {
-        let _ = write!(line, ", {context} tokens");
+        let _ = write!(cell, ", {context} tokens");
     }
     if let Some(cost) = model.cost {
-        let _ = write!(line, ", {cost}");
+        let _ = write!(cell, ", {cost}");
     }
-    line
+    cell
 }
 
 fn rule_line(rule: &Rule) -> String {
@@ -71,14 +84,16 @@ fn policy_table(policy: &Policy) -> String {
             for (label, target) in routes {
                 let _ = writeln!(text, "  {label:<width$} → {}", target_cell(target));
             }
-            let _ = writeln!(text, "  else, or below {min_confidence} → {}", target_cell(&policy.default));
+            let unsure =
+                if *min_confidence > 0.0 { format!(", or below {min_confidence}") } else { String::new() };
+            let _ = writeln!(text, "  else{unsure} → {}", target_cell(&policy.default));
         }
         Chooser::Bands(bands) => {
             for (up_to, target) in bands.rows() {
                 let range = up_to.map_or_else(|| "above".to_owned(), |up_to| format!("up to {up_to}"));
                 let _ = writeln!(text, "  {range} → {}", target_cell(target));
             }
-            let _ = writeln!(text, "  else → {}", target_cell(&policy.default));
+            let _ = writeln!(text, "  unclassified → {}", target_cell(&policy.default));
         }
     }
     let stand_ins: Vec<_> = policy.stand_ins.iter().map(|model| model.name.as_str()).collect();
@@ -104,7 +119,7 @@ mod tests {
     #[test]
     fn the_table_says_who_goes_where() {
         let config = br#"{"sidecar": {"cluster": "c"}, "default_policy": "tasks",
-            "models": {"small": {"cluster": "a", "model": "x", "context": "8k"}, "large": {"cluster": "b", "model": "y"}},
+            "models": {"small": {"cluster": "a", "model": "x", "context": "8k", "capabilities": ["json"]}, "large": {"cluster": "b", "model": "y"}},
             "aliases": {"gpt-4o": "large"},
             "rules": [{"when": {"has_tools": true}, "model": "large"}],
             "policies": {
@@ -114,14 +129,15 @@ mod tests {
         let table = write(&Config::from_json(config).unwrap());
         for line in [
             "mode enforce, default policy tasks",
-            "  small → cluster a, model x, 8000 tokens",
-            "  gpt-4o is large",
+            "  small  → cluster a, model x, capabilities json, 8000 tokens",
+            "  gpt-4o = large",
             "  tools: true → large",
             "policy tasks by classifier task",
             "  Chatbot → small",
             "  else, or below 0.5 → small × 9, large × 1",
             "  up to 0.4 → small",
             "  above → large",
+            "  unclassified → large",
             "  stand-ins: large, small",
         ] {
             assert!(table.lines().any(|found| found == line), "no {line:?} in:\n{table}");

@@ -1,9 +1,13 @@
-//! A stand-in for an LLM server: speaks OpenAI's API, says which cluster it is, and remembers what it was
+//! A stand-in for an LLM server: speaks OpenAI's APIs and Anthropic's, says which cluster it is, and remembers what it was
 //! sent.
 
 mod answer;
+mod completions;
+mod embeddings;
 mod gate;
+mod messages;
 mod received;
+mod responses;
 mod server;
 
 pub use gate::{Gate, Gates};

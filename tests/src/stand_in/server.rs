@@ -100,10 +100,18 @@ fn events(payloads: Vec<String>, gate: Option<Gate>) -> Response {
                 Some(gate) => gate.pass().await,
                 None => tokio::time::sleep(EVENT_INTERVAL).await,
             }
-            Ok::<_, Infallible>(Event::default().data(payload))
+            Ok::<_, Infallible>(event(payload))
         }
     });
     Sse::new(events).into_response()
+}
+
+/// An event whose payload has a type is named by it, as in OpenAI's responses and Anthropic's messages.
+fn event(payload: String) -> Event {
+    let kind =
+        serde_json::from_str(&payload).ok().and_then(|data: Value| Some(data["type"].as_str()?.to_owned()));
+    let event = kind.map_or_else(Event::default, |kind| Event::default().event(kind));
+    event.data(payload)
 }
 
 fn failure(status: StatusCode, message: &str) -> Response {

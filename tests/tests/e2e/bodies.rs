@@ -129,6 +129,28 @@ async fn metadata_goes_with_its_comma_wherever_it_stands() {
     }
 }
 
+#[tokio::test]
+async fn a_body_over_envoys_own_limit_is_refused_by_envoy_and_harms_nobody() {
+    const LIMIT: usize = 64 << 10;
+    let gateway = Envoy::start(&bootstrap().await.body_limit(LIMIT)).await;
+    // Far over the limit, just over it, and so that only the model's longer name goes over it.
+    for bytes in [2 * LIMIT, LIMIT + 1, LIMIT, LIMIT - 1] {
+        for model in ["auto", "llama-70b"] {
+            let body = code_of(bytes).replace("\"auto\"", &format!("\"{model}\""));
+            let request = Request::chat(body);
+            for request in [request.clone(), request.in_pieces(1000)] {
+                let status = gateway.send(request).await.status;
+                assert!(
+                    status == 413 || bytes <= LIMIT && status == 200,
+                    "{status} for {bytes} bytes to {model}"
+                );
+                let answer = gateway.send(Request::chat(chat("auto", CODE))).await;
+                assert_routed(&answer, "nemotron", "classified");
+            }
+        }
+    }
+}
+
 fn with_upstream_name(body: &str) -> String {
     body.replacen("\"auto\"", UPSTREAM, 1)
 }

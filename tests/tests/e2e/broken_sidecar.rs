@@ -57,7 +57,7 @@ pub(crate) fn not_grpc() -> SocketAddr {
     })
 }
 
-fn grpc(message: Bytes, status: &'static str) -> Response {
+pub(crate) fn grpc(message: Bytes, status: &'static str) -> Response {
     // Not compressed, then the length: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
     let length = u32::try_from(message.len()).expect("a small message").to_be_bytes();
     let prefix = Bytes::from([&[0], length.as_slice()].concat());

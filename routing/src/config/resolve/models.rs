@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::checks::{filled, key, printable};
 use super::{ConfigError, Models};
+use crate::config::units::{Decimal, Tokens};
 use crate::config::{Cost, Model, ModelName, raw};
 
 pub(super) fn resolve(raw: BTreeMap<String, raw::Model>) -> Result<Models, ConfigError> {
@@ -19,7 +20,8 @@ pub(super) fn resolve(raw: BTreeMap<String, raw::Model>) -> Result<Models, Confi
 fn model(name: &str, raw: raw::Model) -> Result<Model, ConfigError> {
     let path = || format!("models.{}", key(name));
     printable(name, path)?;
-    filled(&raw.cluster, || format!("{}.cluster", path()))?;
+    // It travels in the header that Envoy routes by.
+    printable(&raw.cluster, || format!("{}.cluster", path()))?;
     filled(&raw.model, || format!("{}.model", path()))?;
     if let Some(base_path) = &raw.base_path {
         check_base_path(base_path, || format!("{}.base_path", path()))?;
@@ -33,8 +35,8 @@ fn model(name: &str, raw: raw::Model) -> Result<Model, ConfigError> {
         upstream: raw.model,
         api: raw.api,
         capabilities: raw.capabilities.map(|all| all.into_iter().collect()),
-        context: raw.context.map(|tokens| tokens.0),
-        cost: raw.cost.map(|raw| cost(&raw, || format!("{}.cost", path()))).transpose()?,
+        context: raw.context.map(|tokens| context(tokens, || format!("{}.context", path()))).transpose()?,
+        cost: raw.cost.map(|raw| cost(&raw, &format!("{}.cost", path()))).transpose()?,
         base_path: raw.base_path,
         host: raw.host,
     })
@@ -51,10 +53,20 @@ fn check_base_path(base_path: &str, path: impl FnOnce() -> String) -> Result<(),
     Err(ConfigError::new(path(), problem))
 }
 
-fn cost(raw: &raw::Cost, path: impl FnOnce() -> String) -> Result<Cost, ConfigError> {
-    let price = |value: f64| value.is_finite() && value >= 0.0;
-    if price(raw.input.0) && price(raw.output.0) {
-        return Ok(Cost { input: raw.input.0, output: raw.output.0 });
+fn context(tokens: Tokens, path: impl FnOnce() -> String) -> Result<u64, ConfigError> {
+    match tokens.0 {
+        0 => Err(ConfigError::new(path(), "must be above 0; leave it out if it is not known")),
+        tokens => Ok(tokens),
     }
-    Err(ConfigError::new(path(), "input and output must be dollars for a million tokens, not below 0"))
+}
+
+fn cost(raw: &raw::Cost, path: &str) -> Result<Cost, ConfigError> {
+    let price = |value: Decimal, field: &str| {
+        if value.0.is_finite() && value.0 >= 0.0 {
+            return Ok(value.0);
+        }
+        let problem = "must be dollars for a million tokens, 0 or more";
+        Err(ConfigError::new(format!("{path}.{field}"), problem))
+    };
+    Ok(Cost { input: price(raw.input, "input")?, output: price(raw.output, "output")? })
 }

@@ -24,7 +24,11 @@ fn policy(name: &str, raw: raw::Policy, models: &Models) -> Result<Policy, Confi
     let default = raw.default.map(|raw| target(raw, models, || format!("{path}.default"))).transpose()?;
     let (chooser, default) = match (raw.routes, raw.bands) {
         (Some(routes), None) => {
-            let default = default.ok_or_else(|| ConfigError::new(format!("{path}.default"), "is missing"))?;
+            let default = default.ok_or_else(|| {
+                let problem =
+                    "is missing: name the model for prompts that have no route or cannot be classified";
+                ConfigError::new(format!("{path}.default"), problem)
+            })?;
             (labels(routes, raw.min_confidence, models, &path)?, default)
         }
         (None, Some(raw_bands)) => {
@@ -36,7 +40,13 @@ fn policy(name: &str, raw: raw::Policy, models: &Models) -> Result<Policy, Confi
             let default = default.unwrap_or_else(|| bands.last.clone());
             (Chooser::Bands(bands), default)
         }
-        _ => return Err(ConfigError::new(path, "must have either routes or bands")),
+        (Some(_), Some(_)) => {
+            return Err(ConfigError::new(path, "has both routes and bands; remove one"));
+        }
+        (None, None) => {
+            let problem = "needs routes, if its classifier gives labels, or bands, if it gives a score";
+            return Err(ConfigError::new(path, problem));
+        }
     };
     let mut policy = Policy {
         name: PolicyName::from(name),
@@ -86,8 +96,12 @@ fn bands(raw: Vec<raw::Band>, models: &Models, path: &str) -> Result<Bands, Conf
             Some(Decimal(up_to)) => {
                 let up_to = up_to as f32;
                 within(&up_to, &(0.0..=1.0), || at(".up_to"))?;
-                if bounded.last().is_some_and(|before| before.up_to >= up_to) {
-                    return Err(ConfigError::new(at(".up_to"), "must be above the band's before"));
+                if let Some(before) = bounded.last().filter(|before| before.up_to >= up_to) {
+                    let problem = format!(
+                        "{up_to} must be above {}, which the band before reaches up to",
+                        before.up_to
+                    );
+                    return Err(ConfigError::new(at(".up_to"), problem));
                 }
                 bounded.push(Band { up_to, target });
             }

@@ -1,6 +1,6 @@
 //! Resolves the rules.
 
-use regex_lite::RegexBuilder;
+use regex_lite::{Regex, RegexBuilder};
 
 use super::checks::{find, header_name};
 use super::policies::target;
@@ -24,7 +24,10 @@ pub(super) fn resolve(
                     Then::Policy(find("policy", policies, &name, || format!("{path}.policy"))?)
                 }
                 (None, Some(raw)) => Then::Target(target(raw, models, || format!("{path}.model"))?),
-                _ => return Err(ConfigError::new(path, "must have either a policy or a model")),
+                (Some(_), Some(_)) => {
+                    return Err(ConfigError::new(path, "has both a policy and a model; remove one"));
+                }
+                (None, None) => return Err(ConfigError::new(path, "needs a policy or a model to choose")),
             };
             Ok(Rule { when: when(raw.when, &format!("{path}.when"))?, then })
         })
@@ -36,12 +39,16 @@ fn when(raw: raw::When, path: &str) -> Result<When, ConfigError> {
         .header
         .into_iter()
         .map(|(name, value)| Ok((header_name(name, || format!("{path}.header"))?, value)));
-    let text_matches = raw.text_matches.as_deref().map(|expression| {
-        RegexBuilder::new(expression)
-            .size_limit(REGEX_SIZE)
-            .build()
-            .map_err(|error| ConfigError::new(format!("{path}.text_matches"), error.to_string()))
-    });
+    if let Some(prefix) = raw.path_prefix.as_ref().filter(|prefix| !prefix.starts_with('/')) {
+        return Err(ConfigError::new(format!("{path}.path_prefix"), format!("{prefix:?} must start with /")));
+    }
+    if let (Some(least), Some(most)) = (raw.min_tokens, raw.max_tokens)
+        && least > most
+    {
+        let problem = format!("{} is above max_tokens, {}: no request could match", least.0, most.0);
+        return Err(ConfigError::new(format!("{path}.min_tokens"), problem));
+    }
+    let text_matches = raw.text_matches.map(|expression| regex(&expression, path));
     let when = When {
         headers: headers.collect::<Result<_, ConfigError>>()?,
         path_prefix: raw.path_prefix,
@@ -55,4 +62,10 @@ fn when(raw: raw::When, path: &str) -> Result<When, ConfigError> {
         return Err(ConfigError::new(path, "must have a condition; for all requests, use default_policy"));
     }
     Ok(when)
+}
+
+fn regex(expression: &str, path: &str) -> Result<Regex, ConfigError> {
+    let built = RegexBuilder::new(expression).size_limit(REGEX_SIZE).build();
+    built
+        .map_err(|error| ConfigError::new(format!("{path}.text_matches"), format!("{expression:?}: {error}")))
 }

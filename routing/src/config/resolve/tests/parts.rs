@@ -1,0 +1,201 @@
+//! What is wrong with one part of a configuration, and where.
+
+use serde_json::json;
+
+use super::{error_of, error_with, load, valid};
+use crate::config::Config;
+
+const MODEL: &str = "/models/nemotron";
+const POLICY: &str = "/policies/task_router";
+
+#[test]
+fn a_model_says_what_is_wrong_with_it() {
+    for (field, value, expected) in [
+        ("cluster", json!("a\nb"), "cluster: the name must be of printable ASCII"),
+        ("api", json!("azure"), "api: unknown variant `azure`, expected `openai` or `anthropic`"),
+        (
+            "capabilities",
+            json!(["tools", "vision"]),
+            "capabilities[1]: unknown variant `vision`, expected one of",
+        ),
+        ("context", json!("128 kilo"), "context: \"128 kilo\" is not a number of tokens like \"128k\""),
+        ("context", json!(1.5), "context: 1.5 is not a number of tokens"),
+        ("context", json!(0), "context: must be above 0"),
+        ("cost", json!({"input": 1}), "cost: missing field `output`"),
+        ("cost", json!({"input": -1, "output": 1}), "cost.input: must be dollars for a million tokens"),
+        ("cost", json!({"input": 1, "output": "NaN"}), "cost.output: must be dollars for a million tokens"),
+        ("cost", json!({"input": 1, "output": "much"}), "cost.output: \"much\" is not a number"),
+        ("base_path", json!("openai/v1"), "base_path: \"openai/v1\" must be empty, or start with /"),
+        (
+            "base_path",
+            json!("/v1/"),
+            "base_path: \"/v1/\" must be empty, or start with / and not end with it",
+        ),
+        ("base_path", json!("/v1?key=1"), "base_path: \"/v1?key=1\" must be"),
+        ("host", json!("a b\r\nx: 1"), "host: the name must be of printable ASCII"),
+    ] {
+        let error = error_of(MODEL, field, value);
+        assert!(error.starts_with(&format!("models.nemotron.{expected}")), "{error}");
+    }
+}
+
+#[test]
+fn a_policy_has_either_routes_or_bands() {
+    let policy = "policies.task_router";
+    let both = error_of(POLICY, "bands", json!([{"model": "nemotron"}]));
+    assert_eq!(both, format!("{policy}: has both routes and bands; remove one"));
+    let neither = error_with(POLICY, json!({"classifier": "task", "default": "nemotron"}));
+    assert!(neither.starts_with(&format!("{policy}: needs routes")), "{neither}");
+    let no_default = error_with(POLICY, json!({"classifier": "task", "routes": {}}));
+    assert!(no_default.starts_with(&format!("{policy}.default: is missing")), "{no_default}");
+    let unclassified = error_with(POLICY, json!({"routes": {}, "default": "nemotron"}));
+    assert_eq!(unclassified, format!("{policy}: missing field `classifier`"));
+}
+
+#[test]
+fn bands_rise_and_end_open() {
+    for (bands, expected) in [
+        (json!([]), ": the last band must have no up_to"),
+        (json!([{"up_to": 0.5, "model": "nemotron"}]), ": the last band must have no up_to"),
+        (
+            json!([{"model": "nemotron"}, {"up_to": 0.5, "model": "nemotron"}]),
+            "[1]: comes after a band without up_to",
+        ),
+        (
+            json!([{"up_to": 0.6, "model": "nemotron"}, {"up_to": 0.3, "model": "nemotron"}, {"model": "nemotron"}]),
+            "[1].up_to: 0.3 must be above 0.6, which the band before reaches up to",
+        ),
+        (
+            json!([{"up_to": 30, "model": "nemotron"}, {"model": "nemotron"}]),
+            "[0].up_to: 30 must be between 0 and 1",
+        ),
+        (json!([{"up_to": "NaN", "model": "nemotron"}, {"model": "nemotron"}]), "[0].up_to: NaN must be"),
+        (json!([{"model": "gpt-5"}]), "[0].model: no model \"gpt-5\"; configured: llama-8b, nemotron"),
+        (
+            json!([{"upto": 0.5, "model": "nemotron"}]),
+            "[0].upto: unknown field `upto`, expected `up_to` or `model`",
+        ),
+    ] {
+        let error = error_with(POLICY, json!({"classifier": "complexity", "bands": bands}));
+        assert!(error.starts_with(&format!("policies.task_router.bands{expected}")), "{error}");
+    }
+    let bands = json!({"classifier": "complexity", "min_confidence": 0.5, "bands": [{"model": "nemotron"}]});
+    let error = error_with(POLICY, bands);
+    assert!(error.starts_with("policies.task_router.min_confidence: has no meaning with bands"), "{error}");
+}
+
+#[test]
+fn a_target_says_where_in_its_list_the_error_is() {
+    let route = "/policies/task_router/routes/Code Generation";
+    for (target, expected) in [
+        (json!(8), ": invalid type: integer `8`, expected a model's name, or a list like"),
+        (json!({"model": "nemotron"}), ": invalid type: map, expected a model's name, or a list like"),
+        (json!([]), ": needs at least one model with a weight above 0"),
+        (json!([{"model": "nemotron", "weight": 0}]), ": needs at least one model with a weight above 0"),
+        (
+            json!([{"model": "nemotron", "weight": 1}, {"model": "llama", "weight": 1}]),
+            "[1].model: no model \"llama\"",
+        ),
+        (
+            json!([{"model": "nemotron", "weight": -1}]),
+            "[0].weight: invalid value: integer `-1`, expected u32",
+        ),
+        (json!([{"model": "nemotron"}]), "[0]: missing field `weight`"),
+        (
+            json!([{"model": "nemotron", "weight": 1}, {"model": "nemotron", "wieght": 1}]),
+            "[1].wieght: unknown field `wieght`, expected `model` or `weight`",
+        ),
+    ] {
+        let error = error_with(route, target);
+        assert!(
+            error.starts_with(&format!("policies.task_router.routes.\"Code Generation\"{expected}")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn the_models_of_a_fallback_are_configured() {
+    let error = error_of(POLICY, "fallback", json!(["nemotron", "gpt-5"]));
+    assert!(error.starts_with("policies.task_router.fallback[1]: no model \"gpt-5\""), "{error}");
+}
+
+#[test]
+fn a_rule_has_conditions_and_one_outcome() {
+    let tools = json!({"has_tools": true});
+    for (rule, expected) in [
+        (json!({"when": tools}), ": needs a policy or a model"),
+        (
+            json!({"when": tools, "policy": "task_router", "model": "nemotron"}),
+            ": has both a policy and a model",
+        ),
+        (
+            json!({"when": tools, "policy": "nemotron"}),
+            ".policy: no policy \"nemotron\"; configured: task_router",
+        ),
+        (json!({"when": tools, "model": "gpt-5"}), ".model: no model \"gpt-5\""),
+        (json!({"model": "nemotron"}), ": missing field `when`"),
+        (json!({"when": {}, "model": "nemotron"}), ".when: must have a condition"),
+        (
+            json!({"when": {"has_tool": true}, "model": "nemotron"}),
+            ".when.has_tool: unknown field `has_tool`",
+        ),
+        (
+            json!({"when": {"header": {"X-Tenant": "a"}}, "model": "nemotron"}),
+            ".when.header: \"X-Tenant\" must be",
+        ),
+        (
+            json!({"when": {"path_prefix": "v1"}, "model": "nemotron"}),
+            ".when.path_prefix: \"v1\" must start with /",
+        ),
+        (json!({"when": {"text_matches": "(sql"}, "model": "nemotron"}), ".when.text_matches: \"(sql\": "),
+        (json!({"when": {"text_matches": "(?=a)"}, "model": "nemotron"}), ".when.text_matches: \"(?=a)\": "),
+        (
+            json!({"when": {"text_matches": "a{999}{999}"}, "model": "nemotron"}),
+            ".when.text_matches: \"a{999}{999}\": ",
+        ),
+        (
+            json!({"when": {"min_tokens": "2k", "max_tokens": 1000}, "model": "nemotron"}),
+            ".when.min_tokens: 2000 is above max_tokens, 1000: no request could match",
+        ),
+    ] {
+        let mut config = valid();
+        config["rules"] = json!([{"when": tools, "model": "nemotron"}, rule]);
+        let error = load(&config).unwrap_err();
+        assert!(error.starts_with(&format!("rules[1]{expected}")), "{error}");
+    }
+}
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    for (field, value, expected) in [
+        ("cache", json!({"entries": 2_000_000}), "cache.entries: 2000000 must be between 0 and 1000000"),
+        ("cache", json!({"ttl": "0s"}), "cache.ttl: 0ns must be between 1s and 86400s"),
+        ("cache", json!({"ttl": 300}), "cache.ttl: invalid type: integer `300`, expected a string"),
+        ("stickiness", json!({"ttl": "8days"}), "stickiness.ttl: 691200s must be between"),
+        ("stickiness", json!({"header": "Session Id"}), "stickiness.header: \"Session Id\" must be"),
+    ] {
+        let error = error_of("", field, value);
+        assert!(error.starts_with(expected), "{error}");
+    }
+    let mut config = valid();
+    config["cache"] = json!({"entries": 0});
+    config["stickiness"] = json!({"entries": 0});
+    let config = load(&config).unwrap();
+    assert!(config.cache.is_none() && config.stickiness.is_none());
+}
+
+#[test]
+fn a_name_that_comes_twice_is_an_error() {
+    let twice = valid().to_string().replace(r#""Code Generation":"#, r#""Chatbot":"llama-8b","Chatbot":"#);
+    let error = Config::from_json(twice.as_bytes()).unwrap_err().to_string();
+    assert_eq!(error, r#"policies.task_router.routes: "Chatbot" is there twice"#);
+}
+
+#[test]
+fn errors_of_whole_json_name_no_line_and_those_of_broken_json_do() {
+    let error = error_of("", "mode", json!("shadows"));
+    assert_eq!(error, "mode: unknown variant `shadows`, expected `enforce` or `shadow`");
+    let broken = Config::from_json(b"{\n").unwrap_err().to_string();
+    assert!(broken.contains("line 2"), "{broken}");
+}

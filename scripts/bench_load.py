@@ -1,0 +1,63 @@
+"""Load on a gateway by wrk, and what the gateway's process used for it."""
+
+import dataclasses
+import os
+import pathlib
+import re
+import subprocess
+
+SCRIPT = """
+wrk.method = "POST"
+wrk.path = "/v1/chat/completions"
+wrk.headers["content-type"] = "application/json"
+local file = io.open("{body}", "rb")
+wrk.body = file:read("*a")
+file:close()
+"""
+_MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+_MICROSECONDS_PER_TICK = 1e6 / os.sysconf("SC_CLK_TCK")
+
+
+class LoadError(Exception):
+    """The gateway did not answer as it should."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """What one turn of load measured."""
+
+    requests: int
+    cpu_us: float
+    """Of the gateway's process, a request."""
+    p50_ms: float
+
+
+def write_script(path: pathlib.Path, body: str) -> pathlib.Path:
+    """Writes the body, and the wrk script that posts it."""
+    text = path.with_suffix(".json")
+    text.write_text(body)
+    script = path.with_suffix(".lua")
+    script.write_text(SCRIPT.format(body=text))
+    return script
+
+
+def run(pid: int, port: int, script: pathlib.Path, connections: int, seconds: float) -> Slice:
+    """Loads the gateway, whose process is `pid`."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script)]
+    before = _cpu_ticks(pid)
+    done = subprocess.run([*command, f"http://127.0.0.1:{port}/"], capture_output=True, text=True, check=False)
+    ticks = _cpu_ticks(pid) - before
+    if done.returncode != 0 or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
+        raise LoadError(done.stdout + done.stderr)
+    requests = re.search(r"(\d+) requests in", done.stdout)
+    p50 = re.search(r"50%\s+([\d.]+)(us|ms|s)\b", done.stdout)
+    if requests is None or p50 is None or int(requests[1]) == 0:
+        raise LoadError(done.stdout)
+    count = int(requests[1])
+    return Slice(count, ticks * _MICROSECONDS_PER_TICK / count, float(p50[1]) * _MILLISECONDS[p50[2]])
+
+
+def _cpu_ticks(pid: int) -> int:
+    # After the name, which may hold anything but ends with the last bracket; then utime and stime: proc_pid_stat(5).
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])

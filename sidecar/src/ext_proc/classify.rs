@@ -1,0 +1,77 @@
+//! Classifies: all that our filter asks for, and Envoy's own without a policy.
+
+use llm_router_proto::envoy::config::core::v3::Metadata;
+use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
+use llm_router_routing::request::Endpoint;
+use tonic::Status;
+
+use super::request::{self, UnknownClassifier, Wanted};
+use super::{Service, answer};
+use crate::engine::EngineError;
+use crate::model::scores::Scores;
+use crate::telemetry::metrics::Outcome;
+
+impl Service {
+    /// The scores of a request's body. What cannot be classified goes on unchanged.
+    pub(super) async fn classify(
+        &self,
+        endpoint: Option<Endpoint>,
+        body: &[u8],
+        metadata: Option<&Metadata>,
+    ) -> Result<ProcessingResponse, Status> {
+        let clock = self.metrics.request();
+        let Some(text) = endpoint.and_then(|endpoint| request::text(endpoint, body)) else {
+            clock.end(Outcome::Unclassifiable);
+            return Ok(answer::unchanged());
+        };
+        match self.wanted(&text, &Wanted::from_metadata(metadata)).await {
+            Ok(scores) => {
+                clock.end(Outcome::Classified);
+                Ok(answer::classified(&scores))
+            }
+            Err((outcome, status)) => {
+                clock.end(outcome);
+                tracing::debug!(code = ?status.code(), message = status.message(), "no classification");
+                Err(status)
+            }
+        }
+    }
+
+    async fn wanted(&self, text: &str, wanted: &Wanted) -> Result<Vec<Scores>, (Outcome, Status)> {
+        let scores = self.score(text).await.map_err(|error| (outcome(&error), status(&error)))?;
+        wanted.select(scores).map_err(|UnknownClassifier(name)| {
+            let message = format!("the model has no classifier {name:?}");
+            (Outcome::UnknownClassifier, Status::invalid_argument(message))
+        })
+    }
+
+    /// What every head says of a text.
+    pub(super) async fn score(&self, text: &str) -> Result<Vec<Scores>, EngineError> {
+        let tokens = self.tokenizer.tokenize(text).map_err(EngineError::Failed);
+        let scores = match tokens {
+            Ok(tokens) => self.engine.classify(tokens).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error @ EngineError::Failed(_)) = &scores {
+            tracing::error!(%error);
+        }
+        scores
+    }
+}
+
+/// How a request ended that has no scores because of this.
+pub(super) fn outcome(error: &EngineError) -> Outcome {
+    match error {
+        EngineError::Overloaded => Outcome::Overloaded,
+        EngineError::ShuttingDown | EngineError::Failed(_) => Outcome::Failed,
+    }
+}
+
+fn status(error: &EngineError) -> Status {
+    let message = error.to_string();
+    match error {
+        EngineError::Overloaded => Status::resource_exhausted(message),
+        EngineError::ShuttingDown => Status::unavailable(message),
+        EngineError::Failed(_) => Status::internal(message),
+    }
+}

@@ -1,0 +1,85 @@
+//! Routes for Envoy's own filter: what our filter does inside Envoy, done here with the same policy.
+
+use std::mem;
+use std::time::Duration;
+
+use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
+use llm_router_routing::refusal::Refusal;
+use llm_router_routing::request::{Endpoint, Request};
+use llm_router_routing::router::{Answer, Client, Pending, Plan};
+
+use super::stage::{Head, Routing, Stage};
+use super::{PolicyRouter, Service, answer, classify, request};
+use crate::model::scores::Scores;
+use crate::telemetry::metrics::Outcome;
+
+impl Service {
+    /// The answer to a request's whole body.
+    pub(super) async fn route(
+        &self,
+        router: &PolicyRouter,
+        stage: &mut Stage,
+        body: &[u8],
+    ) -> ProcessingResponse {
+        let head = match mem::take(stage) {
+            Stage::Reading(head) => head,
+            other => {
+                *stage = other;
+                return answer::unchanged();
+            }
+        };
+        let decided = self.decide(router, &head, body).await;
+        let (next, answer) = Stage::decided(router.config(), &head, body, decided);
+        *stage = next;
+        answer
+    }
+
+    /// Where the request goes; none if it stays as it is.
+    async fn decide(
+        &self,
+        router: &PolicyRouter,
+        head: &Head,
+        body: &[u8],
+    ) -> Result<Option<Routing>, Refusal> {
+        let config = router.config();
+        request::check_size(body.len(), config.limits.max_body)?;
+        let request = Request::parse(head.endpoint, body)?;
+        let client = Client { path: &head.path, headers: &head.headers };
+        let plan = router.plan(&request, &client)?;
+        let rewrite = request.into_rewrite();
+        match plan {
+            Plan::Passthrough => Ok(None),
+            Plan::Route(decision) => Ok(Some(Routing { decision, rewrite, scores: None })),
+            Plan::Classify(pending) => {
+                let scores = self.ask(&pending, config.sidecar.timeout).await;
+                let said = scores.as_ref().and_then(request::classification);
+                let decision = router.decide(&pending, said.map_or(Answer::None, Answer::Fresh))?;
+                Ok(Some(Routing { decision, rewrite, scores }))
+            }
+        }
+    }
+
+    /// What the policy's classifier says; none if it says nothing in time.
+    async fn ask(&self, pending: &Pending, limit: Duration) -> Option<Scores> {
+        // As our filter sends it, so that both modes classify the same text.
+        let text = request::text(Endpoint::ChatCompletions, &pending.text.to_body())?;
+        let clock = self.metrics.request();
+        let scores = match tokio::time::timeout(limit, self.score(&text)).await {
+            Ok(Ok(scores)) => scores,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "no classification");
+                clock.end(classify::outcome(&error));
+                return None;
+            }
+            Err(_) => {
+                tracing::debug!("no classification in time");
+                clock.end(Outcome::Failed);
+                return None;
+            }
+        };
+        let wanted = pending.policy.classifier.as_str();
+        let found = scores.into_iter().find(|scores| *scores.head == *wanted);
+        clock.end(if found.is_some() { Outcome::Classified } else { Outcome::UnknownClassifier });
+        found
+    }
+}

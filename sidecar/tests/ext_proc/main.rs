@@ -1,0 +1,175 @@
+//! The service over a real gRPC connection, called as our filter and as Envoy's own filter call it: what the tests
+//! need.
+// Only functions marked as tests are exempt by themselves, not what they call.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod classifying;
+mod routing;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use anyhow::Result;
+use llm_router_proto::envoy::config::core::v3::{HeaderMap, HeaderValue};
+use llm_router_proto::envoy::service::ext_proc::v3::{
+    CommonResponse, HttpBody, HttpHeaders, ProcessingRequest, ProcessingResponse,
+    external_processor_client::ExternalProcessorClient, processing_request, processing_response,
+};
+use llm_router_sidecar::engine::{Backend, Engine};
+use llm_router_sidecar::ext_proc::{PolicyRouter, Service, server};
+use llm_router_sidecar::model::scores::Scores;
+use llm_router_sidecar::model::tokenizer::{Tokenizer, Tokens};
+use llm_router_sidecar::telemetry::metrics::Metrics;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::transport::Channel;
+
+const PROMPT: &str = r#"{"messages":[{"role":"user","content":"Write a Python function."}]}"#;
+
+/// Says "Code Generation" of every text, at once.
+struct Sure;
+
+/// Says so once the test opens the gate, and tells the test when it begins.
+struct Gated {
+    begun: Sender<()>,
+    gate: Receiver<()>,
+}
+
+fn sure() -> Vec<Scores> {
+    let labels = ["Chatbot", "Code Generation"].map(str::to_owned);
+    let scores = |head: &str| Scores {
+        head: head.into(),
+        labels: labels.clone().into(),
+        confidences: vec![0.25, 0.75],
+    };
+    vec![scores("safety"), scores("task")]
+}
+
+impl Backend for Sure {
+    fn classify(&self, _: &Tokens) -> Result<Vec<Scores>> {
+        Ok(sure())
+    }
+}
+
+impl Backend for Gated {
+    fn classify(&self, _: &Tokens) -> Result<Vec<Scores>> {
+        self.begun.send(())?;
+        self.gate.recv()?;
+        Ok(sure())
+    }
+}
+
+struct Running {
+    client: ExternalProcessorClient<Channel>,
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    server: JoinHandle<Result<()>>,
+}
+
+async fn serve(backend: impl Backend, queue: usize) -> Running {
+    serve_with(None, backend, queue).await
+}
+
+async fn serve_with(router: Option<PolicyRouter>, backend: impl Backend, queue: usize) -> Running {
+    let tokenizer = model().join("tokenizer.json");
+    let metrics = Arc::new(Metrics::new());
+    let service = Service {
+        tokenizer: Arc::new(Tokenizer::load(&tokenizer).unwrap()),
+        engine: Arc::new(Engine::start(vec![backend], queue, metrics.clone()).unwrap()),
+        metrics: metrics.clone(),
+        router: router.map(Arc::new),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let server = tokio::spawn(server::serve(listener, service, stop.clone()));
+    let client = ExternalProcessorClient::connect(format!("http://{address}")).await.unwrap();
+    Running { client, address, metrics, stop, server }
+}
+
+fn model() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/minilm");
+    assert!(folder.join("tokenizer.json").is_file(), "no encoder in models/minilm: run scripts/setup");
+    folder
+}
+
+fn body(body: &str) -> ProcessingRequest {
+    let body = HttpBody { body: body.to_owned().into(), end_of_stream: true };
+    message(processing_request::Request::RequestBody(body))
+}
+
+fn headers(path: &str) -> ProcessingRequest {
+    request_headers(&[(":method", "POST"), (":path", path)])
+}
+
+fn request_headers(headers: &[(&str, &str)]) -> ProcessingRequest {
+    let header = |(key, value): &(&str, &str)| HeaderValue {
+        key: (*key).to_owned(),
+        raw_value: value.as_bytes().to_vec(),
+        ..HeaderValue::default()
+    };
+    let headers = Some(HeaderMap { headers: headers.iter().map(header).collect() });
+    message(processing_request::Request::RequestHeaders(HttpHeaders { headers, end_of_stream: false }))
+}
+
+fn message(request: processing_request::Request) -> ProcessingRequest {
+    ProcessingRequest { request: Some(request), metadata_context: None }
+}
+
+/// Sends the messages, ends our side, and reads until the server ends its side.
+async fn exchange(
+    mut client: ExternalProcessorClient<Channel>,
+    messages: Vec<ProcessingRequest>,
+) -> Result<Vec<ProcessingResponse>, Status> {
+    let mut answers = client.process(futures_util::stream::iter(messages)).await?.into_inner();
+    let mut all = Vec::new();
+    while let Some(answer) = answers.message().await? {
+        all.push(answer);
+    }
+    Ok(all)
+}
+
+fn body_answer(answer: &ProcessingResponse) -> &CommonResponse {
+    match &answer.response {
+        Some(processing_response::Response::RequestBody(body)) => body.response.as_ref().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn set_headers(answer: &ProcessingResponse) -> BTreeMap<String, String> {
+    let mutation = body_answer(answer).header_mutation.iter();
+    mutation
+        .flat_map(|mutation| &mutation.set_headers)
+        .filter_map(|option| option.header.clone())
+        .map(|header| (header.key, String::from_utf8(header.raw_value).unwrap()))
+        .collect()
+}
+
+fn gated() -> (Gated, Receiver<()>, Sender<()>) {
+    let (begun, has_begun) = channel();
+    let (open, gate) = channel();
+    (Gated { begun, gate }, has_begun, open)
+}
+
+/// Waits without holding the runtime's thread.
+async fn begun(has_begun: Receiver<()>) -> Receiver<()> {
+    tokio::task::spawn_blocking(move || {
+        has_begun.recv().unwrap();
+        has_begun
+    })
+    .await
+    .unwrap()
+}
+
+/// Waits until the metrics have a line.
+async fn metric(metrics: &Metrics, line: &str) {
+    while !metrics.encode().contains(line) {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+}

@@ -1,0 +1,246 @@
+//! What operators see: Prometheus stats with labels, and an access log in JSON.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use llm_router_tests::PATIENCE;
+use llm_router_tests::client::{Request, chat};
+use llm_router_tests::envoy::Envoy;
+use llm_router_tests::fleet::FLEET;
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use crate::crafted::bootstrap;
+use crate::obedient_sidecar::{ObedientSidecar, labelled};
+use crate::{assert_routed, shadow};
+
+#[tokio::test]
+async fn requests_are_counted_by_policy_model_and_reason() {
+    let gateway = start(|it| {
+        it["cache"] = json!({ "entries": 100 });
+        it["models"]["vendor.model-3.1"] = json!({ "cluster": "llama-70b", "model": "m" });
+        it["policies"]["my.policy"] =
+            json!({ "classifier": "task", "routes": {}, "default": "vendor.model-3.1" });
+    })
+    .await;
+    let code = labelled("a count", "Code Generation");
+    for (model, prompt) in [
+        ("auto", code.as_str()),
+        ("auto", &code),
+        ("auto", &labelled("a count", "Poetry")),
+        ("auto", &labelled("a count", "Poetry")),
+        ("auto", "no answer"),
+        ("my.policy", &code),
+        ("vendor.model-3.1", "Hi"),
+    ] {
+        assert_eq!(gateway.send(Request::chat(chat(model, prompt))).await.status, 200);
+    }
+    let stats = gateway.stats().await;
+    for (name, value) in [
+        (requests("nemotron", "task_router", "classified"), 1),
+        (requests("nemotron", "task_router", "cached"), 1),
+        (requests("llama-8b", "task_router", "default"), 2),
+        (requests("llama-8b", "task_router", "fallback"), 1),
+        (requests("vendor.model-3.1", "my.policy", "default"), 1),
+        (requests("vendor.model-3.1", "none", "manual"), 1),
+        ("llmrouter_cache_hits_total{}".to_owned(), 3),
+        ("llmrouter_cache_misses_total{}".to_owned(), 3),
+        ("llmrouter_calls_total{llm_classifier=\"task\",outcome=\"answered\"}".to_owned(), 2),
+        ("llmrouter_calls_total{llm_classifier=\"task\",outcome=\"failed\"}".to_owned(), 1),
+    ] {
+        assert_eq!(stats.get(&name), Some(&f64::from(value)), "{name} in {:#?}", ours(&stats));
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_counted_by_code() {
+    let gateway = start(|_| {}).await;
+    let body = chat("auto", "Hi");
+    for request in [
+        Request::chat("not JSON"),
+        Request::chat("{}"),
+        Request::chat(&body).header("x-llm-policy", "nope"),
+        Request::chat(&body).header("content-encoding", "gzip"),
+    ] {
+        assert!(gateway.send(request).await.status.is_client_error());
+    }
+    let stats = gateway.stats().await;
+    for (code, count) in [("invalid_request", 2), ("policy_not_found", 1), ("unsupported_encoding", 1)] {
+        let name = format!("llmrouter_refused_total{{code=\"{code}\"}}");
+        assert_eq!(stats.get(&name), Some(&f64::from(count)), "{name} in {:#?}", ours(&stats));
+    }
+}
+
+#[tokio::test]
+async fn a_cache_that_is_off_misses_nothing() {
+    let gateway = start(|it| it["cache"] = json!({ "entries": 0 })).await;
+    let request = Request::chat(chat("auto", &labelled("no cache", "Code Generation")));
+    assert_routed(&gateway.send(request).await, "nemotron", "classified");
+    let stats = gateway.stats().await;
+    assert_eq!(stats.get(&requests("nemotron", "task_router", "classified")), Some(&1.0));
+    assert!(!stats.keys().any(|name| name.contains("llmrouter_cache")), "{:#?}", ours(&stats));
+}
+
+#[tokio::test]
+async fn tokens_and_cost_are_counted_from_answers_in_json_and_in_events() {
+    let gateway = start(|it| {
+        // The stand-in counts words as tokens.
+        for model in ["llama-8b", "llama-70b", "nemotron"] {
+            it["models"][model]["cost"] = json!({ "input": 1000, "output": 10000 });
+        }
+        it["models"]["claude"] = json!({
+            "cluster": "llama-8b", "model": "claude", "api": "anthropic",
+            "cost": { "input": 1000, "output": 10000 },
+        });
+        it["models"]["free"] = json!({ "cluster": "llama-8b", "model": "free" });
+    })
+    .await;
+    let turns = json!([{ "role": "user", "content": "One two three" }]);
+    let streamed = json!({ "stream": true, "stream_options": { "include_usage": true } });
+    for (path, model, field, prompt) in [
+        ("/v1/chat/completions", "llama-8b", "messages", turns.clone()),
+        ("/v1/responses", "llama-70b", "input", json!("One two three")),
+        ("/v1/completions", "nemotron", "prompt", json!("One two three")),
+        ("/v1/messages", "claude", "messages", turns.clone()),
+        ("/v1/chat/completions", "free", "messages", turns),
+    ] {
+        let whole = json!({ "model": model, field: prompt });
+        let mut events = streamed.clone();
+        events["model"] = json!(model);
+        events[field] = prompt;
+        for body in [whole, events] {
+            let request = Request::post(path, body);
+            FLEET.hold(request.id()).open();
+            assert_eq!(gateway.send(request).await.status, 200);
+        }
+    }
+    for model in ["llama-8b", "llama-70b", "nemotron", "claude", "free"] {
+        let sample = |name: &str| format!("llmrouter_{name}_total{{llm_model=\"{model}\"}}");
+        // The counters are set when a request is over for Envoy, which may be after its client has all of it.
+        let stats = until(&gateway, |stats| stats.get(&sample("output_tokens")) == Some(&8.0)).await;
+        assert_eq!(stats.get(&sample("input_tokens")), Some(&6.0), "{model} in {:#?}", ours(&stats));
+        let cost = (model != "free").then_some(6.0 * 1000.0 + 8.0 * 10_000.0);
+        assert_eq!(stats.get(&sample("cost_microdollars")).copied(), cost, "{model} in {:#?}", ours(&stats));
+    }
+}
+
+#[tokio::test]
+async fn times_are_in_histograms_after_a_flush() {
+    let gateway = start(|_| {}).await;
+    let mut body = chat("auto", &labelled("times", "Code Generation"));
+    body["stream"] = json!(true);
+    let request = Request::chat(body);
+    FLEET.hold(request.id()).open();
+    assert_routed(&gateway.send(Request::chat(chat("llama-70b", "Hi"))).await, "llama-70b", "manual");
+    assert_routed(&gateway.send(request).await, "nemotron", "classified");
+    for name in [
+        "llmrouter_time_to_first_token_milliseconds_count{llm_model=\"nemotron\"}",
+        "llmrouter_call_duration_microseconds_count{llm_classifier=\"task\"}",
+    ] {
+        until(&gateway, |stats| stats.get(name) == Some(&1.0)).await;
+    }
+    let whole = "llmrouter_time_to_first_token_milliseconds_count{llm_model=\"llama-70b\"}";
+    assert_eq!(gateway.stats().await.get(whole), None, "an answer in one piece has no first token");
+}
+
+#[tokio::test]
+async fn in_shadow_the_stats_tell_what_would_have_been() {
+    let sidecar = ObedientSidecar::start();
+    let bootstrap = shadow::bootstrap(sidecar.address).patient().stats_flush_interval("0.1s");
+    let gateway = Envoy::start(&bootstrap).await;
+    let prompt = labelled("a shadow's stats", "Code Generation");
+    let mut body = chat("gpt-4.1", &prompt);
+    body["stream"] = json!(true);
+    body["stream_options"] = json!({ "include_usage": true });
+    for request in [Request::chat(chat("gpt-4.1", &prompt)), Request::chat(body), Request::chat("not JSON")] {
+        FLEET.hold(request.id()).open();
+        gateway.send(request).await;
+    }
+    let tokens = "llmrouter_output_tokens_total{llm_model=\"large\"}";
+    let stats = until(&gateway, |stats| stats.get(tokens) == Some(&8.0)).await;
+    for (name, value) in [
+        (requests("large", "task_router", "shadow"), 2.0),
+        ("llmrouter_refused_total{code=\"invalid_request\"}".to_owned(), 1.0),
+    ] {
+        assert_eq!(stats.get(&name), Some(&value), "{name} in {:#?}", ours(&stats));
+    }
+    assert!(!stats.keys().any(|name| name.contains("time_to_first_token")), "the speed is another model's");
+}
+
+#[tokio::test]
+async fn the_access_log_is_json_with_the_decision_and_without_the_prompt() {
+    const SECRET: &str = "xyzzy-plugh";
+    let gateway = start(|_| {}).await;
+    let prompt = labelled(SECRET, "Code Generation");
+    let routed = Request::chat(chat("auto", &prompt)).header("authorization", &format!("Bearer {SECRET}"));
+    assert_routed(&gateway.send(routed).await, "nemotron", "classified");
+    let refused =
+        Request::post(&format!("/\"a\"/v1/completions?key={SECRET}"), format!("{{\"prompt\": {SECRET}"));
+    assert_eq!(gateway.send(refused).await.status, 400);
+
+    let lines = timeout(PATIENCE, async {
+        loop {
+            let lines: Vec<Value> = access_log(&gateway);
+            if lines.len() == 2 {
+                return lines;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let lines = lines.await.expect("two lines within a minute");
+    let expected = json!({
+        "method": "POST", "path": "/v1/chat/completions", "code": 200, "upstream_cluster": "nemotron",
+        "llm_model": "nemotron", "llm_policy": "task_router", "llm_reason": "classified",
+        "llm_label": "Code Generation", "llm_confidence": "0.875",
+    });
+    assert_has(&lines[0], &expected);
+    assert!(lines[0]["duration_ms"].is_u64() && lines[0]["first_byte_ms"].is_u64(), "{}", lines[0]);
+    assert_eq!(lines[0].get("llm_refused"), None);
+    let expected = json!({ "path": "/\"a\"/v1/completions", "code": 400, "llm_refused": "invalid_request" });
+    assert_has(&lines[1], &expected);
+    assert_eq!(lines[1].get("llm_model"), None);
+    assert!(!gateway.output().contains(SECRET), "{}", gateway.output());
+}
+
+/// Its own Envoy, whose stats nobody else changes, with one worker, which has the whole cache.
+async fn start(change: impl FnOnce(&mut Value)) -> Envoy {
+    let bootstrap = bootstrap(&ObedientSidecar::start()).patient().policy(change);
+    Envoy::start_with_workers(&bootstrap.stats_flush_interval("0.1s"), 1).await
+}
+
+/// The stats as soon as they are as they should be.
+async fn until(gateway: &Envoy, settled: impl Fn(&HashMap<String, f64>) -> bool) -> HashMap<String, f64> {
+    let start = tokio::time::Instant::now();
+    loop {
+        let stats = gateway.stats().await;
+        if settled(&stats) {
+            return stats;
+        }
+        assert!(start.elapsed() < PATIENCE, "{:#?}", ours(&stats));
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn ours(stats: &HashMap<String, f64>) -> Vec<(&String, &f64)> {
+    stats.iter().filter(|(name, _)| name.contains("llmrouter") && !name.contains("_bucket")).collect()
+}
+
+fn requests(model: &str, policy: &str, reason: &str) -> String {
+    format!(
+        "llmrouter_requests_total{{llm_policy=\"{policy}\",llm_model=\"{model}\",llm_reason=\"{reason}\"}}"
+    )
+}
+
+/// All that Envoy printed and does not look like its own log.
+fn access_log(gateway: &Envoy) -> Vec<Value> {
+    let output = gateway.output();
+    let lines = output.lines().filter(|line| line.starts_with('{'));
+    lines.map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[track_caller]
+fn assert_has(line: &Value, expected: &Value) {
+    for (field, value) in expected.as_object().expect("an object") {
+        assert_eq!(&line[field], value, "{field} in {line}");
+    }
+}
