@@ -1,5 +1,6 @@
 //! A request's body in Envoy's buffer, where it is left while the sidecar is asked: a VM's memory never shrinks again.
 
+use llm_router_routing::admission::check_size;
 use llm_router_routing::refusal::Refusal;
 
 use crate::host;
@@ -70,10 +71,4 @@ impl Read {
             host::set_request_body(self.bytes());
         }
     }
-}
-
-/// # Errors
-/// A 413 for a body over `max_body` bytes.
-pub(crate) fn check_size(length: usize, max_body: usize) -> Result<(), Refusal> {
-    if length > max_body { Err(Refusal::body_too_large(max_body)) } else { Ok(()) }
 }

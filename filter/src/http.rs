@@ -4,12 +4,13 @@ use std::mem;
 use std::rc::Rc;
 use std::time::Duration;
 
+use llm_router_routing::admission::{Admission, admit};
 use llm_router_routing::config::Mode;
 use llm_router_routing::decision::{Decision, Reason};
 use llm_router_routing::headers;
 use llm_router_routing::model_list;
 use llm_router_routing::refusal::Refusal;
-use llm_router_routing::request::{Endpoint, Request, is_model_list};
+use llm_router_routing::request::{Endpoint, Request};
 use llm_router_routing::rewrite::Rewrite;
 use llm_router_routing::router::{Answer, Client, Pending, Plan};
 use log::debug;
@@ -17,7 +18,7 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use crate::access_log;
-use crate::body::{Body, check_size};
+use crate::body::Body;
 use crate::classifier;
 use crate::host::{self, CallId, RequestHeaders};
 use crate::response::Routed;
@@ -74,25 +75,20 @@ impl Http {
             RequestHeaders.remove(name);
         }
         let client = Client { path: "", headers: &headers };
-        let path = client.header(":path").unwrap_or_default();
-        if client.header(":method") == Some("GET") && is_model_list(path) && !self.in_shadow() {
-            let json = [("content-type", "application/json")].to_vec();
-            host::respond(200, json, &model_list::to_json(&self.shared.config));
-            return Ok(Phase::Refused);
-        }
-        let is_prompt = client.header(":method") == Some("POST") && !end_of_stream;
-        let Some(endpoint) = Endpoint::from_path(path).filter(|_| is_prompt) else {
-            return Ok(Phase::Untouched);
+        let endpoint = match admit(&self.shared.config, &client, !end_of_stream)? {
+            Admission::Prompt(endpoint) => endpoint,
+            Admission::Untouched => return Ok(Phase::Untouched),
+            Admission::ModelList => {
+                let json = [("content-type", "application/json")].to_vec();
+                host::respond(200, json, &model_list::to_json(&self.shared.config));
+                return Ok(Phase::Refused);
+            }
         };
-        let content_length = client.header("content-length");
-        check_size(content_length.and_then(|length| length.parse().ok()).unwrap_or(0), self.max_body())?;
-        check_encoding(client.header("content-encoding"))?;
-        let room = if self.in_shadow() { 0 } else { self.shared.config.body_growth() };
         Ok(Phase::Reading(Head {
             endpoint,
-            path: path.to_owned(),
-            has_content_length: content_length.is_some(),
-            body: Body::new(room),
+            path: client.header(":path").unwrap_or_default().to_owned(),
+            has_content_length: client.header("content-length").is_some(),
+            body: Body::new(self.shared.room),
             headers,
         }))
     }
@@ -311,14 +307,5 @@ impl Context for Http {
     fn on_done(&mut self) -> bool {
         self.give_up();
         true
-    }
-}
-
-/// A compressed body cannot be read here, and must not be inflated here either: see [`Body`] on bodies that grow.
-fn check_encoding(encoding: Option<&str>) -> Result<(), Refusal> {
-    match encoding {
-        None => Ok(()),
-        Some(name) if name.eq_ignore_ascii_case("identity") => Ok(()),
-        Some(name) => Err(Refusal::unsupported_encoding(name)),
     }
 }

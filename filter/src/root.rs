@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use llm_router_routing::config::Config;
+use llm_router_routing::config::{Config, Mode};
 use llm_router_routing::memory::RememberingRouter;
 use log::{error, info};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
@@ -29,6 +29,8 @@ pub(crate) struct Root {
 pub(crate) struct Shared {
     pub(crate) router: RefCell<RememberingRouter>,
     pub(crate) config: Config,
+    /// Bytes that a body can need for its rewriting; none in shadow, where nothing is rewritten.
+    pub(crate) room: usize,
     pub(crate) stats: Stats,
     pub(crate) warnings: Warnings,
 }
@@ -48,9 +50,11 @@ impl RootContext for Root {
             Ok(config) => {
                 info!("configured: default policy {}, mode {:?}", config.default_policy.name, config.mode);
                 let router = RefCell::new(RememberingRouter::new(config.clone()));
+                let room = if config.mode == Mode::Shadow { 0 } else { config.body_growth() };
                 self.shared = Some(Rc::new(Shared {
                     router,
                     config,
+                    room,
                     stats: Stats::default(),
                     warnings: Warnings::default(),
                 }));

@@ -8,6 +8,7 @@
 //!    the classifier's answer.
 //! 4. [`rewrite::Rewrite`] puts the chosen model into the original bytes.
 
+pub mod admission;
 pub mod classification;
 pub mod config;
 pub mod decision;

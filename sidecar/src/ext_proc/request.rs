@@ -4,7 +4,6 @@ use llm_router_proto::envoy::config::core::v3::{HeaderValue, Metadata};
 use llm_router_proto::envoy::service::ext_proc::v3::HttpHeaders;
 use llm_router_proto::{CLASSIFIERS, Kind, METADATA_NAMESPACE};
 use llm_router_routing::classification::{Classification, Label};
-use llm_router_routing::refusal::Refusal;
 use llm_router_routing::request::{Endpoint, Request};
 
 use crate::model::scores::Scores;
@@ -70,12 +69,6 @@ pub(super) fn headers(message: HttpHeaders) -> Vec<(String, Vec<u8>)> {
 /// Envoy sets either, as it is configured.
 fn value(header: &HeaderValue) -> &[u8] {
     if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value }
-}
-
-/// # Errors
-/// A 413 for a body over `max_body` bytes.
-pub(super) fn check_size(length: usize, max_body: usize) -> Result<(), Refusal> {
-    if length > max_body { Err(Refusal::body_too_large(max_body)) } else { Ok(()) }
 }
 
 /// What a policy makes of a head's scores; none if the head has no labels.

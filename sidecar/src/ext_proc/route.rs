@@ -4,6 +4,7 @@ use std::mem;
 use std::time::Duration;
 
 use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
+use llm_router_routing::admission::check_size;
 use llm_router_routing::refusal::Refusal;
 use llm_router_routing::request::{Endpoint, Request};
 use llm_router_routing::router::{Answer, Client, Pending, Plan};
@@ -42,7 +43,7 @@ impl Service {
         body: &[u8],
     ) -> Result<Option<Routing>, Refusal> {
         let config = router.config();
-        request::check_size(body.len(), config.limits.max_body)?;
+        check_size(body.len(), config.limits.max_body)?;
         let request = Request::parse(head.endpoint, body)?;
         let client = Client { path: &head.path, headers: &head.headers };
         let plan = router.plan(&request, &client)?;

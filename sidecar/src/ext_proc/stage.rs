@@ -1,10 +1,11 @@
 //! How far a request has come that is routed here, and what Envoy is told at each step. Pure.
 
 use llm_router_proto::envoy::service::ext_proc::v3::{HttpHeaders, ProcessingResponse};
+use llm_router_routing::admission::{Admission, admit};
 use llm_router_routing::config::{Config, Mode};
 use llm_router_routing::decision::{Decision, Reason};
 use llm_router_routing::refusal::Refusal;
-use llm_router_routing::request::{Endpoint, is_model_list};
+use llm_router_routing::request::Endpoint;
 use llm_router_routing::rewrite::Rewrite;
 use llm_router_routing::router::Client;
 use llm_router_routing::{headers, model_list};
@@ -51,19 +52,13 @@ impl Stage {
         let stripped = answer::without_headers(own.cloned().collect());
 
         let client = Client { path: "", headers: &headers };
-        let path = client.header(":path").unwrap_or_default();
-        if client.header(":method") == Some("GET") && is_model_list(path) && !in_shadow(config) {
-            return (Self::Untouched, answer::json(200, model_list::to_json(config)));
-        }
-        let is_prompt = client.header(":method") == Some("POST") && !end_of_stream;
-        let Some(endpoint) = Endpoint::from_path(path).filter(|_| is_prompt) else {
-            return (Self::Untouched, stripped);
-        };
-        match check(config, &client) {
-            Ok(()) => {
-                let path = path.to_owned();
+        match admit(config, &client, !end_of_stream) {
+            Ok(Admission::Prompt(endpoint)) => {
+                let path = client.header(":path").unwrap_or_default().to_owned();
                 (Self::Reading(Head { endpoint, path, headers }), stripped)
             }
+            Ok(Admission::ModelList) => (Self::Untouched, answer::json(200, model_list::to_json(config))),
+            Ok(Admission::Untouched) => (Self::Untouched, stripped),
             Err(_) if in_shadow(config) => (Self::Untouched, stripped),
             Err(refusal) => (Self::Untouched, answer::refused(&refusal)),
         }
@@ -99,16 +94,6 @@ impl Stage {
             Self::Routed(decision) => answer::explained(decision.response_headers()),
             Self::Untouched | Self::Reading(_) => answer::explained(Vec::new()),
         }
-    }
-}
-
-/// What can be refused before the body is there.
-fn check(config: &Config, client: &Client<'_>) -> Result<(), Refusal> {
-    let announced = client.header("content-length").and_then(|length| length.parse().ok());
-    request::check_size(announced.unwrap_or(0), config.limits.max_body)?;
-    match client.header("content-encoding") {
-        Some(name) if !name.eq_ignore_ascii_case("identity") => Err(Refusal::unsupported_encoding(name)),
-        _ => Ok(()),
     }
 }
 

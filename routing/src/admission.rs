@@ -1,0 +1,52 @@
+//! What a request is, told by its headers, before its body is there.
+
+use crate::config::{Config, Mode};
+use crate::refusal::Refusal;
+use crate::request::{Endpoint, is_model_list};
+use crate::router::Client;
+
+/// What to do with a request once its headers are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It goes on as it is: it is not for an LLM, or has no body.
+    Untouched,
+    /// It is answered with the list of models.
+    ModelList,
+    /// Its body is read and routed.
+    Prompt(Endpoint),
+}
+
+/// Tells what a request is. `has_body` is false if it ends with its headers.
+///
+/// # Errors
+/// A 413 if it announces a body that is too large, a 415 if that is compressed.
+pub fn admit(config: &Config, client: &Client<'_>, has_body: bool) -> Result<Admission, Refusal> {
+    let path = client.header(":path").unwrap_or_default();
+    let method = client.header(":method");
+    if method == Some("GET") && is_model_list(path) && config.mode != Mode::Shadow {
+        return Ok(Admission::ModelList);
+    }
+    let is_prompt = method == Some("POST") && has_body;
+    let Some(endpoint) = Endpoint::from_path(path).filter(|_| is_prompt) else {
+        return Ok(Admission::Untouched);
+    };
+    let announced = client.header("content-length").and_then(|length| length.parse().ok());
+    check_size(announced.unwrap_or(0), config.limits.max_body)?;
+    check_encoding(client.header("content-encoding"))?;
+    Ok(Admission::Prompt(endpoint))
+}
+
+/// # Errors
+/// A 413 for a body over `max_body` bytes.
+pub fn check_size(length: usize, max_body: usize) -> Result<(), Refusal> {
+    if length > max_body { Err(Refusal::body_too_large(max_body)) } else { Ok(()) }
+}
+
+/// A compressed body cannot be read, and must not be inflated: Envoy crashes when a Wasm filter makes a buffered body
+/// larger than its limit.
+fn check_encoding(encoding: Option<&str>) -> Result<(), Refusal> {
+    match encoding {
+        Some(name) if !name.eq_ignore_ascii_case("identity") => Err(Refusal::unsupported_encoding(name)),
+        _ => Ok(()),
+    }
+}
