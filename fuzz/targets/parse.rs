@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use llm_router_routing::request::{Endpoint, METADATA_FIELD, Request, TextToClassify};
+use llm_router_routing::request::{Endpoint, METADATA_FIELD, Request, Role, TextToClassify};
 use llm_router_routing::rewrite::growth;
 use serde_json::{Map, Value};
 
@@ -39,7 +39,7 @@ fn check(endpoint: Endpoint, body: &[u8], tree: Option<&Map<String, Value>>) {
         if !text.is_empty() {
             let sent = Request::parse(Endpoint::ChatCompletions, &again).expect("what the sidecar is sent");
             let received = sent.text_to_classify(limit.saturating_mul(2).max(again.len()));
-            assert_eq!(sorted(&received), sorted(&text), "limit {limit}");
+            assert_eq!(said(&received), said(&text), "limit {limit}");
         }
     }
     request.conversation();
@@ -57,8 +57,6 @@ fn check(endpoint: Endpoint, body: &[u8], tree: Option<&Map<String, Value>>) {
     }
 }
 
-fn sorted(text: &TextToClassify) -> Vec<&str> {
-    let mut texts: Vec<_> = text.excerpts().iter().map(|excerpt| excerpt.text.as_str()).collect();
-    texts.sort_unstable();
-    texts
+fn said(text: &TextToClassify) -> Vec<(Role, &str)> {
+    text.excerpts().iter().map(|excerpt| (excerpt.role, excerpt.text.as_str())).collect()
 }

@@ -1,5 +1,6 @@
 //! Reads JSON where it lies: finds members and their places without building a tree, and skips at the speed of memory.
 
+mod escape;
 mod quotes;
 mod scanner;
 mod string;

@@ -1,10 +1,6 @@
 //! JSON strings as they are written, read whole or in windows.
 
-use std::fmt;
-
-use memchr::memchr;
-use serde::Deserializer as _;
-use serde::de::Visitor;
+use super::escape::{self, Piece, UNICODE_ESCAPE};
 
 /// A string as it is written, with its quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,40 +21,58 @@ impl<'a> RawString<'a> {
         self.0.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or_default()
     }
 
-    /// The characters. What no text can hold becomes replacement characters: lone surrogates, invalid UTF-8.
+    /// The characters. What no text can hold becomes replacement characters: lone surrogates, invalid UTF-8, escapes
+    /// that JSON does not have.
     pub(crate) fn text(self) -> String {
-        let inner = self.inner();
-        if memchr(b'\\', inner).is_none() {
-            return String::from_utf8_lossy(inner).into_owned();
-        }
-        unescape(self.0)
+        unescape(self.inner())
     }
 
     /// Whether it says this, however it is written.
     pub(crate) fn is(self, text: &str) -> bool {
         let inner = self.inner();
-        inner == text.as_bytes() || (memchr(b'\\', inner).is_some() && self.text() == text)
+        inner == text.as_bytes() || (inner.contains(&b'\\') && self.text() == text)
+    }
+
+    /// Whether it says nothing but white space.
+    pub(crate) fn is_blank(self) -> bool {
+        // A look at the start is enough for most texts, however long.
+        const START: usize = 64;
+        let inner = self.inner();
+        let start = inner.get(..boundary(inner, START)).unwrap_or_default();
+        is_blank(start) && is_blank(inner)
     }
 }
 
 /// The first characters of a string: those written in about the first `limit` bytes between its quotes.
 pub(crate) fn head(string: RawString<'_>, limit: usize) -> String {
     let inner = string.inner();
-    window(inner.get(..boundary(inner, limit)))
+    unescape(inner.get(..boundary(inner, limit)).unwrap_or_default())
 }
 
 /// The last characters of a string: those written in about the last `limit` bytes between its quotes.
 pub(crate) fn tail(string: RawString<'_>, limit: usize) -> String {
     let inner = string.inner();
-    window(inner.get(boundary(inner, inner.len().saturating_sub(limit))..))
+    unescape(inner.get(boundary(inner, inner.len().saturating_sub(limit))..).unwrap_or_default())
 }
 
-fn window(inner: Option<&[u8]>) -> String {
-    unescape(&[b"\"", inner.unwrap_or_default(), b"\""].concat())
+fn unescape(inner: &[u8]) -> String {
+    let mut text = Vec::with_capacity(inner.len());
+    for piece in escape::pieces(inner) {
+        match piece {
+            Piece::Plain(bytes) => text.extend_from_slice(bytes),
+            Piece::Escaped(char) => text.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
-fn unescape(quoted: &[u8]) -> String {
-    serde_json::Deserializer::from_slice(quoted).deserialize_bytes(Lossy).unwrap_or_default()
+fn is_blank(inner: &[u8]) -> bool {
+    escape::pieces(inner).all(|piece| match piece {
+        Piece::Plain(bytes) => bytes
+            .utf8_chunks()
+            .all(|chunk| chunk.valid().trim_start().is_empty() && chunk.invalid().is_empty()),
+        Piece::Escaped(char) => char.is_whitespace(),
+    })
 }
 
 /// The first position at or after `at` that splits neither a character, nor an escape, nor a surrogate pair.
@@ -76,9 +90,6 @@ fn boundary(inner: &[u8], at: usize) -> usize {
     }
     at
 }
-
-/// Bytes of an escape like `\u00e9`.
-const UNICODE_ESCAPE: usize = 6;
 
 /// The end of the escape that `at` lies within, if it does.
 fn escape_around(inner: &[u8], at: usize) -> Option<usize> {
@@ -101,18 +112,4 @@ fn is_low_surrogate(bytes: &[u8]) -> bool {
 
 fn is_utf8_continuation(byte: u8) -> bool {
     byte & 0b1100_0000 == 0b1000_0000
-}
-
-struct Lossy;
-
-impl Visitor<'_> for Lossy {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<String, E> {
-        Ok(String::from_utf8_lossy(bytes).into_owned())
-    }
 }

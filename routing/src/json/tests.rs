@@ -93,6 +93,25 @@ fn windows_never_split_an_escape() {
 fn what_no_text_can_hold_is_replaced() {
     assert_eq!(raw(r#""x\ud800y""#).text().replace('\u{fffd}', ""), "xy");
     assert_eq!(RawString::new(b"\"x\xffy\"").text(), "x\u{fffd}y");
+    for (written, text) in [
+        (r#""x\q\ny""#, "x\u{fffd}q\ny"),
+        (r#""x\u12""#, "x\u{fffd}12"),
+        (r#""x\u+041""#, "x\u{fffd}+041"),
+        (r#""x\ud800\u0041y""#, "x\u{fffd}Ay"),
+    ] {
+        assert_eq!(raw(written).text(), text);
+    }
+}
+
+#[test]
+fn white_space_is_blank_however_it_is_written() {
+    let long = " ".repeat(1000);
+    for blank in ["", " \t", r"\n\t\r\u0020\u00a0", "\u{2003}\u{a0}", &long] {
+        assert!(raw(&format!("\"{blank}\"")).is_blank(), "{blank:?}");
+        for said in ["x", "é", r"\\", r"\u00e9", r"\q"] {
+            assert!(!raw(&format!("\"{blank}{said}{blank}\"")).is_blank(), "{blank:?} {said}");
+        }
+    }
 }
 
 proptest! {

@@ -103,6 +103,77 @@ fn the_text_survives_the_way_to_the_sidecar() {
 }
 
 #[test]
+fn a_blank_user_message_is_not_the_last_one() {
+    let body = r#"{"messages": [
+        {"role": "user", "content": "asked"}, {"role": "assistant", "content": "answered"},
+        {"role": "user", "content": [{"type": "text", "text": " \n\u00a0"}, {"type": "text", "text": ""}]}]}"#;
+    assert_eq!(prompt(body), "asked\n\nanswered");
+}
+
+#[test]
+fn a_long_blank_text_stays_blank_when_there_is_room_for_some_of_it_only() {
+    let body = json!({"messages": [
+        {"role": "user", "content": "asked"}, {"role": "user", "content": " ".repeat(100)}]})
+    .to_string();
+    assert_eq!(chat(&body).text_to_classify(50).to_prompt(), "asked");
+}
+
+#[test]
+fn an_escape_that_json_lacks_costs_nothing_but_itself() {
+    assert_eq!(
+        prompt(r#"{"messages": [{"role": "user", "content": "caf\q au lait"}]}"#),
+        "caf\u{fffd}q au lait"
+    );
+}
+
+proptest! {
+    /// The sidecar sees what was selected: its parts, and their order.
+    #[test]
+    fn what_is_selected_is_selected_again(
+        turns in prop::collection::vec((any_role(), prop::collection::vec(any_written(), 0..4)), 1..6),
+        limit in 0_usize..120,
+    ) {
+        let part = |text: &String| format!(r#"{{"type": "text", "text": "{text}"}}"#);
+        let turn = |(role, parts): &(&str, Vec<String>)| {
+            let parts: Vec<_> = parts.iter().map(part).collect();
+            format!(r#"{{"role": "{role}", "content": [{}]}}"#, parts.join(","))
+        };
+        let turns: Vec<_> = turns.iter().map(turn).collect();
+        let body = format!(r#"{{"messages": [{}]}}"#, turns.join(","));
+        let selected = chat(&body).text_to_classify(limit);
+        let sent = String::from_utf8(selected.to_body()).unwrap();
+        if !selected.is_empty() {
+            let received = chat(&sent).text_to_classify(2 * limit.max(sent.len()));
+            prop_assert_eq!(received.to_prompt(), selected.to_prompt());
+            prop_assert_eq!(received.to_body(), sent.into_bytes());
+        }
+    }
+}
+
+fn any_role() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["user", "system", "developer", "assistant", "tool"])
+}
+
+/// What may stand between a string's quotes, broken escapes and much white space included.
+fn any_written() -> impl Strategy<Value = String> {
+    let pieces = vec![
+        "a",
+        " ",
+        "          ",
+        "é",
+        r"\n",
+        r"\\",
+        r#"\""#,
+        r"\u00a0",
+        r"\ud83d",
+        r"\ude00",
+        r"\q",
+        r"\u0",
+    ];
+    prop::collection::vec(prop::sample::select(pieces), 0..12).prop_map(|pieces| pieces.concat())
+}
+
+#[test]
 fn the_blueprints_metadata_is_read() {
     let directives = |metadata: Value| {
         let body =

@@ -43,7 +43,7 @@ impl TextToClassify {
     }
 
     /// The excerpts as a small chat completions body, in the conversation's order: what the sidecar is sent. Parsing
-    /// it again, and selecting with twice the limit, gives the same text.
+    /// it again, and selecting of it with a limit that it fits into, gives the same text.
     pub fn to_body(&self) -> Vec<u8> {
         let mut excerpts: Vec<_> = self.excerpts.iter().collect();
         excerpts.sort_unstable_by_key(|excerpt| excerpt.turn);
@@ -67,34 +67,51 @@ struct Message<'a> {
     content: &'a str,
 }
 
+/// The last user message that says something first, then system prompts in order, then the other turns from the last to
+/// the first.
 pub(super) fn select(turns: &[Turn<'_>], limit: usize) -> TextToClassify {
-    let mut excerpts = Vec::new();
-    let mut left = limit;
-    for (index, turn) in by_importance(turns) {
-        if left <= CUT.len() {
+    let mut selection = Selection { left: limit, excerpts: Vec::new() };
+    let numbered = || turns.iter().enumerate();
+    let users = numbered().rev().filter(|(_, turn)| turn.role == Role::User);
+    let last_user = users.map(|(index, turn)| (index, selection.take(index, turn))).find(|(_, taken)| *taken);
+    for (index, turn) in numbered().filter(|(_, turn)| turn.role == Role::System) {
+        selection.take(index, turn);
+    }
+    let last_user = last_user.map(|(index, _)| index);
+    for (index, turn) in numbered().rev().filter(|(_, turn)| turn.role != Role::System) {
+        if selection.is_full() {
             break;
         }
-        let texts = turn.content.texts();
-        let written = texts.iter().map(|text| text.written()).sum();
-        let text = excerpt(texts, written, left);
-        if text.trim().is_empty() {
-            continue;
+        if Some(index) != last_user {
+            selection.take(index, turn);
         }
-        left = left.saturating_sub(written);
-        excerpts.push(Excerpt { role: turn.role, text, turn: index });
     }
-    TextToClassify { excerpts }
+    TextToClassify { excerpts: selection.excerpts }
 }
 
-/// The last user message first, then system prompts in order, then the other turns from the last to the first.
-fn by_importance<'t, 'a>(turns: &'t [Turn<'a>]) -> impl Iterator<Item = (usize, &'t Turn<'a>)> {
-    let last_user = turns.iter().rposition(|turn| turn.role == Role::User);
-    let numbered = || turns.iter().enumerate();
-    let first = numbered().filter(move |(index, _)| Some(*index) == last_user);
-    let system = numbered().filter(|(_, turn)| turn.role == Role::System);
-    let others =
-        numbered().rev().filter(move |(index, turn)| Some(*index) != last_user && turn.role != Role::System);
-    first.chain(system).chain(others)
+/// What is selected so far, and how many bytes may follow.
+struct Selection {
+    left: usize,
+    excerpts: Vec<Excerpt>,
+}
+
+impl Selection {
+    fn is_full(&self) -> bool {
+        self.left <= CUT.len()
+    }
+
+    /// Takes what fits of a turn, if that says something.
+    fn take(&mut self, index: usize, turn: &Turn<'_>) -> bool {
+        let texts = turn.content.texts();
+        if self.is_full() || texts.iter().all(|text| text.is_blank()) {
+            return false;
+        }
+        let written = texts.iter().map(|text| text.written()).sum();
+        let text = excerpt(texts, written, self.left);
+        self.left = self.left.saturating_sub(written);
+        self.excerpts.push(Excerpt { role: turn.role, text, turn: index });
+        true
+    }
 }
 
 /// The texts joined by line ends if what is written of them fits into `limit` bytes, else their head and tail.

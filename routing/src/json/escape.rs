@@ -1,0 +1,71 @@
+//! What the escapes of a JSON string stand for.
+
+use std::iter;
+
+use memchr::memchr;
+
+/// Bytes of an escape like `\u00e9`.
+pub(super) const UNICODE_ESCAPE: usize = 6;
+
+/// A piece of a string.
+pub(super) enum Piece<'a> {
+    /// Bytes that stand for themselves.
+    Plain(&'a [u8]),
+    /// What an escape stands for, or two of them for one character.
+    Escaped(char),
+}
+
+/// The pieces of what stands between a string's quotes. A backslash that starts no escape of JSON's becomes a
+/// replacement character; so hostile input loses no more than that.
+pub(super) fn pieces(mut inner: &[u8]) -> impl Iterator<Item = Piece<'_>> {
+    iter::from_fn(move || {
+        let (piece, length) = match memchr(b'\\', inner) {
+            Some(0) => {
+                let (char, length) = escaped(inner);
+                (Piece::Escaped(char), length)
+            }
+            None if inner.is_empty() => return None,
+            backslash => {
+                let plain = inner.get(..backslash.unwrap_or(inner.len()))?;
+                (Piece::Plain(plain), plain.len())
+            }
+        };
+        inner = inner.get(length..).unwrap_or_default();
+        Some(piece)
+    })
+}
+
+/// The character of the escape that the bytes start with, and how many of them it takes.
+fn escaped(bytes: &[u8]) -> (char, usize) {
+    let char = match bytes.get(1) {
+        Some(b'n') => '\n',
+        Some(b'"') => '"',
+        Some(b'\\') => '\\',
+        Some(b'/') => '/',
+        Some(b't') => '\t',
+        Some(b'r') => '\r',
+        Some(b'b') => '\u{8}',
+        Some(b'f') => '\u{c}',
+        Some(b'u') => return unicode(bytes),
+        _ => return (char::REPLACEMENT_CHARACTER, 1),
+    };
+    (char, 2)
+}
+
+/// A character beyond the first 65536 is a pair of escapes.
+fn unicode(bytes: &[u8]) -> (char, usize) {
+    let Some(first) = utf16_unit(bytes) else { return (char::REPLACEMENT_CHARACTER, 2) };
+    let second = bytes.get(UNICODE_ESCAPE..).and_then(utf16_unit);
+    match char::decode_utf16(iter::once(first).chain(second)).next() {
+        Some(Ok(char)) => (char, UNICODE_ESCAPE * char.len_utf16()),
+        _ => (char::REPLACEMENT_CHARACTER, UNICODE_ESCAPE),
+    }
+}
+
+fn utf16_unit(bytes: &[u8]) -> Option<u16> {
+    let digits = bytes.strip_prefix(br"\u")?.get(..4)?;
+    digits.iter().try_fold(0, |unit, digit| {
+        let digit = char::from(*digit).to_digit(16).and_then(|digit| u16::try_from(digit).ok())?;
+        Some(unit << 4 | digit)
+    })
+}
