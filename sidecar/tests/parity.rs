@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use llm_router_sidecar::model::encoder::Encoder;
 use llm_router_sidecar::model::load_encoder;
 use llm_router_sidecar::model::tokenizer::{MAX_TOKENS, Tokens};
 use serde::Deserialize;
@@ -35,6 +36,10 @@ fn reference() -> Vec<Case> {
     serde_json::from_str::<Reference>(json).unwrap().cases
 }
 
+fn embed(encoder: &Encoder, texts: &[&Tokens]) -> Vec<Vec<f32>> {
+    encoder.embed(&encoder.batch(texts).unwrap()).unwrap().try_into().unwrap()
+}
+
 fn assert_near(text: &str, ours: &[f32], theirs: &[f32]) {
     assert_eq!(ours.len(), theirs.len());
     let difference = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -53,7 +58,7 @@ fn texts_alone_embed_as_in_transformers() {
     for case in reference() {
         let tokens = tokenizer.tokenize(&case.text).unwrap();
         assert_eq!(tokens.ids(), case.ids, "{:?}", case.text);
-        let embedding: Vec<Vec<f32>> = encoder.embed(&[&tokens]).unwrap().try_into().unwrap();
+        let embedding = embed(&encoder, &[&tokens]);
         assert_near(&case.text, &embedding[0], &case.embedding);
     }
 }
@@ -63,8 +68,7 @@ fn texts_in_a_padded_batch_embed_as_in_transformers() {
     let (encoder, tokenizer) = load_encoder(&model(), Device::Cpu).unwrap();
     let cases = reference();
     let texts: Vec<Tokens> = cases.iter().map(|case| tokenizer.tokenize(&case.text).unwrap()).collect();
-    let embeddings: Vec<Vec<f32>> =
-        encoder.embed(&texts.iter().collect::<Vec<_>>()).unwrap().try_into().unwrap();
+    let embeddings = embed(&encoder, &texts.iter().collect::<Vec<_>>());
     for (case, embedding) in cases.iter().zip(&embeddings) {
         assert_near(&case.text, embedding, &case.embedding);
     }
@@ -74,11 +78,11 @@ fn texts_in_a_padded_batch_embed_as_in_transformers() {
 fn the_layers_that_heads_read_end_in_the_embedding() {
     let (encoder, tokenizer) = load_encoder(&model(), Device::Cpu).unwrap();
     let tokens = tokenizer.tokenize("Write a Python function that merges two sorted lists.").unwrap();
-    let states = encoder.hidden_states(&tokens, encoder.layers()).unwrap();
+    let states = encoder.hidden_states(&encoder.batch(&[&tokens]).unwrap(), encoder.layers()).unwrap();
     assert_eq!(states.len(), 6);
-    let mean = states[5].mean_dim(0, false, None);
+    let mean = states[5].squeeze_dim(0).mean_dim(0, false, None);
     let ours: Vec<f32> = (&mean / mean.norm()).try_into().unwrap();
-    let embedding: Vec<Vec<f32>> = encoder.embed(&[&tokens]).unwrap().try_into().unwrap();
+    let embedding = embed(&encoder, &[&tokens]);
     assert_near("the last layer", &ours, &embedding[0]);
 }
 

@@ -62,7 +62,7 @@ fn a_trained_head_classifies_what_it_has_not_seen() {
 
     let (loaded, tokenizer) = Model::load(model.path(), Device::Cpu).unwrap();
     for (text, expected) in [("baking a cake", "kitchen"), ("the rings around the Sun", "astronomy")] {
-        let scores = loaded.classify(&tokenizer.tokenize(text).unwrap()).unwrap();
+        let scores = loaded.classify(&[&tokenizer.tokenize(text).unwrap()]).unwrap().remove(0).scores;
         assert_eq!(&*scores[0].head, "topic");
         assert_eq!(scores[0].top().unwrap().0, expected, "{text}");
         assert!((scores[0].confidences.iter().sum::<f32>() - 1.0).abs() < 1e-5);

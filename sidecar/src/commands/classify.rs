@@ -72,11 +72,11 @@ fn classify<'a>(
 ) -> Result<Classified<'a>> {
     // The first pass pays for what libtorch does once.
     let tokens = tokenizer.tokenize(text)?;
-    let heads = model.classify(&tokens)?;
+    let heads = model.classify(&[&tokens])?.pop().unwrap_or_default().scores;
     let mut milliseconds = Vec::with_capacity(repeat);
     for _ in 0..repeat {
         let start = Instant::now();
-        model.classify(&tokenizer.tokenize(text)?)?;
+        model.classify(&[&tokenizer.tokenize(text)?])?;
         milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
     }
     milliseconds.sort_by(f64::total_cmp);

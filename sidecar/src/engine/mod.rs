@@ -18,12 +18,12 @@ pub use backend::Backend;
 use queue::{PushError, Queue};
 use worker::Job;
 
-use crate::model::scores::Scores;
+use crate::model::scores::Answer;
 use crate::model::tokenizer::Tokens;
 use crate::telemetry::metrics::Metrics;
 
-/// What a text gets: each head's scores.
-type Scored = Result<Vec<Scores>, EngineError>;
+/// What a text gets.
+type Scored = Result<Answer, EngineError>;
 
 /// Why a text has no scores.
 #[derive(Debug, thiserror::Error)]

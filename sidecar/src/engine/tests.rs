@@ -16,10 +16,12 @@ struct Gate {
 }
 
 impl Backend for Gated {
-    fn classify(&self, text: &Tokens) -> Result<Vec<Scores>> {
-        self.taken.send(text.clone())?;
-        self.gate.lock().recv()?;
-        Ok(vec![Scores { head: "task".into(), labels: Arc::new([]), confidences: Vec::new() }])
+    fn classify(&self, texts: &[&Tokens]) -> Result<Vec<Answer>> {
+        for &text in texts {
+            self.taken.send(text.clone())?;
+            self.gate.lock().recv()?;
+        }
+        Ok(vec![Answer::default(); texts.len()])
     }
 }
 
@@ -96,7 +98,7 @@ async fn shutting_down_answers_what_waits_and_refuses_what_comes() {
 struct Panics;
 
 impl Backend for Panics {
-    fn classify(&self, _: &Tokens) -> Result<Vec<Scores>> {
+    fn classify(&self, _: &[&Tokens]) -> Result<Vec<Answer>> {
         panic!("as a broken backend would")
     }
 }
@@ -113,9 +115,9 @@ async fn a_worker_outlives_its_backends_panic() {
 struct Together(Arc<Barrier>);
 
 impl Backend for Together {
-    fn classify(&self, _: &Tokens) -> Result<Vec<Scores>> {
+    fn classify(&self, _: &[&Tokens]) -> Result<Vec<Answer>> {
         self.0.wait();
-        Ok(Vec::new())
+        Ok(vec![Answer::default()])
     }
 }
 

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+use anyhow::Context as _;
 use tokio::sync::oneshot;
 
 use super::backend::Backend;
@@ -35,7 +36,9 @@ pub(super) fn run(backend: &impl Backend, queue: &Queue<Job>, metrics: &Metrics)
 
 /// A panic costs its own text only: a dead worker would leave the queue to fill up.
 fn classify(backend: &impl Backend, text: &Tokens) -> Scored {
-    match catch_unwind(AssertUnwindSafe(|| backend.classify(text))) {
+    match catch_unwind(AssertUnwindSafe(|| {
+        backend.classify(&[text])?.pop().context("the backend has no answer")
+    })) {
         Ok(result) => result.map_err(EngineError::Failed),
         Err(_) => Err(EngineError::Failed(anyhow::anyhow!("the backend panicked"))),
     }

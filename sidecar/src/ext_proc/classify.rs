@@ -49,7 +49,7 @@ impl Service {
     pub(super) async fn score(&self, text: &str) -> Result<Vec<Scores>, EngineError> {
         let tokens = self.tokenizer.tokenize(text).map_err(EngineError::Failed);
         let scores = match tokens {
-            Ok(tokens) => self.engine.classify(tokens).await,
+            Ok(tokens) => self.engine.classify(tokens).await.map(|answer| answer.scores),
             Err(error) => Err(error),
         };
         if let Err(error @ EngineError::Failed(_)) = &scores {

@@ -127,8 +127,8 @@ mod tests {
         let model = tempfile::tempdir().unwrap();
         save(&head(), model.path()).unwrap();
         let [loaded] = load_from(model.path()).unwrap().try_into().unwrap();
-        let states = [Tensor::from_slice2(&[[0.3f32]])];
-        assert_eq!(loaded.score(&states).unwrap(), head().score(&states).unwrap());
+        let states = [Tensor::from_slice(&[0.3f32]).view([1, 1, 1])];
+        assert_eq!(loaded.score(&states, None).unwrap(), head().score(&states, None).unwrap());
     }
 
     #[test]

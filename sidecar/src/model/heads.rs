@@ -74,16 +74,19 @@ impl Head {
         (&self.weight, &self.bias)
     }
 
-    /// Scores a text by its token vectors after each of the encoder's layers, each `[tokens, hidden]`.
+    /// Scores each text by its token vectors after each of the encoder's layers, each `[texts, tokens, hidden]`,
+    /// without those that `mask` `[texts, tokens]` says are padding.
     ///
     /// # Errors
     /// If the head's layer is not among them, or libtorch fails.
-    pub fn score(&self, hidden_states: &[Tensor]) -> Result<Scores> {
+    pub fn score(&self, hidden_states: &[Tensor], mask: Option<&Tensor>) -> Result<Vec<Scores>> {
         let hidden = self.layer.checked_sub(1).and_then(|index| hidden_states.get(index));
-        let features = features(hidden.with_context(|| format!("the encoder has no layer {}", self.layer))?)?;
-        let logits = features.f_linear(&self.weight, Some(&*self.bias))?;
-        let confidences = Vec::try_from(logits.f_softmax(-1, Kind::Float)?)?;
-        Ok(Scores { head: self.name.clone(), labels: self.labels.clone(), confidences })
+        let hidden = hidden.with_context(|| format!("the encoder has no layer {}", self.layer))?;
+        let logits = features(hidden, mask)?.f_linear(&self.weight, Some(&*self.bias))?;
+        let confidences: Vec<Vec<f32>> = logits.f_softmax(-1, Kind::Float)?.try_into()?;
+        let scores =
+            |confidences| Scores { head: self.name.clone(), labels: self.labels.clone(), confidences };
+        Ok(confidences.into_iter().map(scores).collect())
     }
 }
 
@@ -129,8 +132,9 @@ mod tests {
     fn scores_are_the_softmax_of_the_linear_layer_over_its_encoder_layer() {
         let head = Head::new("task", labels(), linear(2)).unwrap();
         // One token of width 1: whole and beginning are both normalised to 1 or to -1.
-        let states = [Tensor::from_slice2(&[[-3.0f32]]), Tensor::from_slice2(&[[5.0f32]])];
-        let scores = head.score(&states).unwrap();
+        let states = [Tensor::from_slice(&[-3.0f32]), Tensor::from_slice(&[5.0f32])];
+        let [scores] =
+            head.score(&states.map(|state| state.view([1, 1, 1])), None).unwrap().try_into().unwrap();
         let logits = [1.0f32, 1.0, -1.5];
         let sum: f32 = logits.iter().map(|logit| logit.exp()).sum();
         for (score, logit) in scores.confidences.iter().zip(logits) {
@@ -142,7 +146,7 @@ mod tests {
     fn a_layer_that_the_encoder_has_not_is_an_error() {
         for layer in [0, 2] {
             let head = Head::new("task", labels(), linear(layer)).unwrap();
-            assert!(head.score(&[Tensor::from_slice2(&[[1.0f32]])]).is_err());
+            assert!(head.score(&[Tensor::from_slice(&[1.0f32]).view([1, 1, 1])], None).is_err());
         }
     }
 

@@ -1,9 +1,11 @@
 //! The classifier model: tokenizer, encoder and heads, read from a folder as Hugging Face lays it out.
 
-pub mod bert;
-pub mod config;
+pub mod batch;
+pub mod encoder;
 pub mod head_files;
 pub mod heads;
+pub mod linear;
+mod norm;
 mod pooling;
 pub mod scores;
 pub mod tokenizer;
@@ -14,18 +16,16 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use tch::{Device, Tensor};
 
-use bert::Bert;
-use config::BertConfig;
+use encoder::Encoder;
 use head_files::EncoderShape;
 use heads::Head;
-use scores::Scores;
+use scores::Answer;
 use tokenizer::{Tokenizer, Tokens};
-use weights::Weights;
 
 /// An encoder with its heads. Clones share the weights.
 #[derive(Debug, Clone)]
 pub struct Model {
-    encoder: Bert,
+    encoder: Encoder,
     heads: Vec<Head>,
     /// How many of the encoder's layers the heads need.
     layers: usize,
@@ -54,33 +54,40 @@ impl Model {
         self.heads.iter().map(Head::name)
     }
 
-    /// One forward pass: the scores of every head.
+    /// One forward pass: what every head says of each text, in the texts' order. A text says the same alone and in a
+    /// batch, within rounding; alone, it is not padded.
     ///
     /// # Errors
-    /// If libtorch fails.
-    pub fn classify(&self, text: &Tokens) -> Result<Vec<Scores>> {
-        let hidden_states = self.encoder.hidden_states(text, self.layers)?;
-        self.heads.iter().map(|head| head.score(&hidden_states)).collect()
+    /// If there is no text, or libtorch fails.
+    pub fn classify(&self, texts: &[&Tokens]) -> Result<Vec<Answer>> {
+        let batch = self.encoder.batch(texts)?;
+        let hidden_states = self.encoder.hidden_states(&batch, self.layers)?;
+        let mut answers: Vec<_> = texts.iter().map(|_| Answer::default()).collect();
+        for head in &self.heads {
+            for (answer, scores) in answers.iter_mut().zip(head.score(&hidden_states, batch.mask())?) {
+                answer.scores.push(scores);
+            }
+        }
+        Ok(answers)
     }
 }
 
-/// What a head that reads this layer sees of a text, `[features]`.
+/// What a head that reads this layer sees of the texts, `[texts, features]`.
 ///
 /// # Errors
 /// If the encoder has no such layer, or libtorch fails.
-pub fn features(encoder: &Bert, text: &Tokens, layer: usize) -> Result<Tensor> {
-    let hidden_states = encoder.hidden_states(text, layer)?;
+pub fn features(encoder: &Encoder, texts: &[&Tokens], layer: usize) -> Result<Tensor> {
+    let batch = encoder.batch(texts)?;
+    let hidden_states = encoder.hidden_states(&batch, layer)?;
     ensure!(hidden_states.len() == layer, "the encoder has {} layers, not {layer}", encoder.layers());
-    pooling::features(hidden_states.last().context("the first layer is 1")?)
+    pooling::features(hidden_states.last().context("the first layer is 1")?, batch.mask())
 }
 
 /// Reads `config.json`, `model.safetensors` and `tokenizer.json` of a folder, but no heads.
 ///
 /// # Errors
 /// If a file is missing or unfit; the error names it.
-pub fn load_encoder(folder: &Path, device: Device) -> Result<(Bert, Tokenizer)> {
-    let config = BertConfig::load(&folder.join("config.json"))?;
-    let tokenizer = Tokenizer::load(&folder.join("tokenizer.json"))?;
-    let mut weights = Weights::load(&folder.join("model.safetensors"), device)?;
-    Ok((Bert::load(&config, &mut weights)?, tokenizer))
+pub fn load_encoder(folder: &Path, device: Device) -> Result<(Encoder, Tokenizer)> {
+    let encoder = Encoder::load(folder, device)?;
+    Ok((encoder, Tokenizer::load(&folder.join("tokenizer.json"))?))
 }

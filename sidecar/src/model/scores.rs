@@ -1,6 +1,13 @@
-//! What a head says about a text.
+//! What a model says about a text.
 
 use std::sync::Arc;
+
+/// What a model says about one text.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Answer {
+    /// Each head's scores, in the order of the heads' names.
+    pub scores: Vec<Scores>,
+}
 
 /// A head's confidence in each of its labels.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,7 +6,7 @@ use tch::Tensor;
 
 use super::data::Row;
 use super::parallel;
-use crate::model::bert::Bert;
+use crate::model::encoder::Encoder;
 use crate::model::features;
 use crate::model::tokenizer::Tokenizer;
 
@@ -16,7 +16,7 @@ use crate::model::tokenizer::Tokenizer;
 ///
 /// # Errors
 /// If libtorch fails.
-pub(super) fn embed(encoder: &Bert, tokenizer: &Tokenizer, layer: usize, rows: &[Row]) -> Result<Tensor> {
+pub(super) fn embed(encoder: &Encoder, tokenizer: &Tokenizer, layer: usize, rows: &[Row]) -> Result<Tensor> {
     let style = ProgressStyle::with_template("embedding {bar:30} {pos}/{len} texts, {eta} left")?;
     let progress = ProgressBar::new(rows.len() as u64).with_style(style);
     let features: Vec<Vec<f32>> = parallel::map(
@@ -24,9 +24,9 @@ pub(super) fn embed(encoder: &Bert, tokenizer: &Tokenizer, layer: usize, rows: &
         || encoder.clone(),
         |encoder, index| {
             let text = rows.get(index).map_or("", |row| row.text.as_str());
-            let features = features(encoder, &tokenizer.tokenize(text)?, layer)?;
+            let features = features(encoder, &[&tokenizer.tokenize(text)?], layer)?;
             progress.inc(1);
-            Ok(Vec::try_from(features)?)
+            Ok(Vec::try_from(features.f_squeeze_dim(0)?)?)
         },
     )?;
     progress.finish();

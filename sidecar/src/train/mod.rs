@@ -20,7 +20,7 @@ pub use evaluation::{Evaluation, LabelEvaluation};
 pub use report::{Report, Settings, SourceEvaluation, SourceRows, SplitSizes, Trial};
 pub use weighting::ClassWeights;
 
-use crate::model::bert::Bert;
+use crate::model::encoder::Encoder;
 use crate::model::head_files;
 use crate::model::heads::Head;
 use crate::model::tokenizer::Tokenizer;
@@ -60,7 +60,7 @@ impl Part {
 ///
 /// # Errors
 /// If there are too few rows or labels, validation has a label that training has not, or libtorch fails.
-pub fn train(encoder: &Bert, tokenizer: &Tokenizer, task: &Task) -> Result<(Head, Report)> {
+pub fn train(encoder: &Encoder, tokenizer: &Tokenizer, task: &Task) -> Result<(Head, Report)> {
     // Texts and settings run side by side instead; and sums would depend on how many threads share an operation.
     tch::set_num_threads(1);
     let labels = task.data.labels();

@@ -20,7 +20,7 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
 };
 use llm_router_sidecar::engine::{Backend, Engine};
 use llm_router_sidecar::ext_proc::{PolicyRouter, Service, server};
-use llm_router_sidecar::model::scores::Scores;
+use llm_router_sidecar::model::scores::{Answer, Scores};
 use llm_router_sidecar::model::tokenizer::{Tokenizer, Tokens};
 use llm_router_sidecar::telemetry::metrics::Metrics;
 use tokio::net::TcpListener;
@@ -40,27 +40,27 @@ struct Gated {
     gate: Receiver<()>,
 }
 
-fn sure() -> Vec<Scores> {
+fn sure() -> Answer {
     let labels = ["Chatbot", "Code Generation"].map(str::to_owned);
     let scores = |head: &str| Scores {
         head: head.into(),
         labels: labels.clone().into(),
         confidences: vec![0.25, 0.75],
     };
-    vec![scores("safety"), scores("task")]
+    Answer { scores: vec![scores("safety"), scores("task")] }
 }
 
 impl Backend for Sure {
-    fn classify(&self, _: &Tokens) -> Result<Vec<Scores>> {
-        Ok(sure())
+    fn classify(&self, texts: &[&Tokens]) -> Result<Vec<Answer>> {
+        Ok(vec![sure(); texts.len()])
     }
 }
 
 impl Backend for Gated {
-    fn classify(&self, _: &Tokens) -> Result<Vec<Scores>> {
+    fn classify(&self, texts: &[&Tokens]) -> Result<Vec<Answer>> {
         self.begun.send(())?;
         self.gate.recv()?;
-        Ok(sure())
+        Ok(vec![sure(); texts.len()])
     }
 }
 

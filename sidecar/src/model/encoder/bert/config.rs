@@ -5,30 +5,30 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use super::tokenizer::MAX_TOKENS;
+use crate::model::tokenizer::MAX_TOKENS;
 
 /// The dimensions of a BERT encoder.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct BertConfig {
+pub(crate) struct BertConfig {
     /// Width of every token's vector.
-    pub hidden_size: i64,
+    pub(super) hidden_size: i64,
     /// Number of transformer layers.
-    pub num_hidden_layers: i64,
+    pub(super) num_hidden_layers: i64,
     /// Attention heads a layer; divides `hidden_size`.
-    pub num_attention_heads: i64,
+    pub(super) num_attention_heads: i64,
     /// Width of the feed-forward layer.
-    pub intermediate_size: i64,
+    pub(super) intermediate_size: i64,
     /// Number of word pieces.
-    pub vocab_size: i64,
+    pub(super) vocab_size: i64,
     /// Longest input, in tokens, that the weights have positions for.
-    pub max_position_embeddings: i64,
+    pub(super) max_position_embeddings: i64,
     /// Number of segment embeddings; only segment 0 is used.
-    pub type_vocab_size: i64,
+    pub(super) type_vocab_size: i64,
     /// Added to the variance in layer normalisation.
-    pub layer_norm_eps: f64,
+    pub(super) layer_norm_eps: f64,
     /// The token that fills a batch's shorter texts.
     #[serde(default)]
-    pub pad_token_id: i64,
+    pub(super) pad_token_id: i64,
     hidden_act: String,
     #[serde(default = "absolute")]
     position_embedding_type: String,
@@ -48,7 +48,7 @@ impl BertConfig {
     ///
     /// # Errors
     /// If the file is missing, is not a BERT's, or asks for a variant that is not implemented.
-    pub fn load(path: &Path) -> Result<Self> {
+    pub(crate) fn load(path: &Path) -> Result<Self> {
         let json = std::fs::read(path).with_context(|| {
             format!("cannot read {}; `scripts/setup` fetches the default model", path.display())
         })?;

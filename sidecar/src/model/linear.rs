@@ -1,0 +1,97 @@
+//! A linear layer: `input · weightᵀ + bias`.
+
+use anyhow::Result;
+use tch::Tensor;
+
+use super::weights::{Weight, Weights};
+
+/// A linear layer of an encoder. Clones share the weights.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// `[outputs, inputs]`
+    weight: Weight,
+    /// `[outputs]`
+    bias: Option<Weight>,
+}
+
+impl Linear {
+    /// Takes `NAME.weight` and `NAME.bias`.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape.
+    pub fn load(weights: &mut Weights, name: &str, outputs: i64, inputs: i64) -> Result<Self> {
+        let weight = weights.take(&format!("{name}.weight"), &[outputs, inputs])?;
+        let bias = weights.take(&format!("{name}.bias"), &[outputs])?;
+        Ok(Self { weight, bias: Some(bias) })
+    }
+
+    /// Takes `NAME.weight` of a layer that has no bias.
+    ///
+    /// # Errors
+    /// If the tensor is missing or has another shape.
+    pub fn load_without_bias(weights: &mut Weights, name: &str, outputs: i64, inputs: i64) -> Result<Self> {
+        Ok(Self { weight: weights.take(&format!("{name}.weight"), &[outputs, inputs])?, bias: None })
+    }
+
+    /// Takes the layers `names`, of `outputs` each, as one whose output is theirs side by side: one large product is
+    /// faster than several small ones.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape.
+    pub fn load_stacked(weights: &mut Weights, names: &[String], outputs: i64, inputs: i64) -> Result<Self> {
+        let (mut stacked, mut biases) = (Vec::new(), Vec::new());
+        for name in names {
+            stacked.push(weights.take(&format!("{name}.weight"), &[outputs, inputs])?);
+            biases.push(weights.take(&format!("{name}.bias"), &[outputs])?);
+        }
+        let cat = |parts: &[Weight]| {
+            anyhow::Ok(Weight::new(Tensor::f_cat(&parts.iter().map(|part| &**part).collect::<Vec<_>>(), 0)?))
+        };
+        Ok(Self { weight: cat(&stacked)?, bias: Some(cat(&biases)?) })
+    }
+
+    /// The layer's output for an input of any shape whose last dimension is the layer's inputs.
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    pub fn apply(&self, input: &Tensor) -> Result<Tensor> {
+        Ok(input.f_linear(&self.weight, self.bias.as_deref())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    fn weights() -> (tempfile::TempDir, Weights) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.safetensors");
+        let tensors = [
+            ("a.weight", Tensor::from_slice2(&[[1.0f32, 2.0]])),
+            ("a.bias", Tensor::from_slice(&[0.5f32])),
+            ("b.weight", Tensor::from_slice2(&[[0.0f32, -1.0]])),
+            ("b.bias", Tensor::from_slice(&[0.0f32])),
+        ];
+        Tensor::write_safetensors(&tensors, &path).unwrap();
+        (folder, Weights::load(&path, Device::Cpu).unwrap())
+    }
+
+    fn apply(linear: &Linear) -> Vec<f32> {
+        linear.apply(&Tensor::from_slice(&[10.0f32, 1.0])).unwrap().try_into().unwrap()
+    }
+
+    #[test]
+    fn computes_with_and_without_bias() {
+        let (_folder, mut weights) = weights();
+        assert_eq!(apply(&Linear::load(&mut weights, "a", 1, 2).unwrap()), [12.5]);
+        assert_eq!(apply(&Linear::load_without_bias(&mut weights, "b", 1, 2).unwrap()), [-1.0]);
+    }
+
+    #[test]
+    fn stacked_layers_answer_side_by_side() {
+        let (_folder, mut weights) = weights();
+        let names = ["a", "b"].map(str::to_owned);
+        assert_eq!(apply(&Linear::load_stacked(&mut weights, &names, 1, 2).unwrap()), [12.5, -1.0]);
+    }
+}

@@ -1,0 +1,40 @@
+//! Layer normalisation.
+
+use anyhow::Result;
+use tch::Tensor;
+
+use super::weights::{Weight, Weights};
+
+/// Brings each vector to mean 0 and variance 1, then scales and shifts it. Clones share the weights.
+#[derive(Debug, Clone)]
+pub(super) struct Norm {
+    /// `[width]`
+    weight: Weight,
+    /// `[width]`
+    bias: Weight,
+    /// Added to the variance.
+    eps: f64,
+}
+
+impl Norm {
+    /// Takes `NAME.weight` and `NAME.bias`.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape.
+    pub(super) fn load(weights: &mut Weights, name: &str, width: i64, eps: f64) -> Result<Self> {
+        Ok(Self {
+            weight: weights.take(&format!("{name}.weight"), &[width])?,
+            bias: weights.take(&format!("{name}.bias"), &[width])?,
+            eps,
+        })
+    }
+
+    /// Normalises the last dimension.
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    pub(super) fn apply(&self, input: &Tensor) -> Result<Tensor> {
+        let width = self.weight.size();
+        Ok(input.f_layer_norm(width, Some(&*self.weight), Some(&*self.bias), self.eps, true)?)
+    }
+}
