@@ -1,58 +1,120 @@
 //! The encoder of a model: turns token ids into a vector for each token, layer by layer.
 
+mod attention;
 mod bert;
+mod config;
+mod deberta;
+mod modernbert;
+mod torchscript;
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tch::{Device, Tensor};
 
 use super::batch::Batch;
 use super::pooling;
 use super::tokenizer::Tokens;
 use super::weights::Weights;
-use bert::{Bert, BertConfig};
+use bert::Bert;
+pub(crate) use config::Config;
+use deberta::Deberta;
+use modernbert::ModernBert;
+use torchscript::TorchScript;
 
 /// An encoder of one of the kinds that are implemented. Clones share the weights.
 #[derive(Debug, Clone)]
-pub enum Encoder {
-    /// BERT, for example all-MiniLM-L6-v2.
+pub struct Encoder {
+    shape: Shape,
+    device: Device,
+    architecture: Architecture,
+}
+
+/// What every encoder has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Number of layers that heads can read.
+    pub layers: usize,
+    /// Width of a token's vector.
+    pub hidden_size: i64,
+    /// Longest text, in tokens, that the weights can read.
+    pub max_tokens: usize,
+    /// What fills a batch's shorter texts.
+    pub pad_token: i64,
+}
+
+#[derive(Debug, Clone)]
+enum Architecture {
     Bert(Bert),
+    Deberta(Deberta),
+    ModernBert(ModernBert),
+    TorchScript(TorchScript),
 }
 
 impl Encoder {
-    /// Reads `config.json` and `model.safetensors` of a folder.
+    /// Reads `config.json`, and `model.safetensors` or, if there is none, `model.pt` of a folder.
     ///
     /// # Errors
     /// If a file is missing or unfit, or the config asks for what is not implemented; the error names it.
     pub fn load(folder: &Path, device: Device) -> Result<Self> {
-        let config = BertConfig::load(&folder.join("config.json"))?;
-        let mut weights = Weights::load(&folder.join("model.safetensors"), device)?;
-        Ok(Self::Bert(Bert::load(&config, &mut weights)?))
+        let config = Config::load(folder)?;
+        let (safetensors, script) = (folder.join("model.safetensors"), folder.join("model.pt"));
+        if script.is_file() && !safetensors.is_file() {
+            return Self::script(&config, &script, device);
+        }
+        Self::from_weights(&config, &mut Weights::load(&safetensors, device)?)
     }
 
-    /// Number of layers.
+    /// Takes the encoder's tensors out of a checkpoint, and leaves what else is in it.
+    ///
+    /// # Errors
+    /// If a tensor is missing or unfit, or the config asks for what is not implemented; the error names it.
+    pub(crate) fn from_weights(config: &Config, weights: &mut Weights) -> Result<Self> {
+        let device = weights.device();
+        let (shape, architecture) = match config.model_type()? {
+            "bert" | "roberta" | "xlm-roberta" | "camembert" => {
+                let config = config.parse::<bert::BertConfig>()?;
+                (config.shape(), Architecture::Bert(Bert::load(&config, weights)?))
+            }
+            "deberta-v2" => {
+                let config = config.parse::<deberta::DebertaConfig>()?;
+                (config.shape(), Architecture::Deberta(Deberta::load(&config, weights)?))
+            }
+            "modernbert" => {
+                let config = config.parse::<modernbert::ModernBertConfig>()?;
+                (config.shape(), Architecture::ModernBert(ModernBert::load(&config, weights)?))
+            }
+            other => bail!(
+                "{}: model_type {other:?} is not implemented (bert, roberta, xlm-roberta, camembert, deberta-v2 and \
+                 modernbert are); export the model as TorchScript, model.pt",
+                config.path().display()
+            ),
+        };
+        Ok(Self { shape, device, architecture })
+    }
+
+    fn script(config: &Config, path: &Path, device: Device) -> Result<Self> {
+        let shape = config.parse::<torchscript::TorchScriptConfig>()?.shape();
+        let script = TorchScript::load(path, shape.hidden_size, device)?;
+        Ok(Self { shape, device, architecture: Architecture::TorchScript(script) })
+    }
+
+    /// Number of layers that heads can read.
     #[must_use]
     pub fn layers(&self) -> usize {
-        match self {
-            Self::Bert(bert) => bert.layers(),
-        }
+        self.shape.layers
     }
 
     /// Width of the token vectors.
     #[must_use]
     pub fn hidden_size(&self) -> i64 {
-        match self {
-            Self::Bert(bert) => bert.hidden_size(),
-        }
+        self.shape.hidden_size
     }
 
     /// Longest text, in tokens, that the weights can read.
     #[must_use]
     pub fn max_tokens(&self) -> usize {
-        match self {
-            Self::Bert(bert) => bert.max_tokens(),
-        }
+        self.shape.max_tokens
     }
 
     /// The texts as tensors on the encoder's device, padded with its padding token.
@@ -60,19 +122,20 @@ impl Encoder {
     /// # Errors
     /// If there is no text, one has no token, or libtorch fails.
     pub fn batch(&self, texts: &[&Tokens]) -> Result<Batch> {
-        match self {
-            Self::Bert(bert) => Batch::new(texts, bert.pad_token(), bert.device()),
-        }
+        Batch::new(texts, self.shape.pad_token, self.device)
     }
 
-    /// The texts' token vectors after each of the first `layers` layers, each `[texts, tokens, hidden]`. What stands
-    /// at padding means nothing.
+    /// The texts' token vectors after each of the first `layers` layers, each `[texts, tokens, hidden]`; the last
+    /// layer's are what the model itself puts out. What stands at padding means nothing.
     ///
     /// # Errors
     /// If libtorch fails.
     pub fn hidden_states(&self, batch: &Batch, layers: usize) -> Result<Vec<Tensor>> {
-        match self {
-            Self::Bert(bert) => bert.hidden_states(batch, layers),
+        match &self.architecture {
+            Architecture::Bert(bert) => bert.hidden_states(batch, layers),
+            Architecture::Deberta(deberta) => deberta.hidden_states(batch, layers),
+            Architecture::ModernBert(modernbert) => modernbert.hidden_states(batch, layers),
+            Architecture::TorchScript(script) => script.hidden_states(batch),
         }
     }
 

@@ -11,7 +11,7 @@ pub(super) struct Norm {
     /// `[width]`
     weight: Weight,
     /// `[width]`
-    bias: Weight,
+    bias: Option<Weight>,
     /// Added to the variance.
     eps: f64,
 }
@@ -24,9 +24,17 @@ impl Norm {
     pub(super) fn load(weights: &mut Weights, name: &str, width: i64, eps: f64) -> Result<Self> {
         Ok(Self {
             weight: weights.take(&format!("{name}.weight"), &[width])?,
-            bias: weights.take(&format!("{name}.bias"), &[width])?,
+            bias: Some(weights.take(&format!("{name}.bias"), &[width])?),
             eps,
         })
+    }
+
+    /// Takes `NAME.weight` of a layer that has no bias.
+    ///
+    /// # Errors
+    /// If the tensor is missing or has another shape.
+    pub(super) fn load_without_bias(weights: &mut Weights, name: &str, width: i64, eps: f64) -> Result<Self> {
+        Ok(Self { weight: weights.take(&format!("{name}.weight"), &[width])?, bias: None, eps })
     }
 
     /// Normalises the last dimension.
@@ -35,6 +43,6 @@ impl Norm {
     /// If libtorch fails.
     pub(super) fn apply(&self, input: &Tensor) -> Result<Tensor> {
         let width = self.weight.size();
-        Ok(input.f_layer_norm(width, Some(&*self.weight), Some(&*self.bias), self.eps, true)?)
+        Ok(input.f_layer_norm(width, Some(&*self.weight), self.bias.as_deref(), self.eps, true)?)
     }
 }

@@ -48,12 +48,22 @@ impl Weights {
         ensure!(path.is_file(), "cannot read {}: no such file", path.display());
         let tensors =
             Tensor::read_safetensors(path).with_context(|| format!("cannot read {}", path.display()))?;
-        // Checkpoints of a whole `BertFor...` prefix the encoder's tensors with "bert.".
-        let tensors = tensors
-            .into_iter()
-            .map(|(name, tensor)| (name.strip_prefix("bert.").unwrap_or(&name).to_owned(), tensor))
-            .collect();
-        Ok(Self { path: path.to_owned(), device, tensors })
+        Ok(Self { path: path.to_owned(), device, tensors: tensors.into_iter().collect() })
+    }
+
+    /// Where tensors go when they are taken.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Takes these off the tensors' names: checkpoints of a whole `BertFor...` prefix the encoder's with "bert.".
+    pub fn strip_prefixes(&mut self, prefixes: &[&str]) {
+        let strip = |name: String| {
+            let stripped = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
+            stripped.map_or_else(|| name.clone(), str::to_owned)
+        };
+        self.tensors = self.tensors.drain().map(|(name, tensor)| (strip(name), tensor)).collect();
     }
 
     /// Takes a tensor out, as float32 on the device.

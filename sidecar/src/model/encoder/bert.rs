@@ -1,15 +1,16 @@
-//! A BERT encoder in libtorch.
+//! BERT, and RoBERTa, which differs in where positions begin.
 //!
-//! It computes what `transformers.BertModel` does, with two changes for speed: query, key and value are one matrix
+//! It computes what `transformers` does, with two changes for speed: query, key and value are one matrix
 //! product, and the segment embedding, always the same, is added to the positions when loading.
 
 mod config;
 
 use anyhow::Result;
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 pub(super) use config::BertConfig;
 
+use super::attention::{Projections, over_keys};
 use crate::model::batch::Batch;
 use crate::model::linear::Linear;
 use crate::model::norm::Norm;
@@ -17,15 +18,13 @@ use crate::model::weights::{Weight, Weights};
 
 /// The encoder. Clones share the weights.
 #[derive(Debug, Clone)]
-pub struct Bert {
+pub(super) struct Bert {
     words: Weight,
-    /// Positions plus the embedding of segment 0, `[max positions, hidden]`.
+    /// Positions plus the embedding of segment 0, `[max tokens, hidden]`.
     positions: Weight,
     norm: Norm,
     layers: Vec<Layer>,
-    hidden_size: i64,
     attention_heads: i64,
-    pad_token: i64,
 }
 
 #[derive(Debug, Clone)]
@@ -40,18 +39,20 @@ struct Layer {
 }
 
 impl Bert {
-    /// Builds the encoder from the tensors of a Hugging Face checkpoint.
+    /// Takes the encoder's tensors out of a checkpoint.
     ///
     /// # Errors
-    /// If a tensor is missing or has another shape than `config` says.
+    /// If one is missing or has another shape than `config` says.
     pub(super) fn load(config: &BertConfig, weights: &mut Weights) -> Result<Self> {
         let hidden = config.hidden_size;
         let eps = config.layer_norm_eps;
+        weights.strip_prefixes(&["bert.", "roberta."]);
         let words = weights.take("embeddings.word_embeddings.weight", &[config.vocab_size, hidden])?;
         let positions = weights
             .take("embeddings.position_embeddings.weight", &[config.max_position_embeddings, hidden])?;
         let segments =
             weights.take("embeddings.token_type_embeddings.weight", &[config.type_vocab_size, hidden])?;
+        let positions = positions.f_slice(0, config.first_position(), None, 1)?;
         Ok(Self {
             words,
             positions: Weight::new(positions.f_add(&segments.f_select(0, 0)?)?),
@@ -59,43 +60,17 @@ impl Bert {
             layers: (0..config.num_hidden_layers)
                 .map(|layer| Layer::load(weights, &format!("encoder.layer.{layer}"), config))
                 .collect::<Result<_>>()?,
-            hidden_size: hidden,
             attention_heads: config.num_attention_heads,
-            pad_token: config.pad_token_id,
         })
-    }
-
-    /// Width of the token vectors.
-    pub(super) fn hidden_size(&self) -> i64 {
-        self.hidden_size
-    }
-
-    /// Number of layers.
-    pub(super) fn layers(&self) -> usize {
-        self.layers.len()
-    }
-
-    /// Longest text that there are positions for.
-    pub(super) fn max_tokens(&self) -> usize {
-        self.positions.size().first().map_or(0, |&positions| positions as usize)
-    }
-
-    /// What fills a batch's shorter texts.
-    pub(super) fn pad_token(&self) -> i64 {
-        self.pad_token
-    }
-
-    /// Where the weights are.
-    pub(super) fn device(&self) -> Device {
-        self.words.device()
     }
 
     /// See [`super::Encoder::hidden_states`].
     pub(super) fn hidden_states(&self, batch: &Batch, layers: usize) -> Result<Vec<Tensor>> {
+        let mask = over_keys(batch.mask())?;
         let mut hidden = self.lookup(batch)?;
         let mut states = Vec::with_capacity(layers);
         for layer in self.layers.iter().take(layers) {
-            hidden = layer.forward(&hidden, batch.mask(), self.attention_heads)?;
+            hidden = layer.forward(&hidden, mask.as_ref(), self.attention_heads)?;
             states.push(hidden.shallow_clone());
         }
         Ok(states)
@@ -123,25 +98,10 @@ impl Layer {
     }
 
     fn forward(&self, hidden: &Tensor, mask: Option<&Tensor>, heads: i64) -> Result<Tensor> {
-        let attended = self.attention_out.apply(&self.attend(hidden, mask, heads)?)?;
+        let attended = Projections::split(&self.qkv.apply(hidden)?, heads)?.attend(mask, None)?;
+        let attended = self.attention_out.apply(&attended)?;
         let hidden = self.attention_norm.apply(&attended.f_add(hidden)?)?;
         let fed = self.feed_out.apply(&self.feed_in.apply(&hidden)?.f_gelu("none")?)?;
         self.feed_norm.apply(&fed.f_add(&hidden)?)
-    }
-
-    fn attend(&self, hidden: &Tensor, mask: Option<&Tensor>, heads: i64) -> Result<Tensor> {
-        let (texts, tokens, width) = hidden.size3()?;
-        // [texts, tokens, 3 * hidden] → three of [texts, heads, tokens, hidden / heads]
-        let qkv = self.qkv.apply(hidden)?.f_view([texts, tokens, 3, heads, width / heads])?;
-        let qkv = qkv.f_permute([2, 0, 3, 1, 4])?;
-        let (query, key, value) = (qkv.f_select(0, 0)?, qkv.f_select(0, 1)?, qkv.f_select(0, 2)?);
-        // [texts, 1, 1, tokens]: the same keys are hidden from every attention head and query.
-        let mask = match mask {
-            None => None,
-            Some(mask) => Some(mask.f_unsqueeze(1)?.f_unsqueeze(1)?),
-        };
-        let attended =
-            Tensor::f_scaled_dot_product_attention(&query, &key, &value, mask, 0.0, false, None, false)?;
-        Ok(attended.f_transpose(1, 2)?.f_reshape([texts, tokens, width])?)
     }
 }

@@ -1,83 +1,61 @@
-//! Reads `config.json`, as Hugging Face lays it out, and refuses what this crate cannot compute.
+//! The fields of `config.json` that a BERT or a RoBERTa reads.
 
-use std::path::Path;
-
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use serde::Deserialize;
 
-use crate::model::tokenizer::MAX_TOKENS;
+use crate::model::encoder::Shape;
+use crate::model::encoder::config::{Part, check_gelu, check_heads};
 
 /// The dimensions of a BERT encoder.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(crate) struct BertConfig {
-    /// Width of every token's vector.
+pub(in crate::model::encoder) struct BertConfig {
+    model_type: String,
     pub(super) hidden_size: i64,
-    /// Number of transformer layers.
     pub(super) num_hidden_layers: i64,
-    /// Attention heads a layer; divides `hidden_size`.
     pub(super) num_attention_heads: i64,
     /// Width of the feed-forward layer.
     pub(super) intermediate_size: i64,
     /// Number of word pieces.
     pub(super) vocab_size: i64,
-    /// Longest input, in tokens, that the weights have positions for.
+    /// Number of position embeddings.
     pub(super) max_position_embeddings: i64,
     /// Number of segment embeddings; only segment 0 is used.
     pub(super) type_vocab_size: i64,
     /// Added to the variance in layer normalisation.
     pub(super) layer_norm_eps: f64,
-    /// The token that fills a batch's shorter texts.
     #[serde(default)]
-    pub(super) pad_token_id: i64,
+    pad_token_id: i64,
     hidden_act: String,
-    #[serde(default = "absolute")]
-    position_embedding_type: String,
-}
-
-fn absolute() -> String {
-    "absolute".to_owned()
-}
-
-#[derive(Deserialize)]
-struct ModelType {
-    model_type: String,
+    position_embedding_type: Option<String>,
 }
 
 impl BertConfig {
-    /// Reads a `config.json`.
-    ///
-    /// # Errors
-    /// If the file is missing, is not a BERT's, or asks for a variant that is not implemented.
-    pub(crate) fn load(path: &Path) -> Result<Self> {
-        let json = std::fs::read(path).with_context(|| {
-            format!("cannot read {}; `scripts/setup` fetches the default model", path.display())
-        })?;
-        Self::parse(&json).with_context(|| format!("in {}", path.display()))
+    /// The position of a text's first token. RoBERTa keeps the padding token's id, and what is before it, for padding.
+    pub(super) fn first_position(&self) -> i64 {
+        if self.model_type == "bert" { 0 } else { self.pad_token_id + 1 }
     }
 
-    fn parse(json: &[u8]) -> Result<Self> {
-        let ModelType { model_type } = serde_json::from_slice(json)?;
-        ensure!(model_type == "bert", "model_type {model_type:?} is not supported; supported: \"bert\"");
-        let config: Self = serde_json::from_slice(json)?;
-        config.check()?;
-        Ok(config)
-    }
-
-    fn check(&self) -> Result<()> {
-        let Self { hidden_size: hidden, num_attention_heads: heads, .. } = *self;
-        ensure!(
-            hidden > 0 && heads > 0 && hidden % heads == 0,
-            "num_attention_heads must divide hidden_size"
-        );
-        ensure!(
-            self.max_position_embeddings >= MAX_TOKENS as i64,
-            "max_position_embeddings must be at least {MAX_TOKENS}"
-        );
-        if self.hidden_act != "gelu" {
-            bail!("hidden_act {:?} is not supported; supported: \"gelu\"", self.hidden_act);
+    pub(in crate::model::encoder) fn shape(&self) -> Shape {
+        Shape {
+            layers: self.num_hidden_layers as usize,
+            hidden_size: self.hidden_size,
+            max_tokens: (self.max_position_embeddings - self.first_position()) as usize,
+            pad_token: self.pad_token_id,
         }
-        if self.position_embedding_type != "absolute" {
-            bail!("position_embedding_type {:?} is not supported", self.position_embedding_type);
+    }
+}
+
+impl Part for BertConfig {
+    fn check(&self) -> Result<()> {
+        check_heads(self.hidden_size, self.num_attention_heads)?;
+        check_gelu("hidden_act", &self.hidden_act)?;
+        let (positions, first) = (self.max_position_embeddings, self.first_position());
+        ensure!(positions > first, "max_position_embeddings {positions} must be over {first}");
+        if let Some(kind) = &self.position_embedding_type {
+            ensure!(
+                kind == "absolute",
+                "position_embedding_type {kind:?} is not supported; supported: \"absolute\""
+            );
         }
         Ok(())
     }
@@ -86,37 +64,27 @@ impl BertConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn config(model_type: &str, act: &str, heads: u32) -> String {
-        format!(
-            r#"{{"model_type":"{model_type}","hidden_act":"{act}","hidden_size":8,"num_hidden_layers":1,
-            "num_attention_heads":{heads},"intermediate_size":16,"vocab_size":10,"max_position_embeddings":512,
-            "type_vocab_size":2,"layer_norm_eps":1e-12}}"#
-        )
-    }
-
-    fn error(json: &str) -> String {
-        BertConfig::parse(json.as_bytes()).unwrap_err().to_string()
-    }
+    use crate::model::encoder::config::tests::{error, fixture};
+    use serde_json::json;
 
     #[test]
-    fn reads_a_bert() {
-        let config = BertConfig::parse(config("bert", "gelu", 2).as_bytes()).unwrap();
-        assert_eq!((config.hidden_size, config.pad_token_id), (8, 0));
-    }
-
-    #[test]
-    fn refuses_other_model_types_by_name() {
-        assert_eq!(
-            error(&config("roberta", "gelu", 2)),
-            "model_type \"roberta\" is not supported; supported: \"bert\""
-        );
-        assert!(error(r#"{"hidden_size": 8}"#).contains("model_type"));
+    fn reads_a_bert_and_a_roberta() {
+        let shape = |name| fixture(name, json!({})).parse::<BertConfig>().unwrap().shape();
+        assert_eq!(shape("bert"), Shape { layers: 3, hidden_size: 8, max_tokens: 512, pad_token: 3 });
+        assert_eq!(shape("roberta"), Shape { layers: 3, hidden_size: 8, max_tokens: 512, pad_token: 1 });
     }
 
     #[test]
     fn refuses_variants_that_would_compute_something_else() {
-        assert!(error(&config("bert", "gelu_new", 2)).contains("gelu_new"));
-        assert!(error(&config("bert", "gelu", 3)).contains("num_attention_heads"));
+        for (changes, named) in [
+            (json!({"hidden_act": "gelu_new"}), "gelu_new"),
+            (json!({"num_attention_heads": 3}), "num_attention_heads"),
+            (json!({"position_embedding_type": "relative_key"}), "relative_key"),
+            (json!({"hidden_size": null}), "hidden_size"),
+            (json!({"max_position_embeddings": 0}), "max_position_embeddings"),
+        ] {
+            let error = error::<BertConfig>("bert", changes);
+            assert!(error.contains("config.json") && error.contains(named), "{error}");
+        }
     }
 }

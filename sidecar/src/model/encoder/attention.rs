@@ -1,0 +1,40 @@
+//! Scaled dot-product attention, from one stacked projection to the token vectors.
+
+use anyhow::Result;
+use tch::Tensor;
+
+/// Query, key and value, each `[texts, attention heads, tokens, width of a head]`.
+pub(super) struct Projections {
+    pub(super) query: Tensor,
+    pub(super) key: Tensor,
+    pub(super) value: Tensor,
+}
+
+impl Projections {
+    /// Splits what a stacked projection puts out, `[texts, tokens, 3 * hidden]`, without copying.
+    pub(super) fn split(stacked: &Tensor, attention_heads: i64) -> Result<Self> {
+        let (texts, tokens, width) = stacked.size3()?;
+        let stacked = stacked.f_view([texts, tokens, 3, attention_heads, width / 3 / attention_heads])?;
+        let stacked = stacked.f_permute([2, 0, 3, 1, 4])?;
+        let part = |index| stacked.f_select(0, index);
+        Ok(Self { query: part(0)?, key: part(1)?, value: part(2)? })
+    }
+
+    /// Attends with a mask (of booleans: true is looked at; of numbers: added to the products) that broadcasts to
+    /// `[texts, attention heads, tokens, tokens]`. The products' scale is one over the root of a head's width, if none
+    /// is given. Returns `[texts, tokens, hidden]`.
+    pub(super) fn attend(&self, mask: Option<&Tensor>, scale: Option<f64>) -> Result<Tensor> {
+        let Self { query, key, value } = self;
+        let attended =
+            Tensor::f_scaled_dot_product_attention(query, key, value, mask, 0.0, false, scale, false)?;
+        let (texts, heads, tokens, width) = attended.size4()?;
+        Ok(attended.f_transpose(1, 2)?.f_reshape([texts, tokens, heads * width])?)
+    }
+}
+
+/// A batch's mask `[texts, tokens]` as `[texts, 1, 1, tokens]`: the same keys are hidden from every attention head and
+/// query.
+pub(super) fn over_keys(mask: Option<&Tensor>) -> Result<Option<Tensor>> {
+    let over_keys = |mask: &Tensor| anyhow::Ok(mask.f_unsqueeze(1)?.f_unsqueeze(1)?);
+    mask.map(over_keys).transpose()
+}

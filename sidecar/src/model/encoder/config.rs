@@ -1,0 +1,118 @@
+//! Reads `config.json`, as Hugging Face lays it out.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// A `config.json`: which encoder, and its dimensions.
+#[derive(Debug)]
+pub(crate) struct Config {
+    path: PathBuf,
+    fields: Map<String, Value>,
+}
+
+/// The part of a config that one kind of encoder reads.
+pub(super) trait Part: DeserializeOwned {
+    /// Refuses what this crate cannot compute.
+    ///
+    /// # Errors
+    /// Names the field, its value and what is supported.
+    fn check(&self) -> Result<()>;
+}
+
+impl Config {
+    /// Reads the file of a model's folder.
+    ///
+    /// # Errors
+    /// If the file is missing or is not a JSON object; the error names it.
+    pub(crate) fn load(folder: &Path) -> Result<Self> {
+        let path = folder.join("config.json");
+        let json = std::fs::read(&path).with_context(|| {
+            format!("cannot read {}; `scripts/setup` fetches the default model", path.display())
+        })?;
+        let fields = serde_json::from_slice(&json).with_context(|| format!("in {}", path.display()))?;
+        Ok(Self { path, fields })
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The kind of encoder.
+    ///
+    /// # Errors
+    /// If the file does not say.
+    pub(super) fn model_type(&self) -> Result<&str> {
+        let value = self.fields.get("model_type").and_then(Value::as_str);
+        value.with_context(|| format!("{}: no model_type", self.path.display()))
+    }
+
+    /// The fields that one kind of encoder reads.
+    ///
+    /// # Errors
+    /// If one is missing, has another type, or asks for what is not implemented; the error names file and field.
+    pub(super) fn parse<T: Part>(&self) -> Result<T> {
+        let parse = || {
+            let part = T::deserialize(&self.fields)?;
+            part.check()?;
+            anyhow::Ok(part)
+        };
+        parse().with_context(|| format!("in {}", self.path.display()))
+    }
+}
+
+/// Refuses dimensions that no tensor can have, or that do not divide.
+///
+/// # Errors
+/// Names the fields.
+pub(super) fn check_heads(hidden_size: i64, num_attention_heads: i64) -> Result<()> {
+    ensure!(
+        hidden_size > 0 && num_attention_heads > 0 && hidden_size % num_attention_heads == 0,
+        "num_attention_heads {num_attention_heads} must divide hidden_size {hidden_size}"
+    );
+    Ok(())
+}
+
+/// Refuses another activation than the one that is implemented.
+///
+/// # Errors
+/// Names the field and its value.
+pub(super) fn check_gelu(field: &str, activation: &str) -> Result<()> {
+    ensure!(activation == "gelu", "{field} {activation:?} is not supported; supported: \"gelu\"");
+    Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The config of a fixture, with some fields changed; null removes one.
+    pub(in super::super) fn fixture(name: &str, changes: Value) -> Config {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoders").join(name);
+        let mut config = Config::load(&folder).unwrap();
+        for (field, value) in changes.as_object().unwrap() {
+            match value {
+                Value::Null => config.fields.remove(field),
+                value => config.fields.insert(field.clone(), value.clone()),
+            };
+        }
+        config
+    }
+
+    /// What is wrong with a fixture's config, once some fields are changed.
+    pub(in super::super) fn error<T: Part>(name: &str, changes: Value) -> String {
+        match fixture(name, changes).parse::<T>() {
+            Ok(_) => panic!("nothing is wrong"),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Config::load(folder.path()).unwrap_err().to_string().contains("config.json"));
+    }
+}

@@ -1,0 +1,124 @@
+//! DeBERTa-v2 and -v3: attention by content, and by the distance between tokens.
+//!
+//! It computes what `transformers.DebertaV2Model` does. For speed, query, key and value are one matrix product, what
+//! depends on distances only is computed when loading, and the two terms with distances are the mask that libtorch's
+//! fused attention adds.
+
+mod config;
+mod distances;
+
+use anyhow::Result;
+use tch::Tensor;
+
+use super::attention::{Projections, over_keys};
+use crate::model::batch::Batch;
+use crate::model::linear::Linear;
+use crate::model::norm::Norm;
+use crate::model::weights::{Weight, Weights};
+pub(super) use config::DebertaConfig;
+use distances::Distances;
+
+/// The encoder. Clones share the weights.
+#[derive(Debug, Clone)]
+pub(super) struct Deberta {
+    words: Weight,
+    norm: Norm,
+    layers: Vec<Layer>,
+    attention_heads: i64,
+}
+
+#[derive(Debug, Clone)]
+struct Layer {
+    /// Query, key and value stacked.
+    qkv: Linear,
+    distances: Distances,
+    attention_out: Linear,
+    attention_norm: Norm,
+    feed_in: Linear,
+    feed_out: Linear,
+    feed_norm: Norm,
+}
+
+impl Deberta {
+    /// Takes the encoder's tensors out of a checkpoint.
+    ///
+    /// # Errors
+    /// If one is missing or has another shape than `config` says.
+    pub(super) fn load(config: &DebertaConfig, weights: &mut Weights) -> Result<Self> {
+        weights.strip_prefixes(&["deberta.", "backbone."]);
+        let (hidden, eps) = (config.hidden_size, config.layer_norm_eps);
+        let mut embeddings =
+            weights.take("encoder.rel_embeddings.weight", &[2 * config.position_buckets, hidden])?;
+        if config.norm_distances() {
+            let norm = Norm::load(weights, "encoder.LayerNorm", hidden, eps)?;
+            embeddings = Weight::new(norm.apply(&embeddings)?);
+        }
+        let embeddings = distances::by_distance(config, &embeddings)?;
+        Ok(Self {
+            words: weights.take("embeddings.word_embeddings.weight", &[config.vocab_size, hidden])?,
+            norm: Norm::load(weights, "embeddings.LayerNorm", hidden, eps)?,
+            layers: (0..config.num_hidden_layers)
+                .map(|layer| Layer::load(weights, &format!("encoder.layer.{layer}"), config, &embeddings))
+                .collect::<Result<_>>()?,
+            attention_heads: config.num_attention_heads,
+        })
+    }
+
+    /// See [`super::Encoder::hidden_states`].
+    pub(super) fn hidden_states(&self, batch: &Batch, layers: usize) -> Result<Vec<Tensor>> {
+        let words = Tensor::f_embedding(&self.words, &batch.ids, -1, false, false)?;
+        let mut hidden = self.norm.apply(&words)?;
+        let padding = match over_keys(batch.mask())? {
+            Some(mask) => Some(mask.f_logical_not()?),
+            None => None,
+        };
+        let mut states = Vec::with_capacity(layers);
+        for layer in self.layers.iter().take(layers) {
+            hidden = layer.forward(&hidden, padding.as_ref(), self.attention_heads)?;
+            states.push(hidden.shallow_clone());
+        }
+        Ok(states)
+    }
+}
+
+impl Layer {
+    fn load(weights: &mut Weights, name: &str, config: &DebertaConfig, embeddings: &Tensor) -> Result<Self> {
+        let (hidden, feed, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
+        let attention = format!("{name}.attention.self");
+        let qkv = ["query_proj", "key_proj", "value_proj"].map(|part| format!("{attention}.{part}"));
+        let qkv = Linear::load_stacked(weights, &qkv, hidden, hidden)?;
+        let (queries, keys) = if config.share_att_key {
+            let projected = qkv.apply(embeddings)?;
+            (projected.f_narrow(1, 0, hidden)?, projected.f_narrow(1, hidden, hidden)?)
+        } else {
+            let query = Linear::load(weights, &format!("{attention}.pos_query_proj"), hidden, hidden)?;
+            let key = Linear::load(weights, &format!("{attention}.pos_key_proj"), hidden, hidden)?;
+            (query.apply(embeddings)?, key.apply(embeddings)?)
+        };
+        Ok(Self {
+            qkv,
+            distances: Distances::new(&queries, &keys, config.num_attention_heads)?,
+            attention_out: Linear::load(weights, &format!("{name}.attention.output.dense"), hidden, hidden)?,
+            attention_norm: Norm::load(weights, &format!("{name}.attention.output.LayerNorm"), hidden, eps)?,
+            feed_in: Linear::load(weights, &format!("{name}.intermediate.dense"), feed, hidden)?,
+            feed_out: Linear::load(weights, &format!("{name}.output.dense"), hidden, feed)?,
+            feed_norm: Norm::load(weights, &format!("{name}.output.LayerNorm"), hidden, eps)?,
+        })
+    }
+
+    fn forward(&self, hidden: &Tensor, padding: Option<&Tensor>, heads: i64) -> Result<Tensor> {
+        let attended = self.attention_out.apply(&self.attend(hidden, padding, heads)?)?;
+        let hidden = self.attention_norm.apply(&attended.f_add(hidden)?)?;
+        let fed = self.feed_out.apply(&self.feed_in.apply(&hidden)?.f_gelu("none")?)?;
+        self.feed_norm.apply(&fed.f_add(&hidden)?)
+    }
+
+    fn attend(&self, hidden: &Tensor, padding: Option<&Tensor>, heads: i64) -> Result<Tensor> {
+        let projections = Projections::split(&self.qkv.apply(hidden)?, heads)?;
+        let mut products = self.distances.products(&projections)?;
+        if let Some(padding) = padding {
+            products = products.f_masked_fill(padding, f64::NEG_INFINITY)?;
+        }
+        projections.attend(Some(&products), Some(self.distances.scale()))
+    }
+}
