@@ -15,11 +15,11 @@ use llm_router_routing::rewrite::Rewrite;
 use llm_router_routing::router::{Answer, Client, Pending, Plan};
 use log::debug;
 use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
+use proxy_wasm::types::{Action, Status};
 
 use crate::access_log;
 use crate::body::Body;
-use crate::classifier;
+use crate::classifier::{self, Teach};
 use crate::host::{self, CallId, RequestHeaders};
 use crate::response::Routed;
 use crate::root::Shared;
@@ -56,6 +56,7 @@ struct Head {
 struct Waiting {
     head: Head,
     call: CallId,
+    told: Teach,
     since: Duration,
     pending: Pending,
     rewrite: Rewrite,
@@ -124,11 +125,11 @@ impl Http {
                 if self.shared.config.cache.is_some() {
                     self.shared.stats.cache_miss();
                 }
-                match classifier::ask(&self.shared.config.sidecar, &pending.policy.classifier, &pending.text)
-                {
+                let told = Teach::Digest;
+                match self.ask(&pending, told, self.shared.config.sidecar.timeout) {
                     Ok(call) => {
                         let since = host::now();
-                        self.phase = Phase::Waiting(Waiting { head, call, since, pending, rewrite });
+                        self.phase = Phase::Waiting(Waiting { head, call, told, since, pending, rewrite });
                         return Ok(Action::Pause);
                     }
                     Err(status) => {
@@ -143,6 +144,22 @@ impl Http {
         };
         self.route(decision, &head, &rewrite, body.bytes());
         Ok(Action::Continue)
+    }
+
+    fn ask(&self, pending: &Pending, teach: Teach, limit: Duration) -> Result<CallId, Status> {
+        let cluster = &self.shared.config.sidecar.cluster;
+        classifier::ask(cluster, &pending.policy.classifier, &pending.text, teach, limit)
+    }
+
+    /// Asks once more, with the examples, in what is left of the time.
+    fn teach(&self, waiting: &Waiting) -> Option<CallId> {
+        let asked_for = host::now().saturating_sub(waiting.since);
+        let left = self.shared.config.sidecar.timeout.saturating_sub(asked_for);
+        // Envoy counts in milliseconds, and takes 0 for no limit.
+        if left.as_millis() == 0 {
+            return None;
+        }
+        self.ask(&waiting.pending, Teach::Examples, left).ok()
     }
 
     /// Makes of the held request the one that the chosen LLM gets; in shadow, only tells of it.
@@ -217,6 +234,13 @@ impl Http {
 
     /// Goes on with what the sidecar answered.
     fn answered(&mut self, waiting: Waiting, status: u32, size: usize) {
+        if waiting.told == Teach::Digest
+            && classifier::wants_examples(status, &waiting.pending.policy.classifier)
+            && let Some(call) = self.teach(&waiting)
+        {
+            self.phase = Phase::Waiting(Waiting { call, told: Teach::Examples, ..waiting });
+            return;
+        }
         let classifier = &waiting.pending.policy.classifier;
         let now = host::now();
         let answer = match classifier::answer(status, size, classifier) {

@@ -1,5 +1,6 @@
 //! A routing policy, validated once into types that cannot be wrong.
 
+mod classifier;
 mod model;
 mod policy;
 mod raw;
@@ -16,6 +17,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use classifier::{Classifier, Examples};
 pub use model::{Cost, Model};
 pub use policy::{Band, Bands, Chooser, Policy, Target, Weighted};
 pub use resolve::ConfigError;
@@ -224,8 +226,4 @@ name! {
 name! {
     /// A configured policy's name; printable, so that it fits a header.
     PolicyName
-}
-name! {
-    /// The name of one of the sidecar's heads.
-    Classifier
 }

@@ -10,7 +10,7 @@ use super::{Classifier, Model, PolicyName};
 pub struct Policy {
     /// The name that clients and metrics use.
     pub name: PolicyName,
-    /// The sidecar's head that it routes by.
+    /// What it routes by.
     pub classifier: Classifier,
     /// What the classifier's answers mean.
     pub chooser: Chooser,

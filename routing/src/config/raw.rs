@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Deserialize;
-pub(super) use target::Target;
+pub(super) use target::{Route, Target};
 
 #[cfg(feature = "schema")]
 use super::schema::{Count, Size, Time};
@@ -146,12 +146,14 @@ pub(super) struct Cost {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(super) struct Policy {
-    /// The head of the sidecar's model that it routes by, such as `task` or `complexity`.
+    /// The head of the sidecar's model that it routes by, such as `task` or `complexity`; or `examples`: the label is
+    /// that of the routes whose examples are the most like the prompt.
     pub(super) classifier: String,
     /// A target for each label of the classifier. Of one that scores dimensions, the highest is the label.
     #[serde(default, deserialize_with = "unique_if_given")]
-    pub(super) routes: Option<BTreeMap<String, Target>>,
-    /// With `routes`: when the label's probability is below this, 0 to 1, the default is taken. Not given: 0.
+    pub(super) routes: Option<BTreeMap<String, Route>>,
+    /// With `routes`: when the label's probability is below this, 0 to 1, the default is taken. With `examples`, it is
+    /// the likeness, from 0 to 1. Not given: 0.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f32>", range(min = 0.0, max = 1.0)))]
     pub(super) min_confidence: Option<Decimal>,
     /// A target for each range of the classifier's score, lowest first. The last has no `up_to`.

@@ -127,3 +127,20 @@ fn only_a_need_breaks_a_conversation() {
     let next = plan_at(&mut router, 0, &say(&["hi", "thanks"]), None);
     assert_eq!(routed(next), ("large".to_owned(), Reason::Sticky));
 }
+
+#[test]
+fn policies_with_other_examples_do_not_share_answers() {
+    let support = |example: &str| {
+        let route = json!({"model": "large", "examples": [example]});
+        json!({"classifier": "examples", "routes": {"billing": route}, "default": "small"})
+    };
+    let mut router = router(json!({
+        "default_policy": "a", "cache": {},
+        "policies": {"a": support("refund please"), "b": support("refund please"), "c": support("it crashed")},
+    }));
+    let ask = |policy: &str| json!({"model": policy, "messages": [{"role": "user", "content": "Hi"}]});
+    let pending = asked(plan_at(&mut router, 0, &ask("a"), None));
+    answer(&mut router, 0, &pending, "billing");
+    assert_eq!(routed(plan_at(&mut router, 1, &ask("b"), None)), ("large".to_owned(), Reason::Cached));
+    asked(plan_at(&mut router, 1, &ask("c"), None));
+}

@@ -153,7 +153,7 @@ impl Pending {
     /// The classifier and the text that it reads: the same for the same answer.
     pub fn question(&self) -> Key {
         let texts = self.text.excerpts().iter().map(|excerpt| excerpt.text.as_str());
-        let parts: Vec<_> = [self.policy.classifier.as_str()].into_iter().chain(texts).collect();
+        let parts: Vec<_> = [self.policy.classifier.identity()].into_iter().chain(texts).collect();
         Key::of(&parts)
     }
 

@@ -82,7 +82,8 @@ fn policy_table(policy: &Policy) -> String {
             routes.sort_by_key(|(label, _)| *label);
             let width = routes.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
             for (label, target) in routes {
-                let _ = writeln!(text, "  {label:<width$} → {}", target_cell(target));
+                let _ =
+                    writeln!(text, "  {label:<width$} → {}{}", target_cell(target), examples(policy, label));
             }
             let unsure =
                 if *min_confidence > 0.0 { format!(", or below {min_confidence}") } else { String::new() };
@@ -99,6 +100,15 @@ fn policy_table(policy: &Policy) -> String {
     let stand_ins: Vec<_> = policy.stand_ins.iter().map(|model| model.name.as_str()).collect();
     let _ = writeln!(text, "  stand-ins: {}", stand_ins.join(", "));
     text
+}
+
+/// How many examples make the label, if examples do.
+fn examples(policy: &Policy, label: &str) -> String {
+    match policy.classifier.examples().and_then(|examples| examples.routes().get(label)) {
+        Some(texts) if texts.len() == 1 => " (1 example)".to_owned(),
+        Some(texts) => format!(" ({} examples)", texts.len()),
+        None => String::new(),
+    }
 }
 
 fn target_cell(target: &Target) -> String {

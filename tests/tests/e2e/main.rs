@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod crafted;
+mod examples;
 mod failure;
 mod limits;
 mod memory;

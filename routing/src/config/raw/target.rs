@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Error, SeqAccess, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// A model's name, or several models that share the requests: `[{model: a, weight: 90}, {model: b, weight: 10}]`.
@@ -24,6 +24,26 @@ pub(crate) struct Weighted {
     pub(crate) model: String,
     /// Its share, relative to the others'.
     pub(crate) weight: u32,
+}
+
+/// A target, or with the classifier `examples` a target and prompts like those that should go there.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(untagged))]
+pub(crate) enum Route {
+    /// For a label that the classifier knows.
+    Target(Target),
+    /// For a label that is made by its examples.
+    Taught(Taught),
+}
+
+/// A target, and prompts like those that should go there.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct Taught {
+    /// Where they go.
+    pub(crate) model: Target,
+    /// At least one prompt, up to 1KiB each, and 1000 in all routes of a policy. Five to ten a route are a good start.
+    pub(crate) examples: Vec<String>,
 }
 
 /// By hand, as serde's untagged enums forget where in a list the error was.
@@ -48,5 +68,34 @@ impl<'de> Visitor<'de> for TargetVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, shares: A) -> Result<Target, A::Error> {
         Vec::deserialize(SeqAccessDeserializer::new(shares)).map(Target::Weighted)
+    }
+}
+
+impl<'de> Deserialize<'de> for Route {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RouteVisitor)
+    }
+}
+
+struct RouteVisitor;
+
+impl<'de> Visitor<'de> for RouteVisitor {
+    type Value = Route;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        TargetVisitor.expecting(f)?;
+        f.write_str(", or with examples {model: a, examples: [a prompt]}")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Route, E> {
+        TargetVisitor.visit_str(name).map(Route::Target)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, shares: A) -> Result<Route, A::Error> {
+        TargetVisitor.visit_seq(shares).map(Route::Target)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Route, A::Error> {
+        Taught::deserialize(MapAccessDeserializer::new(fields)).map(Route::Taught)
     }
 }

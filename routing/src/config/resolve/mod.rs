@@ -2,6 +2,7 @@
 
 mod checks;
 mod error;
+mod examples;
 mod models;
 mod policies;
 mod rules;

@@ -1,12 +1,13 @@
 //! Resolves the policies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::checks::{filled, find, key, printable, within};
+use super::examples;
 use super::{ConfigError, Models, Policies};
 use crate::config::units::Decimal;
-use crate::config::{Band, Bands, Chooser, Classifier, Model, Policy, PolicyName, Target, Weighted, raw};
+use crate::config::{Band, Bands, Chooser, Model, Policy, PolicyName, Target, Weighted, raw};
 
 pub(super) fn resolve(raw: BTreeMap<String, raw::Policy>, models: &Models) -> Result<Policies, ConfigError> {
     raw.into_iter()
@@ -21,6 +22,7 @@ fn policy(name: &str, raw: raw::Policy, models: &Models) -> Result<Policy, Confi
     let path = format!("policies.{}", key(name));
     printable(name, || path.clone())?;
     filled(&raw.classifier, || format!("{path}.classifier"))?;
+    let classifier = examples::classifier(raw.classifier, raw.routes.as_ref(), &path)?;
     let default = raw.default.map(|raw| target(raw, models, || format!("{path}.default"))).transpose()?;
     let (chooser, default) = match (raw.routes, raw.bands) {
         (Some(routes), None) => {
@@ -48,13 +50,8 @@ fn policy(name: &str, raw: raw::Policy, models: &Models) -> Result<Policy, Confi
             return Err(ConfigError::new(path, problem));
         }
     };
-    let mut policy = Policy {
-        name: PolicyName::from(name),
-        classifier: Classifier::from(raw.classifier),
-        chooser,
-        default,
-        stand_ins: Vec::new(),
-    };
+    let mut policy =
+        Policy { name: PolicyName::from(name), classifier, chooser, default, stand_ins: Vec::new() };
     policy.stand_ins = match raw.fallback {
         Some(names) => fallback(&names, models, &format!("{path}.fallback"))?,
         None => cheapest_first(&policy),
@@ -63,7 +60,7 @@ fn policy(name: &str, raw: raw::Policy, models: &Models) -> Result<Policy, Confi
 }
 
 fn labels(
-    raw: BTreeMap<String, raw::Target>,
+    raw: BTreeMap<String, raw::Route>,
     min_confidence: Option<Decimal>,
     models: &Models,
     path: &str,
@@ -73,10 +70,14 @@ fn labels(
     let routes = raw
         .into_iter()
         .map(|(label, raw)| {
-            let target = target(raw, models, || format!("{path}.routes.{}", key(&label)))?;
+            let path = format!("{path}.routes.{}", key(&label));
+            let target = match raw {
+                raw::Route::Target(raw) => target(raw, models, || path.clone()),
+                raw::Route::Taught(raw) => target(raw.model, models, || format!("{path}.model")),
+            }?;
             Ok((label, target))
         })
-        .collect::<Result<_, ConfigError>>()?;
+        .collect::<Result<HashMap<_, _>, ConfigError>>()?;
     Ok(Chooser::Labels { routes, min_confidence })
 }
 

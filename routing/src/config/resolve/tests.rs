@@ -1,3 +1,4 @@
+mod examples;
 mod parts;
 
 use serde_json::{Value, json};

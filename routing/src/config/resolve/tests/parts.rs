@@ -89,7 +89,7 @@ fn a_target_says_where_in_its_list_the_error_is() {
     let route = "/policies/task_router/routes/Code Generation";
     for (target, expected) in [
         (json!(8), ": invalid type: integer `8`, expected a model's name, or a list like"),
-        (json!({"model": "nemotron"}), ": invalid type: map, expected a model's name, or a list like"),
+        (json!({"model": "nemotron"}), ": missing field `examples`"),
         (json!([]), ": needs at least one model with a weight above 0"),
         (json!([{"model": "nemotron", "weight": 0}]), ": needs at least one model with a weight above 0"),
         (

@@ -1,0 +1,118 @@
+//! Who classifies for a policy.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::memory::Key;
+
+/// Who classifies for a policy.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Classifier {
+    /// A head of the sidecar's model, by name.
+    Head(String),
+    /// Nearness to example prompts, which the sidecar learns from the policy.
+    Examples(Arc<Examples>),
+}
+
+impl Classifier {
+    /// The name that stands for example prompts in configuration, calls and answers. No head may have it.
+    pub const EXAMPLES: &str = "examples";
+
+    /// The name that the sidecar is asked for.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Head(name) => name,
+            Self::Examples(_) => Self::EXAMPLES,
+        }
+    }
+
+    /// What the sidecar must know to answer, beside its model.
+    pub fn examples(&self) -> Option<&Arc<Examples>> {
+        match self {
+            Self::Head(_) => None,
+            Self::Examples(examples) => Some(examples),
+        }
+    }
+
+    /// Tells classifiers apart that may answer differently.
+    pub(crate) fn identity(&self) -> &str {
+        match self {
+            Self::Head(name) => name,
+            Self::Examples(examples) => examples.digest(),
+        }
+    }
+}
+
+impl<T: Into<String>> From<T> for Classifier {
+    fn from(head: T) -> Self {
+        Self::Head(head.into())
+    }
+}
+
+impl fmt::Display for Classifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Example prompts for each label, and their digest, by which the sidecar knows whether it has learnt them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Examples {
+    digest: String,
+    routes: BTreeMap<String, Vec<String>>,
+}
+
+impl Examples {
+    /// The most of one policy: each is one more text for the sidecar to read when it learns them.
+    pub const MAX: usize = 1000;
+    /// The longest, in bytes.
+    pub const MAX_LENGTH: usize = 1024;
+
+    /// Takes the examples of each label.
+    pub fn new(routes: BTreeMap<String, Vec<String>>) -> Self {
+        let mut parts = Vec::new();
+        for (label, examples) in &routes {
+            let count = examples.len().to_string();
+            parts.extend([label.clone(), count]);
+            parts.extend(examples.iter().cloned());
+        }
+        let parts: Vec<_> = parts.iter().map(String::as_str).collect();
+        Self { digest: Key::of(&parts).to_string(), routes }
+    }
+
+    /// 32 hexadecimal digits, the same for the same examples from the same build; others must not try to compute it.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The labels and their examples.
+    pub fn routes(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.routes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(routes: &[(&str, &[&str])]) -> String {
+        let texts = |examples: &[&str]| examples.iter().map(|&text| text.to_owned()).collect();
+        let routes = routes.iter().map(|(label, examples)| ((*label).to_owned(), texts(examples)));
+        Examples::new(routes.collect()).digest().to_owned()
+    }
+
+    #[test]
+    fn the_digest_tells_examples_apart() {
+        let first = digest(&[("billing", &["refund please"]), ("tech", &["it crashed"])]);
+        assert_eq!(first.len(), 32);
+        assert_eq!(first, digest(&[("billing", &["refund please"]), ("tech", &["it crashed"])]));
+        for other in [
+            digest(&[("billing", &["refund, please"]), ("tech", &["it crashed"])]),
+            digest(&[("billing", &["refund please", "tech"]), ("it crashed", &[])]),
+            digest(&[("billing", &["refund please"])]),
+        ] {
+            assert_ne!(first, other);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Resolves what a policy routes by: a head, or the examples of its routes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ConfigError;
+use super::checks::key;
+use crate::classification::Label;
+use crate::config::{Classifier, Examples, raw};
+
+type Routes = BTreeMap<String, raw::Route>;
+
+pub(super) fn classifier(
+    name: String,
+    routes: Option<&Routes>,
+    path: &str,
+) -> Result<Classifier, ConfigError> {
+    if name != Classifier::EXAMPLES {
+        return without_examples(routes, path).map(|()| Classifier::Head(name));
+    }
+    let Some(routes) = routes.filter(|routes| !routes.is_empty()) else {
+        let problem = "needs routes with examples, as its classifier is `examples`";
+        return Err(ConfigError::new(path, problem));
+    };
+    let mut all = BTreeMap::new();
+    for (label, route) in routes {
+        let examples = examples(label, route, &format!("{path}.routes.{}", key(label)))?;
+        all.insert(label.clone(), examples.to_vec());
+    }
+    let count: usize = all.values().map(Vec::len).sum();
+    if count > Examples::MAX {
+        let problem = format!("have {count} examples together; {} is the most", Examples::MAX);
+        return Err(ConfigError::new(format!("{path}.routes"), problem));
+    }
+    Ok(Classifier::Examples(Arc::new(Examples::new(all))))
+}
+
+fn without_examples(routes: Option<&Routes>, path: &str) -> Result<(), ConfigError> {
+    let taught = routes.into_iter().flatten().find(|(_, route)| matches!(route, raw::Route::Taught(_)));
+    match taught {
+        None => Ok(()),
+        Some((label, _)) => {
+            let problem = "has examples, which are for `classifier: examples`; name the model alone, or change the classifier";
+            Err(ConfigError::new(format!("{path}.routes.{}", key(label)), problem))
+        }
+    }
+}
+
+fn examples<'a>(label: &str, route: &'a raw::Route, path: &str) -> Result<&'a [String], ConfigError> {
+    // The label comes back as the sidecar's answer, which must be one.
+    Label::new(label, 1.0).map_err(|problem| ConfigError::new(path, problem.to_string()))?;
+    let raw::Route::Taught(taught) = route else {
+        let problem = "needs examples: {model: NAME, examples: [a prompt like those that should go there]}";
+        return Err(ConfigError::new(path, problem));
+    };
+    if taught.examples.is_empty() {
+        return Err(ConfigError::new(format!("{path}.examples"), "needs at least one"));
+    }
+    for (index, example) in taught.examples.iter().enumerate() {
+        let problem = if example.trim().is_empty() {
+            "is blank".to_owned()
+        } else if example.len() > Examples::MAX_LENGTH {
+            format!("has {} bytes; {} is the most", example.len(), Examples::MAX_LENGTH)
+        } else {
+            continue;
+        };
+        return Err(ConfigError::new(format!("{path}.examples[{index}]"), problem));
+    }
+    Ok(&taught.examples)
+}
