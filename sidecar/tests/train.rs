@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use llm_router_sidecar::model::scores::Want;
 use llm_router_sidecar::model::{Model, load_encoder};
 use llm_router_sidecar::train::{Data, Fields, Report, Task, save, train};
 use tch::Device;
@@ -62,7 +63,10 @@ fn a_trained_head_classifies_what_it_has_not_seen() {
 
     let (loaded, tokenizer) = Model::load(model.path(), Device::Cpu).unwrap();
     for (text, expected) in [("baking a cake", "kitchen"), ("the rings around the Sun", "astronomy")] {
-        let scores = loaded.classify(&[&tokenizer.tokenize(text).unwrap()]).unwrap().remove(0).scores;
+        let scores = {
+            let tokens = tokenizer.tokenize(text).unwrap();
+            loaded.classify(&[&tokens], Want::Scores).unwrap().remove(0).scores
+        };
         assert_eq!(&*scores[0].head, "topic");
         assert_eq!(scores[0].top().unwrap().0, expected, "{text}");
         assert!((scores[0].confidences.iter().sum::<f32>() - 1.0).abs() < 1e-5);

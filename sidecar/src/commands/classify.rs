@@ -10,7 +10,7 @@ use serde_json::json;
 use super::ModelArgs;
 use crate::device;
 use crate::model::Model;
-use crate::model::scores::Scores;
+use crate::model::scores::{Scores, Want};
 use crate::model::tokenizer::Tokenizer;
 
 /// Options of `classify`.
@@ -72,11 +72,11 @@ fn classify<'a>(
 ) -> Result<Classified<'a>> {
     // The first pass pays for what libtorch does once.
     let tokens = tokenizer.tokenize(text)?;
-    let heads = model.classify(&[&tokens])?.pop().unwrap_or_default().scores;
+    let heads = model.classify(&[&tokens], Want::Scores)?.pop().unwrap_or_default().scores;
     let mut milliseconds = Vec::with_capacity(repeat);
     for _ in 0..repeat {
         let start = Instant::now();
-        model.classify(&[&tokenizer.tokenize(text)?])?;
+        model.classify(&[&tokenizer.tokenize(text)?], Want::Scores)?;
         milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
     }
     milliseconds.sort_by(f64::total_cmp);

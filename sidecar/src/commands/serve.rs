@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::{ModelArgs, cores};
 use crate::admin::{self, Readiness};
 use crate::device;
-use crate::engine::Engine;
+use crate::engine::{Batching, Engine};
 use crate::ext_proc::{PolicyRouter, Service, server};
 use crate::model::Model;
+use crate::model::scores::Want;
 use crate::model::tokenizer::{MAX_TOKENS, Tokenizer};
 use crate::policy::{documents, find};
 use crate::telemetry::metrics::Metrics;
@@ -98,7 +99,7 @@ fn start(
     let workers = workers.unwrap_or(if device == Device::Cpu { cores() } else { 1 });
     let heads: Vec<_> = model.heads().map(ToString::to_string).collect();
     tracing::info!(model = %args.model.display(), ?heads, ?device, workers, queue, "model loaded");
-    let engine = Engine::start(vec![model; workers], queue, metrics)?;
+    let engine = Engine::start(vec![model; workers], queue, Batching::Alone, metrics)?;
     Ok((Arc::new(engine), tokenizer, heads))
 }
 
@@ -128,7 +129,8 @@ fn warn_of_missing(policy: &Config, heads: &[String]) {
 /// Classifies a short and the longest text, so that no request pays for what libtorch does at first use.
 async fn warm(engine: &Engine, tokenizer: &Tokenizer) -> Result<()> {
     for words in [8, MAX_TOKENS] {
-        engine.classify(tokenizer.tokenize(&"warm ".repeat(words))?).await?;
+        let text = tokenizer.tokenize(&"warm ".repeat(words))?;
+        engine.classify(text, Want::ScoresAndEmbedding, None).await?;
     }
     Ok(())
 }

@@ -3,20 +3,20 @@
 use anyhow::Result;
 
 use crate::model::Model;
-use crate::model::scores::Answer;
+use crate::model::scores::{Answer, Want};
 use crate::model::tokenizer::Tokens;
 
-/// Scores texts; owned by one worker thread.
+/// Classifies texts; owned by one worker thread.
 pub trait Backend: Send + 'static {
-    /// What every head says of each text, in the texts' order.
+    /// What is wanted of each text, in the texts' order.
     ///
     /// # Errors
     /// If the computation fails; the worker goes on with the next texts.
-    fn classify(&self, texts: &[&Tokens]) -> Result<Vec<Answer>>;
+    fn classify(&self, texts: &[&Tokens], want: Want) -> Result<Vec<Answer>>;
 }
 
 impl Backend for Model {
-    fn classify(&self, texts: &[&Tokens]) -> Result<Vec<Answer>> {
-        Self::classify(self, texts)
+    fn classify(&self, texts: &[&Tokens], want: Want) -> Result<Vec<Answer>> {
+        Self::classify(self, texts, want)
     }
 }

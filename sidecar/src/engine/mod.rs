@@ -1,31 +1,35 @@
 //! Runs a backend on worker threads behind a bounded queue.
 //!
 //! On CPU one text at a time on one thread is as fast as a batch, and several such workers are twice as fast as one
-//! worker with several threads; so a worker takes one text, and there are as many workers as cores.
+//! worker with several threads; so a worker takes one text, and there are as many workers as cores. On a GPU one worker
+//! takes as many texts of about one length as fit.
 
 mod backend;
+mod batching;
 mod queue;
 mod worker;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 pub use backend::Backend;
+pub use batching::Batching;
 use queue::{PushError, Queue};
 use worker::Job;
 
-use crate::model::scores::Answer;
+use crate::model::scores::{Answer, Want};
 use crate::model::tokenizer::Tokens;
 use crate::telemetry::metrics::Metrics;
 
 /// What a text gets.
 type Scored = Result<Answer, EngineError>;
 
-/// Why a text has no scores.
+/// Why a text has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The queue is full.
@@ -34,9 +38,12 @@ pub enum EngineError {
     /// The engine is shut down, or being so.
     #[error("the classifier is shutting down")]
     ShuttingDown,
-    /// The backend failed.
+    /// The caller's deadline passed while the text waited.
+    #[error("the deadline passed before the prompt could be classified")]
+    DeadlineExceeded,
+    /// The backend failed, for all texts of a batch alike.
     #[error("classification failed: {0:#}")]
-    Failed(anyhow::Error),
+    Failed(Arc<anyhow::Error>),
 }
 
 /// The queue and its workers. Dropping it lets the workers end.
@@ -47,33 +54,40 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts one worker thread for each backend. `capacity` texts can wait.
+    /// Starts one worker thread for each backend. `capacity` texts can wait; `batching` says how many a worker takes.
     ///
     /// # Errors
     /// If the system refuses a thread.
-    pub fn start<B: Backend>(backends: Vec<B>, capacity: usize, metrics: Arc<Metrics>) -> Result<Self> {
-        let queue = Arc::new(Queue::new(capacity));
+    pub fn start<B: Backend>(
+        backends: Vec<B>,
+        capacity: usize,
+        batching: Batching,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self> {
+        let queue = Arc::new(Queue::new(capacity, Batching::LANES));
         let engine = Self { queue, workers: Mutex::default(), metrics };
         for (number, backend) in backends.into_iter().enumerate() {
             let (queue, metrics) = (engine.queue.clone(), engine.metrics.clone());
             let worker = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || worker::run(&backend, &queue, &metrics))
+                .spawn(move || worker::run(&backend, batching, &queue, &metrics))
                 .context("cannot start a worker thread")?;
             engine.workers.lock().push(worker);
         }
         Ok(engine)
     }
 
-    /// Classifies one text. Dropping the future withdraws the text if no worker has taken it yet.
+    /// What is wanted of one text. Dropping the future withdraws the text if no worker has taken it yet, and after the
+    /// deadline none takes it.
     ///
     /// # Errors
-    /// At once if the queue is full or the engine is shut down; later if the backend fails.
-    pub async fn classify(&self, text: Tokens) -> Scored {
+    /// At once if the queue is full or the engine is shut down; later if the backend fails or the deadline passes.
+    pub async fn classify(&self, text: Tokens, want: Want, deadline: Option<Instant>) -> Scored {
         let (answer, scored) = oneshot::channel();
         // Before the push, because a worker counts down as soon as it takes the job.
         self.metrics.queue_depth.inc();
-        self.queue.push(Job { text, answer }).map_err(|error| {
+        let lane = Batching::lane(text.ids().len());
+        self.queue.push(Job { text, want, deadline, answer }, lane).map_err(|error| {
             self.metrics.queue_depth.dec();
             match error {
                 PushError::Full => EngineError::Overloaded,

@@ -3,6 +3,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use super::*;
+use crate::model::scores::Scores;
 
 /// Classifies when the test lets it, and tells the test what it took.
 struct Gated {
@@ -16,7 +17,7 @@ struct Gate {
 }
 
 impl Backend for Gated {
-    fn classify(&self, texts: &[&Tokens]) -> Result<Vec<Answer>> {
+    fn classify(&self, texts: &[&Tokens], _: Want) -> Result<Vec<Answer>> {
         for &text in texts {
             self.taken.send(text.clone())?;
             self.gate.lock().recv()?;
@@ -33,14 +34,14 @@ fn engine(capacity: usize) -> (Arc<Engine>, Gate) {
     let (taken, took) = channel();
     let (open, gate) = channel();
     let backend = Gated { taken, gate: Mutex::new(gate) };
-    let engine = Engine::start(vec![backend], capacity, Arc::new(Metrics::new())).unwrap();
+    let engine = Engine::start(vec![backend], capacity, Batching::Alone, Arc::new(Metrics::new())).unwrap();
     (Arc::new(engine), Gate { taken: took, open })
 }
 
 /// Submits a text from a task of its own, and returns once it is in the queue.
 async fn submit(engine: &Arc<Engine>, id: i64) -> tokio::task::JoinHandle<Scored> {
     let submitting = engine.clone();
-    let task = tokio::spawn(async move { submitting.classify(text(id)).await });
+    let task = tokio::spawn(async move { submitting.classify(text(id), Want::Scores, None).await });
     tokio::task::yield_now().await;
     task
 }
@@ -52,7 +53,7 @@ async fn a_full_queue_refuses_at_once_while_the_others_are_answered() {
     assert_eq!(gate.taken.recv().unwrap(), text(1));
     let second = submit(&engine, 2).await;
 
-    assert!(matches!(engine.classify(text(3)).await, Err(EngineError::Overloaded)));
+    assert!(matches!(engine.classify(text(3), Want::Scores, None).await, Err(EngineError::Overloaded)));
 
     gate.open.send(()).unwrap();
     gate.open.send(()).unwrap();
@@ -92,22 +93,22 @@ async fn shutting_down_answers_what_waits_and_refuses_what_comes() {
     for task in waiting {
         assert!(task.await.unwrap().is_ok());
     }
-    assert!(matches!(engine.classify(text(4)).await, Err(EngineError::ShuttingDown)));
+    assert!(matches!(engine.classify(text(4), Want::Scores, None).await, Err(EngineError::ShuttingDown)));
 }
 
 struct Panics;
 
 impl Backend for Panics {
-    fn classify(&self, _: &[&Tokens]) -> Result<Vec<Answer>> {
+    fn classify(&self, _: &[&Tokens], _: Want) -> Result<Vec<Answer>> {
         panic!("as a broken backend would")
     }
 }
 
 #[tokio::test]
 async fn a_worker_outlives_its_backends_panic() {
-    let engine = Engine::start(vec![Panics], 1, Arc::new(Metrics::new())).unwrap();
+    let engine = Engine::start(vec![Panics], 1, Batching::Alone, Arc::new(Metrics::new())).unwrap();
     for _ in 0..2 {
-        assert!(matches!(engine.classify(text(1)).await, Err(EngineError::Failed(_))));
+        assert!(matches!(engine.classify(text(1), Want::Scores, None).await, Err(EngineError::Failed(_))));
     }
 }
 
@@ -115,7 +116,7 @@ async fn a_worker_outlives_its_backends_panic() {
 struct Together(Arc<Barrier>);
 
 impl Backend for Together {
-    fn classify(&self, _: &[&Tokens]) -> Result<Vec<Answer>> {
+    fn classify(&self, _: &[&Tokens], _: Want) -> Result<Vec<Answer>> {
         self.0.wait();
         Ok(vec![Answer::default()])
     }
@@ -125,8 +126,75 @@ impl Backend for Together {
 async fn workers_work_at_the_same_time() {
     let barrier = Arc::new(Barrier::new(2));
     let backends = vec![Together(barrier.clone()), Together(barrier)];
-    let engine = Engine::start(backends, 2, Arc::new(Metrics::new())).unwrap();
-    let both = async { tokio::join!(engine.classify(text(1)), engine.classify(text(2))) };
+    let engine = Engine::start(backends, 2, Batching::Alone, Arc::new(Metrics::new())).unwrap();
+    let both = async {
+        tokio::join!(
+            engine.classify(text(1), Want::Scores, None),
+            engine.classify(text(2), Want::Scores, None)
+        )
+    };
     let (first, second) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
     assert!(first.is_ok() && second.is_ok());
+}
+
+#[tokio::test]
+async fn a_text_whose_deadline_passed_is_not_computed() {
+    let (engine, gate) = engine(8);
+    let first = submit(&engine, 1).await;
+    assert_eq!(gate.taken.recv().unwrap(), text(1));
+    let now = Some(Instant::now());
+    let late = engine.clone();
+    let late = tokio::spawn(async move { late.classify(text(2), Want::Scores, now).await });
+    tokio::task::yield_now().await;
+    let third = submit(&engine, 3).await;
+
+    gate.open.send(()).unwrap();
+    gate.open.send(()).unwrap();
+    assert!(matches!(late.await.unwrap(), Err(EngineError::DeadlineExceeded)));
+    assert_eq!(gate.taken.recv().unwrap(), text(3));
+    assert!(first.await.unwrap().is_ok());
+    assert!(third.await.unwrap().is_ok());
+}
+
+/// Answers each text with its first token as embedding, and tells the test what it had together.
+struct Echo {
+    batches: Sender<(usize, Want)>,
+    gate: Mutex<Receiver<()>>,
+}
+
+impl Backend for Echo {
+    fn classify(&self, texts: &[&Tokens], want: Want) -> Result<Vec<Answer>> {
+        self.batches.send((texts.len(), want))?;
+        self.gate.lock().recv()?;
+        let scores = || vec![Scores { head: "task".into(), labels: Arc::new([]), confidences: Vec::new() }];
+        let embedding = |text: &Tokens| Some(vec![text.ids()[0] as f32]);
+        Ok(texts.iter().map(|text| Answer { scores: scores(), embedding: embedding(text) }).collect())
+    }
+}
+
+#[tokio::test]
+async fn texts_of_a_batch_each_get_their_own_answer_and_only_what_they_wanted() {
+    let (sender, batches) = channel();
+    let (open, gate) = channel();
+    let backend = Echo { batches: sender, gate: Mutex::new(gate) };
+    let batching = Batching::Tokens(64.try_into().unwrap());
+    let engine = Arc::new(Engine::start(vec![backend], 8, batching, Arc::new(Metrics::new())).unwrap());
+    let ask = |id, want| {
+        let engine = engine.clone();
+        tokio::spawn(async move { engine.classify(text(id), want, None).await.unwrap() })
+    };
+    let first = ask(1, Want::Scores);
+    tokio::task::yield_now().await;
+    assert_eq!(batches.recv().unwrap(), (1, Want::Scores));
+
+    let (scores, embedding) = (ask(2, Want::Scores), ask(3, Want::Embedding));
+    tokio::task::yield_now().await;
+    for _ in 0..2 {
+        open.send(()).unwrap();
+    }
+    assert_eq!(batches.recv().unwrap(), (2, Want::ScoresAndEmbedding));
+    assert_eq!(first.await.unwrap().embedding, None);
+    let (scores, embedding) = (scores.await.unwrap(), embedding.await.unwrap());
+    assert_eq!((scores.scores.len(), scores.embedding), (1, None));
+    assert_eq!((embedding.scores.len(), embedding.embedding), (0, Some(vec![3.0])));
 }

@@ -1,45 +1,78 @@
-//! The loop of a worker thread: next job, classify, answer.
+//! The loop of a worker thread: next batch, classify, answer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Result, anyhow, ensure};
 use tokio::sync::oneshot;
 
 use super::backend::Backend;
+use super::batching::Batching;
 use super::queue::Queue;
 use super::{EngineError, Scored};
+use crate::model::scores::{Answer, Want};
 use crate::model::tokenizer::Tokens;
 use crate::telemetry::metrics::Metrics;
 
-/// A text that waits, and where its scores go.
+/// A text that waits, and where its answer goes.
 pub(super) struct Job {
     pub(super) text: Tokens,
+    pub(super) want: Want,
+    /// After this nobody waits for the answer any more.
+    pub(super) deadline: Option<Instant>,
     pub(super) answer: oneshot::Sender<Scored>,
 }
 
 /// Works until the queue is closed and empty.
-pub(super) fn run(backend: &impl Backend, queue: &Queue<Job>, metrics: &Metrics) {
-    while let Some(job) = queue.pop() {
-        metrics.queue_depth.dec();
-        // The caller gave up, or its connection broke: the scores would go nowhere.
-        if job.answer.is_closed() {
+pub(super) fn run(backend: &impl Backend, batching: Batching, queue: &Queue<Job>, metrics: &Metrics) {
+    while let Some(jobs) = queue.pop(|lane| batching.texts(lane)) {
+        metrics.queue_depth.dec_by(jobs.len() as i64);
+        let start = Instant::now();
+        let jobs: Vec<_> = jobs.into_iter().filter_map(|job| still_wanted(job, start)).collect();
+        if jobs.is_empty() {
             continue;
         }
-        let start = Instant::now();
-        let scored = classify(backend, &job.text);
+        let answers = classify(backend, &jobs);
         metrics.inference_seconds.observe(start.elapsed().as_secs_f64());
-        // An error here is a caller that left while we computed.
-        let _ = job.answer.send(scored);
+        answer(jobs, answers);
     }
 }
 
-/// A panic costs its own text only: a dead worker would leave the queue to fill up.
-fn classify(backend: &impl Backend, text: &Tokens) -> Scored {
-    match catch_unwind(AssertUnwindSafe(|| {
-        backend.classify(&[text])?.pop().context("the backend has no answer")
-    })) {
-        Ok(result) => result.map_err(EngineError::Failed),
-        Err(_) => Err(EngineError::Failed(anyhow::anyhow!("the backend panicked"))),
+/// The job, unless its caller gave up, its connection broke, or its deadline passed: the answer would go nowhere.
+fn still_wanted(job: Job, now: Instant) -> Option<Job> {
+    if job.answer.is_closed() {
+        return None;
+    }
+    if job.deadline.is_some_and(|deadline| deadline <= now) {
+        let _ = job.answer.send(Err(EngineError::DeadlineExceeded));
+        return None;
+    }
+    Some(job)
+}
+
+/// A panic costs its own texts only: a dead worker would leave the queue to fill up.
+fn classify(backend: &impl Backend, jobs: &[Job]) -> Result<Vec<Answer>> {
+    let texts: Vec<_> = jobs.iter().map(|job| &job.text).collect();
+    let want = jobs.iter().map(|job| job.want).reduce(Want::and).unwrap_or(Want::Scores);
+    let answers = catch_unwind(AssertUnwindSafe(|| backend.classify(&texts, want)))
+        .unwrap_or_else(|_| Err(anyhow!("the backend panicked")))?;
+    ensure!(answers.len() == jobs.len(), "{} answers for {} texts", answers.len(), jobs.len());
+    Ok(answers)
+}
+
+/// An error of sending is a caller that left while we computed.
+fn answer(jobs: Vec<Job>, answers: Result<Vec<Answer>>) {
+    match answers {
+        Ok(answers) => {
+            for (job, answer) in jobs.into_iter().zip(answers) {
+                let _ = job.answer.send(Ok(answer.only(job.want)));
+            }
+        }
+        Err(error) => {
+            let error = std::sync::Arc::new(error);
+            for job in jobs {
+                let _ = job.answer.send(Err(EngineError::Failed(error.clone())));
+            }
+        }
     }
 }

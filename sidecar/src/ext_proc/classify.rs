@@ -1,5 +1,8 @@
 //! Classifies: all that our filter asks for, and Envoy's own without a policy.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use llm_router_proto::envoy::config::core::v3::Metadata;
 use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
 use llm_router_routing::request::Endpoint;
@@ -8,7 +11,7 @@ use tonic::Status;
 use super::request::{self, UnknownClassifier, Wanted};
 use super::{Service, answer};
 use crate::engine::EngineError;
-use crate::model::scores::Scores;
+use crate::model::scores::{Scores, Want};
 use crate::telemetry::metrics::Outcome;
 
 impl Service {
@@ -18,13 +21,14 @@ impl Service {
         endpoint: Option<Endpoint>,
         body: &[u8],
         metadata: Option<&Metadata>,
+        deadline: Option<Instant>,
     ) -> Result<ProcessingResponse, Status> {
         let clock = self.metrics.request();
         let Some(text) = endpoint.and_then(|endpoint| request::text(endpoint, body)) else {
             clock.end(Outcome::Unclassifiable);
             return Ok(answer::unchanged());
         };
-        match self.wanted(&text, &Wanted::from_metadata(metadata)).await {
+        match self.wanted(&text, &Wanted::from_metadata(metadata), deadline).await {
             Ok(scores) => {
                 clock.end(Outcome::Classified);
                 Ok(answer::classified(&scores))
@@ -37,19 +41,30 @@ impl Service {
         }
     }
 
-    async fn wanted(&self, text: &str, wanted: &Wanted) -> Result<Vec<Scores>, (Outcome, Status)> {
-        let scores = self.score(text).await.map_err(|error| (outcome(&error), status(&error)))?;
+    async fn wanted(
+        &self,
+        text: &str,
+        wanted: &Wanted,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Scores>, (Outcome, Status)> {
+        let scores = self.score(text, deadline).await.map_err(|error| (outcome(&error), status(&error)))?;
         wanted.select(scores).map_err(|UnknownClassifier(name)| {
             let message = format!("the model has no classifier {name:?}");
             (Outcome::UnknownClassifier, Status::invalid_argument(message))
         })
     }
 
-    /// What every head says of a text.
-    pub(super) async fn score(&self, text: &str) -> Result<Vec<Scores>, EngineError> {
-        let tokens = self.tokenizer.tokenize(text).map_err(EngineError::Failed);
+    /// What every head says of a text, unless that is too late.
+    pub(super) async fn score(
+        &self,
+        text: &str,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Scores>, EngineError> {
+        let tokens = self.tokenizer.tokenize(text).map_err(|error| EngineError::Failed(Arc::new(error)));
         let scores = match tokens {
-            Ok(tokens) => self.engine.classify(tokens).await.map(|answer| answer.scores),
+            Ok(tokens) => {
+                self.engine.classify(tokens, Want::Scores, deadline).await.map(|answer| answer.scores)
+            }
             Err(error) => Err(error),
         };
         if let Err(error @ EngineError::Failed(_)) = &scores {
@@ -63,6 +78,7 @@ impl Service {
 pub(super) fn outcome(error: &EngineError) -> Outcome {
     match error {
         EngineError::Overloaded => Outcome::Overloaded,
+        EngineError::DeadlineExceeded => Outcome::DeadlineExceeded,
         EngineError::ShuttingDown | EngineError::Failed(_) => Outcome::Failed,
     }
 }
@@ -71,6 +87,7 @@ fn status(error: &EngineError) -> Status {
     let message = error.to_string();
     match error {
         EngineError::Overloaded => Status::resource_exhausted(message),
+        EngineError::DeadlineExceeded => Status::deadline_exceeded(message),
         EngineError::ShuttingDown => Status::unavailable(message),
         EngineError::Failed(_) => Status::internal(message),
     }

@@ -7,6 +7,7 @@
 
 mod answer;
 mod classify;
+mod deadline;
 mod request;
 mod route;
 mod router;
@@ -15,6 +16,7 @@ mod stage;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::{Stream, stream};
 use llm_router_proto::envoy::service::ext_proc::v3::{
@@ -48,6 +50,8 @@ struct Exchange {
     service: Service,
     messages: Streaming<ProcessingRequest>,
     task: Task,
+    /// Until when the caller waits, if it says so.
+    deadline: Option<Instant>,
 }
 
 /// What is done for a request.
@@ -68,6 +72,7 @@ impl ExternalProcessor for Service {
     ) -> Result<tonic::Response<Self::ProcessStream>, Status> {
         let exchange = Exchange {
             service: self.clone(),
+            deadline: deadline::of(request.metadata()),
             messages: request.into_inner(),
             // Our filter sends no headers, and always this.
             task: Task::Classify(Some(Endpoint::ChatCompletions)),
@@ -93,7 +98,8 @@ impl Exchange {
         let answer = match (request, &mut self.task) {
             (Request::RequestHeaders(headers), _) => self.begin(headers),
             (Request::RequestBody(body), Task::Classify(endpoint)) => {
-                self.service.classify(*endpoint, &body.body, message.metadata_context.as_ref()).await?
+                let metadata = message.metadata_context.as_ref();
+                self.service.classify(*endpoint, &body.body, metadata, self.deadline).await?
             }
             (Request::RequestBody(body), Task::Route(router, stage)) => {
                 self.service.route(router, stage, &body.body).await

@@ -1,7 +1,7 @@
 //! Routes for Envoy's own filter: what our filter does inside Envoy, done here with the same policy.
 
 use std::mem;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
 use llm_router_routing::admission::check_size;
@@ -65,7 +65,8 @@ impl Service {
         // As our filter sends it, so that both modes classify the same text.
         let text = request::text(Endpoint::ChatCompletions, &pending.text.to_body())?;
         let clock = self.metrics.request();
-        let scores = match tokio::time::timeout(limit, self.score(&text)).await {
+        let deadline = Instant::now().checked_add(limit);
+        let scores = match tokio::time::timeout(limit, self.score(&text, deadline)).await {
             Ok(Ok(scores)) => scores,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "no classification");

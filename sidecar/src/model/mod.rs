@@ -19,7 +19,7 @@ use tch::{Device, Tensor};
 use encoder::Encoder;
 use head_files::EncoderShape;
 use heads::Head;
-use scores::Answer;
+use scores::{Answer, Want};
 use tokenizer::{Tokenizer, Tokens};
 
 /// An encoder with its heads. Clones share the weights.
@@ -54,18 +54,28 @@ impl Model {
         self.heads.iter().map(Head::name)
     }
 
-    /// One forward pass: what every head says of each text, in the texts' order. A text says the same alone and in a
-    /// batch, within rounding; alone, it is not padded.
+    /// One forward pass: what is wanted of each text, in the texts' order, no deeper than it needs. A text says the same
+    /// alone and in a batch, within rounding; alone, it is not padded.
     ///
     /// # Errors
     /// If there is no text, or libtorch fails.
-    pub fn classify(&self, texts: &[&Tokens]) -> Result<Vec<Answer>> {
+    pub fn classify(&self, texts: &[&Tokens], want: Want) -> Result<Vec<Answer>> {
         let batch = self.encoder.batch(texts)?;
-        let hidden_states = self.encoder.hidden_states(&batch, self.layers)?;
-        let mut answers: Vec<_> = texts.iter().map(|_| Answer::default()).collect();
-        for head in &self.heads {
-            for (answer, scores) in answers.iter_mut().zip(head.score(&hidden_states, batch.mask())?) {
-                answer.scores.push(scores);
+        let layers = if want.embedding() { self.encoder.layers() } else { self.layers };
+        let hidden_states = self.encoder.hidden_states(&batch, layers)?;
+        let mut answers = vec![Answer::default(); texts.len()];
+        if want.scores() {
+            for head in &self.heads {
+                for (answer, scores) in answers.iter_mut().zip(head.score(&hidden_states, batch.mask())?) {
+                    answer.scores.push(scores);
+                }
+            }
+        }
+        if want.embedding() {
+            let last = hidden_states.last().context("the encoder has no layers")?;
+            let embeddings = pooling::sentence_embedding(last, batch.mask())?;
+            for (answer, embedding) in answers.iter_mut().zip(Vec::<Vec<f32>>::try_from(embeddings)?) {
+                answer.embedding = Some(embedding);
             }
         }
         Ok(answers)

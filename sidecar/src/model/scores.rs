@@ -2,11 +2,56 @@
 
 use std::sync::Arc;
 
+/// What is wanted of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// Every head's scores.
+    Scores,
+    /// The sentence embedding. Heads may read a middle layer; this needs them all.
+    Embedding,
+    /// Both, of one forward pass.
+    ScoresAndEmbedding,
+}
+
+impl Want {
+    /// Whether the heads' scores are wanted.
+    #[must_use]
+    pub fn scores(self) -> bool {
+        self != Self::Embedding
+    }
+
+    /// Whether the sentence embedding is wanted.
+    #[must_use]
+    pub fn embedding(self) -> bool {
+        self != Self::Scores
+    }
+
+    /// What both want.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        if self == other { self } else { Self::ScoresAndEmbedding }
+    }
+}
+
 /// What a model says about one text.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Answer {
-    /// Each head's scores, in the order of the heads' names.
+    /// Each head's scores, in the order of the heads' names; empty if they are not wanted.
     pub scores: Vec<Scores>,
+    /// The sentence embedding, of length 1, if it is wanted.
+    pub embedding: Option<Vec<f32>>,
+}
+
+impl Answer {
+    /// This much of it.
+    #[must_use]
+    pub fn only(mut self, want: Want) -> Self {
+        if !want.scores() {
+            self.scores.clear();
+        }
+        self.embedding = self.embedding.filter(|_| want.embedding());
+        self
+    }
 }
 
 /// A head's confidence in each of its labels.
@@ -38,5 +83,27 @@ impl Scores {
         let mut all: Vec<_> = self.iter().collect();
         all.sort_by(|a, b| b.1.total_cmp(&a.1));
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_texts_want_together_is_what_each_wants() {
+        use Want::{Embedding, Scores, ScoresAndEmbedding};
+        assert_eq!(Scores.and(Scores), Scores);
+        assert_eq!(Scores.and(Embedding), ScoresAndEmbedding);
+        assert_eq!(ScoresAndEmbedding.and(Embedding), ScoresAndEmbedding);
+    }
+
+    #[test]
+    fn an_answer_is_cut_to_what_is_wanted() {
+        let scores = Scores { head: "task".into(), labels: Arc::new([]), confidences: Vec::new() };
+        let all = Answer { scores: vec![scores], embedding: Some(vec![1.0]) };
+        assert_eq!(all.clone().only(Want::ScoresAndEmbedding), all);
+        assert_eq!(all.clone().only(Want::Scores).embedding, None);
+        assert_eq!(all.only(Want::Embedding).scores, []);
     }
 }

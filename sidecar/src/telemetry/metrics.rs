@@ -21,6 +21,8 @@ pub enum Outcome {
     UnknownClassifier,
     /// The queue was full.
     Overloaded,
+    /// The caller's deadline passed while it waited.
+    DeadlineExceeded,
     /// The classifier failed or was shutting down.
     Failed,
     /// The caller left before the answer.
@@ -28,11 +30,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Classified,
         Self::Unclassifiable,
         Self::UnknownClassifier,
         Self::Overloaded,
+        Self::DeadlineExceeded,
         Self::Failed,
         Self::Cancelled,
     ];
@@ -43,6 +46,7 @@ impl Outcome {
             Self::Unclassifiable => "unclassifiable",
             Self::UnknownClassifier => "unknown_classifier",
             Self::Overloaded => "overloaded",
+            Self::DeadlineExceeded => "deadline_exceeded",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
         };

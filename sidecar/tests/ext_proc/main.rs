@@ -18,9 +18,9 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
     CommonResponse, HttpBody, HttpHeaders, ProcessingRequest, ProcessingResponse,
     external_processor_client::ExternalProcessorClient, processing_request, processing_response,
 };
-use llm_router_sidecar::engine::{Backend, Engine};
+use llm_router_sidecar::engine::{Backend, Batching, Engine};
 use llm_router_sidecar::ext_proc::{PolicyRouter, Service, server};
-use llm_router_sidecar::model::scores::{Answer, Scores};
+use llm_router_sidecar::model::scores::{Answer, Scores, Want};
 use llm_router_sidecar::model::tokenizer::{Tokenizer, Tokens};
 use llm_router_sidecar::telemetry::metrics::Metrics;
 use tokio::net::TcpListener;
@@ -47,17 +47,17 @@ fn sure() -> Answer {
         labels: labels.clone().into(),
         confidences: vec![0.25, 0.75],
     };
-    Answer { scores: vec![scores("safety"), scores("task")] }
+    Answer { scores: vec![scores("safety"), scores("task")], embedding: None }
 }
 
 impl Backend for Sure {
-    fn classify(&self, texts: &[&Tokens]) -> Result<Vec<Answer>> {
+    fn classify(&self, texts: &[&Tokens], _: Want) -> Result<Vec<Answer>> {
         Ok(vec![sure(); texts.len()])
     }
 }
 
 impl Backend for Gated {
-    fn classify(&self, texts: &[&Tokens]) -> Result<Vec<Answer>> {
+    fn classify(&self, texts: &[&Tokens], _: Want) -> Result<Vec<Answer>> {
         self.begun.send(())?;
         self.gate.recv()?;
         Ok(vec![sure(); texts.len()])
@@ -81,7 +81,7 @@ async fn serve_with(router: Option<PolicyRouter>, backend: impl Backend, queue: 
     let metrics = Arc::new(Metrics::new());
     let service = Service {
         tokenizer: Arc::new(Tokenizer::load(&tokenizer).unwrap()),
-        engine: Arc::new(Engine::start(vec![backend], queue, metrics.clone()).unwrap()),
+        engine: Arc::new(Engine::start(vec![backend], queue, Batching::Alone, metrics.clone()).unwrap()),
         metrics: metrics.clone(),
         router: router.map(Arc::new),
     };

@@ -1,0 +1,76 @@
+// Linear layers with weights packed by oneDNN, reached through libtorch's dispatcher by their registered names.
+//
+// Every function returns null, or a message that the caller frees with `torch_ops_free`: an exception must not reach
+// Rust. Tensors are those of torch-sys: pointers to `at::Tensor` on the heap, owned by the caller.
+
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <optional>
+#include <string_view>
+
+#include <ATen/core/List.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+
+namespace {
+
+template <typename Signature>
+c10::TypedOperatorHandle<Signature> find(const char* name, const char* overload) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
+}
+
+template <typename Function>
+char* guarded(Function function) {
+  try {
+    function();
+    return nullptr;
+  } catch (const std::exception& error) {
+    return strdup(error.what());
+  } catch (...) {
+    return strdup("not a standard exception");
+  }
+}
+
+std::optional<at::Tensor> optional(const at::Tensor* tensor) {
+  return tensor == nullptr ? std::nullopt : std::make_optional(*tensor);
+}
+
+}  // namespace
+
+extern "C" {
+
+void torch_ops_free(char* message) { free(message); }
+
+char* torch_ops_pack(const at::Tensor* weight, at::Tensor** packed) {
+  return guarded([&] {
+    using Pack = at::Tensor(const at::Tensor&, std::optional<c10::SymInt>);
+    static const auto pack = find<Pack>("mkldnn::_reorder_linear_weight", "");
+    *packed = new at::Tensor(pack.call(*weight, std::nullopt));
+  });
+}
+
+char* torch_ops_linear(const at::Tensor* input, const at::Tensor* weight, const at::Tensor* bias, bool gelu,
+                       at::Tensor** output) {
+  return guarded([&] {
+    using Linear = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
+                              std::string_view, c10::List<std::optional<at::Scalar>>,
+                              std::optional<std::string_view>);
+    static const auto linear = find<Linear>("mkldnn::_linear_pointwise", "");
+    const c10::List<std::optional<at::Scalar>> scalars;
+    *output = new at::Tensor(linear.call(*input, *weight, optional(bias), gelu ? "gelu" : "none", scalars,
+                                         gelu ? std::make_optional<std::string_view>("none") : std::nullopt));
+  });
+}
+
+char* torch_ops_linear_add(const at::Tensor* input, const at::Tensor* weight, const at::Tensor* bias,
+                           const at::Tensor* addend, at::Tensor** output) {
+  return guarded([&] {
+    using LinearAdd = at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                                 const std::optional<at::Tensor>&, std::string_view);
+    static const auto linear = find<LinearAdd>("mkldnn::_linear_pointwise", "binary");
+    *output = new at::Tensor(linear.call(*input, *addend, *weight, optional(bias), "add"));
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,127 @@
+//! Operators of libtorch that `tch` does not bind: linear layers with weights packed for the CPU.
+//!
+//! libtorch's own `linear` brings the weights into the order that the processor reads them in at every call; here that
+//! is done once. It also fuses what usually follows: GELU, or adding a residual.
+// The workspace's only unsafe code but for loading CUDA: calls into C++.
+#![allow(unsafe_code)]
+
+mod ffi;
+
+use tch::Tensor;
+
+/// What libtorch says went wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("libtorch: {0}")]
+pub struct OpError(String);
+
+/// What is applied to the output of a linear layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// `x · Φ(x)`, exactly (not its tanh approximation).
+    Gelu,
+}
+
+/// The weights of a linear layer, in oneDNN's order for this processor. Cloning shares the memory.
+#[derive(Debug)]
+pub struct PackedLinear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Clone for PackedLinear {
+    fn clone(&self) -> Self {
+        Self { weight: self.weight.shallow_clone(), bias: self.bias.as_ref().map(Tensor::shallow_clone) }
+    }
+}
+
+impl PackedLinear {
+    /// Packs a weight `[outputs, inputs]`, float32 or bfloat16 on CPU. The bias is `[outputs]`, of the same kind.
+    ///
+    /// # Errors
+    /// If the weight is not on the CPU, not a matrix, or of a kind that oneDNN does not pack.
+    pub fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self, OpError> {
+        let packed = ffi::call(|out| unsafe { ffi::torch_ops_pack(ffi::handle(weight), out) })?;
+        Ok(Self { weight: packed, bias })
+    }
+
+    /// `activation(input · weightᵀ + bias)`, for an input of any shape `[.., inputs]` of the weight's kind.
+    ///
+    /// # Errors
+    /// If the input's kind, device or last dimension does not fit.
+    pub fn apply(&self, input: &Tensor, activation: Activation) -> Result<Tensor, OpError> {
+        let gelu = activation == Activation::Gelu;
+        ffi::call(|out| unsafe {
+            ffi::torch_ops_linear(ffi::handle(input), ffi::handle(&self.weight), self.bias(), gelu, out)
+        })
+    }
+
+    /// `input · weightᵀ + bias + addend`; the addend has the output's shape and kind.
+    ///
+    /// # Errors
+    /// If a kind, device or shape does not fit.
+    pub fn apply_add(&self, input: &Tensor, addend: &Tensor) -> Result<Tensor, OpError> {
+        let (input, addend) = (ffi::handle(input), ffi::handle(addend));
+        ffi::call(|out| unsafe {
+            ffi::torch_ops_linear_add(input, ffi::handle(&self.weight), self.bias(), addend, out)
+        })
+    }
+
+    fn bias(&self) -> *const torch_sys::C_tensor {
+        self.bias.as_ref().map_or(std::ptr::null(), ffi::handle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    fn random(shape: &[i64], kind: Kind) -> Tensor {
+        Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(kind)
+    }
+
+    /// `tolerance` is a share of the largest value.
+    fn assert_near(ours: &Tensor, expected: &Tensor, tolerance: f64) {
+        assert_eq!(ours.size(), expected.size());
+        let largest = |tensor: Tensor| tensor.abs().max().double_value(&[]);
+        let (ours, expected) = (ours.to_kind(Kind::Float), expected.to_kind(Kind::Float));
+        let difference = largest(ours - &expected) / largest(expected);
+        assert!(difference <= tolerance, "differs by {difference} of the largest value");
+    }
+
+    #[test]
+    fn packed_weights_compute_what_plain_ones_do() {
+        for (kind, tolerance) in [(Kind::Float, 1e-5), (Kind::BFloat16, 0.02)] {
+            let (weight, bias) = (random(&[48, 16], kind), random(&[48], kind));
+            let packed = PackedLinear::new(&weight, Some(bias.shallow_clone())).unwrap();
+            for tokens in [1, 7, 64] {
+                let input = random(&[2, tokens, 16], kind);
+                let plain = input.linear(&weight, Some(&bias));
+                assert_near(&packed.apply(&input, Activation::None).unwrap(), &plain, tolerance);
+                assert_near(&packed.apply(&input, Activation::Gelu).unwrap(), &plain.gelu("none"), tolerance);
+                let addend = random(&[2, tokens, 48], kind);
+                let added = packed.apply_add(&input, &addend).unwrap();
+                assert_near(&added, &(plain + &addend), tolerance);
+            }
+        }
+    }
+
+    #[test]
+    fn a_layer_may_have_no_bias() {
+        let weight = random(&[4, 4], Kind::Float);
+        let packed = PackedLinear::new(&weight, None).unwrap();
+        let input = random(&[3, 4], Kind::Float);
+        let plain = input.linear::<Tensor>(&weight, None);
+        assert_near(&packed.apply(&input, Activation::None).unwrap(), &plain, 1e-5);
+    }
+
+    #[test]
+    fn what_libtorch_refuses_is_an_error() {
+        let packed = PackedLinear::new(&random(&[4, 4], Kind::Float), None).unwrap();
+        assert!(packed.apply(&random(&[3, 5], Kind::Float), Activation::None).is_err());
+        assert!(PackedLinear::new(&Tensor::from_slice(&[1.0f32]), None).is_err());
+    }
+}
