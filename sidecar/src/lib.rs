@@ -10,5 +10,6 @@ pub mod engine;
 pub mod ext_proc;
 pub mod model;
 pub mod policy;
+pub mod serve;
 pub mod telemetry;
 pub mod train;

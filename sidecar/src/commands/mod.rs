@@ -2,9 +2,9 @@
 
 pub mod check;
 pub mod classify;
+pub mod config_file;
 pub mod import_nvidia;
 pub mod schema;
-pub mod serve;
 pub mod train;
 
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::device::DeviceChoice;
+use crate::serve::ServeArgs;
 use crate::telemetry::logs::LogFormat;
 
 /// Classifies prompts for the LLM router, behind Envoy's external-processing API.
@@ -30,7 +31,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve Envoy and our filter.
-    Serve(serve::ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Classify prompts given as arguments.
     Classify(classify::ClassifyArgs),
     /// Train a head on labelled prompts.
@@ -44,7 +45,7 @@ pub enum Command {
 }
 
 /// Which model, and where it runs.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
     /// Folder with config.json, model.safetensors, tokenizer.json and heads/.
     #[arg(long, env = "LLM_ROUTER_MODEL", default_value = "models/minilm")]
@@ -55,6 +56,6 @@ pub struct ModelArgs {
 }
 
 /// Cores that this process may use, at least one.
-fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use opentelemetry::Context as Trace;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -87,7 +88,8 @@ impl Engine {
         // Before the push, because a worker counts down as soon as it takes the job.
         self.metrics.queue_depth.inc();
         let lane = Batching::lane(text.ids().len());
-        self.queue.push(Job { text, want, deadline, answer }, lane).map_err(|error| {
+        let job = Job { text, want, deadline, answer, queued: Instant::now(), trace: Trace::current() };
+        self.queue.push(job, lane).map_err(|error| {
             self.metrics.queue_depth.dec();
             match error {
                 PushError::Full => EngineError::Overloaded,

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, ensure};
+use opentelemetry::Context as Trace;
 use tokio::sync::oneshot;
 
 use super::backend::Backend;
@@ -13,6 +14,7 @@ use super::{EngineError, Scored};
 use crate::model::scores::{Answer, Want};
 use crate::model::tokenizer::Tokens;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces;
 
 /// A text that waits, and where its answer goes.
 pub(super) struct Job {
@@ -21,6 +23,10 @@ pub(super) struct Job {
     /// After this nobody waits for the answer any more.
     pub(super) deadline: Option<Instant>,
     pub(super) answer: oneshot::Sender<Scored>,
+    /// When it began to wait.
+    pub(super) queued: Instant,
+    /// The request that it is part of.
+    pub(super) trace: Trace,
 }
 
 /// Works until the queue is closed and empty.
@@ -33,8 +39,21 @@ pub(super) fn run(backend: &impl Backend, batching: Batching, queue: &Queue<Job>
             continue;
         }
         let answers = classify(backend, &jobs);
-        metrics.inference_seconds.observe(start.elapsed().as_secs_f64());
+        observe(&jobs, start, Instant::now(), metrics);
         answer(jobs, answers);
+    }
+}
+
+/// Tells metrics and traces of a batch that began and ended then.
+fn observe(jobs: &[Job], start: Instant, end: Instant, metrics: &Metrics) {
+    metrics.inference_seconds.observe((end - start).as_secs_f64());
+    let lengths = jobs.iter().map(|job| job.text.ids().len());
+    let longest = lengths.clone().max().unwrap_or(0);
+    metrics.batch(jobs.len(), lengths.sum(), jobs.len() * longest);
+    for job in jobs {
+        metrics.queue_seconds.observe((start - job.queued).as_secs_f64());
+        traces::step(&job.trace, "queue", job.queued, start);
+        traces::step(&job.trace, "infer", start, end);
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use llm_router_proto::envoy::config::core::v3::Metadata;
 use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
 use llm_router_routing::request::Endpoint;
+use opentelemetry::Context;
 use tonic::Status;
 
 use super::request::{self, UnknownClassifier, Wanted};
@@ -13,6 +14,7 @@ use super::{Service, answer};
 use crate::engine::EngineError;
 use crate::model::scores::{Scores, Want};
 use crate::telemetry::metrics::Outcome;
+use crate::telemetry::traces;
 
 impl Service {
     /// The scores of a request's body. What cannot be classified goes on unchanged.
@@ -60,17 +62,28 @@ impl Service {
         text: &str,
         deadline: Option<Instant>,
     ) -> Result<Vec<Scores>, EngineError> {
-        let tokens = self.tokenizer.tokenize(text).map_err(|error| EngineError::Failed(Arc::new(error)));
-        let scores = match tokens {
-            Ok(tokens) => {
-                self.engine.classify(tokens, Want::Scores, deadline).await.map(|answer| answer.scores)
-            }
-            Err(error) => Err(error),
-        };
+        let scores = self.tokenize_and_score(text, deadline).await;
         if let Err(error @ EngineError::Failed(_)) = &scores {
             tracing::error!(%error);
         }
         scores
+    }
+
+    async fn tokenize_and_score(
+        &self,
+        text: &str,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Scores>, EngineError> {
+        let trace = Context::current();
+        let start = Instant::now();
+        let tokens = self.tokenizer.tokenize(text).map_err(|error| EngineError::Failed(Arc::new(error)))?;
+        let end = Instant::now();
+        self.metrics.tokenize_seconds.observe((end - start).as_secs_f64());
+        traces::step(&trace, "tokenize", start, end);
+        let count = tokens.ids().len();
+        let scores = self.engine.classify(tokens, Want::Scores, deadline).await?.scores;
+        traces::classified(&trace, count, &scores);
+        Ok(scores)
     }
 }
 

@@ -8,6 +8,7 @@
 mod answer;
 mod classify;
 mod deadline;
+mod live;
 mod request;
 mod route;
 mod router;
@@ -19,26 +20,33 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::{Stream, stream};
+use llm_router_proto::envoy::config::core::v3::Metadata;
 use llm_router_proto::envoy::service::ext_proc::v3::{
     BodyResponse, HeadersResponse, HttpHeaders, ProcessingRequest, ProcessingResponse, TrailersResponse,
     external_processor_server::ExternalProcessor, processing_request, processing_response::Response,
 };
 use llm_router_routing::request::Endpoint;
+use opentelemetry::Context;
+use opentelemetry::context::FutureExt;
 use tonic::{Request, Status, Streaming};
 
 use crate::engine::Engine;
 use crate::model::tokenizer::Tokenizer;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces;
+pub use live::Live;
 pub use router::PolicyRouter;
 use stage::Stage;
 
-/// The service; clones share everything.
+/// The service: one model and one policy. Clones share everything.
 #[derive(Clone)]
 pub struct Service {
     /// Turns a prompt into the model's tokens.
     pub tokenizer: Arc<Tokenizer>,
     /// Scores them.
     pub engine: Arc<Engine>,
+    /// The classifiers that it has.
+    pub heads: Arc<[String]>,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
     /// Decides for Envoy's own filter; without one, its requests are only classified.
@@ -52,6 +60,8 @@ struct Exchange {
     task: Task,
     /// Until when the caller waits, if it says so.
     deadline: Option<Instant>,
+    /// The caller's span, if there is one.
+    trace: Option<Context>,
 }
 
 /// What is done for a request.
@@ -70,7 +80,10 @@ impl ExternalProcessor for Service {
         &self,
         request: Request<Streaming<ProcessingRequest>>,
     ) -> Result<tonic::Response<Self::ProcessStream>, Status> {
+        let metadata = request.metadata();
+        let trace = traces::parent(|name| metadata.get(name)?.to_str().ok());
         let exchange = Exchange {
+            trace,
             service: self.clone(),
             deadline: deadline::of(request.metadata()),
             messages: request.into_inner(),
@@ -95,10 +108,25 @@ impl Exchange {
         let Some(request) = message.request else {
             return Err(Status::invalid_argument("the processing request is empty"));
         };
+        let trace = match &request {
+            Request::RequestBody(_) => traces::request(self.trace.as_ref()),
+            _ => Context::new(),
+        };
+        let answer =
+            self.answer(request, message.metadata_context.as_ref()).with_context(trace.clone()).await;
+        traces::end(&trace, &answer);
+        answer.map(Some)
+    }
+
+    async fn answer(
+        &mut self,
+        request: processing_request::Request,
+        metadata: Option<&Metadata>,
+    ) -> Result<ProcessingResponse, Status> {
+        use processing_request::Request;
         let answer = match (request, &mut self.task) {
             (Request::RequestHeaders(headers), _) => self.begin(headers),
             (Request::RequestBody(body), Task::Classify(endpoint)) => {
-                let metadata = message.metadata_context.as_ref();
                 self.service.classify(*endpoint, &body.body, metadata, self.deadline).await?
             }
             (Request::RequestBody(body), Task::Route(router, stage)) => {
@@ -116,10 +144,14 @@ impl Exchange {
                 answer::of(Response::ResponseTrailers(TrailersResponse::default()))
             }
         };
-        Ok(Some(answer))
+        Ok(answer)
     }
 
     fn begin(&mut self, headers: HttpHeaders) -> ProcessingResponse {
+        // Envoy's own span, if it has one, is nearer than what the client sent.
+        if self.trace.is_none() {
+            self.trace = traces::parent(|name| request::header(&headers, name));
+        }
         match &self.service.router {
             Some(router) => {
                 let (stage, answer) = Stage::begin(router.config(), headers);

@@ -51,9 +51,13 @@ impl Wanted {
 
 /// The API that a request's headers say it speaks; none if it is not for an LLM.
 pub(super) fn endpoint(headers: &HttpHeaders) -> Option<Endpoint> {
-    let headers = &headers.headers.as_ref()?.headers;
-    let path = value(headers.iter().find(|header| header.key == ":path")?);
-    Endpoint::from_path(std::str::from_utf8(path).ok()?)
+    Endpoint::from_path(header(headers, ":path")?)
+}
+
+/// The value of the first header with this name, if it is text.
+pub(super) fn header<'a>(headers: &'a HttpHeaders, name: &str) -> Option<&'a str> {
+    let mut headers = headers.headers.as_ref()?.headers.iter();
+    std::str::from_utf8(value(headers.find(|header| header.key == name)?)).ok()
 }
 
 /// The client's headers, with lower-case names as Envoy has them.

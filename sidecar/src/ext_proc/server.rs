@@ -1,23 +1,17 @@
 //! The gRPC server: the service, its health, its limits, and a stop that lets requests finish.
 
+use std::io;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use llm_router_proto::envoy::service::ext_proc::v3::external_processor_server::ExternalProcessorServer;
-use tokio::net::TcpListener;
+use futures_util::Stream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::Connected;
+use tonic::transport::{Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
 
-use super::Service;
-
-/// Longest message without a policy, which has a limit of its own. It bounds the request bodies of Envoy's own filter,
-/// which Envoy's buffer limit should do first.
-const MAX_MESSAGE_BYTES: usize = 16 << 20;
-
-/// Bodies somewhat over a policy's limit are read too, since they are answered with its 413.
-const ROOM_OVER_LIMIT: usize = 2 << 20;
+use super::Live;
 
 /// Streams that a client may reset before we have seen them. The default (20) takes a burst of disconnecting clients
 /// for an attack, and ends the connection under every other request; our clients are our own Envoys.
@@ -27,41 +21,67 @@ const MAX_PENDING_RESETS: usize = 100_000;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long requests may take to finish after the stop. Health watches, and streams that Envoy keeps open while an LLM
-/// answers, would hold the server for ever; Kubernetes kills after 30 s.
-const DRAIN: Duration = Duration::from_secs(20);
+/// Streams that one connection may have open: one for each request that is being classified or, from Envoy's own filter,
+/// that an LLM is answering. An Envoy that has more opens another connection.
+const MAX_STREAMS: u32 = 10_000;
 
-/// Serves until `stop`, then until the requests in progress have their answers, [`DRAIN`] at most.
+/// What a stream and a connection may send before we read it. A body of ordinary size comes at once, and a few large ones
+/// do not hold up the others.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 8 << 20;
+
+/// How the server runs.
+pub struct Settings {
+    /// TLS, if it is wanted.
+    pub tls: Option<ServerTlsConfig>,
+    /// How long requests may take to finish after the stop. Health watches, and streams that Envoy keeps open while an
+    /// LLM answers, would hold the server for ever.
+    pub drain: Duration,
+}
+
+/// Serves until `stop`; then tells health watchers and connections (GOAWAY), takes nothing new, and waits for the
+/// requests in progress, for as long as the settings allow.
 ///
 /// # Errors
-/// If the listener fails.
-pub async fn serve(listener: TcpListener, service: Service, stop: CancellationToken) -> Result<()> {
+/// If the listener fails, or certificate and key do not fit.
+pub async fn serve<C>(
+    connections: impl Stream<Item = io::Result<C>>,
+    live: Live,
+    settings: Settings,
+    stop: CancellationToken,
+) -> Result<()>
+where
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<ExternalProcessorServer<Service>>().await;
-    let max_body = service.router.as_ref().map(|router| router.config().limits.max_body + ROOM_OVER_LIMIT);
-    let max_message = max_body.unwrap_or_default().max(MAX_MESSAGE_BYTES);
-    let processor = ExternalProcessorServer::new(service).max_decoding_message_size(max_message);
-
-    let stopped = stop.clone();
-    let server = Server::builder()
+    health.set_serving::<Live>().await;
+    let mut server = Server::builder()
         .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .add_service(health_service)
-        .add_service(processor)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    if let Some(tls) = settings.tls {
+        server = server.tls_config(tls).context("the TLS certificate, key or client CA is not valid")?;
+    }
+    let stopped = stop.clone();
+    let server = server.add_service(health_service).add_service(live).serve_with_incoming_shutdown(
+        connections,
+        async move {
             stopped.cancelled().await;
-            health.set_not_serving::<ExternalProcessorServer<Service>>().await;
+            health.set_not_serving::<Live>().await;
             health.set_service_status("", ServingStatus::NotServing).await;
-        });
+        },
+    );
     let overdue = async {
         stop.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
+        tokio::time::sleep(settings.drain).await;
     };
     tokio::select! {
         served = server => served.context("the gRPC server failed"),
         () = overdue => {
-            tracing::warn!(seconds = DRAIN.as_secs(), "closing connections that are still open");
+            tracing::warn!(seconds = settings.drain.as_secs(), "closing connections that are still open");
             Ok(())
         }
     }

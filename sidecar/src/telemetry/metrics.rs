@@ -10,6 +10,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::reloads::Reloads;
+
 /// How a classification request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -59,10 +61,20 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<[(&'static str, &'static str); 1], Counter>,
     request_seconds: Histogram,
-    /// Time in the backend, a text.
+    /// Time of a text in the tokenizer.
+    pub tokenize_seconds: Histogram,
+    /// Time of a text in the queue.
+    pub queue_seconds: Histogram,
+    /// Time of a batch in the backend.
     pub inference_seconds: Histogram,
     /// Texts that wait for a worker.
     pub queue_depth: Gauge,
+    batch_size: Histogram,
+    batch_tokens: Histogram,
+    tokens: Counter,
+    padding_tokens: Counter,
+    /// Reloads of policy and model.
+    pub reloads: Reloads,
 }
 
 impl Default for Metrics {
@@ -81,8 +93,15 @@ impl Metrics {
             registry: Registry::with_prefix("llm_router_sidecar"),
             requests: Family::default(),
             request_seconds: durations(),
+            tokenize_seconds: durations(),
+            queue_seconds: durations(),
             inference_seconds: durations(),
             queue_depth: Gauge::default(),
+            batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
+            batch_tokens: Histogram::new(exponential_buckets(16.0, 2.0, 11)),
+            tokens: Counter::default(),
+            padding_tokens: Counter::default(),
+            reloads: Reloads::default(),
         };
         for outcome in Outcome::ALL {
             // Made now, so that rates can be computed from the first request on.
@@ -102,11 +121,26 @@ impl Metrics {
             self.request_seconds.clone(),
         );
         registry.register(
+            "tokenize_duration_seconds",
+            "Time of a text in the tokenizer",
+            self.tokenize_seconds.clone(),
+        );
+        registry.register(
+            "queue_duration_seconds",
+            "Time of a text in the queue",
+            self.queue_seconds.clone(),
+        );
+        registry.register(
             "inference_duration_seconds",
-            "Time of a text in the backend",
+            "Time of a batch in the backend",
             self.inference_seconds.clone(),
         );
         registry.register("queue_depth", "Texts that wait for a worker", self.queue_depth.clone());
+        registry.register("batch_size", "Texts of a batch", self.batch_size.clone());
+        registry.register("batch_tokens", "Tokens of a batch, with padding", self.batch_tokens.clone());
+        registry.register("tokens", "Tokens of texts that were classified", self.tokens.clone());
+        registry.register("padding_tokens", "Tokens that only fill up batches", self.padding_tokens.clone());
+        registry.register("reloads", "Reloads of policy and model by outcome", self.reloads.0.clone());
         self
     }
 
@@ -117,6 +151,14 @@ impl Metrics {
         // Writing to a String does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+
+    /// Counts a batch that went through the backend: its texts, their tokens, and the tokens with padding.
+    pub fn batch(&self, texts: usize, tokens: usize, padded_tokens: usize) {
+        self.batch_size.observe(texts as f64);
+        self.batch_tokens.observe(padded_tokens as f64);
+        self.tokens.inc_by(tokens as u64);
+        self.padding_tokens.inc_by(padded_tokens.saturating_sub(tokens) as u64);
     }
 
     /// Starts the clock of a classification request.

@@ -1,4 +1,6 @@
-//! Logs and metrics. Neither ever holds a prompt.
+//! Logs, metrics and traces. None of them ever holds a prompt.
 
 pub mod logs;
 pub mod metrics;
+pub mod reloads;
+pub mod traces;

@@ -4,13 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod classifying;
+mod connections;
+mod replacing;
 mod routing;
+mod storm;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use anyhow::Result;
 use llm_router_proto::envoy::config::core::v3::{HeaderMap, HeaderValue};
@@ -19,9 +23,11 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
     external_processor_client::ExternalProcessorClient, processing_request, processing_response,
 };
 use llm_router_sidecar::engine::{Backend, Batching, Engine};
-use llm_router_sidecar::ext_proc::{PolicyRouter, Service, server};
+use llm_router_sidecar::ext_proc::server::{self, Settings};
+use llm_router_sidecar::ext_proc::{Live, PolicyRouter, Service};
 use llm_router_sidecar::model::scores::{Answer, Scores, Want};
 use llm_router_sidecar::model::tokenizer::{Tokenizer, Tokens};
+use llm_router_sidecar::serve::listener;
 use llm_router_sidecar::telemetry::metrics::Metrics;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -67,6 +73,7 @@ impl Backend for Gated {
 struct Running {
     client: ExternalProcessorClient<Channel>,
     address: SocketAddr,
+    live: Live,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     server: JoinHandle<Result<()>>,
@@ -77,20 +84,35 @@ async fn serve(backend: impl Backend, queue: usize) -> Running {
 }
 
 async fn serve_with(router: Option<PolicyRouter>, backend: impl Backend, queue: usize) -> Running {
-    let tokenizer = model().join("tokenizer.json");
     let metrics = Arc::new(Metrics::new());
-    let service = Service {
-        tokenizer: Arc::new(Tokenizer::load(&tokenizer).unwrap()),
-        engine: Arc::new(Engine::start(vec![backend], queue, Batching::Alone, metrics.clone()).unwrap()),
-        metrics: metrics.clone(),
-        router: router.map(Arc::new),
-    };
+    let live = Live::new(service(router, backend, queue, metrics.clone()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let server = tokio::spawn(server::serve(listener, service, stop.clone()));
+    let server = server::serve(listener::tcp(listener), live.clone(), settings(), stop.clone());
+    let server = tokio::spawn(server);
     let client = ExternalProcessorClient::connect(format!("http://{address}")).await.unwrap();
-    Running { client, address, metrics, stop, server }
+    Running { client, address, live, metrics, stop, server }
+}
+
+fn service(
+    router: Option<PolicyRouter>,
+    backend: impl Backend,
+    queue: usize,
+    metrics: Arc<Metrics>,
+) -> Service {
+    let tokenizer = model().join("tokenizer.json");
+    Service {
+        tokenizer: Arc::new(Tokenizer::load(&tokenizer).unwrap()),
+        engine: Arc::new(Engine::start(vec![backend], queue, Batching::Alone, metrics.clone()).unwrap()),
+        heads: ["safety", "task"].map(str::to_owned).into(),
+        metrics,
+        router: router.map(Arc::new),
+    }
+}
+
+fn settings() -> Settings {
+    Settings { tls: None, drain: Duration::from_secs(20) }
 }
 
 fn model() -> PathBuf {
@@ -170,6 +192,6 @@ async fn begun(has_begun: Receiver<()>) -> Receiver<()> {
 /// Waits until the metrics have a line.
 async fn metric(metrics: &Metrics, line: &str) {
     while !metrics.encode().contains(line) {
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

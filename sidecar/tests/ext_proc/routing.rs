@@ -16,9 +16,9 @@ use super::{
     set_headers,
 };
 
-const CHAT: &str = "/v1/chat/completions";
+pub(super) const CHAT: &str = "/v1/chat/completions";
 
-fn policy(change: impl FnOnce(&mut Value)) -> PolicyRouter {
+pub(super) fn policy(change: impl FnOnce(&mut Value)) -> PolicyRouter {
     let mut policy = json!({
         "sidecar": {"cluster": "c", "timeout": "60s"}, "default_policy": "p", "cache": {"entries": 0},
         "models": {

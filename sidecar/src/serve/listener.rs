@@ -1,0 +1,158 @@
+//! Listens on TCP or on a Unix socket, and accepts for as long as the process lives.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures_util::{Stream, StreamExt, stream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::address::ListenAddress;
+
+/// How long accepting rests after a failure, such as too many open files: at once again would only fail again.
+const REST: Duration = Duration::from_millis(50);
+
+/// A bound address.
+pub enum Listener {
+    /// On TCP.
+    Tcp(TcpListener),
+    /// On a socket in the file system.
+    Unix(UnixListener, SocketFile),
+}
+
+/// Removed with the listener.
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    /// Binds the address. A Unix socket gets the mode, and takes the place of one that nobody listens on any more.
+    ///
+    /// # Errors
+    /// If the address is taken, or is not this machine's; for a path, if it is anything but a stale socket.
+    pub async fn bind(address: &ListenAddress, socket_mode: u32) -> Result<Self> {
+        match address {
+            ListenAddress::Tcp(address) => {
+                TcpListener::bind(address).await.map(Self::Tcp).map_err(Into::into)
+            }
+            ListenAddress::Unix(path) => bind_unix(path, socket_mode),
+        }
+        .with_context(|| format!("cannot listen on {address}"))
+    }
+
+    /// The address, with the port that the system chose if it was asked to.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn address(&self) -> io::Result<ListenAddress> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
+            Self::Unix(_, SocketFile(path)) => Ok(ListenAddress::Unix(path.clone())),
+        }
+    }
+}
+
+/// The socket is made under another name and then renamed: it is never there with other permissions, nor missing
+/// while it replaces one.
+fn bind_unix(path: &Path, mode: u32) -> Result<Listener> {
+    if let Ok(existing) = fs::symlink_metadata(path) {
+        ensure!(existing.file_type().is_socket(), "there is a file that is not a socket");
+        ensure!(StdUnixStream::connect(path).is_err(), "another process listens on it");
+    }
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push("~");
+    // Left over from a process that was killed just there.
+    let _ = fs::remove_file(&unfinished);
+    let listener = UnixListener::bind(&unfinished)?;
+    fs::set_permissions(&unfinished, Permissions::from_mode(mode))?;
+    fs::rename(&unfinished, path)?;
+    Ok(Listener::Unix(listener, SocketFile(path.to_owned())))
+}
+
+/// The connections to a TCP listener.
+pub fn tcp(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> + Send {
+    let accepted = stream::poll_fn(move |context| listener.poll_accept(context).map(Some));
+    steady(accepted.map(|accepted| {
+        let (connection, _) = accepted?;
+        // Answers are small, and nothing follows that could be sent with them.
+        connection.set_nodelay(true)?;
+        Ok(connection)
+    }))
+}
+
+/// The connections to a Unix socket.
+pub fn unix(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStream>> + Send {
+    let accepted = stream::poll_fn(move |context| listener.poll_accept(context).map(Some));
+    steady(accepted.map(|accepted| accepted.map(|(connection, _)| connection)))
+}
+
+/// Without the failures, since tonic ends the server at one.
+fn steady<C: Send>(
+    accepted: impl Stream<Item = io::Result<C>> + Send,
+) -> impl Stream<Item = io::Result<C>> + Send {
+    accepted.filter_map(|accepted| async {
+        match accepted {
+            Ok(connection) => Some(Ok(connection)),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(REST).await;
+                None
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn bind(path: &Path) -> Result<Listener> {
+        Listener::bind(&ListenAddress::Unix(path.to_owned()), 0o600).await
+    }
+
+    #[tokio::test]
+    async fn a_socket_has_its_mode_replaces_a_stale_one_and_is_removed_in_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+
+        let listener = bind(&path).await.unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let Listener::Unix(listener, file) = listener else { panic!("not a Unix socket") };
+        let mut connections = Box::pin(unix(listener));
+        let _client = UnixStream::connect(&path).await.unwrap();
+        assert!(connections.next().await.unwrap().is_ok());
+
+        drop(file);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_socket_in_use_and_another_file_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (used, file) = (folder.path().join("used"), folder.path().join("file"));
+        let _used = std::os::unix::net::UnixListener::bind(&used).unwrap();
+        fs::write(&file, "data").unwrap();
+        for (path, reason) in [(&used, "another process"), (&file, "not a socket")] {
+            let error = format!("{:#}", bind(path).await.err().unwrap());
+            assert!(error.contains(reason), "{error}");
+        }
+        assert_eq!(fs::read(&file).unwrap(), b"data");
+    }
+
+    #[tokio::test]
+    async fn a_failure_to_accept_does_not_end_the_server() {
+        let accepted = stream::iter([Err(io::Error::other("too many open files")), Ok(1)]);
+        let steady: Vec<_> = steady(accepted).map(Result::unwrap).collect().await;
+        assert_eq!(steady, [1]);
+    }
+}

@@ -1,0 +1,115 @@
+//! Loads model and policy, at the start and again when they have changed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use tch::Device;
+
+use super::policy_file;
+use crate::commands::{ModelArgs, cores};
+use crate::device;
+use crate::engine::{Batching, Engine};
+use crate::ext_proc::{PolicyRouter, Service};
+use crate::model::Model;
+use crate::model::scores::Want;
+use crate::model::tokenizer::{MAX_TOKENS, Tokenizer};
+use crate::telemetry::metrics::Metrics;
+
+/// What is loaded, and how it is run.
+pub(super) struct Loader {
+    model: PathBuf,
+    device: Device,
+    policy: Option<PathBuf>,
+    workers: usize,
+    queue: usize,
+    metrics: Arc<Metrics>,
+}
+
+/// A model that is ready: its engine runs and is warm.
+struct Classifier {
+    tokenizer: Arc<Tokenizer>,
+    engine: Arc<Engine>,
+    heads: Arc<[String]>,
+}
+
+impl Loader {
+    /// Finds the device.
+    pub(super) fn new(
+        model: &ModelArgs,
+        policy: Option<PathBuf>,
+        workers: Option<usize>,
+        queue: usize,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self> {
+        let device = device::select(model.device)?;
+        let workers = workers.unwrap_or(if device == Device::Cpu { cores() } else { 1 });
+        Ok(Self { model: model.model.clone(), device, policy, workers, queue, metrics })
+    }
+
+    /// Everything, from files to a warm engine.
+    pub(super) async fn load(self: &Arc<Self>) -> Result<Service> {
+        let router = self.router()?;
+        let Classifier { tokenizer, engine, heads } = self.classifier().await?;
+        let service = Service { tokenizer, engine, heads, metrics: self.metrics.clone(), router };
+        warn_of_missing(&service);
+        Ok(service)
+    }
+
+    /// The service with the policy that is now in its file.
+    pub(super) fn with_policy(&self, now: &Service) -> Result<Service> {
+        let service = Service { router: self.router()?, ..now.clone() };
+        warn_of_missing(&service);
+        Ok(service)
+    }
+
+    /// The service with the model that is now in its folder.
+    pub(super) async fn with_model(self: &Arc<Self>, now: &Service) -> Result<Service> {
+        let Classifier { tokenizer, engine, heads } = self.classifier().await?;
+        let service = Service { tokenizer, engine, heads, ..now.clone() };
+        warn_of_missing(&service);
+        Ok(service)
+    }
+
+    fn router(&self) -> Result<Option<Arc<PolicyRouter>>> {
+        let policy = self.policy.as_deref().map(policy_file::read).transpose()?;
+        Ok(policy.map(|policy| Arc::new(PolicyRouter::new(policy))))
+    }
+
+    async fn classifier(self: &Arc<Self>) -> Result<Classifier> {
+        let loader = self.clone();
+        let classifier = tokio::task::spawn_blocking(move || loader.start()).await??;
+        warm(&classifier).await?;
+        Ok(classifier)
+    }
+
+    fn start(&self) -> Result<Classifier> {
+        let (model, tokenizer) = Model::load(&self.model, self.device)?;
+        let heads: Arc<[_]> = model.heads().map(ToString::to_string).collect();
+        let Self { device, workers, queue, .. } = self;
+        tracing::info!(model = %self.model.display(), ?heads, ?device, workers, queue, "model loaded");
+        let engine = Engine::start(vec![model; *workers], *queue, Batching::Alone, self.metrics.clone())?;
+        Ok(Classifier { tokenizer: Arc::new(tokenizer), engine: Arc::new(engine), heads })
+    }
+}
+
+/// Classifies a short and the longest text, so that no request pays for what libtorch does at first use, and a model
+/// that cannot be computed with is refused.
+async fn warm(classifier: &Classifier) -> Result<()> {
+    for words in [8, MAX_TOKENS] {
+        let text = classifier.tokenizer.tokenize(&"warm ".repeat(words))?;
+        classifier.engine.classify(text, Want::ScoresAndEmbedding, None).await?;
+    }
+    Ok(())
+}
+
+/// No error, since the policy says what to do without its classifier; but hardly what was meant.
+fn warn_of_missing(service: &Service) {
+    let policies = service.router.iter().flat_map(|router| router.config().policies());
+    for policy in policies {
+        let classifier = policy.classifier.as_str();
+        if !service.heads.iter().any(|head| head == classifier) {
+            tracing::warn!(policy = policy.name.as_str(), classifier, "the model has no such classifier");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! `serve`: loads the model, warms it, and serves until the process is told to end.
+
+pub mod address;
+pub mod listener;
+mod load;
+mod options;
+mod policy_file;
+mod reload;
+pub mod tls;
+mod watch;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Readiness};
+use crate::ext_proc::Live;
+use crate::ext_proc::server::{self, Settings};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::{self, Export};
+use listener::Listener;
+use load::Loader;
+pub use options::ServeArgs;
+use reload::Reloader;
+
+/// Serves until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// If the policy is not valid, the model is unfit, an address is taken, or a server fails.
+pub async fn run(args: ServeArgs) -> Result<()> {
+    let traces = traces::start()?;
+    let settings = Settings { tls: args.tls.load()?, drain: args.drain_timeout };
+    let metrics = Arc::new(Metrics::new());
+    let readiness = Arc::new(Readiness::default());
+    let stop = stop_on_signal(readiness.clone())?;
+    // From here on, a hang-up does not end the process.
+    let hangup = signal(SignalKind::hangup())?;
+
+    let admin_listener = bind_admin(args.admin).await?;
+    let admin_address = admin_listener.local_addr()?;
+    let admin = axum::serve(admin_listener, admin::router(metrics.clone(), readiness.clone()));
+    let admin = tokio::spawn(admin.into_future());
+    let listener = Listener::bind(&args.listen, args.socket_mode).await?;
+    let address = listener.address()?;
+
+    let watches = reload::watches(args.model.model.clone(), args.policy.clone());
+    let workers = args.workers.map(usize::from);
+    let loader = Arc::new(Loader::new(&args.model, args.policy, workers, args.queue, metrics.clone())?);
+    let live = Live::new(loader.load().await?);
+    let reloader = Reloader { live: live.clone(), loader, reloads: metrics.reloads.clone(), watches };
+    let reloader = tokio::spawn(reloader.run(args.reload_interval, hangup));
+
+    if !stop.is_cancelled() {
+        readiness.set(true);
+    }
+    tracing::info!(%address, admin = %admin_address, tls = settings.tls.is_some(), "serving");
+    let served = match listener {
+        Listener::Tcp(tcp) => server::serve(listener::tcp(tcp), live.clone(), settings, stop).await,
+        Listener::Unix(unix, _file) => {
+            server::serve(listener::unix(unix), live.clone(), settings, stop).await
+        }
+    };
+    reloader.abort();
+    let engine = live.current().engine.clone();
+    tokio::task::spawn_blocking(move || {
+        engine.shut_down();
+        traces.map(Export::shut_down)
+    })
+    .await?;
+    admin.abort();
+    served
+}
+
+async fn bind_admin(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// A token that is cancelled by SIGTERM or Ctrl-C, when the process also stops being ready.
+fn stop_on_signal(readiness: Arc<Readiness>) -> Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = CancellationToken::new();
+    let signalled = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tracing::info!("stopping; requests in progress are finished");
+        readiness.set(false);
+        signalled.cancel();
+    });
+    Ok(stop)
+}

@@ -1,0 +1,61 @@
+//! What `serve` can be told.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::address::ListenAddress;
+use super::tls::TlsArgs;
+use crate::commands::ModelArgs;
+
+/// Options of `serve`. Each can be given as a flag, as an environment variable, or in the file of `--config`; the first
+/// of these that has it counts.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// YAML file with any of these options, named as the flags are, without dashes in front.
+    #[arg(long, env = "LLM_ROUTER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) model: ModelArgs,
+    /// Routing policy, YAML or JSON, by which requests from Envoy's own ext_proc filter are routed. Without one, they
+    /// are only classified. What our Wasm filter asks is the same either way: it has its policy itself.
+    #[arg(long, env = "LLM_ROUTER_POLICY", value_name = "FILE")]
+    pub(super) policy: Option<PathBuf>,
+    /// Where Envoy calls the gRPC service: ADDRESS:PORT, or unix:PATH.
+    #[arg(long, env = "LLM_ROUTER_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
+    pub(super) listen: ListenAddress,
+    /// Permissions of the Unix socket, octal. Envoy needs to write to it.
+    #[arg(long, env = "LLM_ROUTER_SOCKET_MODE", value_name = "MODE", default_value = "660", value_parser = octal)]
+    pub(super) socket_mode: u32,
+    #[command(flatten)]
+    pub(super) tls: TlsArgs,
+    /// Address of /metrics, /healthz and /readyz.
+    #[arg(long, env = "LLM_ROUTER_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:9091")]
+    pub(super) admin: SocketAddr,
+    /// Prompts that may wait; more are refused at once.
+    #[arg(long, env = "LLM_ROUTER_QUEUE", default_value_t = 256)]
+    pub(super) queue: usize,
+    /// Prompts classified at the same time, one thread each. Default: as many as there are cores; 1 on CUDA.
+    #[arg(long, env = "LLM_ROUTER_WORKERS")]
+    pub(super) workers: Option<NonZeroUsize>,
+    /// Seconds between two looks at the files of policy and model, which are loaded again when they have changed and
+    /// then stayed the same. 0: only on SIGHUP.
+    #[arg(long, env = "LLM_ROUTER_RELOAD_INTERVAL", value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(super) reload_interval: Duration,
+    /// Seconds that requests may take to finish after SIGTERM. Kubernetes kills after 30.
+    #[arg(long, env = "LLM_ROUTER_DRAIN_TIMEOUT", value_name = "SECONDS", default_value = "20", value_parser = seconds)]
+    pub(super) drain_timeout: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn octal(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| "not an octal mode of at most 777, such as 660".to_owned())
+}

@@ -1,0 +1,127 @@
+//! Traces over OTLP: what a classification waited for, below the span of the Envoy that asked for it.
+//!
+//! Off unless `OTEL_EXPORTER_OTLP_ENDPOINT` (or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`) is set; then the other `OTEL_`
+//! variables count too. Spans hold numbers and labels, never text. OpenTelemetry's own API is used, since a span's
+//! times are known when a worker is done with a whole batch.
+
+use std::sync::OnceLock;
+use std::time::{Instant, SystemTime};
+
+use anyhow::{Context as _, Result};
+use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry::trace::{SpanBuilder, SpanKind, Status, TraceContextExt, Tracer, TracerProvider};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_otlp::SpanExporter;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+
+use crate::model::scores::Scores;
+
+const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
+const NAME: &str = "llm-router-sidecar";
+
+/// The process's tracer; none while traces are off.
+static TRACER: OnceLock<SdkTracer> = OnceLock::new();
+
+/// The export, which must be shut down for the last spans to arrive.
+pub struct Export(SdkTracerProvider);
+
+/// Starts to export, if an endpoint is set. The caller runs on tokio.
+///
+/// # Errors
+/// If the endpoint is none.
+pub fn start() -> Result<Option<Export>> {
+    if ENDPOINTS.iter().all(|name| std::env::var_os(name).is_none()) {
+        return Ok(None);
+    }
+    let exporter = SpanExporter::builder().with_tonic().build().context("cannot export traces")?;
+    // OTEL_SERVICE_NAME is stronger, so the name is only set without it.
+    let resource = Resource::builder();
+    let resource = match std::env::var_os("OTEL_SERVICE_NAME") {
+        Some(_) => resource,
+        None => resource.with_service_name(NAME),
+    };
+    let provider =
+        SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build();
+    // One export a process: a second start would keep the first.
+    let _ = TRACER.set(provider.tracer(NAME));
+    Ok(Some(Export(provider)))
+}
+
+impl Export {
+    /// Sends what is not sent yet. Blocks.
+    pub fn shut_down(self) {
+        if let Err(error) = self.0.shutdown() {
+            tracing::warn!(%error, "the last spans may be lost");
+        }
+    }
+}
+
+/// The span that a caller's headers name (W3C `traceparent` and `tracestate`), if they do.
+pub fn parent<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<Context> {
+    struct Headers<F>(F);
+    impl<'a, F: Fn(&str) -> Option<&'a str>> Extractor for Headers<F> {
+        fn get(&self, key: &str) -> Option<&str> {
+            self.0(key)
+        }
+
+        fn keys(&self) -> Vec<&str> {
+            Vec::new()
+        }
+    }
+    TRACER.get()?;
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(header));
+    context.span().span_context().is_valid().then_some(context)
+}
+
+/// A span for what is done for a request's body, in a context to do it in.
+#[must_use]
+pub fn request(parent: Option<&Context>) -> Context {
+    let none = Context::new();
+    let Some(tracer) = TRACER.get() else { return none };
+    let parent = parent.unwrap_or(&none);
+    let attributes = [
+        KeyValue::new("rpc.system", "grpc"),
+        KeyValue::new("rpc.service", llm_router_proto::SERVICE),
+        KeyValue::new("rpc.method", llm_router_proto::METHOD),
+    ];
+    let span = SpanBuilder::from_name("request").with_kind(SpanKind::Server).with_attributes(attributes);
+    parent.with_span(tracer.build_with_context(span, parent))
+}
+
+/// A finished step of a request, as a span below the request's.
+pub fn step(request: &Context, name: &'static str, start: Instant, end: Instant) {
+    let Some(tracer) = TRACER.get().filter(|_| request.span().is_recording()) else { return };
+    let span = SpanBuilder::from_name(name).with_start_time(at(start)).with_end_time(at(end));
+    drop(tracer.build_with_context(span, request));
+}
+
+/// Adds to the request's span what was classified.
+pub fn classified(request: &Context, tokens: usize, scores: &[Scores]) {
+    let span = request.span();
+    if !span.is_recording() {
+        return;
+    }
+    span.set_attribute(KeyValue::new("gen_ai.operation.name", "classify"));
+    span.set_attribute(KeyValue::new("gen_ai.usage.input_tokens", i64::try_from(tokens).unwrap_or(i64::MAX)));
+    for scores in scores {
+        if let Some((label, _)) = scores.top() {
+            span.set_attribute(KeyValue::new(format!("llm_router.{}", scores.head), label.to_owned()));
+        }
+    }
+}
+
+/// Ends the request's span.
+pub fn end<T>(request: &Context, answer: &Result<T, tonic::Status>) {
+    let span = request.span();
+    if let Err(status) = answer {
+        span.set_status(Status::error(status.code().description()));
+    }
+    span.end();
+}
+
+/// Spans tell the time of day, which `Instant` does not know.
+fn at(instant: Instant) -> SystemTime {
+    SystemTime::now() - instant.elapsed()
+}

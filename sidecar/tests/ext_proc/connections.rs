@@ -1,0 +1,116 @@
+//! The ways in: a Unix socket, TLS, and TLS with client certificates.
+
+use std::sync::Arc;
+
+use llm_router_proto::envoy::service::ext_proc::v3::external_processor_client::ExternalProcessorClient;
+use llm_router_sidecar::ext_proc::Live;
+use llm_router_sidecar::ext_proc::server::{self, Settings};
+use llm_router_sidecar::serve::listener::{self, Listener};
+use llm_router_sidecar::serve::tls::TlsArgs;
+use llm_router_sidecar::telemetry::metrics::Metrics;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use super::{PROMPT, Sure, body, exchange, service, settings};
+
+#[tokio::test]
+async fn envoy_may_come_by_a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("unix:{}", folder.path().join("s").display());
+    let listener = Listener::bind(&address.parse().unwrap(), 0o600).await.unwrap();
+    let Listener::Unix(listener, _file) = listener else { panic!("not a Unix socket") };
+    let live = Live::new(service(None, Sure, 8, Arc::new(Metrics::new())));
+    tokio::spawn(server::serve(listener::unix(listener), live, settings(), CancellationToken::new()));
+
+    let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
+    exchange(ExternalProcessorClient::new(channel), vec![body(PROMPT)]).await.unwrap();
+}
+
+/// A certificate authority that can make certificates for this host.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// Certificate and key.
+    fn issue(&self) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+    }
+}
+
+/// A server with a certificate of the authority; it asks for client certificates by `clients`, if there is one.
+async fn serve_tls(authority: &Authority, clients: Option<&Authority>) -> u16 {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        Some(path)
+    };
+    let (certificate, key) = authority.issue();
+    let tls = TlsArgs {
+        tls_cert: file("cert", &certificate),
+        tls_key: file("key", &key),
+        tls_client_ca: clients.and_then(|clients| file("ca", &clients.pem())),
+    };
+    let settings = Settings { tls: tls.load().unwrap(), ..settings() };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let live = Live::new(service(None, Sure, 8, Arc::new(Metrics::new())));
+    tokio::spawn(server::serve(listener::tcp(listener), live, settings, CancellationToken::new()));
+    port
+}
+
+/// Whether a client that trusts the authority, and has this identity, gets an answer.
+async fn is_served(port: u16, authority: &Authority, identity: Option<(String, String)>) -> bool {
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority.pem()));
+    let tls = match identity {
+        Some((certificate, key)) => tls.identity(Identity::from_pem(certificate, key)),
+        None => tls,
+    };
+    let endpoint = Channel::from_shared(format!("https://localhost:{port}")).unwrap();
+    let Ok(channel) = endpoint.tls_config(tls).unwrap().connect().await else { return false };
+    exchange(ExternalProcessorClient::new(channel), vec![body(PROMPT)]).await.is_ok()
+}
+
+#[tokio::test]
+async fn with_a_certificate_only_tls_is_spoken() {
+    let authority = Authority::new();
+    let port = serve_tls(&authority, None).await;
+    assert!(is_served(port, &authority, None).await);
+    assert!(!is_served(port, &Authority::new(), None).await, "another authority's certificate was trusted");
+    let plain = ExternalProcessorClient::connect(format!("http://localhost:{port}")).await.unwrap();
+    assert!(exchange(plain, vec![body(PROMPT)]).await.is_err());
+}
+
+#[tokio::test]
+async fn with_a_client_ca_only_its_clients_are_served() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let port = serve_tls(&authority, Some(&clients)).await;
+    assert!(is_served(port, &authority, Some(clients.issue())).await);
+    assert!(!is_served(port, &authority, Some(authority.issue())).await);
+    assert!(!is_served(port, &authority, None).await);
+}
+
+#[tokio::test]
+async fn a_key_that_does_not_fit_its_certificate_is_refused_at_the_start() {
+    let authority = Authority::new();
+    let (certificate, _) = authority.issue();
+    let (_, key) = authority.issue();
+    let tls = tonic::transport::ServerTlsConfig::new().identity(Identity::from_pem(certificate, key));
+    let settings = Settings { tls: Some(tls), ..settings() };
+    let live = Live::new(service(None, Sure, 8, Arc::new(Metrics::new())));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let served = server::serve(listener::tcp(listener), live, settings, CancellationToken::new()).await;
+    assert!(format!("{:#}", served.unwrap_err()).contains("TLS"));
+}

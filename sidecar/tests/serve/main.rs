@@ -1,0 +1,11 @@
+//! `serve` as its users run it: the real binary with the real model.
+// Only functions marked as tests are exempt by themselves, not what they call.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod calls;
+mod docs;
+mod reloading;
+mod sidecar;
+mod stopping;
+mod storm;
+mod telemetry;
