@@ -42,4 +42,5 @@ pub const ROUTES: &str = "routes";
 /// The gRPC status that says that the sidecar does not know the examples yet: `FAILED_PRECONDITION`.
 pub const UNKNOWN_DIGEST: u32 = 9;
 
+pub use bytes::Bytes;
 pub use prost_types::{ListValue, Struct, Value, value::Kind};

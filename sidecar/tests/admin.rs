@@ -2,7 +2,7 @@
 // Only functions marked as tests are exempt by themselves, not what they call.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use llm_router_sidecar::admin::{Readiness, router};
 use llm_router_sidecar::telemetry::metrics::Metrics;
@@ -23,7 +23,7 @@ async fn it_is_alive_at_once_and_ready_when_told() {
     let readiness = Arc::new(Readiness::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let app = router(Arc::new(Metrics::new()), readiness.clone());
+    let app = router(Arc::new(Metrics::new()), readiness.clone(), Arc::new(OnceLock::new()));
     tokio::spawn(axum::serve(listener, app).into_future());
 
     assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
@@ -38,7 +38,7 @@ async fn it_is_alive_at_once_and_ready_when_told() {
 async fn metrics_are_openmetrics_text() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let app = router(Arc::new(Metrics::new()), Arc::new(Readiness::default()));
+    let app = router(Arc::new(Metrics::new()), Arc::new(Readiness::default()), Arc::new(OnceLock::new()));
     tokio::spawn(axum::serve(listener, app).into_future());
 
     let metrics = get(address, "/metrics").await;

@@ -1,17 +1,24 @@
-//! The operators' HTTP API, on an address of its own: metrics, liveness, readiness.
+//! The operators' HTTP API, on an address of its own: metrics, liveness, readiness, and a prompt tried out.
 
-use std::sync::Arc;
+mod classify;
+mod error;
+
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header::CONTENT_TYPE};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 
+use crate::ext_proc::Live;
 use crate::telemetry::metrics::Metrics;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Longest body.
+const MAX_BODY: usize = 1 << 20;
 
 /// Whether requests should be sent here: from when the model is warm until the stop.
 #[derive(Debug, Default)]
@@ -28,9 +35,13 @@ impl Readiness {
     }
 }
 
-/// The API: `/metrics`, `/healthz` (200 while the process lives), `/readyz` (200 while it is ready, else 503).
-pub fn router(metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> Router {
+/// The API: `/metrics`, `/healthz` (200 while the process lives), `/readyz` (200 while it is ready, else 503), and
+/// `POST /v1/classify`, which answers once there is a service.
+pub fn router(metrics: Arc<Metrics>, readiness: Arc<Readiness>, live: Arc<OnceLock<Live>>) -> Router {
     Router::new()
+        .route("/v1/classify", post(classify::classify))
+        .with_state(live)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .route("/metrics", get(|State(metrics): State<Arc<Metrics>>| async move { exposition(&metrics) }))
         .with_state(metrics)
         .route("/healthz", get(|| async { "ok\n" }))

@@ -110,14 +110,8 @@ fn print_text(out: &mut impl Write, classified: &Classified) -> Result<()> {
 }
 
 fn to_json(classified: &Classified) -> serde_json::Value {
-    let head = |scores: &Scores| {
-        let (label, confidence) = scores.top().unwrap_or_default();
-        let all: serde_json::Map<_, _> =
-            scores.sorted().into_iter().map(|(label, score)| (label.to_owned(), json!(score))).collect();
-        json!({"label": label, "confidence": confidence, "scores": all})
-    };
     let heads: serde_json::Map<_, _> =
-        classified.heads.iter().map(|scores| (scores.head.to_string(), head(scores))).collect();
+        classified.heads.iter().map(|scores| (scores.head.to_string(), scores.to_json())).collect();
     json!({
         "text": classified.text,
         "tokens": classified.tokens,

@@ -57,7 +57,7 @@ impl Service {
     }
 
     /// What every head says of a text, unless that is too late.
-    pub(super) async fn score(
+    pub(crate) async fn score(
         &self,
         text: &str,
         deadline: Option<Instant>,

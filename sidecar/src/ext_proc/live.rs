@@ -13,6 +13,7 @@ use tonic::codegen::http::{Request, Response};
 use tonic::server::NamedService;
 
 use super::Service;
+use super::body_memory::{Counted, Held};
 
 /// Longest message without a policy, which has a limit of its own. It bounds the request bodies of Envoy's own filter,
 /// which Envoy's buffer limit should do first.
@@ -24,24 +25,27 @@ const ROOM_OVER_LIMIT: usize = 2 << 20;
 /// A service that can be replaced between two requests. One request sees one model and one policy, those that were
 /// current when it came, however long it takes. Clones are the same one.
 #[derive(Clone)]
-pub struct Live(Arc<ArcSwap<Service>>);
+pub struct Live {
+    service: Arc<ArcSwap<Service>>,
+    body_memory: usize,
+}
 
 impl Live {
-    /// Begins with this one.
+    /// Begins with this one. The bodies of all requests may take so many bytes at a time; more are refused.
     #[must_use]
-    pub fn new(service: Service) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(service)))
+    pub fn new(service: Service, body_memory: usize) -> Self {
+        Self { service: Arc::new(ArcSwap::from_pointee(service)), body_memory }
     }
 
     /// What the next request will see.
     #[must_use]
     pub fn current(&self) -> Arc<Service> {
-        self.0.load_full()
+        self.service.load_full()
     }
 
     /// Has all further requests see this one.
     pub fn replace(&self, service: Service) {
-        self.0.store(Arc::new(service));
+        self.service.store(Arc::new(service));
     }
 }
 
@@ -61,6 +65,9 @@ impl tonic::codegen::Service<Request<Body>> for Live {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let service = self.current();
         let max_message = max_message(&service);
+        let held = Held::new(self.body_memory, service.metrics.clone());
+        let mut request = request.map(|body| Body::new(Counted { body, held: held.clone() }));
+        request.extensions_mut().insert(held);
         ExternalProcessorServer::from_arc(service).max_decoding_message_size(max_message).call(request)
     }
 }

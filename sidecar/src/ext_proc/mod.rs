@@ -6,6 +6,7 @@
 //! is only classified ([`classify`]).
 
 mod answer;
+mod body_memory;
 mod classify;
 mod deadline;
 mod live;
@@ -34,6 +35,7 @@ use crate::engine::Engine;
 use crate::model::tokenizer::Tokenizer;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces;
+use body_memory::Held;
 pub use live::Live;
 pub use router::PolicyRouter;
 use stage::Stage;
@@ -62,6 +64,8 @@ struct Exchange {
     deadline: Option<Instant>,
     /// The caller's span, if there is one.
     trace: Option<Context>,
+    /// The memory that the message in hand takes.
+    held: Option<Held>,
 }
 
 /// What is done for a request.
@@ -84,6 +88,7 @@ impl ExternalProcessor for Service {
         let trace = traces::parent(|name| metadata.get(name)?.to_str().ok());
         let exchange = Exchange {
             trace,
+            held: request.extensions().get().cloned(),
             service: self.clone(),
             deadline: deadline::of(request.metadata()),
             messages: request.into_inner(),
@@ -115,6 +120,9 @@ impl Exchange {
         let answer =
             self.answer(request, message.metadata_context.as_ref()).with_context(trace.clone()).await;
         traces::end(&trace, &answer);
+        if let Some(held) = &self.held {
+            held.release();
+        }
         answer.map(Some)
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value, json};
+
 /// What is wanted of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
@@ -75,6 +77,15 @@ impl Scores {
     #[must_use]
     pub fn top(&self) -> Option<(&str, f32)> {
         self.iter().max_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
+    /// `{"label", "confidence", "scores": {LABEL: confidence}}`, most likely first.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let (label, confidence) = self.top().unwrap_or_default();
+        let all: Map<_, _> =
+            self.sorted().into_iter().map(|(label, score)| (label.to_owned(), json!(score))).collect();
+        json!({"label": label, "confidence": confidence, "scores": all})
     }
 
     /// Every label with its confidence, most likely first.

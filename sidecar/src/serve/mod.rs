@@ -3,6 +3,7 @@
 pub mod address;
 pub mod listener;
 mod load;
+mod memory;
 mod options;
 mod policy_file;
 mod reload;
@@ -10,7 +11,7 @@ pub mod tls;
 mod watch;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
@@ -33,6 +34,7 @@ use reload::Reloader;
 /// If the policy is not valid, the model is unfit, an address is taken, or a server fails.
 pub async fn run(args: ServeArgs) -> Result<()> {
     let traces = traces::start()?;
+    let body_memory = args.body_memory()?;
     let settings = Settings { tls: args.tls.load()?, drain: args.drain_timeout };
     let metrics = Arc::new(Metrics::new());
     let readiness = Arc::new(Readiness::default());
@@ -40,9 +42,11 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     // From here on, a hang-up does not end the process.
     let hangup = signal(SignalKind::hangup())?;
 
+    let loaded = Arc::new(OnceLock::new());
     let admin_listener = bind_admin(args.admin).await?;
     let admin_address = admin_listener.local_addr()?;
-    let admin = axum::serve(admin_listener, admin::router(metrics.clone(), readiness.clone()));
+    let admin =
+        axum::serve(admin_listener, admin::router(metrics.clone(), readiness.clone(), loaded.clone()));
     let admin = tokio::spawn(admin.into_future());
     let listener = Listener::bind(&args.listen, args.socket_mode).await?;
     let address = listener.address()?;
@@ -50,7 +54,9 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let watches = reload::watches(args.model.model.clone(), args.policy.clone());
     let workers = args.workers.map(usize::from);
     let loader = Arc::new(Loader::new(&args.model, args.policy, workers, args.queue, metrics.clone())?);
-    let live = Live::new(loader.load().await?);
+    let live = Live::new(loader.load().await?, body_memory);
+    // The only time that it is set.
+    let _ = loaded.set(live.clone());
     let reloader = Reloader { live: live.clone(), loader, reloads: metrics.reloads.clone(), watches };
     let reloader = tokio::spawn(reloader.run(args.reload_interval, hangup));
 

@@ -5,9 +5,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use clap::Args;
 
 use super::address::ListenAddress;
+use super::memory;
 use super::tls::TlsArgs;
 use crate::commands::ModelArgs;
 
@@ -38,6 +40,10 @@ pub struct ServeArgs {
     /// Prompts that may wait; more are refused at once.
     #[arg(long, env = "LLM_ROUTER_QUEUE", default_value_t = 256)]
     pub(super) queue: usize,
+    /// Megabytes that the bodies of all requests may take at a time; more are refused at once. Default: a quarter of the
+    /// memory that the cgroup, or the machine, has.
+    #[arg(long, env = "LLM_ROUTER_BODY_MEMORY", value_name = "MB")]
+    pub(super) body_memory: Option<NonZeroUsize>,
     /// Prompts classified at the same time, one thread each. Default: as many as there are cores; 1 on CUDA.
     #[arg(long, env = "LLM_ROUTER_WORKERS")]
     pub(super) workers: Option<NonZeroUsize>,
@@ -48,6 +54,18 @@ pub struct ServeArgs {
     /// Seconds that requests may take to finish after SIGTERM. Kubernetes kills after 30.
     #[arg(long, env = "LLM_ROUTER_DRAIN_TIMEOUT", value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub(super) drain_timeout: Duration,
+}
+
+impl ServeArgs {
+    /// Bytes that bodies may take.
+    pub(super) fn body_memory(&self) -> Result<usize> {
+        if let Some(megabytes) = self.body_memory {
+            return Ok(megabytes.get() << 20);
+        }
+        let limit = memory::limit()
+            .context("the system does not tell how much memory there is; set --body-memory")?;
+        Ok(usize::try_from(limit / 4)?)
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

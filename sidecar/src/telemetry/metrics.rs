@@ -69,6 +69,8 @@ pub struct Metrics {
     pub inference_seconds: Histogram,
     /// Texts that wait for a worker.
     pub queue_depth: Gauge,
+    /// Memory of bodies that are being received or processed.
+    pub body_bytes: Gauge,
     batch_size: Histogram,
     batch_tokens: Histogram,
     tokens: Counter,
@@ -97,6 +99,7 @@ impl Metrics {
             queue_seconds: durations(),
             inference_seconds: durations(),
             queue_depth: Gauge::default(),
+            body_bytes: Gauge::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             batch_tokens: Histogram::new(exponential_buckets(16.0, 2.0, 11)),
             tokens: Counter::default(),
@@ -136,6 +139,11 @@ impl Metrics {
             self.inference_seconds.clone(),
         );
         registry.register("queue_depth", "Texts that wait for a worker", self.queue_depth.clone());
+        registry.register(
+            "body_bytes",
+            "Memory of bodies that are being received or processed",
+            self.body_bytes.clone(),
+        );
         registry.register("batch_size", "Texts of a batch", self.batch_size.clone());
         registry.register("batch_tokens", "Tokens of a batch, with padding", self.batch_tokens.clone());
         registry.register("tokens", "Tokens of texts that were classified", self.tokens.clone());

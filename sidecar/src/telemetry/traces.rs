@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
-use opentelemetry::trace::{SpanBuilder, SpanKind, Status, TraceContextExt, Tracer, TracerProvider};
+use opentelemetry::trace::{Span, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
@@ -58,21 +58,31 @@ impl Export {
     }
 }
 
-/// The span that a caller's headers name (W3C `traceparent` and `tracestate`), if they do.
+/// The span that a caller's headers `traceparent` and `tracestate` name (W3C Trace Context), if they do.
 pub fn parent<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<Context> {
-    struct Headers<F>(F);
-    impl<'a, F: Fn(&str) -> Option<&'a str>> Extractor for Headers<F> {
-        fn get(&self, key: &str) -> Option<&str> {
-            self.0(key)
-        }
+    TRACER.get()?;
+    let headers = Headers { traceparent: header("traceparent"), tracestate: header("tracestate") };
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &headers);
+    context.span().span_context().is_valid().then_some(context)
+}
 
-        fn keys(&self) -> Vec<&str> {
-            Vec::new()
+struct Headers<'a> {
+    traceparent: Option<&'a str>,
+    tracestate: Option<&'a str>,
+}
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        match key {
+            "traceparent" => self.traceparent,
+            "tracestate" => self.tracestate,
+            _ => None,
         }
     }
-    TRACER.get()?;
-    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(header));
-    context.span().span_context().is_valid().then_some(context)
+
+    fn keys(&self) -> Vec<&str> {
+        vec!["traceparent", "tracestate"]
+    }
 }
 
 /// A span for what is done for a request's body, in a context to do it in.
@@ -93,8 +103,8 @@ pub fn request(parent: Option<&Context>) -> Context {
 /// A finished step of a request, as a span below the request's.
 pub fn step(request: &Context, name: &'static str, start: Instant, end: Instant) {
     let Some(tracer) = TRACER.get().filter(|_| request.span().is_recording()) else { return };
-    let span = SpanBuilder::from_name(name).with_start_time(at(start)).with_end_time(at(end));
-    drop(tracer.build_with_context(span, request));
+    let span = SpanBuilder::from_name(name).with_start_time(at(start));
+    tracer.build_with_context(span, request).end_with_timestamp(at(end));
 }
 
 /// Adds to the request's span what was classified.

@@ -3,6 +3,7 @@
 // Only functions marked as tests are exempt by themselves, not what they call.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod body_memory;
 mod classifying;
 mod connections;
 mod replacing;
@@ -34,6 +35,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Channel;
+
+/// More than any test needs, but one.
+const BODY_MEMORY: usize = 100 << 20;
 
 const PROMPT: &str = r#"{"messages":[{"role":"user","content":"Write a Python function."}]}"#;
 
@@ -85,7 +89,7 @@ async fn serve(backend: impl Backend, queue: usize) -> Running {
 
 async fn serve_with(router: Option<PolicyRouter>, backend: impl Backend, queue: usize) -> Running {
     let metrics = Arc::new(Metrics::new());
-    let live = Live::new(service(router, backend, queue, metrics.clone()));
+    let live = Live::new(service(router, backend, queue, metrics.clone()), BODY_MEMORY);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();

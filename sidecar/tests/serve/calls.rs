@@ -11,17 +11,17 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 /// The header that has the label.
-pub const LABEL: &str = "x-llm-task";
-pub const PROMPT: &str = "Write a Python function that merges two sorted lists into one.";
+pub(crate) const LABEL: &str = "x-llm-task";
+pub(crate) const PROMPT: &str = "Write a Python function that merges two sorted lists into one.";
 
 /// A request of Envoy's own filter whose headers were answered, and whose body is still to come.
-pub struct Open {
+pub(crate) struct Open {
     messages: UnboundedSender<ProcessingRequest>,
     answers: Streaming<ProcessingResponse>,
 }
 
 impl Open {
-    pub async fn begin(mut client: ExternalProcessorClient<Channel>) -> Self {
+    pub(crate) async fn begin(mut client: ExternalProcessorClient<Channel>) -> Self {
         let (messages, stream) = unbounded();
         messages.unbounded_send(headers()).unwrap();
         let mut answers = client.process(stream).await.unwrap().into_inner();
@@ -30,12 +30,12 @@ impl Open {
     }
 
     /// What the answer to the body sets.
-    pub async fn send_body(&mut self) -> Vec<(String, String)> {
+    pub(crate) async fn send_body(&mut self) -> Vec<(String, String)> {
         self.try_body().await.unwrap()
     }
 
     /// The same, or why there is none.
-    pub async fn try_body(&mut self) -> Result<Vec<(String, String)>, Code> {
+    pub(crate) async fn try_body(&mut self) -> Result<Vec<(String, String)>, Code> {
         self.messages.unbounded_send(body()).unwrap();
         let answer = self.answers.message().await.map_err(|status| status.code())?;
         answer.map(set_headers).ok_or(Code::Unavailable)
@@ -65,12 +65,14 @@ fn message(request: Request) -> ProcessingRequest {
 }
 
 /// What the answers to a body set, as our filter sends it.
-pub async fn classify(client: ExternalProcessorClient<Channel>) -> Result<Vec<(String, String)>, Status> {
+pub(crate) async fn classify(
+    client: ExternalProcessorClient<Channel>,
+) -> Result<Vec<(String, String)>, Status> {
     call(client, vec![body()], "").await
 }
 
 /// The same, with the W3C trace context of the caller.
-pub async fn classify_traced(
+pub(crate) async fn classify_traced(
     client: ExternalProcessorClient<Channel>,
     traceparent: &str,
 ) -> Result<Vec<(String, String)>, Status> {
@@ -78,7 +80,7 @@ pub async fn classify_traced(
 }
 
 /// What the answers to headers and a body set, as Envoy's filter sends them.
-pub async fn route(client: ExternalProcessorClient<Channel>) -> Result<Vec<(String, String)>, Status> {
+pub(crate) async fn route(client: ExternalProcessorClient<Channel>) -> Result<Vec<(String, String)>, Status> {
     call(client, vec![headers(), body()], "").await
 }
 

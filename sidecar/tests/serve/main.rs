@@ -2,6 +2,7 @@
 // Only functions marked as tests are exempt by themselves, not what they call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod admin;
 mod calls;
 mod docs;
 mod reloading;

@@ -17,15 +17,15 @@ use tonic::transport::{Channel, Endpoint};
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A running sidecar, killed on drop.
-pub struct Sidecar {
+pub(crate) struct Sidecar {
     process: Child,
-    pub folder: TempDir,
+    pub(crate) folder: TempDir,
     admin: SocketAddr,
 }
 
 impl Sidecar {
     /// Starts one that listens on a Unix socket in its folder, with these further arguments and variables.
-    pub async fn start(folder: TempDir, arguments: &[&str], environment: &[(&str, String)]) -> Self {
+    pub(crate) async fn start(folder: TempDir, arguments: &[&str], environment: &[(&str, String)]) -> Self {
         let log = File::create(folder.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_llm-router-sidecar"));
         command.current_dir(folder.path()).stdin(Stdio::null()).stderr(log);
@@ -45,25 +45,25 @@ impl Sidecar {
         sidecar
     }
 
-    pub async fn connect(&self) -> ExternalProcessorClient<Channel> {
+    pub(crate) async fn connect(&self) -> ExternalProcessorClient<Channel> {
         let address = format!("unix:{}", self.folder.path().join("socket").display());
         ExternalProcessorClient::new(Endpoint::from_shared(address).unwrap().connect().await.unwrap())
     }
 
     /// Everything that it has written.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
     /// The log's line with this message.
-    pub fn logged(&self, message: &str) -> Option<Value> {
+    pub(crate) fn logged(&self, message: &str) -> Option<Value> {
         let log = self.log();
         let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.find(|line| line["fields"]["message"] == message)
     }
 
     /// What the admin API answers, status line and headers included.
-    pub async fn admin(&self, request: &str) -> String {
+    pub(crate) async fn admin(&self, request: &str) -> String {
         let mut stream = tokio::net::TcpStream::connect(self.admin).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -71,31 +71,40 @@ impl Sidecar {
         answer
     }
 
-    pub async fn metrics(&self) -> String {
+    /// The beginning of what it answers, without waiting for more.
+    pub(crate) async fn admin_status(&self, request: &str) -> String {
+        let mut stream = tokio::net::TcpStream::connect(self.admin).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut status = [0; "HTTP/1.1 200".len()];
+        stream.read_exact(&mut status).await.unwrap();
+        String::from_utf8(status.into()).unwrap()
+    }
+
+    pub(crate) async fn metrics(&self) -> String {
         self.admin("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await
     }
 
     /// Waits until the metrics have a line.
-    pub async fn metric(&self, line: &str) {
+    pub(crate) async fn metric(&self, line: &str) {
         while !self.metrics().await.contains(line) {
             sleep(PAUSE).await;
         }
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status();
         assert!(status.unwrap().success());
     }
 
     /// Memory of the process, in MB.
-    pub fn resident_megabytes(&self) -> u64 {
+    pub(crate) fn resident_megabytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
     }
 
     /// Whether it ended well.
-    pub async fn ended(&mut self) -> bool {
+    pub(crate) async fn ended(&mut self) -> bool {
         loop {
             match self.process.try_wait().unwrap() {
                 Some(status) => break status.success(),
@@ -113,14 +122,14 @@ impl Drop for Sidecar {
 }
 
 /// The model that the repository carries.
-pub fn minilm() -> PathBuf {
+pub(crate) fn minilm() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/minilm");
     assert!(folder.join("model.safetensors").is_file(), "no encoder in models/minilm: run scripts/setup");
     folder.canonicalize().unwrap()
 }
 
 /// A folder with that model, whose one head has another name.
-pub fn model_with_head(folder: &Path, head: &str) {
+pub(crate) fn model_with_head(folder: &Path, head: &str) {
     let from = minilm();
     fs::create_dir_all(folder.join("heads")).unwrap();
     for name in ["config.json", "model.safetensors", "tokenizer.json"] {
@@ -130,7 +139,7 @@ pub fn model_with_head(folder: &Path, head: &str) {
 }
 
 /// Replaces a file, or a symlink, at once.
-pub fn swap_symlink(target: &Path, link: &Path) {
+pub(crate) fn swap_symlink(target: &Path, link: &Path) {
     let unfinished = link.with_extension("unfinished");
     symlink(target, &unfinished).unwrap();
     fs::rename(unfinished, link).unwrap();

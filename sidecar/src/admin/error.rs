@@ -1,0 +1,46 @@
+//! Errors in OpenAI's shape, as the router's own are.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::engine::EngineError;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// Not a request as documented.
+    #[error("{}", .0.body_text())]
+    Request(#[from] JsonRejection),
+    /// Nothing to classify.
+    #[error("input: there is no text in it")]
+    NoText,
+    /// The model is not loaded yet.
+    #[error("the model is not loaded yet")]
+    Loading,
+    /// The classifier has no answer.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl Error {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Request(rejection) => rejection.status(),
+            Self::NoText => StatusCode::BAD_REQUEST,
+            Self::Engine(EngineError::Failed(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Loading | Self::Engine(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let kind = if status.is_client_error() { "invalid_request_error" } else { "api_error" };
+        let error = json!({"message": self.to_string(), "type": kind, "param": null, "code": null});
+        (status, Json(json!({"error": error}))).into_response()
+    }
+}

@@ -1,0 +1,39 @@
+//! A prompt tried out by the admin API.
+
+use serde_json::{Value, json};
+
+use crate::sidecar::{Sidecar, minilm};
+
+async fn post(sidecar: &Sidecar, path: &str, body: &str) -> (u16, Value) {
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = sidecar.admin(&request).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}")))
+}
+
+#[tokio::test]
+async fn a_text_is_classified_and_what_is_none_refused() {
+    let model = minilm();
+    let arguments = ["--model", model.to_str().unwrap()];
+    let sidecar = Sidecar::start(tempfile::tempdir().unwrap(), &arguments, &[]).await;
+    let prompt = json!({"input": "Write a Python function that merges two sorted lists."}).to_string();
+    let (status, answer) = post(&sidecar, "/v1/classify", &prompt).await;
+    assert_eq!((status, &answer["task"]["label"]), (200, &json!("Code Generation")), "{answer}");
+    assert_eq!(answer["task"]["scores"].as_object().unwrap().len(), 12);
+
+    for (body, status, reason) in
+        [(r#"{"input": "  "}"#, 400, "no text"), (r#"{"text": "hi"}"#, 422, "input"), ("hi", 400, "JSON")]
+    {
+        let (answered, error) = post(&sidecar, "/v1/classify", body).await;
+        assert_eq!(answered, status, "{error}");
+        assert!(error["error"]["message"].as_str().unwrap().contains(reason), "{error}");
+    }
+    let huge = "POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                Connection: close\r\nContent-Length: 2000000\r\n\r\n";
+    assert_eq!(sidecar.admin_status(huge).await, "HTTP/1.1 413");
+}
