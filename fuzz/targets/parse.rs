@@ -57,6 +57,6 @@ fn check(endpoint: Endpoint, body: &[u8], tree: Option<&Map<String, Value>>) {
     }
 }
 
-fn said(text: &TextToClassify) -> Vec<(Role, &str)> {
-    text.excerpts().iter().map(|excerpt| (excerpt.role, excerpt.text.as_str())).collect()
+fn said(text: &TextToClassify) -> Vec<(Role, String)> {
+    text.excerpts().iter().map(|excerpt| (excerpt.role, excerpt.text())).collect()
 }

@@ -20,7 +20,7 @@ pub struct Key(u64, u64);
 
 impl Key {
     /// The digest of these texts in this order.
-    pub fn of(texts: &[&str]) -> Self {
+    pub fn of(texts: &[impl Hash]) -> Self {
         let half = |seed: u8| {
             let mut hasher = DefaultHasher::new();
             seed.hash(&mut hasher);

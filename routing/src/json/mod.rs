@@ -8,4 +8,4 @@ mod string;
 mod tests;
 
 pub(crate) use scanner::{Scanner, SyntaxError};
-pub(crate) use string::{RawString, head, tail};
+pub(crate) use string::RawString;

@@ -1,6 +1,7 @@
 //! Walks over JSON text. What it is not asked for it skips with a check of the structure only: brackets match, strings
 //! end. Whether numbers and escapes are well formed is left to who reads them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -32,7 +33,8 @@ impl fmt::Display for SyntaxError {
 
 /// A member's key and where it starts.
 pub(crate) struct Key<'a> {
-    pub(crate) name: RawString<'a>,
+    /// Its characters, however they are written.
+    pub(crate) name: Cow<'a, [u8]>,
     pub(crate) start: usize,
 }
 
@@ -72,7 +74,7 @@ impl<'a> Scanner<'a> {
             let start = self.at;
             let name = self.string().map_err(|error| SyntaxError { problem: "expected a key", ..error })?;
             self.expect(b':', "expected a colon")?;
-            member(self, Key { name, start })?;
+            member(self, Key { name: name.bytes(), start })?;
             if self.take(b'}') {
                 return Ok(());
             }
@@ -105,7 +107,8 @@ impl<'a> Scanner<'a> {
         }
         let start = self.at;
         self.skip_string()?;
-        Ok(RawString::new(self.since(start)))
+        let inner = self.bytes.get(start + 1..self.at - 1);
+        Ok(RawString::new(inner.unwrap_or_default()))
     }
 
     /// Steps over any value, and tells where it lies.

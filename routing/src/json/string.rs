@@ -1,69 +1,70 @@
 //! JSON strings as they are written, read whole or in windows.
 
+use std::borrow::Cow;
+
+use memchr::memchr;
+
 use super::escape::{self, Piece, UNICODE_ESCAPE};
 
-/// A string as it is written, with its quotes.
+/// A string as it is written, without its quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RawString<'a>(&'a [u8]);
 
 impl<'a> RawString<'a> {
-    pub(super) fn new(quoted: &'a [u8]) -> Self {
-        Self(quoted)
-    }
-
-    /// Bytes as written, with the quotes.
-    pub(crate) fn written(self) -> usize {
-        self.0.len()
+    /// Of what stands between the quotes.
+    pub(crate) fn new(inner: &'a [u8]) -> Self {
+        Self(inner)
     }
 
     /// What stands between the quotes, as it is written.
     pub(crate) fn inner(self) -> &'a [u8] {
-        self.0.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or_default()
+        self.0
+    }
+
+    /// Bytes as written, with the quotes.
+    pub(crate) fn written(self) -> usize {
+        self.0.len() + "\"\"".len()
     }
 
     /// The characters. What no text can hold becomes replacement characters: lone surrogates, invalid UTF-8, escapes
     /// that JSON does not have.
     pub(crate) fn text(self) -> String {
-        unescape(self.inner())
+        let bytes = self.bytes().into_owned();
+        String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
 
-    /// Whether it says this, however it is written.
-    pub(crate) fn is(self, text: &str) -> bool {
-        let inner = self.inner();
-        inner == text.as_bytes() || (inner.contains(&b'\\') && self.text() == text)
+    /// The characters as they come, valid UTF-8 or not: enough to compare with.
+    pub(crate) fn bytes(self) -> Cow<'a, [u8]> {
+        if memchr(b'\\', self.0).is_none() {
+            return Cow::Borrowed(self.0);
+        }
+        let mut bytes = Vec::with_capacity(self.0.len());
+        for piece in escape::pieces(self.0) {
+            match piece {
+                Piece::Plain(plain) => bytes.extend_from_slice(plain),
+                Piece::Escaped(char) => bytes.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        Cow::Owned(bytes)
     }
 
     /// Whether it says nothing but white space.
     pub(crate) fn is_blank(self) -> bool {
         // A look at the start is enough for most texts, however long.
         const START: usize = 64;
-        let inner = self.inner();
-        let start = inner.get(..boundary(inner, START)).unwrap_or_default();
-        is_blank(start) && is_blank(inner)
+        is_blank(self.head(START).0) && is_blank(self.0)
     }
-}
 
-/// The first characters of a string: those written in about the first `limit` bytes between its quotes.
-pub(crate) fn head(string: RawString<'_>, limit: usize) -> String {
-    let inner = string.inner();
-    unescape(inner.get(..boundary(inner, limit)).unwrap_or_default())
-}
-
-/// The last characters of a string: those written in about the last `limit` bytes between its quotes.
-pub(crate) fn tail(string: RawString<'_>, limit: usize) -> String {
-    let inner = string.inner();
-    unescape(inner.get(boundary(inner, inner.len().saturating_sub(limit))..).unwrap_or_default())
-}
-
-fn unescape(inner: &[u8]) -> String {
-    let mut text = Vec::with_capacity(inner.len());
-    for piece in escape::pieces(inner) {
-        match piece {
-            Piece::Plain(bytes) => text.extend_from_slice(bytes),
-            Piece::Escaped(char) => text.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
+    /// Its first characters: those written in about the first `limit` bytes.
+    pub(crate) fn head(self, limit: usize) -> Self {
+        Self(self.0.get(..boundary(self.0, limit)).unwrap_or_default())
     }
-    String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+
+    /// Its last characters: those written in about the last `limit` bytes.
+    pub(crate) fn tail(self, limit: usize) -> Self {
+        Self(self.0.get(boundary(self.0, self.0.len().saturating_sub(limit))..).unwrap_or_default())
+    }
 }
 
 fn is_blank(inner: &[u8]) -> bool {

@@ -67,12 +67,12 @@ impl<'a> Fields<'a> {
         let mut field = None;
         let mut place = 0;
         let read = scanner.object(|scanner, key| {
-            field = FIELDS.into_iter().find(|field| key.name.is(field));
+            field = FIELDS.into_iter().find(|field| field.as_bytes() == &*key.name);
             match field {
                 Some(name) => {
                     fields.read_member(name, scanner, |value| Member { place, key: key.start, value })?
                 }
-                None => fields.options.read(key.name, scanner)?,
+                None => fields.options.read(&key.name, scanner)?,
             }
             field = None;
             place += 1;

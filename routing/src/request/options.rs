@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::json::{RawString, Scanner, SyntaxError};
+use crate::json::{Scanner, SyntaxError};
 use crate::needs::{Capabilities, Capability};
 
 /// The options that routing reads. Wrong types are left to the LLM to refuse.
@@ -26,9 +26,9 @@ impl Options {
     }
 
     /// Reads the member, or steps over one that is no option.
-    pub(super) fn read(&mut self, key: RawString<'_>, scanner: &mut Scanner<'_>) -> Result<(), SyntaxError> {
+    pub(super) fn read(&mut self, key: &[u8], scanner: &mut Scanner<'_>) -> Result<(), SyntaxError> {
         let raw = scanner.raw()?;
-        match key.inner() {
+        match key {
             b"tools" | b"functions" => {
                 self.tool_bytes = if is_empty_array(raw) || is_null(raw) { 0 } else { raw.len() }
             }

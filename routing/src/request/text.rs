@@ -1,14 +1,16 @@
 //! Chooses what of a conversation a classifier reads: the last user message, then the system prompt, then the rest.
 
-use serde::Serialize;
-
 use super::turn::{Role, Turn};
-use crate::json::{self, RawString};
+use crate::json::RawString;
 
-/// Stands where the middle of a long text was left out.
-const CUT: &str = "\n…\n";
+/// Stands where the middle of a long text was left out, as it is written.
+const CUT: &[u8] = r"\n…\n".as_bytes();
 
-/// The text to classify, bounded in bytes, most important first.
+/// Stands between the parts of a content, as it is written.
+const LINE_END: &[u8] = br"\n";
+
+/// The text to classify, bounded in bytes, most important first. It is kept as it is written in the body: only who
+/// reads it unescapes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TextToClassify {
     excerpts: Vec<Excerpt>,
@@ -19,10 +21,22 @@ pub struct TextToClassify {
 pub struct Excerpt {
     /// Who speaks.
     pub role: Role,
-    /// Its text; head and tail, if the whole was too long.
-    pub text: String,
+    /// Head and tail, if the whole was too long.
+    written: Vec<u8>,
     /// The turn's place in the conversation.
     turn: usize,
+}
+
+impl Excerpt {
+    /// Its text. What no text can hold becomes replacement characters.
+    pub fn text(&self) -> String {
+        RawString::new(&self.written).text()
+    }
+
+    /// Its text as it is written: the same text can be written otherwise.
+    pub(crate) fn written(&self) -> &[u8] {
+        &self.written
+    }
 }
 
 impl TextToClassify {
@@ -36,35 +50,25 @@ impl TextToClassify {
         &self.excerpts
     }
 
-    /// The excerpts as one text, most important first: what a classifier tokenizes.
+    /// The excerpts as one text, most important first.
     pub fn to_prompt(&self) -> String {
-        let texts: Vec<_> = self.excerpts.iter().map(|excerpt| excerpt.text.as_str()).collect();
+        let texts: Vec<_> = self.excerpts.iter().map(Excerpt::text).collect();
         texts.join("\n\n")
     }
 
     /// The excerpts as a small chat completions body, in the conversation's order: what the sidecar is sent. Parsing
-    /// it again, and selecting of it with a limit that it fits into, gives the same text.
+    /// it again, and selecting of it with a limit that it fits into, gives the same text. Its strings are as well
+    /// formed as the client's.
     pub fn to_body(&self) -> Vec<u8> {
         let mut excerpts: Vec<_> = self.excerpts.iter().collect();
         excerpts.sort_unstable_by_key(|excerpt| excerpt.turn);
-        let messages = excerpts
-            .into_iter()
-            .map(|excerpt| Message { role: excerpt.role.as_str(), content: &excerpt.text })
-            .collect();
-        // Strings always serialize; an empty body would be an answer without scores.
-        serde_json::to_vec(&Body { messages }).unwrap_or_default()
+        let message = |excerpt: &Excerpt| {
+            let role = excerpt.role.as_str().as_bytes();
+            [br#"{"role":""#, role, br#"","content":""#, &excerpt.written, br#""}"#].concat()
+        };
+        let messages: Vec<_> = excerpts.into_iter().map(message).collect();
+        [br#"{"messages":["#, messages.join(&b',').as_slice(), b"]}"].concat()
     }
-}
-
-#[derive(Serialize)]
-struct Body<'a> {
-    messages: Vec<Message<'a>>,
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    role: &'a str,
-    content: &'a str,
 }
 
 /// The last user message that says something first, then system prompts in order, then the other turns from the last to
@@ -107,32 +111,35 @@ impl Selection {
             return false;
         }
         let written = texts.iter().map(|text| text.written()).sum();
-        let text = excerpt(texts, written, self.left);
+        let excerpt = excerpt(texts, written, self.left);
         self.left = self.left.saturating_sub(written);
-        self.excerpts.push(Excerpt { role: turn.role, text, turn: index });
+        self.excerpts.push(Excerpt { role: turn.role, written: excerpt, turn: index });
         true
     }
 }
 
 /// The texts joined by line ends if what is written of them fits into `limit` bytes, else their head and tail.
-fn excerpt(texts: &[RawString<'_>], written: usize, limit: usize) -> String {
+fn excerpt(texts: &[RawString<'_>], written: usize, limit: usize) -> Vec<u8> {
     if written <= limit {
-        let texts: Vec<_> = texts.iter().map(|text| text.text()).collect();
-        return texts.join("\n");
+        return join(texts.iter().copied());
     }
     let limit = limit.saturating_sub(CUT.len());
-    let head = take(texts.iter(), limit / 2, json::head);
-    let mut tail = take(texts.iter().rev(), limit - limit / 2, json::tail);
-    tail.reverse();
-    format!("{}{CUT}{}", head.join("\n"), tail.join("\n"))
+    let head = take(texts.iter(), limit / 2, RawString::head);
+    let tail = take(texts.iter().rev(), limit - limit / 2, RawString::tail);
+    [&join(head.into_iter()), CUT, &join(tail.into_iter().rev())].concat()
+}
+
+fn join<'a>(texts: impl Iterator<Item = RawString<'a>>) -> Vec<u8> {
+    let texts: Vec<_> = texts.map(RawString::inner).collect();
+    texts.join(LINE_END)
 }
 
 /// Windows of the texts in turn, until about `limit` bytes are taken.
 fn take<'t, 'a: 't>(
     texts: impl Iterator<Item = &'t RawString<'a>>,
     limit: usize,
-    window: fn(RawString<'_>, usize) -> String,
-) -> Vec<String> {
+    window: fn(RawString<'a>, usize) -> RawString<'a>,
+) -> Vec<RawString<'a>> {
     let mut left = limit;
     let mut taken = Vec::new();
     for text in texts {

@@ -23,12 +23,10 @@ pub enum Role {
 
 impl Role {
     fn new(name: RawString<'_>) -> Self {
-        if name.is("user") {
-            Self::User
-        } else if name.is("system") || name.is("developer") {
-            Self::System
-        } else {
-            Self::Other
+        match &*name.bytes() {
+            b"user" => Self::User,
+            b"system" | b"developer" => Self::System,
+            _ => Self::Other,
         }
     }
 
@@ -161,13 +159,16 @@ impl<'a> Message<'a> {
         }
         let mut message = Self::default();
         scanner.object(|scanner, key| {
-            if key.name.is("role") {
-                message.role =
-                    Some(scanner.string().map_err(|_| BodyError::Type("has a role that is not a string"))?);
-            } else if key.name.is("content") {
-                message.content = Some(Content::read(scanner)?);
-            } else {
-                scanner.skip()?;
+            match &*key.name {
+                b"role" => {
+                    let role = scanner.string();
+                    message.role =
+                        Some(role.map_err(|_| BodyError::Type("has a role that is not a string"))?);
+                }
+                b"content" => message.content = Some(Content::read(scanner)?),
+                _ => {
+                    scanner.skip()?;
+                }
             }
             Ok::<_, BodyError>(())
         })?;
@@ -196,14 +197,16 @@ impl<'a> Part<'a> {
         let mut part = Self::default();
         scanner.object(|scanner, key| {
             let is_string = scanner.peek() == Some(b'"');
-            if is_string && key.name.is("text") {
-                part.text = Some(scanner.string()?);
-            } else if is_string && key.name.is("type") {
-                let kind = scanner.string()?;
-                // Chat completions, responses and Anthropic's messages, in this order.
-                part.is_image = ["image_url", "input_image", "image"].into_iter().any(|image| kind.is(image));
-            } else {
-                scanner.skip()?;
+            match &*key.name {
+                b"text" if is_string => part.text = Some(scanner.string()?),
+                b"type" if is_string => {
+                    // Chat completions, responses and Anthropic's messages, in this order.
+                    let kind = scanner.string()?;
+                    part.is_image = matches!(&*kind.bytes(), b"image_url" | b"input_image" | b"image");
+                }
+                _ => {
+                    scanner.skip()?;
+                }
             }
             Ok::<_, BodyError>(())
         })?;

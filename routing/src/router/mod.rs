@@ -152,8 +152,8 @@ impl Pending {
 
     /// The classifier and the text that it reads: the same for the same answer.
     pub fn question(&self) -> Key {
-        let texts = self.text.excerpts().iter().map(|excerpt| excerpt.text.as_str());
-        let parts: Vec<_> = [self.policy.classifier.identity()].into_iter().chain(texts).collect();
+        let texts = self.text.excerpts().iter().map(|excerpt| excerpt.written());
+        let parts: Vec<_> = [self.policy.classifier.identity().as_bytes()].into_iter().chain(texts).collect();
         Key::of(&parts)
     }
 

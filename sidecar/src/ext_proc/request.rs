@@ -4,7 +4,7 @@ use llm_router_proto::envoy::config::core::v3::{HeaderValue, Metadata};
 use llm_router_proto::envoy::service::ext_proc::v3::HttpHeaders;
 use llm_router_proto::{CLASSIFIERS, Kind, METADATA_NAMESPACE};
 use llm_router_routing::classification::{Classification, Label};
-use llm_router_routing::request::{Endpoint, Request};
+use llm_router_routing::request::{Endpoint, Excerpt, Request};
 
 use crate::model::scores::Scores;
 use crate::model::tokenizer::MAX_BYTES;
@@ -90,7 +90,7 @@ pub(super) fn classification(scores: &Scores) -> Option<Classification> {
 pub(super) fn text(endpoint: Endpoint, body: &[u8]) -> Option<String> {
     let request = Request::parse(endpoint, body).ok()?;
     let text = request.text_to_classify(MAX_BYTES);
-    text.excerpts().first().map(|excerpt| excerpt.text.clone())
+    text.excerpts().first().map(Excerpt::text)
 }
 
 #[cfg(test)]
