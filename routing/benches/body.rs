@@ -1,5 +1,6 @@
-//! What a request's body costs: parsed for routing, its text selected, and rewritten; beside a `serde_json::Value` round
-//! trip, which reads the last message and changes the model by building the whole tree.
+//! What a request's body costs: parsed for routing, its text selected and put into the sidecar's request, and rewritten;
+//! beside a `serde_json::Value` round trip, which reads the last message and changes the model by building the whole
+//! tree.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -26,7 +27,7 @@ fn body(size: usize) -> Vec<u8> {
 
 fn ours(body: &[u8]) -> Vec<u8> {
     let request = Request::parse(Endpoint::ChatCompletions, body).unwrap();
-    black_box(request.text_to_classify(CLASSIFY_TEXT));
+    black_box(request.text_to_classify(CLASSIFY_TEXT).to_body());
     request.into_rewrite().apply(body, "meta/llama-3.1-8b-instruct")
 }
 

@@ -11,6 +11,9 @@ use super::quotes::Quotes;
 /// More levels than this no honest request has, and some LLM's parser would not survive.
 const MAX_DEPTH: u32 = 128;
 
+/// Shorter strings than this, in bytes, are read faster byte by byte.
+const SHORT: usize = 16;
+
 /// A place in JSON text.
 #[derive(Clone, Debug)]
 pub(crate) struct Scanner<'a> {
@@ -140,6 +143,12 @@ impl<'a> Scanner<'a> {
     fn skip_string(&mut self) -> Result<(), SyntaxError> {
         let start = self.at + 1;
         let text = self.bytes.get(start..).unwrap_or_default();
+        // Most keys end here.
+        let short = text.iter().take(SHORT).position(|byte| matches!(byte, b'"' | b'\\'));
+        if let Some(end) = short.filter(|end| text.get(*end) == Some(&b'"')) {
+            self.at = start + end + 1;
+            return Ok(());
+        }
         let end = Quotes::new(text).find(|quote| {
             let before = text.get(..*quote).unwrap_or_default();
             before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0

@@ -16,11 +16,11 @@ use crate::rewrite::{Member, Rewrite};
 const BYTES_PER_TOKEN: usize = 4;
 
 pub(super) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Request<'_>, Refusal> {
-    let fields = Fields::read(body)?;
+    let mut fields = Fields::read(body)?;
     let options = fields.options;
     let rewrite = Rewrite::new(body, &fields.models, &fields.metadata);
     let model = fields.model.map(RawString::text).filter(|name| !name.is_empty());
-    let directives = fields.directives.clone();
+    let directives = fields.directives.take();
     let turns = fields.turns(endpoint)?;
     let prompt_tokens = tokens(&turns, &options);
     let has_images = turns.iter().any(|turn| turn.content.has_images);
@@ -116,11 +116,14 @@ impl<'a> Fields<'a> {
             Endpoint::Completions => self.prompt,
             Endpoint::Responses | Endpoint::Embeddings => self.input,
         };
-        let turns = found.ok_or_else(|| Refusal::invalid(Some(field), format!("{field} is missing")))?;
+        let mut turns = found.ok_or_else(|| Refusal::invalid(Some(field), format!("{field} is missing")))?;
         if turns.is_empty() {
             return Err(Refusal::invalid(Some(field), format!("{field} must not be empty")));
         }
-        Ok(self.system.into_iter().chain(turns).collect())
+        if let Some(system) = self.system {
+            turns.insert(0, system);
+        }
+        Ok(turns)
     }
 }
 

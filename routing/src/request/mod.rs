@@ -52,14 +52,16 @@ impl<'a> Request<'a> {
         text::select(&self.turns, limit)
     }
 
-    /// Tells conversations apart by how they begin: the system prompt and the first user message, as written.
+    /// Tells conversations apart by how they begin: the system prompt and the first user message, as written. Of long
+    /// texts the start and the length are enough.
     pub fn conversation(&self) -> u64 {
+        const START: usize = 4 << 10;
         let mut hasher = DefaultHasher::new();
         let first_user = self.turns.iter().find(|turn| turn.role == Role::User);
         let system = self.turns.iter().filter(|turn| turn.role == Role::System);
         for text in system.chain(first_user).flat_map(|turn| turn.content.texts()) {
-            hasher.write(text.inner());
-            hasher.write_u8(0);
+            hasher.write_usize(text.written());
+            hasher.write(text.head(START).inner());
         }
         hasher.finish()
     }

@@ -62,12 +62,13 @@ impl TextToClassify {
     pub fn to_body(&self) -> Vec<u8> {
         let mut excerpts: Vec<_> = self.excerpts.iter().collect();
         excerpts.sort_unstable_by_key(|excerpt| excerpt.turn);
-        let message = |excerpt: &Excerpt| {
-            let role = excerpt.role.as_str().as_bytes();
-            [br#"{"role":""#, role, br#"","content":""#, &excerpt.written, br#""}"#].concat()
-        };
-        let messages: Vec<_> = excerpts.into_iter().map(message).collect();
-        [br#"{"messages":["#, messages.join(&b',').as_slice(), b"]}"].concat()
+        let mut parts: Vec<&[u8]> = vec![br#"{"messages":["#];
+        for (index, Excerpt { role, written, .. }) in excerpts.into_iter().enumerate() {
+            let start: &[u8] = if index == 0 { br#"{"role":""# } else { br#",{"role":""# };
+            parts.extend([start, role.as_str().as_bytes(), br#"","content":""#, written, br#""}"#]);
+        }
+        parts.push(b"]}");
+        parts.concat()
     }
 }
 
