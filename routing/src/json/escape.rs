@@ -5,7 +5,10 @@ use std::iter;
 use memchr::memchr;
 
 /// Bytes of an escape like `\u00e9`.
-pub(super) const UNICODE_ESCAPE: usize = 6;
+const UNICODE: usize = 6;
+
+/// Bytes of the longest escape: two for one character.
+pub(super) const LONGEST: usize = 2 * UNICODE;
 
 /// A piece of a string.
 pub(super) enum Piece<'a> {
@@ -15,7 +18,7 @@ pub(super) enum Piece<'a> {
     Escaped(char),
 }
 
-/// The pieces of what stands between a string's quotes. A backslash that starts no escape of JSON's becomes a
+/// The pieces of what stands between a string's quotes. A backslash and a byte that are no escape of JSON's become a
 /// replacement character; so hostile input loses no more than that.
 pub(super) fn pieces(mut inner: &[u8]) -> impl Iterator<Item = Piece<'_>> {
     iter::from_fn(move || {
@@ -36,7 +39,7 @@ pub(super) fn pieces(mut inner: &[u8]) -> impl Iterator<Item = Piece<'_>> {
 }
 
 /// The character of the escape that the bytes start with, and how many of them it takes.
-fn escaped(bytes: &[u8]) -> (char, usize) {
+pub(super) fn escaped(bytes: &[u8]) -> (char, usize) {
     let char = match bytes.get(1) {
         Some(b'n') => '\n',
         Some(b'"') => '"',
@@ -47,7 +50,7 @@ fn escaped(bytes: &[u8]) -> (char, usize) {
         Some(b'b') => '\u{8}',
         Some(b'f') => '\u{c}',
         Some(b'u') => return unicode(bytes),
-        _ => return (char::REPLACEMENT_CHARACTER, 1),
+        _ => char::REPLACEMENT_CHARACTER,
     };
     (char, 2)
 }
@@ -55,10 +58,10 @@ fn escaped(bytes: &[u8]) -> (char, usize) {
 /// A character beyond the first 65536 is a pair of escapes.
 fn unicode(bytes: &[u8]) -> (char, usize) {
     let Some(first) = utf16_unit(bytes) else { return (char::REPLACEMENT_CHARACTER, 2) };
-    let second = bytes.get(UNICODE_ESCAPE..).and_then(utf16_unit);
+    let second = bytes.get(UNICODE..).and_then(utf16_unit);
     match char::decode_utf16(iter::once(first).chain(second)).next() {
-        Some(Ok(char)) => (char, UNICODE_ESCAPE * char.len_utf16()),
-        _ => (char::REPLACEMENT_CHARACTER, UNICODE_ESCAPE),
+        Some(Ok(char)) => (char, UNICODE * char.len_utf16()),
+        _ => (char::REPLACEMENT_CHARACTER, UNICODE),
     }
 }
 

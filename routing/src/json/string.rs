@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use memchr::memchr;
 
-use super::escape::{self, Piece, UNICODE_ESCAPE};
+use super::escape::{self, Piece};
 
 /// A string as it is written, without its quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,10 +82,6 @@ fn boundary(inner: &[u8], at: usize) -> usize {
         return inner.len();
     }
     let mut at = escape_around(inner, at).unwrap_or(at);
-    // The second half of a pair is written as an escape of its own.
-    if is_low_surrogate(inner.get(at..).unwrap_or_default()) {
-        at += UNICODE_ESCAPE;
-    }
     while inner.get(at).is_some_and(|byte| is_utf8_continuation(*byte)) {
         at += 1;
     }
@@ -94,21 +90,14 @@ fn boundary(inner: &[u8], at: usize) -> usize {
 
 /// The end of the escape that `at` lies within, if it does.
 fn escape_around(inner: &[u8], at: usize) -> Option<usize> {
-    let first = at.saturating_sub(UNICODE_ESCAPE - 1);
+    let first = at.saturating_sub(escape::LONGEST - 1);
     (first..at).rev().find_map(|start| {
-        let length = match inner.get(start..)? {
-            [b'\\', b'u', ..] => UNICODE_ESCAPE,
-            [b'\\', ..] => 2,
-            _ => return None,
-        };
+        let bytes = inner.get(start..).filter(|bytes| bytes.starts_with(b"\\"))?;
+        let (_, length) = escape::escaped(bytes);
         // A backslash after an odd number of others is the escaped one, and starts nothing.
         let before = inner.get(..start)?.iter().rev().take_while(|byte| **byte == b'\\').count();
         (before % 2 == 0 && start + length > at).then_some((start + length).min(inner.len()))
     })
-}
-
-fn is_low_surrogate(bytes: &[u8]) -> bool {
-    matches!(bytes, [b'\\', b'u', b'd' | b'D', b'c'..=b'f' | b'C'..=b'F', ..])
 }
 
 fn is_utf8_continuation(byte: u8) -> bool {

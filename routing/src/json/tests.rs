@@ -89,11 +89,22 @@ fn windows_never_split_an_escape() {
 }
 
 #[test]
+fn a_window_never_ends_a_string_early_or_late() {
+    let text = raw(r#""a\u0\\\"b\q\u\"\\\\\ud83d\\\"""#);
+    for limit in 0..=text.written() {
+        for window in [text.head(limit), text.tail(limit)] {
+            let quoted = [b"\"", window.inner(), b"\""].concat();
+            assert_eq!(skip(&quoted), Ok(0..quoted.len()), "{}", String::from_utf8_lossy(&quoted));
+        }
+    }
+}
+
+#[test]
 fn what_no_text_can_hold_is_replaced() {
     assert_eq!(raw(r#""x\ud800y""#).text().replace('\u{fffd}', ""), "xy");
     assert_eq!(RawString::new(b"x\xffy").text(), "x\u{fffd}y");
     for (written, text) in [
-        (r#""x\q\ny""#, "x\u{fffd}q\ny"),
+        (r#""x\q\ny""#, "x\u{fffd}\ny"),
         (r#""x\u12""#, "x\u{fffd}12"),
         (r#""x\u+041""#, "x\u{fffd}+041"),
         (r#""x\ud800\u0041y""#, "x\u{fffd}Ay"),

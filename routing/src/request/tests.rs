@@ -122,7 +122,7 @@ fn a_long_blank_text_stays_blank_when_there_is_room_for_some_of_it_only() {
 fn an_escape_that_json_lacks_costs_nothing_but_itself() {
     assert_eq!(
         prompt(r#"{"messages": [{"role": "user", "content": "caf\q au lait"}]}"#),
-        "caf\u{fffd}q au lait"
+        "caf\u{fffd} au lait"
     );
 }
 
