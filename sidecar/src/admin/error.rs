@@ -17,6 +17,9 @@ pub(super) enum Error {
     /// Nothing to classify.
     #[error("input: there is no text in it")]
     NoText,
+    /// Nothing to route by.
+    #[error("this sidecar has no policy; start it with --policy")]
+    NoPolicy,
     /// The model is not loaded yet.
     #[error("the model is not loaded yet")]
     Loading,
@@ -30,6 +33,7 @@ impl Error {
         match self {
             Self::Request(rejection) => rejection.status(),
             Self::NoText => StatusCode::BAD_REQUEST,
+            Self::NoPolicy => StatusCode::NOT_FOUND,
             Self::Engine(EngineError::Failed(_)) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Loading | Self::Engine(_) => StatusCode::SERVICE_UNAVAILABLE,
         }

@@ -2,6 +2,7 @@
 
 mod classify;
 mod error;
+mod route;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -36,10 +37,11 @@ impl Readiness {
 }
 
 /// The API: `/metrics`, `/healthz` (200 while the process lives), `/readyz` (200 while it is ready, else 503), and
-/// `POST /v1/classify`, which answers once there is a service.
+/// `POST /v1/classify` and `/v1/route`, which answer once there is a service.
 pub fn router(metrics: Arc<Metrics>, readiness: Arc<Readiness>, live: Arc<OnceLock<Live>>) -> Router {
     Router::new()
         .route("/v1/classify", post(classify::classify))
+        .route("/v1/route", post(route::route))
         .with_state(live)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .route("/metrics", get(|State(metrics): State<Arc<Metrics>>| async move { exposition(&metrics) }))

@@ -15,6 +15,7 @@ mod route;
 mod router;
 pub mod server;
 mod stage;
+mod try_out;
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -61,7 +61,7 @@ impl Service {
     }
 
     /// What the policy's classifier says; none if it says nothing in time.
-    async fn ask(&self, pending: &Pending, limit: Duration) -> Option<Scores> {
+    pub(super) async fn ask(&self, pending: &Pending, limit: Duration) -> Option<Scores> {
         // As our filter sends it, so that both modes classify the same text.
         let text = request::text(Endpoint::ChatCompletions, &pending.text.to_body())?;
         let clock = self.metrics.request();

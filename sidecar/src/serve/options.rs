@@ -34,7 +34,7 @@ pub struct ServeArgs {
     pub(super) socket_mode: u32,
     #[command(flatten)]
     pub(super) tls: TlsArgs,
-    /// Address of /metrics, /healthz, /readyz and /v1/classify.
+    /// Address of /metrics, /healthz, /readyz, /v1/classify and /v1/route.
     #[arg(long, env = "LLM_ROUTER_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:9091")]
     pub(super) admin: SocketAddr,
     /// Prompts that may wait; more are refused at once.

@@ -4,6 +4,36 @@ use serde_json::{Value, json};
 
 use crate::sidecar::{Sidecar, minilm};
 
+#[tokio::test]
+async fn a_request_is_tried_out_with_its_headers() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = json!({
+        "sidecar": {"cluster": "c", "timeout": "60s"}, "default_policy": "p",
+        "models": {"small": {"cluster": "s", "model": "vendor/small"}, "coder": {"cluster": "c", "model": "m"}},
+        "policies": {"p": {"classifier": "task", "routes": {"Code Generation": "coder"}, "default": "small"}},
+    });
+    std::fs::write(folder.path().join("policy.json"), policy.to_string()).unwrap();
+    let model = minilm();
+    let arguments = ["--model", model.to_str().unwrap(), "--policy", "policy.json"];
+    let sidecar = Sidecar::start(folder, &arguments, &[]).await;
+    let chat = |model: &str| {
+        let prompt = "Write a Python function that merges two sorted lists.";
+        json!({"model": model, "messages": [{"role": "user", "content": prompt}]}).to_string()
+    };
+    let (status, answer) = post(&sidecar, "/v1/route", &chat("auto")).await;
+    assert_eq!(status, 200, "{answer}");
+    for (field, value) in [("model", "coder"), ("cluster", "c"), ("policy", "p"), ("reason", "classified")] {
+        assert_eq!(answer[field], value, "{answer}");
+    }
+    assert_eq!(answer["label"], "Code Generation");
+    let (_, answer) = post(&sidecar, "/v1/route", &chat("small")).await;
+    assert_eq!((&answer["model"], &answer["reason"]), (&json!("small"), &json!("manual")));
+    let (_, answer) = post(&sidecar, "/v1/route", &chat("auto")).await;
+    assert_eq!(answer["reason"], "classified", "nothing is remembered");
+    let (status, error) = post(&sidecar, "/v1/route", "{}").await;
+    assert_eq!((status, &error["error"]["type"]), (400, &json!("invalid_request_error")), "{error}");
+}
+
 async fn post(sidecar: &Sidecar, path: &str, body: &str) -> (u16, Value) {
     let request = format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
@@ -24,6 +54,8 @@ async fn a_text_is_classified_and_what_is_none_refused() {
     let prompt = json!({"input": "Write a Python function that merges two sorted lists."}).to_string();
     let (status, answer) = post(&sidecar, "/v1/classify", &prompt).await;
     assert_eq!((status, &answer["task"]["label"]), (200, &json!("Code Generation")), "{answer}");
+    let (status, _) = post(&sidecar, "/v1/route", "{}").await;
+    assert_eq!(status, 404, "there is no policy");
     assert_eq!(answer["task"]["scores"].as_object().unwrap().len(), 12);
 
     for (body, status, reason) in

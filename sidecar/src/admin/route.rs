@@ -1,0 +1,64 @@
+//! `POST /v1/route`: where a chat completion would go, and why. Nothing is sent.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use llm_router_routing::classification::{Classification, Label};
+use llm_router_routing::decision::Decision;
+use llm_router_routing::refusal::Refusal;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::error::Error;
+use crate::ext_proc::Live;
+
+/// `{"model", "upstream_model", "cluster", "policy", "label", "confidence", "score", "reason"}`, or the error that the client
+/// would get. Body and headers are the client's.
+pub(super) async fn route(
+    State(live): State<Arc<OnceLock<Live>>>,
+    headers: HeaderMap,
+    body: Result<Json<Box<RawValue>>, JsonRejection>,
+) -> Result<Response, Error> {
+    let Json(body) = body?;
+    let service = live.get().ok_or(Error::Loading)?.current();
+    let router = service.router.as_ref().ok_or(Error::NoPolicy)?;
+    let headers: Vec<_> =
+        headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
+    Ok(match service.try_out(router, &headers, body.get().as_bytes()).await {
+        Ok(Some(decision)) => Json(to_json(&decision)).into_response(),
+        Ok(None) => Json(json!({"reason": "passthrough"})).into_response(),
+        Err(refusal) => refused(&refusal),
+    })
+}
+
+fn to_json(decision: &Decision) -> Value {
+    let score = match &decision.classification {
+        Some(Classification::Score(score)) => Some(score.get()),
+        _ => None,
+    };
+    let label = decision.classification.as_ref().and_then(|classification| classification.label());
+    json!({
+        "model": decision.model.name.as_str(),
+        "upstream_model": decision.model.upstream,
+        "cluster": decision.model.cluster,
+        "policy": decision.policy.as_ref().map(|policy| policy.name.as_str()),
+        "label": label.map(Label::name),
+        "confidence": label.map(Label::confidence),
+        "score": score,
+        "reason": decision.reason.as_str(),
+    })
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    let mut response = Response::builder().status(refusal.status());
+    for (name, value) in refusal.headers() {
+        response = response.header(name, value);
+    }
+    // Status and headers are constants.
+    response.body(Body::from(refusal.body())).unwrap_or_default()
+}
