@@ -5,51 +5,63 @@ use llm_router_routing::refusal::Refusal;
 
 use crate::host;
 
-/// The buffered body, with room in front of it.
+/// The buffered body, with room in front of it if it needs some.
 ///
 /// Envoy answers 413 at once when a filter makes a buffered body larger than its limit. That answer enters the VM while
-/// it runs, which traps it, and then Envoy crashes. So the body gets the room that its rewriting can need with its first
-/// piece, when Envoy can still refuse it safely, and never grows later.
+/// it runs, which traps it, and then Envoy crashes. So a body that is buffered gets the room that its rewriting can need
+/// with its first piece, when Envoy can still refuse it safely, and never grows later. A body whose first piece is all
+/// of it needs no room, unless it has to wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Body {
-    room: Room,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Room {
-    Wanted(usize),
-    Made(usize),
+    /// What its rewriting can need, in bytes.
+    growth: usize,
+    /// The length that the request's head announces.
+    announced: Option<usize>,
+    /// The room that was made; none before the first piece has come.
+    room: Option<usize>,
 }
 
 impl Body {
-    /// A body of which nothing has come yet, and its need of room in bytes.
-    pub(crate) fn new(room: usize) -> Self {
-        Self { room: Room::Wanted(room) }
+    /// A body of which nothing has come yet.
+    pub(crate) fn new(growth: usize, announced: Option<usize>) -> Self {
+        Self { growth, announced, room: None }
     }
 
-    /// Takes note of a piece, in its callback. `buffered` is Envoy's count of bytes.
+    /// Takes note of a piece, in its callback, and tells whether the body is complete. `buffered` is Envoy's count of
+    /// bytes.
     ///
     /// # Errors
     /// The body is over `max_body` bytes already.
-    pub(crate) fn piece(&mut self, buffered: usize, max_body: usize) -> Result<(), Refusal> {
-        let length = match self.room {
-            Room::Wanted(room) => {
-                host::prepend_to_request_body(&vec![b' '; room]);
-                self.room = Room::Made(room);
-                buffered
+    pub(crate) fn piece(
+        &mut self,
+        buffered: usize,
+        end_of_stream: bool,
+        max_body: usize,
+    ) -> Result<bool, Refusal> {
+        let length = buffered.saturating_sub(self.room.unwrap_or(0));
+        check_size(length, max_body)?;
+        // Envoy's HTTP/1 tells the end apart from the last piece, but holds clients to the length that they announce.
+        let is_complete = end_of_stream || self.announced == Some(length);
+        if self.room.is_none() {
+            self.room = Some(0);
+            if !is_complete {
+                self.make_room();
             }
-            Room::Made(room) => buffered.saturating_sub(room),
-        };
-        check_size(length, max_body)
+        }
+        Ok(is_complete)
     }
 
-    /// The whole body, once all of it is buffered, after the room.
+    /// Lets the body wait, in the callback of a piece.
+    pub(crate) fn make_room(&mut self) {
+        if self.room == Some(0) && self.growth > 0 {
+            host::prepend_to_request_body(&vec![b' '; self.growth]);
+            self.room = Some(self.growth);
+        }
+    }
+
+    /// The whole body, once it is complete, after the room.
     pub(crate) fn read(self) -> Read {
-        let room = match self.room {
-            Room::Wanted(_) => 0,
-            Room::Made(room) => room,
-        };
-        Read { buffered: host::request_body(), room }
+        Read { buffered: host::request_body(), room: self.room.unwrap_or(0) }
     }
 }
 

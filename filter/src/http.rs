@@ -85,11 +85,13 @@ impl Http {
                 return Ok(Phase::Refused);
             }
         };
+        let content_length = client.header("content-length");
+        let announced = content_length.and_then(|length| length.parse().ok());
         Ok(Phase::Reading(Head {
             endpoint,
             path: client.header(":path").unwrap_or_default().to_owned(),
-            has_content_length: client.header("content-length").is_some(),
-            body: Body::new(self.shared.room),
+            has_content_length: content_length.is_some(),
+            body: Body::new(self.shared.room, announced),
             headers,
         }))
     }
@@ -103,11 +105,12 @@ impl Http {
     }
 
     /// Plans the request, now that all of its body is there.
-    fn plan(&mut self, head: Head) -> Result<Action, Refusal> {
+    fn plan(&mut self, mut head: Head) -> Result<Action, Refusal> {
+        let now = host::now();
         let body = head.body.read();
         let request = Request::parse(head.endpoint, body.bytes())?;
         let client = Client { path: &head.path, headers: &head.headers };
-        let plan = self.shared.router.borrow_mut().plan(&request, &client, host::now())?;
+        let plan = self.shared.router.borrow_mut().plan(&request, &client, now)?;
         let (decision, rewrite) = match plan {
             Plan::Passthrough => {
                 body.restore();
@@ -128,12 +131,12 @@ impl Http {
                 let told = Teach::Digest;
                 match self.ask(&pending, told, self.shared.config.sidecar.timeout) {
                     Ok(call) => {
-                        let since = host::now();
-                        self.phase = Phase::Waiting(Waiting { head, call, told, since, pending, rewrite });
+                        head.body.make_room();
+                        self.phase =
+                            Phase::Waiting(Waiting { head, call, told, since: now, pending, rewrite });
                         return Ok(Action::Pause);
                     }
                     Err(status) => {
-                        let now = host::now();
                         let problem = format_args!("the sidecar cannot be called: {status:?}");
                         self.shared.warnings.warn(now, problem);
                         let decision = self.shared.router.borrow_mut().decide(&pending, Answer::None, now)?;
@@ -142,7 +145,7 @@ impl Http {
                 }
             }
         };
-        self.route(decision, &head, &rewrite, body.bytes());
+        self.route(decision, &head, &rewrite, body.bytes(), now);
         Ok(Action::Continue)
     }
 
@@ -163,7 +166,7 @@ impl Http {
     }
 
     /// Makes of the held request the one that the chosen LLM gets; in shadow, only tells of it.
-    fn route(&mut self, mut decision: Decision, head: &Head, rewrite: &Rewrite, body: &[u8]) {
+    fn route(&mut self, mut decision: Decision, head: &Head, rewrite: &Rewrite, body: &[u8], now: Duration) {
         if self.in_shadow() {
             decision.reason = Reason::Shadow;
         } else {
@@ -171,8 +174,10 @@ impl Http {
         }
         debug!("routed to {}: {}", decision.model.name, decision.reason);
         self.shared.stats.routed(&decision);
-        access_log::tell_decision(&decision);
-        self.phase = Phase::Routed(Routed::new(decision));
+        if self.shared.config.filter_state {
+            access_log::tell_decision(&decision);
+        }
+        self.phase = Phase::Routed(Routed::new(decision, now));
     }
 
     fn rewrite(&self, decision: &Decision, head: &Head, rewrite: &Rewrite, body: &[u8]) {
@@ -195,7 +200,9 @@ impl Http {
     fn refuse(&mut self, refusal: &Refusal) -> Action {
         debug!("refused: {}", refusal.code());
         self.shared.stats.refused(refusal);
-        access_log::tell_refusal(refusal);
+        if self.shared.config.filter_state {
+            access_log::tell_refusal(refusal);
+        }
         if self.in_shadow() {
             self.phase = Phase::Untouched;
             return Action::Continue;
@@ -251,12 +258,12 @@ impl Http {
             }
         };
         let took = now.saturating_sub(waiting.since);
-        self.shared.stats.classified(classifier.as_str(), answer != Answer::None, took);
+        self.shared.stats.classified(classifier, answer != Answer::None, took);
         let decided = self.shared.router.borrow_mut().decide(&waiting.pending, answer, now);
         match decided {
             Ok(decision) => {
                 let body = waiting.head.body.read();
-                self.route(decision, &waiting.head, &waiting.rewrite, body.bytes());
+                self.route(decision, &waiting.head, &waiting.rewrite, body.bytes(), now);
                 host::resume_request();
             }
             Err(refusal) => {
@@ -281,12 +288,20 @@ impl HttpContext for Http {
 
     fn on_http_request_body(&mut self, buffered: usize, end_of_stream: bool) -> Action {
         let max_body = self.max_body();
-        if let Phase::Reading(head) = &mut self.phase
-            && let Err(refusal) = head.body.piece(buffered, max_body)
-        {
-            return self.refuse(&refusal);
+        match &mut self.phase {
+            Phase::Reading(head) => match head.body.piece(buffered, end_of_stream, max_body) {
+                Ok(true) => self.body_complete(),
+                Ok(false) => Action::Pause,
+                Err(refusal) => self.refuse(&refusal),
+            },
+            // Past the length that was announced: Envoy lets no such byte through, and an LLM must not take one for its
+            // next request.
+            Phase::Routed(_) if buffered > 0 => {
+                host::set_request_body(&[]);
+                Action::Continue
+            }
+            _ => self.action(),
         }
-        if end_of_stream { self.body_complete() } else { self.action() }
     }
 
     /// A body with trailers never says that it ends.

@@ -19,8 +19,9 @@ pub(crate) struct Routed {
 }
 
 impl Routed {
-    pub(crate) fn new(decision: Decision) -> Self {
-        Self { decision, since: host::now(), usage: None, awaits_content: false }
+    /// `now`: when the request goes on.
+    pub(crate) fn new(decision: Decision, now: Duration) -> Self {
+        Self { decision, since: now, usage: None, awaits_content: false }
     }
 
     /// In the response headers' callback.

@@ -1,5 +1,6 @@
 //! The outcome of routing: which LLM, and why.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -71,20 +72,22 @@ impl fmt::Display for Reason {
 
 impl Decision {
     /// The response headers that explain the decision to the client.
-    pub fn response_headers(&self) -> Vec<(&'static str, String)> {
-        let mut all =
-            vec![(headers::MODEL, self.model.name.to_string()), (headers::REASON, self.reason.to_string())];
-        if let Some(policy) = &self.policy {
-            all.push((headers::CHOSEN_POLICY, policy.name.to_string()));
-        }
-        if let Some(label) = self.classification.as_ref().and_then(Classification::label) {
-            all.push((headers::LABEL, label.name().to_owned()));
-            all.push((headers::CHOSEN_CLASSIFIER, label.name().to_owned()));
-            all.push((headers::CONFIDENCE, format!("{:.3}", label.confidence())));
-        }
-        if let Some(Classification::Score(score)) = &self.classification {
-            all.push((headers::SCORE, format!("{:.3}", score.get())));
-        }
-        all
+    pub fn response_headers(&self) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
+        let label = self.classification.as_ref().and_then(Classification::label);
+        let score = match &self.classification {
+            Some(Classification::Score(score)) => Some(score.get()),
+            _ => None,
+        };
+        let policy = self.policy.as_ref().map(|policy| policy.name.as_str());
+        let all = [
+            (headers::MODEL, Some(Cow::Borrowed(self.model.name.as_str()))),
+            (headers::REASON, Some(Cow::Borrowed(self.reason.as_str()))),
+            (headers::CHOSEN_POLICY, policy.map(Cow::Borrowed)),
+            (headers::LABEL, label.map(|label| Cow::Borrowed(label.name()))),
+            (headers::CHOSEN_CLASSIFIER, label.map(|label| Cow::Borrowed(label.name()))),
+            (headers::CONFIDENCE, label.map(|label| Cow::Owned(format!("{:.3}", label.confidence())))),
+            (headers::SCORE, score.map(|score| Cow::Owned(format!("{score:.3}")))),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
 }

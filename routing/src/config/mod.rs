@@ -42,6 +42,8 @@ pub struct Config {
     pub mode: Mode,
     /// Choose before any classifier is asked; the first match counts.
     pub rules: Vec<Rule>,
+    /// Whether access logs are told of decisions by Envoy's filter state.
+    pub filter_state: bool,
     /// How classifications are remembered; none if they are not.
     pub cache: Option<Memory>,
     /// How conversations are kept with their model; none if they are not.
@@ -79,6 +81,12 @@ impl Config {
     /// How many bytes longer a body can become by its rewriting, for any of the models.
     pub fn body_growth(&self) -> usize {
         self.models().map(|model| growth(&model.upstream)).max().unwrap_or(0)
+    }
+
+    /// Whether a decision can depend on the conversation that a request belongs to.
+    pub(crate) fn tells_conversations(&self) -> bool {
+        let by_rule = self.rules.iter().any(|rule| matches!(rule.then, Then::Target(Target::Weighted(_))));
+        self.stickiness.is_some() || by_rule || self.policies().any(|policy| policy.is_weighted())
     }
 
     /// All policies, in the order of their names.

@@ -133,11 +133,20 @@ impl Policy {
 
     /// All models that the policy may choose by itself, some more than once.
     pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.targets().flat_map(Target::models)
+    }
+
+    /// Whether some of its requests are shared by weight.
+    pub(super) fn is_weighted(&self) -> bool {
+        self.targets().any(|target| matches!(target, Target::Weighted(_)))
+    }
+
+    fn targets(&self) -> impl Iterator<Item = &Target> {
         let routed: Vec<&Target> = match &self.chooser {
             Chooser::Labels { routes, .. } => routes.values().collect(),
             Chooser::Bands(bands) => bands.rows().map(|(_, target)| target).collect(),
         };
-        routed.into_iter().chain([&self.default]).flat_map(Target::models)
+        routed.into_iter().chain([&self.default])
     }
 }
 

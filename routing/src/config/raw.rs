@@ -36,6 +36,11 @@ pub(super) struct Config {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(extend("default" = "enforce")))]
     pub(super) mode: Mode,
+    /// Whether decisions are told in Envoy's filter state too, for access logs: `wasm.llm_router.model`, `.policy`,
+    /// `.reason`, `.label`, `.confidence` and `.score`, and `.refused`. Without, access logs have the response headers,
+    /// for less work a request. The native mode has no filter state.
+    #[serde(default)]
+    pub(super) filter_state: bool,
     /// The policy of requests that name none.
     pub(super) default_policy: String,
     /// What to do with a request whose `model` is not configured.

@@ -23,6 +23,8 @@ use crate::request::{Request, TextToClassify};
 #[derive(Clone, Debug)]
 pub struct Router {
     config: Config,
+    /// Telling costs a hash of the prompt.
+    tells_conversations: bool,
 }
 
 /// What to do with a request.
@@ -62,7 +64,7 @@ pub enum Answer {
 impl Router {
     /// A router for this configuration.
     pub fn new(config: Config) -> Self {
-        Self { config }
+        Self { tells_conversations: config.tells_conversations(), config }
     }
 
     /// The configuration.
@@ -125,8 +127,11 @@ impl Router {
         self.config.rules.iter().find(|rule| rule.when.holds(&facts)).map(|rule| &rule.then)
     }
 
-    /// By the configured header, else by how the conversation begins.
+    /// By the configured header, else by how the conversation begins. All are one where none needs to be told.
     fn conversation(&self, request: &Request<'_>, client: &Client<'_>) -> Key {
+        if !self.tells_conversations {
+            return Key::of_number(0);
+        }
         let header = self.config.stickiness.as_ref().and_then(|stickiness| stickiness.header.as_deref());
         match header.and_then(|name| client.header(name)) {
             Some(value) => Key::of(&["header", value]),

@@ -91,7 +91,10 @@ impl Stage {
     /// Tells the client what was decided.
     pub(super) fn response_headers(&self) -> ProcessingResponse {
         match self {
-            Self::Routed(decision) => answer::explained(decision.response_headers()),
+            Self::Routed(decision) => {
+                let headers = decision.response_headers();
+                answer::explained(headers.map(|(name, value)| (name, value.into_owned())).collect())
+            }
             Self::Untouched | Self::Reading(_) => answer::explained(Vec::new()),
         }
     }

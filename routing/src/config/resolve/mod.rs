@@ -44,6 +44,7 @@ pub(super) fn resolve(raw: raw::Config) -> Result<Config, ConfigError> {
         cluster_header: header_name(raw.cluster_header, || "cluster_header".to_owned())?,
         limits: limits(&raw.limits)?,
         mode: raw.mode,
+        filter_state: raw.filter_state,
         on_unknown_model: raw.on_unknown_model,
         default_policy,
         names: names(&models, &policies, raw.aliases)?,
