@@ -19,6 +19,9 @@ SLICE_SECONDS = 1
 BUSY = 8
 """Connections where CPU is measured; latency is measured with one."""
 
+PAUSE_MS = 25
+"""Before each request of a connection, where CPU is measured at about the same rate for all."""
+
 PROMPT = "Hello! How are you today? Tell me, in a few words, what the weather is like where you live. "
 SIZES = {"1 KB": 1 << 10, "100 KB": 100 << 10, "1 MB": 1 << 20, "8 MB": 8 << 20}
 
@@ -138,10 +141,14 @@ def paths(setting: Setting, rounds: int) -> list[dict[str, object]]:
         ("trivial sidecar", setting.trivial, auto),
         ("real sidecar, CPU", setting.real, auto),
     ]
-    variants = [Variant(*way, connections) for way in ways for connections in (BUSY, 1)]
+    variants = []
+    for name, gateway, script in ways:
+        paced = bench_load.write_paced(script, PAUSE_MS)
+        variants += [Variant(name, gateway, script, connections) for connections in (BUSY, 1)]
+        variants.append(Variant(name, gateway, paced, BUSY))
     results = measure(variants, rounds)
     rows = []
-    for (name, _, _), busy, single in zip(ways, results[::2], results[1::2], strict=True):
+    for (name, _, _), busy, single, slow in zip(ways, results[::3], results[1::3], results[2::3], strict=True):
         rows.append(
             {
                 "way": name,
@@ -149,6 +156,9 @@ def paths(setting: Setting, rounds: int) -> list[dict[str, object]]:
                 "cpu_ratio": round(busy.cpu_us / results[0].cpu_us, 2),
                 "p50_ms": round(single.p50_ms, 3),
                 "requests_per_second": round(busy.requests / SLICE_SECONDS),
+                "paced_cpu_us": round(slow.cpu_us),
+                "paced_ratio": round(slow.cpu_us / results[2].cpu_us, 2),
+                "paced_requests_per_second": round(slow.requests / SLICE_SECONDS),
             }
         )
     return rows
@@ -209,6 +219,9 @@ def main() -> None:
             "cpu_ratio": "× plain Envoy",
             "p50_ms": "p50, ms (1 connection)",
             "requests_per_second": f"requests/s ({BUSY} connections)",
+            "paced_cpu_us": "Envoy CPU, paced",
+            "paced_ratio": "× plain, paced",
+            "paced_requests_per_second": "requests/s, paced",
         },
     )
     print_table(

@@ -1,7 +1,6 @@
 """Load on a gateway by wrk, and what the gateway's process used for it."""
 
 import dataclasses
-import os
 import pathlib
 import re
 import subprocess
@@ -15,7 +14,6 @@ wrk.body = file:read("*a")
 file:close()
 """
 _MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
-_MICROSECONDS_PER_TICK = 1e6 / os.sysconf("SC_CLK_TCK")
 
 
 class LoadError(Exception):
@@ -32,6 +30,11 @@ class Slice:
     p50_ms: float
 
 
+PAUSE = """
+function delay() return {milliseconds} end
+"""
+
+
 def write_script(path: pathlib.Path, body: str) -> pathlib.Path:
     """Writes the body, and the wrk script that posts it."""
     text = path.with_suffix(".json")
@@ -41,12 +44,19 @@ def write_script(path: pathlib.Path, body: str) -> pathlib.Path:
     return script
 
 
+def write_paced(script: pathlib.Path, pause_ms: int) -> pathlib.Path:
+    """Writes the script again, with a pause before each request of a connection."""
+    paced = script.with_name(f"{script.stem}-paced.lua")
+    paced.write_text(script.read_text() + PAUSE.format(milliseconds=pause_ms))
+    return paced
+
+
 def run(pid: int, port: int, script: pathlib.Path, connections: int, seconds: float) -> Slice:
     """Loads the gateway, whose process is `pid`."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script)]
-    before = _cpu_ticks(pid)
+    before = _cpu_ns(pid)
     done = subprocess.run([*command, f"http://127.0.0.1:{port}/"], capture_output=True, text=True, check=False)
-    ticks = _cpu_ticks(pid) - before
+    cpu_ns = _cpu_ns(pid) - before
     if done.returncode != 0 or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         raise LoadError(done.stdout + done.stderr)
     requests = re.search(r"(\d+) requests in", done.stdout)
@@ -54,10 +64,11 @@ def run(pid: int, port: int, script: pathlib.Path, connections: int, seconds: fl
     if requests is None or p50 is None or int(requests[1]) == 0:
         raise LoadError(done.stdout)
     count = int(requests[1])
-    return Slice(count, ticks * _MICROSECONDS_PER_TICK / count, float(p50[1]) * _MILLISECONDS[p50[2]])
+    return Slice(count, cpu_ns / 1e3 / count, float(p50[1]) * _MILLISECONDS[p50[2]])
 
 
-def _cpu_ticks(pid: int) -> int:
-    # After the name, which may hold anything but ends with the last bracket; then utime and stime: proc_pid_stat(5).
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+def _cpu_ns(pid: int) -> int:
+    # Of all threads, each with its time on a CPU first; /proc/PID/stat counts in steps of 10 ms, too coarse for a second
+    # of a few hundred requests.
+    threads = pathlib.Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads)
