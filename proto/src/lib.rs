@@ -35,7 +35,7 @@ pub const CLASSIFIERS: &str = "classifiers";
 /// The field of the request's metadata that says by which examples to classify: [`DIGEST`], and [`ROUTES`] if the
 /// sidecar has asked for them by ending a call with [`UNKNOWN_DIGEST`].
 pub const EXAMPLES: &str = "examples";
-/// The field of [`EXAMPLES`] that names them: an opaque string, the same for the same examples.
+/// The field of [`EXAMPLES`] that names them: their digest, as `llm-router-routing` computes it.
 pub const DIGEST: &str = "digest";
 /// The field of [`EXAMPLES`] that has them: a structure of lists of strings, by label.
 pub const ROUTES: &str = "routes";

@@ -1,6 +1,5 @@
 //! Bounded memory of what was decided before; each of Envoy's workers has its own.
 
-use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,13 +37,6 @@ impl Key {
     /// A number as good as random, the same for the same key.
     pub fn number(self) -> u64 {
         self.0
-    }
-}
-
-/// 32 hexadecimal digits.
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}{:016x}", self.0, self.1)
     }
 }
 

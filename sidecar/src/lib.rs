@@ -7,6 +7,7 @@ pub mod admin;
 pub mod commands;
 pub mod device;
 pub mod engine;
+pub mod examples;
 pub mod ext_proc;
 pub mod model;
 pub mod policy;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::memory::Key;
+use sha2::{Digest, Sha256};
 
 /// Who classifies for a policy.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,17 +71,22 @@ impl Examples {
 
     /// Takes the examples of each label.
     pub fn new(routes: BTreeMap<String, Vec<String>>) -> Self {
-        let mut parts = Vec::new();
+        let mut hash = Sha256::new();
+        let mut text = |text: &str| {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
+        };
         for (label, examples) in &routes {
-            let count = examples.len().to_string();
-            parts.extend([label.clone(), count]);
-            parts.extend(examples.iter().cloned());
+            text(label);
+            text(&examples.len().to_string());
+            examples.iter().for_each(|example| text(example));
         }
-        let parts: Vec<_> = parts.iter().map(String::as_str).collect();
-        Self { digest: Key::of(&parts).to_string(), routes }
+        let digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { digest, routes }
     }
 
-    /// 32 hexadecimal digits, the same for the same examples from the same build; others must not try to compute it.
+    /// SHA-256 in 64 hexadecimal digits: of each label in order the label, the number of its examples in decimal, and
+    /// the examples, each of these texts behind its length in 8 bytes.
     pub fn digest(&self) -> &str {
         &self.digest
     }
@@ -105,7 +110,7 @@ mod tests {
     #[test]
     fn the_digest_tells_examples_apart() {
         let first = digest(&[("billing", &["refund please"]), ("tech", &["it crashed"])]);
-        assert_eq!(first.len(), 32);
+        assert_eq!(first.len(), 64);
         assert_eq!(first, digest(&[("billing", &["refund please"]), ("tech", &["it crashed"])]));
         for other in [
             digest(&[("billing", &["refund, please"]), ("tech", &["it crashed"])]),

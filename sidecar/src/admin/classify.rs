@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::error::Error;
 use crate::ext_proc::Live;
+use crate::model::scores::Want;
 
 /// How long a text may wait.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,6 +33,6 @@ pub(super) async fn classify(
         return Err(Error::NoText);
     }
     let service = live.get().ok_or(Error::Loading)?.current();
-    let scores = service.score(&input, Instant::now().checked_add(PATIENCE)).await?;
-    Ok(Json(scores.iter().map(|scores| (scores.head.to_string(), scores.to_json())).collect()))
+    let answer = service.score(&input, Want::Scores, Instant::now().checked_add(PATIENCE)).await?;
+    Ok(Json(answer.scores.iter().map(|scores| (scores.head.to_string(), scores.to_json())).collect()))
 }

@@ -1,18 +1,23 @@
 //! Classifies: all that our filter asks for, and Envoy's own without a policy.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use llm_router_proto::envoy::config::core::v3::Metadata;
 use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
+use llm_router_routing::config::{Classifier, Examples};
 use llm_router_routing::request::Endpoint;
 use opentelemetry::Context;
+use tokio::time::timeout_at;
 use tonic::Status;
 
+use super::examples::Lesson;
 use super::request::{self, UnknownClassifier, Wanted};
 use super::{Service, answer};
 use crate::engine::EngineError;
-use crate::model::scores::{Scores, Want};
+use crate::examples::{Learning, Likeness};
+use crate::model::scores::{Answer, Scores, Want};
 use crate::telemetry::metrics::Outcome;
 use crate::telemetry::traces;
 
@@ -30,7 +35,7 @@ impl Service {
             clock.end(Outcome::Unclassifiable);
             return Ok(answer::unchanged());
         };
-        match self.wanted(&text, &Wanted::from_metadata(metadata), deadline).await {
+        match self.wanted(&text, metadata, deadline).await {
             Ok(scores) => {
                 clock.end(Outcome::Classified);
                 Ok(answer::classified(&scores))
@@ -46,34 +51,123 @@ impl Service {
     async fn wanted(
         &self,
         text: &str,
-        wanted: &Wanted,
+        metadata: Option<&Metadata>,
         deadline: Option<Instant>,
     ) -> Result<Vec<Scores>, (Outcome, Status)> {
-        let scores = self.score(text, deadline).await.map_err(|error| (outcome(&error), status(&error)))?;
-        wanted.select(scores).map_err(|UnknownClassifier(name)| {
+        let mut wanted = Wanted::from_metadata(metadata);
+        let lesson = Lesson::from_metadata(metadata)
+            .map_err(|error| (Outcome::UnknownExamples, Status::invalid_argument(error.to_string())))?;
+        let likeness = match lesson {
+            Some(lesson) if wanted.take(Classifier::EXAMPLES) => Some(self.taught(&lesson, deadline).await?),
+            _ => None,
+        };
+        let want = match (&likeness, wanted.is_nothing()) {
+            (None, _) => Want::Scores,
+            (Some(_), true) => Want::Embedding,
+            (Some(_), false) => Want::ScoresAndEmbedding,
+        };
+        let answer =
+            self.score(text, want, deadline).await.map_err(|error| (outcome(&error), status(&error)))?;
+        let alike = likeness.zip(answer.embedding).map(|(likeness, embedding)| likeness.of(&embedding));
+        let mut scores = wanted.select(answer.scores).map_err(|UnknownClassifier(name)| {
             let message = format!("the model has no classifier {name:?}");
             (Outcome::UnknownClassifier, Status::invalid_argument(message))
+        })?;
+        scores.extend(alike);
+        Ok(scores)
+    }
+
+    /// The examples of a lesson, which are learnt now if they came with it.
+    async fn taught(
+        &self,
+        lesson: &Lesson,
+        deadline: Option<Instant>,
+    ) -> Result<Arc<Likeness>, (Outcome, Status)> {
+        let known = self.examples.find(&lesson.digest);
+        let learning = known.or_else(|| lesson.examples.as_ref().map(|examples| self.learn(examples)));
+        let learning = learning.ok_or_else(|| {
+            // The contract's code for it, see `llm_router_proto::UNKNOWN_DIGEST`.
+            (
+                Outcome::UnknownExamples,
+                Status::failed_precondition("the examples are not known; send them too"),
+            )
+        })?;
+        let learnt = match deadline {
+            Some(deadline) => timeout_at(deadline.into(), learning.done()).await,
+            None => Ok(learning.done().await),
+        };
+        match learnt {
+            Ok(Ok(likeness)) => Ok(likeness),
+            Ok(Err(error)) => Err((Outcome::Failed, Status::unavailable(error.to_string()))),
+            Err(_) => {
+                let message = "the examples are still being learnt";
+                Err((Outcome::DeadlineExceeded, Status::deadline_exceeded(message)))
+            }
+        }
+    }
+
+    /// What a policy's classifier says of a text; none if the model has no such head, or cannot learn the examples.
+    pub(super) async fn score_for(
+        &self,
+        classifier: &Classifier,
+        text: &str,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Scores>, EngineError> {
+        match classifier {
+            Classifier::Head(name) => {
+                let scores = self.score(text, Want::Scores, deadline).await?.scores;
+                Ok(scores.into_iter().find(|scores| *scores.head == **name))
+            }
+            Classifier::Examples(examples) => {
+                let Ok(likeness) = self.learn(examples).done().await else { return Ok(None) };
+                let embedding = self.score(text, Want::Embedding, deadline).await?.embedding;
+                Ok(embedding.map(|embedding| likeness.of(&embedding)))
+            }
+        }
+    }
+
+    /// Has the model learn examples, unless it knows them.
+    pub(crate) fn learn(&self, examples: &Arc<Examples>) -> Learning {
+        let service = self.clone();
+        self.examples.learn(examples, move |text| {
+            let service = service.clone();
+            async move { service.embed(&text).await }
         })
     }
 
-    /// What every head says of a text, unless that is too late.
+    /// The embedding of an example. It waits for room in the queue: requests come first.
+    async fn embed(&self, text: &str) -> anyhow::Result<Vec<f32>> {
+        const RETRY: Duration = Duration::from_millis(20);
+        let tokens = self.tokenizer.tokenize(text)?;
+        loop {
+            match self.engine.classify(tokens.clone(), Want::Embedding, None).await {
+                Ok(answer) => return answer.embedding.context("the model gives no embeddings"),
+                Err(EngineError::Overloaded) => tokio::time::sleep(RETRY).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// What the model says of a text, unless that is too late.
     pub(crate) async fn score(
         &self,
         text: &str,
+        want: Want,
         deadline: Option<Instant>,
-    ) -> Result<Vec<Scores>, EngineError> {
-        let scores = self.tokenize_and_score(text, deadline).await;
-        if let Err(error @ EngineError::Failed(_)) = &scores {
+    ) -> Result<Answer, EngineError> {
+        let answer = self.tokenize_and_score(text, want, deadline).await;
+        if let Err(error @ EngineError::Failed(_)) = &answer {
             tracing::error!(%error);
         }
-        scores
+        answer
     }
 
     async fn tokenize_and_score(
         &self,
         text: &str,
+        want: Want,
         deadline: Option<Instant>,
-    ) -> Result<Vec<Scores>, EngineError> {
+    ) -> Result<Answer, EngineError> {
         let trace = Context::current();
         let start = Instant::now();
         let tokens = self.tokenizer.tokenize(text).map_err(|error| EngineError::Failed(Arc::new(error)))?;
@@ -81,9 +175,9 @@ impl Service {
         self.metrics.tokenize_seconds.observe((end - start).as_secs_f64());
         traces::step(&trace, "tokenize", start, end);
         let count = tokens.ids().len();
-        let scores = self.engine.classify(tokens, Want::Scores, deadline).await?.scores;
-        traces::classified(&trace, count, &scores);
-        Ok(scores)
+        let answer = self.engine.classify(tokens, want, deadline).await?;
+        traces::classified(&trace, count, &answer.scores);
+        Ok(answer)
     }
 }
 

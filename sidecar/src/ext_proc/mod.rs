@@ -9,6 +9,7 @@ mod answer;
 mod body_memory;
 mod classify;
 mod deadline;
+mod examples;
 mod live;
 mod request;
 mod route;
@@ -33,6 +34,7 @@ use opentelemetry::context::FutureExt;
 use tonic::{Request, Status, Streaming};
 
 use crate::engine::Engine;
+use crate::examples::Store;
 use crate::model::tokenizer::Tokenizer;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces;
@@ -50,6 +52,8 @@ pub struct Service {
     pub engine: Arc<Engine>,
     /// The classifiers that it has.
     pub heads: Arc<[String]>,
+    /// The examples that it has learnt.
+    pub examples: Arc<Store>,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
     /// Decides for Envoy's own filter; without one, its requests are only classified.

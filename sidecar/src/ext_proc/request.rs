@@ -36,6 +36,19 @@ impl Wanted {
         Self::Named(names.collect())
     }
 
+    /// Takes this name from those wanted, if it is among them.
+    pub(super) fn take(&mut self, name: &str) -> bool {
+        let Self::Named(names) = self else { return false };
+        let before = names.len();
+        names.retain(|wanted| wanted != name);
+        names.len() < before
+    }
+
+    /// Whether nothing is wanted.
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self, Self::Named(names) if names.is_empty())
+    }
+
     /// Keeps of all scores those that are wanted.
     pub(super) fn select(&self, mut scores: Vec<Scores>) -> Result<Vec<Scores>, UnknownClassifier> {
         let Self::Named(names) = self else { return Ok(scores) };
@@ -130,6 +143,13 @@ mod tests {
         let wanted = Wanted::from_metadata(Some(&metadata(&["b"])));
         let selected = wanted.select(vec![scores("a"), scores("b")]).unwrap();
         assert_eq!(selected, [scores("b")]);
+    }
+
+    #[test]
+    fn a_name_can_be_taken_from_those_wanted() {
+        let mut wanted = Wanted::from_metadata(Some(&metadata(&["examples"])));
+        assert!(wanted.take("examples") && wanted.is_nothing());
+        assert!(!wanted.take("examples") && !Wanted::All.take("examples") && !Wanted::All.is_nothing());
     }
 
     #[test]

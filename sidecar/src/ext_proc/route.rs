@@ -66,7 +66,8 @@ impl Service {
         let text = request::text(Endpoint::ChatCompletions, &pending.text.to_body())?;
         let clock = self.metrics.request();
         let deadline = Instant::now().checked_add(limit);
-        let scores = match tokio::time::timeout(limit, self.score(&text, deadline)).await {
+        let scoring = self.score_for(&pending.policy.classifier, &text, deadline);
+        let found = match tokio::time::timeout(limit, scoring).await {
             Ok(Ok(scores)) => scores,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "no classification");
@@ -79,8 +80,6 @@ impl Service {
                 return None;
             }
         };
-        let wanted = pending.policy.classifier.as_str();
-        let found = scores.into_iter().find(|scores| *scores.head == *wanted);
         clock.end(if found.is_some() { Outcome::Classified } else { Outcome::UnknownClassifier });
         found
     }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use llm_router_routing::config::Classifier;
 use tch::Device;
 
 use super::policy_file;
@@ -27,7 +28,7 @@ pub(super) struct Loader {
 }
 
 /// A model that is ready: its engine runs and is warm.
-struct Classifier {
+struct Loaded {
     tokenizer: Arc<Tokenizer>,
     engine: Arc<Engine>,
     heads: Arc<[String]>,
@@ -50,25 +51,21 @@ impl Loader {
     /// Everything, from files to a warm engine.
     pub(super) async fn load(self: &Arc<Self>) -> Result<Service> {
         let router = self.router()?;
-        let Classifier { tokenizer, engine, heads } = self.classifier().await?;
-        let service = Service { tokenizer, engine, heads, metrics: self.metrics.clone(), router };
-        warn_of_missing(&service);
-        Ok(service)
+        let Loaded { tokenizer, engine, heads } = self.classifier().await?;
+        let (examples, metrics) = (Arc::default(), self.metrics.clone());
+        prepared(Service { tokenizer, engine, heads, examples, metrics, router }).await
     }
 
     /// The service with the policy that is now in its file.
-    pub(super) fn with_policy(&self, now: &Service) -> Result<Service> {
-        let service = Service { router: self.router()?, ..now.clone() };
-        warn_of_missing(&service);
-        Ok(service)
+    pub(super) async fn with_policy(&self, now: &Service) -> Result<Service> {
+        prepared(Service { router: self.router()?, ..now.clone() }).await
     }
 
     /// The service with the model that is now in its folder.
     pub(super) async fn with_model(self: &Arc<Self>, now: &Service) -> Result<Service> {
-        let Classifier { tokenizer, engine, heads } = self.classifier().await?;
-        let service = Service { tokenizer, engine, heads, ..now.clone() };
-        warn_of_missing(&service);
-        Ok(service)
+        let Loaded { tokenizer, engine, heads } = self.classifier().await?;
+        // Another model has other embeddings.
+        prepared(Service { tokenizer, engine, heads, examples: Arc::default(), ..now.clone() }).await
     }
 
     fn router(&self) -> Result<Option<Arc<PolicyRouter>>> {
@@ -76,26 +73,26 @@ impl Loader {
         Ok(policy.map(|policy| Arc::new(PolicyRouter::new(policy))))
     }
 
-    async fn classifier(self: &Arc<Self>) -> Result<Classifier> {
+    async fn classifier(self: &Arc<Self>) -> Result<Loaded> {
         let loader = self.clone();
         let classifier = tokio::task::spawn_blocking(move || loader.start()).await??;
         warm(&classifier).await?;
         Ok(classifier)
     }
 
-    fn start(&self) -> Result<Classifier> {
+    fn start(&self) -> Result<Loaded> {
         let (model, tokenizer) = Model::load(&self.model, self.device)?;
         let heads: Arc<[_]> = model.heads().map(ToString::to_string).collect();
         let Self { device, workers, queue, .. } = self;
         tracing::info!(model = %self.model.display(), ?heads, ?device, workers, queue, "model loaded");
         let engine = Engine::start(vec![model; *workers], *queue, Batching::Alone, self.metrics.clone())?;
-        Ok(Classifier { tokenizer: Arc::new(tokenizer), engine: Arc::new(engine), heads })
+        Ok(Loaded { tokenizer: Arc::new(tokenizer), engine: Arc::new(engine), heads })
     }
 }
 
 /// Classifies a short and the longest text, so that no request pays for what libtorch does at first use, and a model
 /// that cannot be computed with is refused.
-async fn warm(classifier: &Classifier) -> Result<()> {
+async fn warm(classifier: &Loaded) -> Result<()> {
     for words in [8, MAX_TOKENS] {
         let text = classifier.tokenizer.tokenize(&"warm ".repeat(words))?;
         classifier.engine.classify(text, Want::ScoresAndEmbedding, None).await?;
@@ -103,13 +100,19 @@ async fn warm(classifier: &Classifier) -> Result<()> {
     Ok(())
 }
 
-/// No error, since the policy says what to do without its classifier; but hardly what was meant.
-fn warn_of_missing(service: &Service) {
-    let policies = service.router.iter().flat_map(|router| router.config().policies());
-    for policy in policies {
-        let classifier = policy.classifier.as_str();
-        if !service.heads.iter().any(|head| head == classifier) {
-            tracing::warn!(policy = policy.name.as_str(), classifier, "the model has no such classifier");
+/// The service, once its policy can be carried out: what its policies go by is there, or a warning says what is not.
+async fn prepared(service: Service) -> Result<Service> {
+    for policy in service.router.iter().flat_map(|router| router.config().policies()) {
+        match &policy.classifier {
+            Classifier::Examples(examples) => {
+                service.learn(examples).done().await.with_context(|| format!("policy {}", policy.name))?;
+            }
+            // No error, since the policy says what to do without its classifier; but hardly what was meant.
+            Classifier::Head(classifier) if !service.heads.contains(classifier) => {
+                tracing::warn!(policy = policy.name.as_str(), classifier, "the model has no such classifier");
+            }
+            Classifier::Head(_) => {}
         }
     }
+    Ok(service)
 }

@@ -71,7 +71,7 @@ impl Reloader {
 
 async fn next(loader: &Arc<Loader>, what: Reload, now: &Service) -> Result<Service> {
     match what {
-        Reload::Policy => loader.with_policy(now),
+        Reload::Policy => loader.with_policy(now).await,
         Reload::Model => loader.with_model(now).await,
     }
 }

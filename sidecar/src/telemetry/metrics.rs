@@ -21,6 +21,8 @@ pub enum Outcome {
     Unclassifiable,
     /// It named a classifier that the model does not have.
     UnknownClassifier,
+    /// It named examples that were not learnt yet, without sending them, or sent what are none.
+    UnknownExamples,
     /// The queue was full.
     Overloaded,
     /// The caller's deadline passed while it waited.
@@ -32,10 +34,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Classified,
         Self::Unclassifiable,
         Self::UnknownClassifier,
+        Self::UnknownExamples,
         Self::Overloaded,
         Self::DeadlineExceeded,
         Self::Failed,
@@ -47,6 +50,7 @@ impl Outcome {
             Self::Classified => "classified",
             Self::Unclassifiable => "unclassifiable",
             Self::UnknownClassifier => "unknown_classifier",
+            Self::UnknownExamples => "unknown_examples",
             Self::Overloaded => "overloaded",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::Failed => "failed",

@@ -164,7 +164,7 @@ async fn health_says_serving() {
     }
 }
 
-fn wanting(classifier: &str, mut request: ProcessingRequest) -> ProcessingRequest {
+pub(super) fn wanting(classifier: &str, mut request: ProcessingRequest) -> ProcessingRequest {
     let value = |kind| Value { kind: Some(kind) };
     let names = ListValue { values: vec![value(Kind::StringValue(classifier.to_owned()))] };
     let ours = Struct { fields: [(CLASSIFIERS.to_owned(), value(Kind::ListValue(names)))].into() };

@@ -6,6 +6,7 @@
 mod body_memory;
 mod classifying;
 mod connections;
+mod examples;
 mod replacing;
 mod routing;
 mod storm;
@@ -110,6 +111,7 @@ fn service(
         tokenizer: Arc::new(Tokenizer::load(&tokenizer).unwrap()),
         engine: Arc::new(Engine::start(vec![backend], queue, Batching::Alone, metrics.clone()).unwrap()),
         heads: ["safety", "task"].map(str::to_owned).into(),
+        examples: Arc::default(),
         metrics,
         router: router.map(Arc::new),
     }

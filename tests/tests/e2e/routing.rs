@@ -26,6 +26,20 @@ async fn the_prompts_label_decides_the_model() {
 }
 
 #[tokio::test]
+async fn the_policys_examples_decide_the_model() {
+    let ask = async |prompt| shared_gateway().await.send(Request::chat(chat("support", prompt))).await;
+    for (prompt, label, model) in [
+        ("I still have not received my invoice", "billing", "llama-70b"),
+        ("Your app crashed when I tried to log in", "technical", "nemotron"),
+    ] {
+        let answer = ask(prompt).await;
+        assert_routed(&answer, model, "classified");
+        assert_eq!(answer.header("x-llm-router-label"), label, "{prompt}");
+    }
+    assert_routed(&ask("Write a haiku about TCP").await, "llama-8b", "default");
+}
+
+#[tokio::test]
 async fn the_answer_explains_the_decision() {
     let answer = shared_gateway().await.send(Request::chat(chat("auto", CODE))).await;
     assert_eq!(answer.header("x-llm-router-policy"), "task_router");

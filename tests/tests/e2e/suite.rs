@@ -24,12 +24,20 @@ use crate::MODE;
 pub(crate) const CODE: &str = "Write a Python function that returns the n-th Fibonacci number.";
 pub(crate) const GREETING: &str = "Hi there! How are you doing today?";
 
-/// The Envoy that tests share unless they need a configuration of their own: the mode's bootstrap, and a second policy.
+/// The Envoy that tests share unless they need a configuration of their own: the mode's bootstrap, and two policies more.
 pub(crate) async fn shared_gateway() -> Envoy {
     static SHARED: OnceCell<Envoy> = OnceCell::const_new();
     let start = async || {
         let second = json!({ "classifier": "task", "routes": {}, "default": "llama-70b" });
-        Envoy::start(&bootstrap().await.policy(|it| it["policies"]["always_70b"] = second)).await
+        let support = json!({ "classifier": "examples", "min_confidence": 0.45, "default": "llama-8b", "routes": {
+            "billing": { "model": "llama-70b", "examples": ["where is my invoice", "I want a refund, please"] },
+            "technical": { "model": "nemotron", "examples": ["the app crashes when I log in", "error 500 on upload"] },
+        } });
+        let policies = |it: &mut serde_json::Value| {
+            it["policies"]["always_70b"] = second;
+            it["policies"]["support"] = support;
+        };
+        Envoy::start(&bootstrap().await.policy(policies)).await
     };
     SHARED.get_or_init(start).await.clone()
 }
