@@ -5,6 +5,10 @@ use llm_router_sidecar::commands::{Command, check, classify, config_file, import
 use llm_router_sidecar::serve;
 use llm_router_sidecar::telemetry::logs;
 
+/// Gives memory back after a storm of streams, which glibc's keeps: docs/sidecar.md has the measurement.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<()> {
     let cli = config_file::parse()?;
     logs::init(cli.log_format);

@@ -4,7 +4,8 @@
 //! cargo test -p llm-router-sidecar --release --test serve -- --ignored --nocapture storm
 //! ```
 //!
-//! `SIDECAR_PRELOAD=/usr/lib/x86_64-linux-gnu/libjemalloc.so.2` in front runs the sidecar with another allocator.
+//! `SIDECAR_PRELOAD=/usr/lib/x86_64-linux-gnu/libjemalloc.so.2` in front runs the sidecar with another allocator, if it was
+//! built without one of its own.
 
 use std::time::{Duration, Instant};
 
