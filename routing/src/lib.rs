@@ -7,6 +7,7 @@
 //! 3. [`router::Router::plan`] decides at once, or says which classifier it needs; [`router::Router::decide`] takes
 //!    the classifier's answer.
 //! 4. [`rewrite::Rewrite`] puts the chosen model into the original bytes.
+//! 5. [`outcome::Outcome`] is what becomes of the request then.
 
 pub mod admission;
 pub mod classification;
@@ -17,6 +18,7 @@ mod json;
 pub mod memory;
 pub mod model_list;
 pub mod needs;
+pub mod outcome;
 pub mod refusal;
 pub mod request;
 pub mod rewrite;

@@ -51,6 +51,13 @@ impl Bootstrap {
         Self { sidecar_policy: Some(read("policy.yaml")), ..Self::load("native.yaml") }
     }
 
+    /// `envoy/native.yaml` with a sidecar that only tells what it would decide, by the policy of `envoy/shadow.yaml`.
+    #[must_use]
+    pub fn native_shadow() -> Self {
+        let policy = Self::load("shadow.yaml").at(&format!("{CONNECTION_MANAGER}{FILTER_POLICY}")).clone();
+        Self { sidecar_policy: Some(policy), ..Self::load("native.yaml") }
+    }
+
     fn load(name: &str) -> Self {
         let bootstrap = Self { envoy: read(name), sidecar_policy: None };
         bootstrap.with(&format!("{LISTENER}{PORT}"), 0).with(&format!("/admin{PORT}"), 0)
@@ -82,7 +89,8 @@ impl Bootstrap {
     }
 
     /// The policy that the sidecar is to be started with, if it is.
-    pub(crate) fn sidecar_policy(&self) -> Option<&Value> {
+    #[must_use]
+    pub fn sidecar_policy(&self) -> Option<&Value> {
         self.sidecar_policy.as_ref()
     }
 
@@ -104,6 +112,22 @@ impl Bootstrap {
             // Tests send the same prompts over and over, and are about how they are classified.
             policy["cache"] = json!({ "entries": 0 });
         })
+    }
+
+    /// Shows the sidecar the LLMs' answers, if it decides. Our filter sees them anyway.
+    #[must_use]
+    pub fn reading_answers(self) -> Self {
+        self.ext_proc(|filter| filter["processing_mode"]["response_body_mode"] = json!("STREAMED"))
+    }
+
+    /// Changes Envoy's own filter, if that is the one that asks the sidecar.
+    #[must_use]
+    pub fn ext_proc(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        let filter = &mut self.at(CONNECTION_MANAGER)["http_filters"][0];
+        if filter["name"] == "envoy.filters.http.ext_proc" {
+            change(&mut filter["typed_config"]);
+        }
+        self
     }
 
     /// Sets Envoy's own limit on a request's body, in bytes.

@@ -20,7 +20,7 @@ use crate::sidecar::Sidecar;
 pub struct Envoy {
     process: Arc<Process>,
     /// The one that decides for this Envoy, if it was started with it.
-    _sidecar: Option<Arc<Sidecar>>,
+    sidecar: Option<Arc<Sidecar>>,
     gateway: SocketAddr,
     admin: SocketAddr,
 }
@@ -64,10 +64,16 @@ impl Envoy {
         let listeners = get(admin, "/listeners?format=json").await.expect("Envoy's listeners");
         Self {
             process: Arc::new(process),
-            _sidecar: sidecar,
+            sidecar,
             gateway: first_listener(&listeners).expect("the gateway's address"),
             admin,
         }
+    }
+
+    /// Kills the sidecar that this Envoy was started with. The test's policy must be no other test's.
+    pub fn kill_sidecar(&mut self) {
+        let sidecar = self.sidecar.take().and_then(Arc::into_inner);
+        drop(sidecar.expect("a sidecar that nobody else uses"));
     }
 
     /// Sends a request through the gateway and reads the whole answer.
@@ -83,9 +89,7 @@ impl Envoy {
     /// Its stats as Prometheus gets them, by name and labels as they are written there.
     pub async fn stats(&self) -> HashMap<String, f64> {
         let text = get(self.admin, "/stats/prometheus").await.expect("Envoy's stats");
-        let samples = text.lines().filter(|line| !line.starts_with('#'));
-        let samples = samples.filter_map(|line| line.rsplit_once(' '));
-        samples.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
+        samples(&text)
     }
 
     /// All of its output so far: its log, and the access log.
@@ -101,6 +105,16 @@ impl Drop for Envoy {
             eprintln!("{}", self.process.log_tail());
         }
     }
+}
+
+/// The samples of Prometheus' text format, by name and labels as they are written there.
+#[must_use]
+pub fn samples(text: &str) -> HashMap<String, f64> {
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    let samples = samples.filter_map(|line| line.rsplit_once(' '));
+    // Envoy writes that there are no labels.
+    let name = |name: &str| name.trim_end_matches("{}").to_owned();
+    samples.filter_map(|(before, value)| Some((name(before), value.parse().ok()?))).collect()
 }
 
 fn executable() -> PathBuf {

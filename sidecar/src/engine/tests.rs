@@ -166,7 +166,9 @@ impl Backend for Echo {
     fn classify(&self, texts: &[&Tokens], want: Want) -> Result<Vec<Answer>> {
         self.batches.send((texts.len(), want))?;
         self.gate.lock().recv()?;
-        let scores = || vec![Scores { head: "task".into(), labels: Arc::new([]), confidences: Vec::new() }];
+        let scores = || {
+            vec![Scores { head: "task".into(), labels: Arc::new([]), confidences: Vec::new(), score: None }]
+        };
         let embedding = |text: &Tokens| Some(vec![text.ids()[0] as f32]);
         Ok(texts.iter().map(|text| Answer { scores: scores(), embedding: embedding(text) }).collect())
     }

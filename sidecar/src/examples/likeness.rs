@@ -45,6 +45,7 @@ impl Likeness {
             head: Classifier::EXAMPLES.into(),
             labels: self.labels.clone(),
             confidences: confidences.collect(),
+            score: None,
         }
     }
 }

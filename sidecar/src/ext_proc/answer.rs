@@ -1,7 +1,6 @@
 //! The answers to Envoy and to our filter, as messages. Pure.
 
-use std::collections::BTreeMap;
-
+use llm_router_proto::Struct;
 use llm_router_proto::envoy::config::core::v3::{
     HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction,
 };
@@ -9,9 +8,11 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
     BodyMutation, BodyResponse, CommonResponse, HeaderMutation, HeadersResponse, HttpStatus,
     ImmediateResponse, ProcessingResponse, body_mutation::Mutation, processing_response::Response,
 };
-use llm_router_proto::{Kind, METADATA_NAMESPACE, Struct, Value};
+use llm_router_routing::decision::Decision;
+use llm_router_routing::outcome::Changes;
 use llm_router_routing::refusal::Refusal;
 
+use super::metadata;
 use crate::model::scores::Scores;
 
 /// An answer and nothing else.
@@ -24,7 +25,8 @@ pub(super) fn unchanged() -> ProcessingResponse {
     request_body(CommonResponse::default(), None)
 }
 
-/// The scores as request headers `x-llm-HEAD` and `x-llm-HEAD-confidence`, and as dynamic metadata.
+/// The scores as request headers and as dynamic metadata. The headers are `x-llm-HEAD` and `x-llm-HEAD-confidence`; of
+/// a head that scores `x-llm-HEAD` alone, as a whole number of 0 to 100, which Envoy's routes can match by range.
 pub(super) fn classified(scores: &[Scores]) -> ProcessingResponse {
     let common = CommonResponse {
         header_mutation: Some(set(scores.iter().flat_map(headers))),
@@ -32,20 +34,22 @@ pub(super) fn classified(scores: &[Scores]) -> ProcessingResponse {
         clear_route_cache: true,
         ..CommonResponse::default()
     };
-    request_body(common, Some(metadata(scores)))
+    request_body(common, Some(metadata::of_scores(scores)))
 }
 
-/// The answer to a body that replaces it, with these headers and those of [`classified`]. A `content-length` among them
-/// must fit the body, or Envoy answers 500.
-pub(super) fn routed(routing: Vec<(String, String)>, body: Vec<u8>, scores: &[Scores]) -> ProcessingResponse {
-    let routing = routing.into_iter().map(|(key, value)| header(key, value));
-    let common = CommonResponse {
-        header_mutation: Some(set(routing.chain(scores.iter().flat_map(headers)))),
-        body_mutation: Some(BodyMutation { mutation: Some(Mutation::Body(body)) }),
-        clear_route_cache: true,
-        ..CommonResponse::default()
-    };
-    request_body(common, (!scores.is_empty()).then(|| metadata(scores)))
+/// The answer to a body that was decided on: changed so, and with the headers of [`classified`]; without changes, it goes
+/// on as it came. A `content-length` among the changes must fit the body, or Envoy answers 500.
+pub(super) fn routed(decision: &Decision, changes: Option<Changes>, scores: &[Scores]) -> ProcessingResponse {
+    let common = changes.map(|Changes { headers: routing, body }| {
+        let routing = routing.into_iter().map(|(key, value)| header(key, value));
+        CommonResponse {
+            header_mutation: Some(set(routing.chain(scores.iter().flat_map(headers)))),
+            body_mutation: Some(BodyMutation { mutation: Some(Mutation::Body(body)) }),
+            clear_route_cache: true,
+            ..CommonResponse::default()
+        }
+    });
+    request_body(common.unwrap_or_default(), Some(metadata::of_decision(decision, scores)))
 }
 
 /// The answer to request headers that removes some.
@@ -101,8 +105,11 @@ fn set(headers: impl IntoIterator<Item = HeaderValueOption>) -> HeaderMutation {
 }
 
 fn headers(scores: &Scores) -> Vec<HeaderValueOption> {
-    let Some((label, confidence)) = scores.top() else { return Vec::new() };
     let head = &scores.head;
+    if let Some(score) = scores.score {
+        return vec![header(format!("x-llm-{head}"), format!("{:.0}", score * 100.0))];
+    }
+    let Some((label, confidence)) = scores.top() else { return Vec::new() };
     vec![
         header(format!("x-llm-{head}"), label.to_owned()),
         header(format!("x-llm-{head}-confidence"), format!("{confidence:.4}")),
@@ -117,44 +124,13 @@ fn header(key: String, value: String) -> HeaderValueOption {
     }
 }
 
-/// `{"llm_router": {HEAD: {"label", "confidence", "scores": {LABEL: confidence}}}}`
-fn metadata(scores: &[Scores]) -> Struct {
-    let heads = scores.iter().filter_map(|scores| {
-        let (label, confidence) = scores.top()?;
-        let all = scores.iter().map(|(label, confidence)| (label.to_owned(), number(confidence)));
-        let head = [
-            ("label".to_owned(), string(label)),
-            ("confidence".to_owned(), number(confidence)),
-            ("scores".to_owned(), structure(all)),
-        ];
-        Some((scores.head.to_string(), structure(head)))
-    });
-    Struct { fields: BTreeMap::from([(METADATA_NAMESPACE.to_owned(), structure(heads))]) }
-}
-
-fn structure(fields: impl IntoIterator<Item = (String, Value)>) -> Value {
-    value(Kind::StructValue(Struct { fields: fields.into_iter().collect() }))
-}
-
-fn string(text: &str) -> Value {
-    value(Kind::StringValue(text.to_owned()))
-}
-
-fn number(number: f32) -> Value {
-    value(Kind::NumberValue(f64::from(number)))
-}
-
-fn value(kind: Kind) -> Value {
-    Value { kind: Some(kind) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn scores() -> Scores {
         let labels = ["Chatbot", "Code Generation"].map(str::to_owned);
-        Scores { head: "task".into(), labels: labels.into(), confidences: vec![0.25, 0.75] }
+        Scores { head: "task".into(), labels: labels.into(), confidences: vec![0.25, 0.75], score: None }
     }
 
     fn common(answer: &ProcessingResponse) -> &CommonResponse {
@@ -164,48 +140,29 @@ mod tests {
         }
     }
 
-    fn field<'a>(structure: &'a Struct, name: &str) -> &'a Kind {
-        structure.fields[name].kind.as_ref().unwrap()
-    }
-
-    fn inner<'a>(structure: &'a Struct, name: &str) -> &'a Struct {
-        match field(structure, name) {
-            Kind::StructValue(inner) => inner,
-            other => panic!("{other:?}"),
-        }
+    fn headers_of(answer: &ProcessingResponse) -> Vec<(&str, &str)> {
+        let mutation = common(answer).header_mutation.as_ref().unwrap();
+        let headers = mutation.set_headers.iter().map(|option| {
+            assert_eq!(option.append_action(), HeaderAppendAction::OverwriteIfExistsOrAdd);
+            let header = option.header.as_ref().unwrap();
+            assert!(header.value.is_empty());
+            (header.key.as_str(), std::str::from_utf8(&header.raw_value).unwrap())
+        });
+        headers.collect()
     }
 
     #[test]
     fn the_best_label_becomes_headers_that_overwrite() {
         let answer = classified(&[scores()]);
-        let common = common(&answer);
-        assert!(common.clear_route_cache);
-        let headers: Vec<_> = common
-            .header_mutation
-            .iter()
-            .flat_map(|mutation| &mutation.set_headers)
-            .map(|option| {
-                assert_eq!(option.append_action(), HeaderAppendAction::OverwriteIfExistsOrAdd);
-                let header = option.header.as_ref().unwrap();
-                assert!(header.value.is_empty());
-                (header.key.as_str(), header.raw_value.as_slice())
-            })
-            .collect();
-        assert_eq!(
-            headers,
-            [("x-llm-task", b"Code Generation".as_slice()), ("x-llm-task-confidence", b"0.7500")]
-        );
+        assert!(common(&answer).clear_route_cache);
+        let expected = [("x-llm-task", "Code Generation"), ("x-llm-task-confidence", "0.7500")];
+        assert_eq!(headers_of(&answer), expected);
     }
 
     #[test]
-    fn every_score_is_in_the_metadata() {
-        let answer = classified(&[scores()]);
-        let task = inner(inner(answer.dynamic_metadata.as_ref().unwrap(), "llm_router"), "task");
-        assert_eq!(field(task, "label"), &Kind::StringValue("Code Generation".to_owned()));
-        assert_eq!(field(task, "confidence"), &Kind::NumberValue(0.75));
-        let all = inner(task, "scores");
-        assert_eq!(all.fields.len(), 2);
-        assert_eq!(field(all, "Chatbot"), &Kind::NumberValue(0.25));
+    fn a_score_becomes_a_whole_number() {
+        let answer = classified(&[Scores { score: Some(0.375), ..scores() }]);
+        assert_eq!(headers_of(&answer), [("x-llm-task", "38")]);
     }
 
     #[test]

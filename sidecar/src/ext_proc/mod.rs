@@ -11,8 +11,10 @@ mod classify;
 mod deadline;
 mod examples;
 mod live;
+mod metadata;
 mod request;
 mod route;
+mod routed;
 mod router;
 pub mod server;
 mod stage;
@@ -145,14 +147,19 @@ impl Exchange {
             (Request::RequestBody(body), Task::Route(router, stage)) => {
                 self.service.route(router, stage, &body.body).await
             }
-            (Request::ResponseHeaders(_), Task::Route(_, stage)) => stage.response_headers(),
+            (Request::ResponseHeaders(headers), Task::Route(_, stage)) => stage.response_headers(headers),
             (Request::ResponseHeaders(_), Task::Classify(_)) => {
                 answer::of(Response::ResponseHeaders(HeadersResponse::default()))
             }
             (Request::RequestTrailers(_), _) => {
                 answer::of(Response::RequestTrailers(TrailersResponse::default()))
             }
-            (Request::ResponseBody(_), _) => answer::of(Response::ResponseBody(BodyResponse::default())),
+            (Request::ResponseBody(body), task) => {
+                if let Task::Route(_, stage) = task {
+                    stage.response_body(&body.body);
+                }
+                answer::of(Response::ResponseBody(BodyResponse::default()))
+            }
             (Request::ResponseTrailers(_), _) => {
                 answer::of(Response::ResponseTrailers(TrailersResponse::default()))
             }
@@ -167,7 +174,7 @@ impl Exchange {
         }
         match &self.service.router {
             Some(router) => {
-                let (stage, answer) = Stage::begin(router.config(), headers);
+                let (stage, answer) = Stage::begin(router.config(), headers, &self.service.metrics);
                 self.task = Task::Route(Arc::clone(router), stage);
                 answer
             }

@@ -3,7 +3,7 @@
 use llm_router_proto::envoy::config::core::v3::{HeaderValue, Metadata};
 use llm_router_proto::envoy::service::ext_proc::v3::HttpHeaders;
 use llm_router_proto::{CLASSIFIERS, Kind, METADATA_NAMESPACE};
-use llm_router_routing::classification::{Classification, Label};
+use llm_router_routing::classification::{Classification, Label, Score};
 use llm_router_routing::request::{Endpoint, Excerpt, Request};
 
 use crate::model::scores::Scores;
@@ -88,8 +88,11 @@ fn value(header: &HeaderValue) -> &[u8] {
     if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value }
 }
 
-/// What a policy makes of a head's scores; none if the head has no labels.
+/// What a head's scores are for a policy; none if the head has no labels.
 pub(super) fn classification(scores: &Scores) -> Option<Classification> {
+    if let Some(score) = scores.score {
+        return Score::new(score, scores.iter()).ok().map(Classification::Score);
+    }
     let (label, confidence) = scores.top()?;
     Label::new(label, confidence).ok().map(Classification::Label)
 }
@@ -113,7 +116,7 @@ mod tests {
     use llm_router_proto::{ListValue, Struct, Value};
 
     fn scores(head: &str) -> Scores {
-        Scores { head: head.into(), labels: [].into(), confidences: Vec::new() }
+        Scores { head: head.into(), labels: [].into(), confidences: Vec::new(), score: None }
     }
 
     fn string(text: &str) -> Value {
@@ -156,6 +159,18 @@ mod tests {
     fn an_unknown_classifier_is_named() {
         let wanted = Wanted::from_metadata(Some(&metadata(&["a", "nope"])));
         assert_eq!(wanted.select(vec![scores("a")]), Err(UnknownClassifier("nope".to_owned())));
+    }
+
+    #[test]
+    fn a_head_that_scores_gives_a_policy_its_score_and_the_highest_dimension() {
+        let scores = Scores {
+            labels: ["creativity", "reasoning"].map(str::to_owned).into(),
+            confidences: vec![0.25, 0.5],
+            score: Some(0.375),
+            ..scores("complexity")
+        };
+        let expected = Score::new(0.375, [("creativity", 0.25), ("reasoning", 0.5)]).unwrap();
+        assert_eq!(classification(&scores), Some(Classification::Score(expected)));
     }
 
     #[test]

@@ -5,11 +5,15 @@ use std::time::{Duration, Instant};
 
 use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
 use llm_router_routing::admission::check_size;
+use llm_router_routing::config::Classifier;
+use llm_router_routing::decision::Decision;
+use llm_router_routing::outcome::{self, Head};
 use llm_router_routing::refusal::Refusal;
 use llm_router_routing::request::{Endpoint, Request};
+use llm_router_routing::rewrite::Rewrite;
 use llm_router_routing::router::{Answer, Client, Pending, Plan};
 
-use super::stage::{Head, Routing, Stage};
+use super::stage::Stage;
 use super::{PolicyRouter, Service, answer, classify, request};
 use crate::model::scores::Scores;
 use crate::telemetry::metrics::Outcome;
@@ -29,19 +33,22 @@ impl Service {
                 return answer::unchanged();
             }
         };
-        let decided = self.decide(router, &head, body).await;
-        let (next, answer) = Stage::decided(router.config(), &head, body, decided);
+        let mut scores = None;
+        let decided = self.decide(router, &head, body, &mut scores).await;
+        let outcome = outcome::Outcome::of(router.config(), &head, body, decided);
+        let (next, answer) = Stage::carry_out(outcome, scores.as_slice(), answer::unchanged(), &self.metrics);
         *stage = next;
         answer
     }
 
-    /// Where the request goes; none if it stays as it is.
+    /// Where the request goes; none if it stays as it is. `scores` are set to what the classifier said, if it was asked.
     async fn decide(
         &self,
         router: &PolicyRouter,
         head: &Head,
         body: &[u8],
-    ) -> Result<Option<Routing>, Refusal> {
+        scores: &mut Option<Scores>,
+    ) -> Result<Option<(Decision, Rewrite)>, Refusal> {
         let config = router.config();
         check_size(body.len(), config.limits.max_body)?;
         let request = Request::parse(head.endpoint, body)?;
@@ -50,12 +57,21 @@ impl Service {
         let rewrite = request.into_rewrite();
         match plan {
             Plan::Passthrough => Ok(None),
-            Plan::Route(decision) => Ok(Some(Routing { decision, rewrite, scores: None })),
+            Plan::Route(decision) => {
+                // Without a call, only the cache knows what the classifier says.
+                if decision.classification.is_some() {
+                    self.metrics.decisions.cache_hit();
+                }
+                Ok(Some((decision, rewrite)))
+            }
             Plan::Classify(pending) => {
-                let scores = self.ask(&pending, config.sidecar.timeout).await;
+                if config.cache.is_some() {
+                    self.metrics.decisions.cache_miss();
+                }
+                *scores = self.ask(&pending, config.sidecar.timeout).await;
                 let said = scores.as_ref().and_then(request::classification);
                 let decision = router.decide(&pending, said.map_or(Answer::None, Answer::Fresh))?;
-                Ok(Some(Routing { decision, rewrite, scores }))
+                Ok(Some((decision, rewrite)))
             }
         }
     }
@@ -64,9 +80,16 @@ impl Service {
     pub(super) async fn ask(&self, pending: &Pending, limit: Duration) -> Option<Scores> {
         // As our filter sends it, so that both modes classify the same text.
         let text = request::text(Endpoint::ChatCompletions, &pending.text.to_body())?;
+        let (classifier, since) = (&pending.policy.classifier, Instant::now());
+        let scores = self.scores_of(classifier, &text, limit).await;
+        self.metrics.decisions.classified(classifier.as_str(), scores.is_some(), since.elapsed());
+        scores
+    }
+
+    async fn scores_of(&self, classifier: &Classifier, text: &str, limit: Duration) -> Option<Scores> {
         let clock = self.metrics.request();
         let deadline = Instant::now().checked_add(limit);
-        let scoring = self.score_for(&pending.policy.classifier, &text, deadline);
+        let scoring = self.score_for(classifier, text, deadline);
         let found = match tokio::time::timeout(limit, scoring).await {
             Ok(Ok(scores)) => scores,
             Ok(Err(error)) => {

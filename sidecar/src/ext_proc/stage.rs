@@ -1,20 +1,21 @@
-//! How far a request has come that is routed here, and what Envoy is told at each step. Pure.
+//! How far a request has come that is routed here, and what Envoy is told at each step.
+
+use std::sync::Arc;
 
 use llm_router_proto::envoy::service::ext_proc::v3::{HttpHeaders, ProcessingResponse};
 use llm_router_routing::admission::{Admission, admit};
-use llm_router_routing::config::{Config, Mode};
-use llm_router_routing::decision::{Decision, Reason};
-use llm_router_routing::refusal::Refusal;
-use llm_router_routing::request::Endpoint;
-use llm_router_routing::rewrite::Rewrite;
+use llm_router_routing::config::Config;
+use llm_router_routing::outcome::{Head, Outcome};
 use llm_router_routing::router::Client;
 use llm_router_routing::{headers, model_list};
 
-use super::{answer, request};
+use super::routed::Routed;
+use super::{answer, metadata, request};
 use crate::model::scores::Scores;
+use crate::telemetry::metrics::Metrics;
 
 /// How far a request has come.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) enum Stage {
     /// Not a request to route, or it goes on as the client sent it, or it was answered here.
     #[default]
@@ -22,29 +23,16 @@ pub(super) enum Stage {
     /// Its body is awaited.
     Reading(Head),
     /// It went on, to the LLM that was chosen; or, in shadow, to the one that the client chose.
-    Routed(Box<Decision>),
-}
-
-/// What is kept of the request's headers.
-#[derive(Debug)]
-pub(super) struct Head {
-    pub(super) endpoint: Endpoint,
-    pub(super) path: String,
-    pub(super) headers: Vec<(String, Vec<u8>)>,
-}
-
-/// Where a request goes, and how it is changed for that.
-#[derive(Debug)]
-pub(super) struct Routing {
-    pub(super) decision: Decision,
-    pub(super) rewrite: Rewrite,
-    /// What the classifier said, if it was asked just now and answered.
-    pub(super) scores: Option<Scores>,
+    Routed(Box<Routed>),
 }
 
 impl Stage {
     /// Takes the router's headers from the client's, and reads those that matter.
-    pub(super) fn begin(config: &Config, message: HttpHeaders) -> (Self, ProcessingResponse) {
+    pub(super) fn begin(
+        config: &Config,
+        message: HttpHeaders,
+        metrics: &Arc<Metrics>,
+    ) -> (Self, ProcessingResponse) {
         let end_of_stream = message.end_of_stream;
         let headers = request::headers(message);
         let own =
@@ -59,70 +47,48 @@ impl Stage {
             }
             Ok(Admission::ModelList) => (Self::Untouched, answer::json(200, model_list::to_json(config))),
             Ok(Admission::Untouched) => (Self::Untouched, stripped),
-            Err(_) if in_shadow(config) => (Self::Untouched, stripped),
-            Err(refusal) => (Self::Untouched, answer::refused(&refusal)),
+            Err(refusal) => Self::carry_out(Outcome::refused(config, refusal), &[], stripped, metrics),
         }
     }
 
-    /// Makes of a decision what Envoy is told: how to change the request, or to answer it.
-    pub(super) fn decided(
-        config: &Config,
-        head: &Head,
-        body: &[u8],
-        decided: Result<Option<Routing>, Refusal>,
+    /// Has Envoy carry the decision out. `scores` are what the classifier said, if it was asked just now; `goes_on` is
+    /// the answer to a request that stays as it is.
+    pub(super) fn carry_out(
+        outcome: Outcome,
+        scores: &[Scores],
+        goes_on: ProcessingResponse,
+        metrics: &Arc<Metrics>,
     ) -> (Self, ProcessingResponse) {
-        match decided {
-            Ok(None) => (Self::Untouched, answer::unchanged()),
-            Ok(Some(routing)) if in_shadow(config) => {
-                let decision = Decision { reason: Reason::Shadow, ..routing.decision };
-                (Self::Routed(Box::new(decision)), answer::unchanged())
+        match outcome {
+            Outcome::Untouched => (Self::Untouched, goes_on),
+            Outcome::Routed { decision, changes } => {
+                metrics.decisions.routed(&decision);
+                let answer = answer::routed(&decision, changes, scores);
+                (Self::Routed(Box::new(Routed::new(decision, Arc::clone(metrics)))), answer)
             }
-            Ok(Some(Routing { decision, rewrite, scores })) => {
-                let body = rewrite.apply(body, &decision.model.upstream);
-                let headers = routing_headers(config, head, &decision, body.len());
-                let answer = answer::routed(headers, body, scores.as_slice());
-                (Self::Routed(Box::new(decision)), answer)
+            Outcome::Refused { refusal, answered } => {
+                metrics.decisions.refused(&refusal);
+                let answer = if answered { answer::refused(&refusal) } else { goes_on };
+                let dynamic_metadata = Some(metadata::of_refusal(&refusal));
+                (Self::Untouched, ProcessingResponse { dynamic_metadata, ..answer })
             }
-            Err(_) if in_shadow(config) => (Self::Untouched, answer::unchanged()),
-            Err(refusal) => (Self::Untouched, answer::refused(&refusal)),
         }
     }
 
     /// Tells the client what was decided.
-    pub(super) fn response_headers(&self) -> ProcessingResponse {
+    pub(super) fn response_headers(&mut self, message: HttpHeaders) -> ProcessingResponse {
         match self {
-            Self::Routed(decision) => {
-                let headers = decision.response_headers();
-                answer::explained(headers.map(|(name, value)| (name, value.into_owned())).collect())
-            }
+            Self::Routed(routed) => routed.headers(message),
             Self::Untouched | Self::Reading(_) => answer::explained(Vec::new()),
         }
     }
-}
 
-/// The request headers that carry the decision out.
-fn routing_headers(
-    config: &Config,
-    head: &Head,
-    decision: &Decision,
-    length: usize,
-) -> Vec<(String, String)> {
-    let model = &decision.model;
-    let mut all = vec![(config.cluster_header.clone(), model.cluster.clone())];
-    if head.headers.iter().any(|(name, _)| name == "content-length") {
-        all.push(("content-length".to_owned(), length.to_string()));
+    /// Reads a piece of the answer.
+    pub(super) fn response_body(&mut self, piece: &[u8]) {
+        if let Self::Routed(routed) = self {
+            routed.body(piece);
+        }
     }
-    if let Some(base_path) = &model.base_path {
-        all.push((":path".to_owned(), head.endpoint.path_at(&head.path, base_path)));
-    }
-    if let Some(host) = &model.host {
-        all.push((":authority".to_owned(), host.clone()));
-    }
-    all
-}
-
-fn in_shadow(config: &Config) -> bool {
-    config.mode == Mode::Shadow
 }
 
 #[cfg(test)]

@@ -84,8 +84,12 @@ impl Head {
         let hidden = hidden.with_context(|| format!("the encoder has no layer {}", self.layer))?;
         let logits = features(hidden, mask)?.f_linear(&self.weight, Some(&*self.bias))?;
         let confidences: Vec<Vec<f32>> = logits.f_softmax(-1, Kind::Float)?.try_into()?;
-        let scores =
-            |confidences| Scores { head: self.name.clone(), labels: self.labels.clone(), confidences };
+        let scores = |confidences| Scores {
+            head: self.name.clone(),
+            labels: self.labels.clone(),
+            confidences,
+            score: None,
+        };
         Ok(confidences.into_iter().map(scores).collect())
     }
 }

@@ -56,15 +56,18 @@ impl Answer {
     }
 }
 
-/// A head's confidence in each of its labels.
+/// A head's confidence in each of its labels; of a head that scores, its dimensions and what they make together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scores {
     /// The head's name, for example `task`.
     pub head: Arc<str>,
     /// The head's labels.
     pub labels: Arc<[String]>,
-    /// The probability of each label, in the labels' order; they add up to 1.
+    /// The probability of each label, in the labels' order; they add up to 1. If there is a score, how much of each
+    /// dimension there is, each 0 to 1.
     pub confidences: Vec<f32>,
+    /// One number of 0 to 1 for the whole, such as a complexity, if the head gives one.
+    pub score: Option<f32>,
 }
 
 impl Scores {
@@ -79,12 +82,16 @@ impl Scores {
         self.iter().max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
-    /// `{"label", "confidence", "scores": {LABEL: confidence}}`, most likely first.
+    /// `{"label", "confidence", "scores": {LABEL: confidence}}`, most likely first; with `score` in place of label and
+    /// confidence, if there is one.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let (label, confidence) = self.top().unwrap_or_default();
         let all: Map<_, _> =
             self.sorted().into_iter().map(|(label, score)| (label.to_owned(), json!(score))).collect();
+        if let Some(score) = self.score {
+            return json!({"score": score, "scores": all});
+        }
+        let (label, confidence) = self.top().unwrap_or_default();
         json!({"label": label, "confidence": confidence, "scores": all})
     }
 
@@ -111,7 +118,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_cut_to_what_is_wanted() {
-        let scores = Scores { head: "task".into(), labels: Arc::new([]), confidences: Vec::new() };
+        let scores =
+            Scores { head: "task".into(), labels: Arc::new([]), confidences: Vec::new(), score: None };
         let all = Answer { scores: vec![scores], embedding: Some(vec![1.0]) };
         assert_eq!(all.clone().only(Want::ScoresAndEmbedding), all);
         assert_eq!(all.clone().only(Want::Scores).embedding, None);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::decisions::Decisions;
 use super::reloads::Reloads;
 
 /// How a classification request ended.
@@ -81,6 +82,8 @@ pub struct Metrics {
     padding_tokens: Counter,
     /// Reloads of policy and model.
     pub reloads: Reloads,
+    /// What was decided for Envoy's own filter.
+    pub decisions: Decisions,
 }
 
 impl Default for Metrics {
@@ -109,6 +112,7 @@ impl Metrics {
             tokens: Counter::default(),
             padding_tokens: Counter::default(),
             reloads: Reloads::default(),
+            decisions: Decisions::default(),
         };
         for outcome in Outcome::ALL {
             // Made now, so that rates can be computed from the first request on.
@@ -161,7 +165,9 @@ impl Metrics {
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a String does not fail.
-        let _ = encode(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &self.registry)
+            .and_then(|()| encode_registry(&mut text, self.decisions.registry()))
+            .and_then(|()| encode_eof(&mut text));
         text
     }
 

@@ -57,6 +57,7 @@ fn sure() -> Answer {
         head: head.into(),
         labels: labels.clone().into(),
         confidences: vec![0.25, 0.75],
+        score: None,
     };
     Answer { scores: vec![scores("safety"), scores("task")], embedding: None }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use llm_router_proto::envoy::service::ext_proc::v3::{
-    CommonResponse, HttpHeaders, HttpTrailers, ProcessingRequest, ProcessingResponse,
+    BodyResponse, CommonResponse, HttpBody, HttpHeaders, HttpTrailers, ProcessingRequest, ProcessingResponse,
     body_mutation::Mutation, processing_request, processing_response::Response,
 };
 use llm_router_routing::config::Config;
@@ -12,8 +12,8 @@ use llm_router_sidecar::ext_proc::PolicyRouter;
 use serde_json::{Value, json};
 
 use super::{
-    PROMPT, Running, Sure, begun, body, body_answer, exchange, gated, headers, message, metric, serve_with,
-    set_headers,
+    PROMPT, Running, Sure, begun, body, body_answer, exchange, gated, headers, message, metric,
+    request_headers, serve_with, set_headers,
 };
 
 pub(super) const CHAT: &str = "/v1/chat/completions";
@@ -90,7 +90,6 @@ async fn a_named_model_needs_no_classification() {
     let named = PROMPT.replacen('{', r#"{"model":"small","#, 1);
     let answers = exchange(running.client, prompt(&named)).await.unwrap();
     assert_eq!(set_headers(&answers[1]), [("x-llm-cluster".to_owned(), "small".to_owned())].into());
-    assert_eq!(answers[1].dynamic_metadata, None);
     assert_eq!(explained(&answers[2])["x-llm-router-reason"], "manual");
     assert!(running.metrics.encode().contains("requests_total{outcome=\"classified\"} 0"));
 }
@@ -182,6 +181,66 @@ async fn a_classifier_that_the_model_lacks_gives_the_policys_default() {
     let other = PROMPT.replacen('{', r#"{"model":"other","#, 1);
     assert_falls_back(&exchange(running.client, prompt(&other)).await.unwrap());
     assert!(running.metrics.encode().contains("requests_total{outcome=\"unknown_classifier\"} 1"));
+}
+
+#[tokio::test]
+async fn decisions_and_the_cache_are_counted() {
+    let cached = |it: &mut Value| it["cache"] = json!({ "entries": 10 });
+    let running = serve(cached, Sure, 8).await;
+    for _ in 0..2 {
+        exchange(running.client.clone(), prompt(PROMPT)).await.unwrap();
+    }
+    assert_has(
+        &running,
+        &[
+            r#"requests_total{llm_policy="p",llm_model="coder",llm_reason="classified"} 1"#,
+            r#"requests_total{llm_policy="p",llm_model="coder",llm_reason="cached"} 1"#,
+            "cache_misses_total 1",
+            "cache_hits_total 1",
+            r#"calls_total{llm_classifier="task",outcome="answered"} 1"#,
+        ],
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_envoy_shows_is_read_for_usage_and_its_first_token() {
+    let running =
+        serve(|it| it["models"]["coder"]["cost"] = json!({ "input": 2, "output": 3 }), Sure, 8).await;
+    let streamed = request_headers(&[("content-type", "text/event-stream")]);
+    let Some(processing_request::Request::RequestHeaders(streamed)) = streamed.request else { panic!() };
+    let streamed = message(processing_request::Request::ResponseHeaders(streamed));
+    let piece = |piece: &str| {
+        let body = HttpBody { body: piece.to_owned().into(), end_of_stream: false };
+        message(processing_request::Request::ResponseBody(body))
+    };
+    let usage = r#"{"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}"#;
+    let messages = vec![
+        headers(CHAT),
+        body(PROMPT),
+        streamed,
+        piece("data: {\"choices\": [{\"delta\": {\"content\": \"Hi\"}}]}\n\nda"),
+        piece(&format!("ta: {{\"choices\": [], \"usage\": {usage}}}\n\n")),
+    ];
+    let answers = exchange(running.client.clone(), messages).await.unwrap();
+    let expected = Some(Response::ResponseBody(BodyResponse::default()));
+    assert!(answers[3..].iter().all(|answer| answer.response == expected), "{answers:?}");
+    assert_has(
+        &running,
+        &[
+            r#"time_to_first_token_milliseconds_count{llm_model="coder"} 1"#,
+            r#"input_tokens_total{llm_model="coder"} 5"#,
+            r#"output_tokens_total{llm_model="coder"} 7"#,
+            r#"cost_microdollars_total{llm_model="coder"} 31"#,
+        ],
+    );
+}
+
+#[track_caller]
+fn assert_has(running: &Running, lines: &[&str]) {
+    let text = running.metrics.encode();
+    for line in lines {
+        assert!(text.contains(&format!("\nllmrouter_{line}\n")), "{line} is not in {text}");
+    }
 }
 
 #[tokio::test]

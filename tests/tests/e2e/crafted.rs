@@ -1,33 +1,17 @@
-//! The Envoy that the tests of policies, protocols and limits share: `envoy/wasm.yaml` with every kind of policy and
-//! model, and an obedient sidecar.
+//! The gateway that the tests of policies, protocols and limits share: the mode's bootstrap with every kind of policy
+//! and model.
 
-use llm_router_tests::bootstrap::Bootstrap;
 use llm_router_tests::client::Answer;
-use llm_router_tests::envoy::Envoy;
 use llm_router_tests::fleet::FLEET;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::obedient_sidecar::ObedientSidecar;
-
-pub(crate) struct Gateway {
-    pub(crate) envoy: Envoy,
-    pub(crate) sidecar: ObedientSidecar,
-}
+use crate::gateway::Gateway;
+use crate::without_sidecar;
 
 pub(crate) async fn gateway() -> &'static Gateway {
     static SHARED: OnceCell<Gateway> = OnceCell::const_new();
-    let start = async || {
-        let sidecar = ObedientSidecar::start();
-        let envoy = Envoy::start(&bootstrap(&sidecar).patient().policy(add_policies)).await;
-        Gateway { envoy, sidecar }
-    };
-    SHARED.get_or_init(start).await
-}
-
-/// `envoy/wasm.yaml` with the stand-ins and this sidecar.
-pub(crate) fn bootstrap(sidecar: &ObedientSidecar) -> Bootstrap {
-    FLEET.behind(Bootstrap::wasm()).cluster("llm-router-sidecar", sidecar.address)
+    SHARED.get_or_init(|| Gateway::start(without_sidecar().policy(add_policies), 2)).await
 }
 
 fn add_policies(config: &mut Value) {

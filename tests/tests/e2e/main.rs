@@ -3,16 +3,8 @@
 // Tests fail by panics; this extends clippy's exemption to their helpers.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod crafted;
 mod examples;
 mod failure;
-mod limits;
-mod memory;
-mod obedient_sidecar;
-mod policies;
-mod protocols;
-mod shadow;
-mod stats;
 // With a path, its modules are looked for beside it, as in the other mode.
 #[path = "suite.rs"]
 mod suite;

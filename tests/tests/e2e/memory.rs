@@ -1,56 +1,38 @@
-//! What a worker remembers: the classifier's answers, and conversations' models. These Envoys have one worker, since
-//! each remembers for itself.
+//! What the router remembers: the classifier's answers, and conversations' models. These Envoys have one worker, since
+//! in our filter each remembers for itself.
 
-use llm_router_tests::client::{Answer, Request, chat};
-use llm_router_tests::envoy::Envoy;
+use llm_router_tests::client::{Request, chat};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::assert_routed;
-use crate::crafted::bootstrap;
-use crate::obedient_sidecar::{ObedientSidecar, labelled};
+use crate::gateway::Gateway;
+use crate::obedient_sidecar::labelled;
+use crate::{assert_routed, without_sidecar};
 
-struct Gateway {
-    envoy: Envoy,
-    sidecar: ObedientSidecar,
+async fn with_cache() -> &'static Gateway {
+    static SHARED: OnceCell<Gateway> = OnceCell::const_new();
+    let cache = |it: &mut Value| {
+        it["cache"] = json!({ "entries": 100 });
+        it["policies"]["other"] = json!({
+            "classifier": "task", "routes": { "Code Generation": "llama-70b" }, "default": "llama-8b",
+        });
+        it["policies"]["by_mood"] = json!({ "classifier": "mood", "routes": {}, "default": "llama-8b" });
+    };
+    SHARED.get_or_init(|| Gateway::start(without_sidecar().policy(cache), 1)).await
 }
 
-impl Gateway {
-    async fn start(change: impl FnOnce(&mut Value)) -> Self {
-        let sidecar = ObedientSidecar::start();
-        let bootstrap = bootstrap(&sidecar).patient().policy(change);
-        Self { envoy: Envoy::start_with_workers(&bootstrap, 1).await, sidecar }
-    }
-
-    async fn with_cache() -> &'static Self {
-        static SHARED: OnceCell<Gateway> = OnceCell::const_new();
-        let cache = |it: &mut Value| {
-            it["cache"] = json!({ "entries": 100 });
-            it["policies"]["other"] = json!({
-                "classifier": "task", "routes": { "Code Generation": "llama-70b" }, "default": "llama-8b",
-            });
-            it["policies"]["by_mood"] = json!({ "classifier": "mood", "routes": {}, "default": "llama-8b" });
-        };
-        SHARED.get_or_init(|| Self::start(cache)).await
-    }
-
-    async fn with_stickiness() -> &'static Self {
-        static SHARED: OnceCell<Gateway> = OnceCell::const_new();
-        let stickiness = |it: &mut Value| {
-            it["stickiness"] = json!({ "header": "x-conversation", "ttl": "1h" });
-            it["models"]["llama-8b"]["capabilities"] = json!([]);
-        };
-        SHARED.get_or_init(|| Self::start(stickiness)).await
-    }
-
-    async fn send(&self, request: Request) -> Answer {
-        self.envoy.send(request).await
-    }
+async fn with_stickiness() -> &'static Gateway {
+    static SHARED: OnceCell<Gateway> = OnceCell::const_new();
+    let stickiness = |it: &mut Value| {
+        it["stickiness"] = json!({ "header": "x-conversation", "ttl": "1h" });
+        it["models"]["llama-8b"]["capabilities"] = json!([]);
+    };
+    SHARED.get_or_init(|| Gateway::start(without_sidecar().policy(stickiness), 1)).await
 }
 
 #[tokio::test]
 async fn the_same_prompt_is_not_classified_twice() {
-    let gateway = Gateway::with_cache().await;
+    let gateway = with_cache().await;
     let prompt = labelled("the same prompt", "Code Generation");
     for reason in ["classified", "cached", "cached"] {
         let answer = gateway.send(Request::chat(chat("auto", &prompt))).await;
@@ -62,7 +44,7 @@ async fn the_same_prompt_is_not_classified_twice() {
 
 #[tokio::test]
 async fn policies_of_one_classifier_share_its_answers_and_route_them_by_themselves() {
-    let gateway = Gateway::with_cache().await;
+    let gateway = with_cache().await;
     let prompt = labelled("a shared answer", "Code Generation");
     assert_routed(&gateway.send(Request::chat(chat("auto", &prompt))).await, "nemotron", "classified");
     assert_routed(&gateway.send(Request::chat(chat("other", &prompt))).await, "llama-70b", "cached");
@@ -73,7 +55,7 @@ async fn policies_of_one_classifier_share_its_answers_and_route_them_by_themselv
 
 #[tokio::test]
 async fn another_prompt_is_classified_anew() {
-    let gateway = Gateway::with_cache().await;
+    let gateway = with_cache().await;
     let system = |text: &str| json!({ "role": "system", "content": text });
     let user = json!({ "role": "user", "content": labelled("another prompt", "Code Generation") });
     for messages in [json!([user]), json!([system("Be brief."), user]), json!([system("Be kind."), user])] {
@@ -85,7 +67,7 @@ async fn another_prompt_is_classified_anew() {
 
 #[tokio::test]
 async fn a_classification_that_failed_is_not_remembered() {
-    let gateway = Gateway::with_cache().await;
+    let gateway = with_cache().await;
     for _ in 0..2 {
         let answer = gateway.send(Request::chat(chat("auto", "no answer"))).await;
         assert_routed(&answer, "llama-8b", "fallback");
@@ -106,7 +88,7 @@ async fn without_a_cache_each_prompt_is_classified() {
 
 #[tokio::test]
 async fn a_conversation_that_a_header_names_keeps_its_model() {
-    let gateway = Gateway::with_stickiness().await;
+    let gateway = with_stickiness().await;
     let request = |topic: &str, label: &str, conversation: &str| {
         Request::chat(chat("auto", &labelled(topic, label))).header("x-conversation", conversation)
     };
@@ -118,7 +100,7 @@ async fn a_conversation_that_a_header_names_keeps_its_model() {
 
 #[tokio::test]
 async fn a_conversation_without_a_header_is_told_by_its_first_message() {
-    let gateway = Gateway::with_stickiness().await;
+    let gateway = with_stickiness().await;
     let turn = |role: &str, content: &str| json!({ "role": role, "content": content });
     let first = turn("user", &labelled("how it began", "Code Generation"));
     let second = turn("user", &labelled("how it went on", "Chatbot"));
@@ -132,7 +114,7 @@ async fn a_conversation_without_a_header_is_told_by_its_first_message() {
 
 #[tokio::test]
 async fn a_conversation_changes_its_model_only_for_what_that_cannot_do() {
-    let gateway = Gateway::with_stickiness().await;
+    let gateway = with_stickiness().await;
     let request = |label: &str, tools: Value| {
         let mut body = chat("auto", &labelled("tools later", label));
         body["tools"] = tools;
@@ -146,7 +128,7 @@ async fn a_conversation_changes_its_model_only_for_what_that_cannot_do() {
 
 #[tokio::test]
 async fn a_conversation_does_not_stay_with_a_fallback() {
-    let gateway = Gateway::with_stickiness().await;
+    let gateway = with_stickiness().await;
     let request = |prompt: &str| Request::chat(chat("auto", prompt)).header("x-conversation", "fallback");
     assert_routed(&gateway.send(request("no answer")).await, "llama-8b", "fallback");
     let prompt = labelled("an answer", "Code Generation");

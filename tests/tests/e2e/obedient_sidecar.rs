@@ -1,25 +1,43 @@
-//! A sidecar whose classifiers answer what the prompt tells them to, so that a test can be about any answer.
+//! The sidecar with classifiers that say what the prompt tells them to, so that a test can be about any answer. All of
+//! it is real but the model.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
-use axum::Router;
-use bytes::Bytes;
-use llm_router_proto::envoy::service::ext_proc::v3::{
-    ProcessingRequest, ProcessingResponse, processing_request,
-};
-use llm_router_proto::{CLASSIFIERS, Kind, METADATA_NAMESPACE, Struct};
-use prost::Message;
+use anyhow::Result;
+use llm_router_routing::config::Config;
+use llm_router_sidecar::engine::{Backend, Batching, Engine};
+use llm_router_sidecar::ext_proc::server::{self, Settings};
+use llm_router_sidecar::ext_proc::{Live, PolicyRouter, Service};
+use llm_router_sidecar::model::scores::{Answer, Scores, Want};
+use llm_router_sidecar::model::tokenizer::{Tokenizer, Tokens};
+use llm_router_sidecar::serve::listener;
+use llm_router_sidecar::telemetry::metrics::Metrics;
+use llm_router_tests::{envoy, repository};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use crate::broken_sidecar::grpc;
-
-/// What comes before the answer in a prompt.
+/// What comes before the answer in a prompt. It stands first, where a model that cuts a long text still reads it.
 const ANSWER: &str = "The answer: ";
+
+/// All classifiers say the same.
+const CLASSIFIERS: [&str; 3] = ["complexity", "mood", "task"];
+
+/// The labels that they know.
+const LABELS: [&str; 4] = ["Chatbot", "Closed QA", "Code Generation", "Poetry"];
+
+/// Bytes for the bodies of all requests in progress.
+const BODY_MEMORY: usize = 100 << 20;
+
+/// The repository's model, whose tokens the classifiers are given.
+const TOKENIZER: &str = "models/minilm/tokenizer.json";
 
 /// A prompt about `topic`, classified as `label`.
 pub(crate) fn labelled(topic: &str, label: &str) -> String {
-    format!("{topic}\n{ANSWER}{}", json!({ "label": label, "confidence": 0.875 }))
+    assert!(LABELS.contains(&label), "{label} is not in LABELS");
+    format!("{ANSWER}{}\n{topic}", json!({ "label": label, "confidence": 0.875 }))
 }
 
 /// A prompt about `topic`, of this score.
@@ -29,70 +47,112 @@ pub(crate) fn scored(topic: &str, score: f32) -> String {
 
 /// A prompt about `topic`, of this score and with these scores of its dimensions.
 pub(crate) fn dimensioned(topic: &str, score: f32, dimensions: Value) -> String {
-    format!("{topic}\n{ANSWER}{}", json!({ "score": score, "scores": dimensions }))
+    format!("{ANSWER}{}\n{topic}", json!({ "score": score, "scores": dimensions }))
 }
 
 /// A running one.
 #[derive(Clone)]
 pub(crate) struct ObedientSidecar {
     pub(crate) address: SocketAddr,
-    texts: Arc<Mutex<Vec<String>>>,
+    texts: Texts,
+    metrics: Arc<Metrics>,
 }
+
+/// What the classifiers were given, as they read it.
+type Texts = Arc<Mutex<Vec<String>>>;
 
 impl ObedientSidecar {
-    pub(crate) fn start() -> Self {
-        let texts = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&texts);
-        let answer = async move |call: Bytes| {
-            let (classifier, text) = read(&call);
-            let answer = answer(&classifier, &text);
-            log.lock().expect("no panic").push(text);
-            grpc(answer.encode_to_vec().into(), "0")
+    /// With a policy, it decides for Envoy's own filter.
+    pub(crate) fn start(policy: Option<&Value>) -> Self {
+        static TOKENS: LazyLock<Arc<Tokenizer>> =
+            LazyLock::new(|| Arc::new(Tokenizer::load(&repository().join(TOKENIZER)).expect("a tokenizer")));
+        let (texts, metrics) = (Texts::default(), Arc::new(Metrics::new()));
+        let classifiers = Classifiers { texts: texts.clone() };
+        let engine = Engine::start(vec![classifiers], 256, Batching::Alone, metrics.clone());
+        let router = policy.map(|policy| {
+            let config = Config::from_json(policy.to_string().as_bytes()).expect("a valid policy");
+            Arc::new(PolicyRouter::new(config))
+        });
+        let service = Service {
+            tokenizer: Arc::clone(&TOKENS),
+            engine: Arc::new(engine.expect("a worker")),
+            heads: CLASSIFIERS.map(str::to_owned).into(),
+            examples: Arc::default(),
+            metrics: metrics.clone(),
+            router,
         };
-        let router = Router::new().fallback(answer);
-        let address = llm_router_tests::serve(|listener| async { axum::serve(listener, router).await });
-        Self { address, texts }
+        let live = Live::new(service, BODY_MEMORY);
+        let settings = Settings { tls: None, drain: Duration::ZERO };
+        let stop = CancellationToken::new();
+        let serve = |listener| server::serve(listener::tcp(listener), live, settings, stop);
+        Self { address: llm_router_tests::serve(serve), texts, metrics }
     }
 
-    /// How often it was asked about a text with `topic` in it.
+    /// How often a classifier was asked about a text with `topic` in it.
     pub(crate) fn asked_about(&self, topic: &str) -> usize {
-        let texts = self.texts.lock().expect("no panic");
-        texts.iter().filter(|text| text.contains(topic)).count()
+        let topic = squeezed(topic);
+        self.texts.lock().expect("no panic").iter().filter(|text| text.contains(&topic)).count()
+    }
+
+    /// Its metrics, by name and labels.
+    pub(crate) fn stats(&self) -> HashMap<String, f64> {
+        envoy::samples(&self.metrics.encode())
     }
 }
 
-/// The classifier that is asked for, and the text.
-fn read(call: &[u8]) -> (String, String) {
-    // After the flag for compression and the length.
-    let request = ProcessingRequest::decode(&call[5..]).expect("a request");
-    let ours = &request.metadata_context.expect("metadata").filter_metadata[METADATA_NAMESPACE];
-    let Some(Kind::ListValue(classifiers)) = &ours.fields[CLASSIFIERS].kind else { panic!("{ours:?}") };
-    let Some(Kind::StringValue(classifier)) = &classifiers.values[0].kind else { panic!("{classifiers:?}") };
-    let Some(processing_request::Request::RequestBody(body)) = request.request else { panic!("no body") };
-    let body: Value = serde_json::from_slice(&body.body).expect("JSON");
-    let turns = body["messages"].as_array().expect("messages");
-    let texts: Vec<_> = turns.iter().filter_map(|turn| turn["content"].as_str()).collect();
-    (classifier.clone(), texts.join("\n"))
+struct Classifiers {
+    texts: Texts,
 }
 
-/// The last answer in the text; none if there is none in it.
-fn answer(classifier: &str, text: &str) -> ProcessingResponse {
-    let wanted = text.rsplit_once(ANSWER).and_then(|(_, answer)| answer.lines().next());
-    let wanted = wanted.and_then(|answer| serde_json::from_str(answer).ok());
-    let answer = json!({ METADATA_NAMESPACE: { classifier: wanted.unwrap_or_else(|| json!({})) } });
-    let Some(Kind::StructValue(dynamic_metadata)) = proto(&answer).kind else { panic!("{answer}") };
-    ProcessingResponse { dynamic_metadata: Some(dynamic_metadata), ..Default::default() }
+impl Backend for Classifiers {
+    fn classify(&self, texts: &[&Tokens], _: Want) -> Result<Vec<Answer>> {
+        let texts = texts.iter().map(|text| read(text));
+        let answers = texts.map(|text| {
+            let scores = scores(&text).unwrap_or_default();
+            self.texts.lock().expect("no panic").push(text);
+            Answer { scores, embedding: None }
+        });
+        Ok(answers.collect())
+    }
 }
 
-fn proto(value: &Value) -> llm_router_proto::Value {
-    let kind = match value {
-        Value::Object(fields) => {
-            let fields = fields.iter().map(|(name, value)| (name.clone(), proto(value))).collect();
-            Kind::StructValue(Struct { fields })
+/// What the text tells the classifiers to say; nothing if it tells nothing, as if there were none.
+fn scores(text: &str) -> Option<Vec<Scores>> {
+    let (_, answer) = text.split_once(&squeezed(ANSWER))?;
+    let answer: Value = serde_json::Deserializer::from_str(answer).into_iter().next()?.ok()?;
+    let (labels, confidences, score): (Arc<[String]>, Vec<_>, _) = match answer["score"].as_f64() {
+        Some(score) => {
+            let dimensions = answer["scores"].as_object()?;
+            let scores = dimensions.values().filter_map(Value::as_f64).map(|score| score as f32);
+            (dimensions.keys().cloned().collect(), scores.collect(), Some(score as f32))
         }
-        Value::Number(number) => Kind::NumberValue(number.as_f64().expect("a double")),
-        Value::String(text) => Kind::StringValue(text.clone()),
-        other => panic!("{other} is no part of an answer"),
+        None => {
+            let label = LABELS.iter().find(|label| squeezed(label) == answer["label"])?;
+            ([(*label).to_owned()].into(), vec![answer["confidence"].as_f64()? as f32], None)
+        }
     };
-    llm_router_proto::Value { kind: Some(kind) }
+    let scores = |head: &str| Scores {
+        head: head.into(),
+        labels: labels.clone(),
+        confidences: confidences.clone(),
+        score,
+    };
+    Some(CLASSIFIERS.map(scores).to_vec())
+}
+
+/// The text of these tokens: without capitals and spaces, which the model does not see.
+fn read(tokens: &Tokens) -> String {
+    static VOCABULARY: LazyLock<HashMap<i64, String>> = LazyLock::new(|| {
+        let file = std::fs::read(repository().join(TOKENIZER)).expect("the tokenizer");
+        let file: Value = serde_json::from_slice(&file).expect("JSON");
+        let entries = file["model"]["vocab"].as_object().expect("a vocabulary").iter();
+        // Pieces that go on with a word begin with this.
+        let piece = |token: &str| token.strip_prefix("##").unwrap_or(token).to_owned();
+        entries.map(|(token, id)| (id.as_i64().expect("an id"), piece(token))).collect()
+    });
+    tokens.ids().iter().map(|id| VOCABULARY[id].as_str()).collect()
+}
+
+fn squeezed(text: &str) -> String {
+    text.split_whitespace().collect::<String>().to_lowercase()
 }

@@ -1,30 +1,42 @@
-//! `envoy/shadow.yaml`: requests stay as they are and go where they always went; what would have been is told.
-
-use std::net::SocketAddr;
+//! In shadow, requests stay as they are and go where they always went; what would have been is told.
 
 use hyper::Method;
-use llm_router_tests::bootstrap::Bootstrap;
+use llm_router_tests::bootstrap::{Bootstrap, Mode};
 use llm_router_tests::client::{Answer, Request, chat};
 use llm_router_tests::envoy::Envoy;
 use llm_router_tests::fleet::FLEET;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
-use crate::obedient_sidecar::{ObedientSidecar, labelled};
-use crate::{broken_sidecar, received};
+use crate::gateway::Gateway;
+use crate::obedient_sidecar::labelled;
+use crate::{MODE, broken_sidecar, received};
 
-/// The cluster of the bootstrap's route.
-const SERVED_BY: &str = "llama-70b";
+/// The cluster of the bootstrap's own route.
+const SERVED_BY: &str = match MODE {
+    Mode::Wasm => "llama-70b",
+    Mode::Native => "llama-8b",
+};
 
-async fn gateway() -> Envoy {
-    static SHARED: OnceCell<Envoy> = OnceCell::const_new();
-    let start = async || Envoy::start(&bootstrap(ObedientSidecar::start().address).patient()).await;
-    SHARED.get_or_init(start).await.clone()
+/// More than the policy's limit. Our filter lets go of such a body even if it is over Envoy's limit too (9 MiB), but
+/// Envoy's own filter never sends what Envoy refuses.
+const TOO_BIG: usize = match MODE {
+    Mode::Wasm => 10 << 20,
+    Mode::Native => (8 << 20) + 1,
+};
+
+async fn gateway() -> &'static Gateway {
+    static SHARED: OnceCell<Gateway> = OnceCell::const_new();
+    SHARED.get_or_init(|| Gateway::start(bootstrap(), 2)).await
 }
 
-/// `envoy/shadow.yaml` with a stand-in and this sidecar.
-pub(crate) fn bootstrap(sidecar: SocketAddr) -> Bootstrap {
-    Bootstrap::shadow().cluster("llm", FLEET.address(SERVED_BY)).cluster("llm-router-sidecar", sidecar)
+/// The mode's bootstrap in shadow with the stand-ins, without a sidecar.
+pub(crate) fn bootstrap() -> Bootstrap {
+    let shadow = match MODE {
+        Mode::Wasm => Bootstrap::shadow().cluster("llm", FLEET.address(SERVED_BY)),
+        Mode::Native => FLEET.behind(Bootstrap::native_shadow()),
+    };
+    shadow.patient()
 }
 
 #[tokio::test]
@@ -50,7 +62,7 @@ async fn a_request_goes_on_as_it_was_and_the_answer_tells_what_would_have_been()
 
 #[tokio::test]
 async fn a_request_that_would_have_been_refused_goes_on() {
-    let big = "x".repeat(10 << 20);
+    let big = "x".repeat(TOO_BIG);
     let deep = format!("{}1{}", "[".repeat(1000), "]".repeat(1000));
     for body in ["not JSON", "{}", "{\"model\":7}", &deep, &chat("auto", &big).to_string()] {
         for request in [Request::chat(body), Request::chat(body).in_pieces(64 << 10)] {
@@ -78,9 +90,8 @@ async fn what_is_not_a_prompt_passes() {
 #[tokio::test]
 async fn without_a_sidecar_requests_go_on_whatever_is_configured() {
     for on_failure in ["default", "reject"] {
-        let bootstrap =
-            bootstrap(broken_sidecar::absent()).policy(|it| it["sidecar"]["on_failure"] = json!(on_failure));
-        let gateway = Envoy::start(&bootstrap).await;
+        let bootstrap = bootstrap().policy(|it| it["sidecar"]["on_failure"] = json!(on_failure));
+        let gateway = Envoy::start(&bootstrap.sidecar(broken_sidecar::absent())).await;
         let body = chat("gpt-4.1", "Hi").to_string();
         assert_untouched(&gateway.send(Request::chat(&body)).await, &body);
     }

@@ -2,11 +2,20 @@
 
 mod bodies;
 pub(crate) mod broken_sidecar;
+pub(crate) mod crafted;
 mod errors;
 mod fallback;
+pub(crate) mod gateway;
+mod limits;
+mod memory;
+pub(crate) mod obedient_sidecar;
+mod policies;
+mod protocols;
 mod routing;
+pub(crate) mod shadow;
 mod spoofing;
 mod stand_in;
+mod stats;
 mod streaming;
 mod untouched;
 
@@ -45,10 +54,19 @@ pub(crate) async fn shared_gateway() -> Envoy {
 /// The mode's bootstrap with the real sidecar and the stand-ins.
 pub(crate) async fn bootstrap() -> Bootstrap {
     match MODE {
-        Mode::Wasm => FLEET.behind(Bootstrap::wasm()).patient().sidecar(Sidecar::shared().await.address),
+        Mode::Wasm => without_sidecar().sidecar(Sidecar::shared().await.address),
         // It gets its sidecar when it is started, by when tests have changed the policy.
-        Mode::Native => FLEET.behind(Bootstrap::native()).patient(),
+        Mode::Native => without_sidecar(),
     }
+}
+
+/// The mode's bootstrap with the stand-ins, for a test that brings a sidecar of its own.
+pub(crate) fn without_sidecar() -> Bootstrap {
+    let shipped = match MODE {
+        Mode::Wasm => Bootstrap::wasm(),
+        Mode::Native => Bootstrap::native(),
+    };
+    FLEET.behind(shipped).patient()
 }
 
 /// A request of exactly so many bytes that asks for code.

@@ -1,8 +1,10 @@
+use llm_router_proto::Kind;
 use llm_router_proto::envoy::config::core::v3::{HeaderMap, HeaderValue};
 use llm_router_proto::envoy::service::ext_proc::v3::{
     BodyResponse, CommonResponse, HeaderMutation, HeadersResponse, ImmediateResponse,
     body_mutation::Mutation, processing_response::Response,
 };
+use llm_router_routing::refusal::Refusal;
 use llm_router_routing::request::Request;
 use llm_router_routing::router::{Plan, Router};
 use serde_json::{Value, json};
@@ -45,16 +47,45 @@ fn chat(more: &[(&str, &str)]) -> HttpHeaders {
     message(&[&[(":method", "POST"), (":path", "/team/v1/chat/completions?x=1")], more].concat())
 }
 
-/// A chat completion's head, and the decision for [`BODY`], which names its model.
-fn manual(config: &Config, more: &[(&str, &str)]) -> (Stage, ProcessingResponse) {
-    let (Stage::Reading(head), _) = Stage::begin(config, chat(more)) else { panic!("not read") };
+fn begin(config: &Config, message: HttpHeaders) -> (Stage, ProcessingResponse) {
+    Stage::begin(config, message, &metrics())
+}
+
+/// What becomes of [`BODY`], which names its model.
+fn manual(config: &Config, metrics: &Arc<Metrics>) -> (Stage, ProcessingResponse) {
+    let (Stage::Reading(head), _) = begin(config, chat(&[("content-length", "67")])) else {
+        panic!("not read")
+    };
     let request = Request::parse(head.endpoint, BODY.as_bytes()).unwrap();
     let client = Client { path: &head.path, headers: &head.headers };
     let Ok(Plan::Route(decision)) = Router::new(config.clone()).plan(&request, &client) else {
         panic!("not routed")
     };
-    let routing = Routing { decision, rewrite: request.into_rewrite(), scores: None };
-    Stage::decided(config, &head, BODY.as_bytes(), Ok(Some(routing)))
+    let decided = Ok(Some((decision, request.into_rewrite())));
+    let outcome = Outcome::of(config, &head, BODY.as_bytes(), decided);
+    Stage::carry_out(outcome, &[], answer::unchanged(), metrics)
+}
+
+fn metrics() -> Arc<Metrics> {
+    Arc::new(Metrics::new())
+}
+
+#[track_caller]
+fn assert_has(metrics: &Metrics, line: &str) {
+    let text = metrics.encode();
+    assert!(text.contains(&format!("llmrouter_{line}")), "{line} is not in {text}");
+}
+
+/// What access logs are told of the decision.
+fn told(answer: &ProcessingResponse) -> Vec<(&str, &str)> {
+    let ours = &answer.dynamic_metadata.as_ref().unwrap().fields["llm_router"];
+    let Some(Kind::StructValue(ours)) = &ours.kind else { panic!("{ours:?}") };
+    let Some(Kind::StructValue(decision)) = &ours.fields["decision"].kind else { panic!("{ours:?}") };
+    let fields = decision.fields.iter().map(|(name, value)| match &value.kind {
+        Some(Kind::StringValue(text)) => (name.as_str(), text.as_str()),
+        other => panic!("{other:?}"),
+    });
+    fields.collect()
 }
 
 fn removed(answer: &ProcessingResponse) -> Vec<&str> {
@@ -98,7 +129,7 @@ fn the_routers_own_headers_are_removed_on_every_path() {
     let own = [("x-llm-task", "a"), ("x-target", "b"), ("x-llm-policy", "p"), ("x-request-id", "c")];
     for config in [enforce(), shadow()] {
         for message in [chat(&own), message(&[&[(":method", "GET"), (":path", "/")], &own[..]].concat())] {
-            let (_, answer) = Stage::begin(&config, message);
+            let (_, answer) = begin(&config, message);
             assert_eq!(removed(&answer), ["x-llm-task", "x-target", "x-llm-policy"]);
         }
     }
@@ -113,85 +144,74 @@ fn what_is_not_a_prompt_is_not_read() {
         message(&[(":method", "POST"), (":path", "/v1/files")]),
         HttpHeaders::default(),
     ] {
-        let (stage, answer) = Stage::begin(&enforce(), message);
+        let (mut stage, answer) = begin(&enforce(), message);
         assert!(matches!(stage, Stage::Untouched));
         assert!(removed(&answer).is_empty());
-        assert_eq!(stage.response_headers(), answer::explained(Vec::new()));
+        assert_eq!(stage.response_headers(HttpHeaders::default()), answer::explained(Vec::new()));
     }
 }
 
 #[test]
 fn the_list_of_models_is_answered_but_in_shadow() {
     let models = || message(&[(":method", "GET"), (":path", "/v1/models")]);
-    let (_, answer) = Stage::begin(&enforce(), models());
+    let (_, answer) = begin(&enforce(), models());
     assert_eq!(status(&answer), 200);
     assert_eq!(set(immediate(&answer).headers.as_ref()), [("content-type", "application/json")]);
     let list: Value = serde_json::from_slice(&immediate(&answer).body).unwrap();
     assert_eq!(list["data"][0]["id"], "auto");
 
-    let (_, answer) = Stage::begin(&shadow(), models());
+    let (_, answer) = begin(&shadow(), models());
     assert!(removed(&answer).is_empty());
 }
 
 #[test]
 fn what_cannot_be_read_is_refused_before_its_body_comes_but_in_shadow() {
     for (header, code) in [(("content-length", "1025"), 413), (("content-encoding", "gzip"), 415)] {
-        let (stage, answer) = Stage::begin(&enforce(), chat(&[header]));
+        let (stage, answer) = begin(&enforce(), chat(&[header]));
         assert_eq!(status(&answer), code);
         assert!(matches!(stage, Stage::Untouched));
-        let (stage, answer) = Stage::begin(&shadow(), chat(&[header]));
+        let (stage, answer) = begin(&shadow(), chat(&[header]));
         assert!(removed(&answer).is_empty() && matches!(stage, Stage::Untouched));
     }
-    let (stage, _) = Stage::begin(&enforce(), chat(&[("content-encoding", "Identity")]));
+    let (stage, _) = begin(&enforce(), chat(&[("content-encoding", "Identity")]));
     assert!(matches!(stage, Stage::Reading(_)));
 }
 
 #[test]
-fn a_decision_becomes_one_answer_with_cluster_body_and_length() {
-    let (stage, answer) = manual(&enforce(), &[("content-length", "67")]);
+fn a_decision_becomes_one_answer_with_headers_and_body_and_is_told_and_counted() {
+    let metrics = metrics();
+    let (mut stage, answer) = manual(&enforce(), &metrics);
     let length = REWRITTEN.len().to_string();
     let expected = [("x-target", "big-cluster"), ("content-length", length.as_str())];
     assert_eq!(set(common(&answer).header_mutation.as_ref()), expected);
     let body = common(&answer).body_mutation.as_ref().and_then(|it| it.mutation.as_ref());
     assert_eq!(body, Some(&Mutation::Body(REWRITTEN.into())));
     assert!(common(&answer).clear_route_cache);
-    let explained = stage.response_headers();
+    assert_eq!(told(&answer), [("model", "big"), ("reason", "manual")]);
+    let explained = stage.response_headers(HttpHeaders::default());
     let expected = [("x-llm-router-model", "big"), ("x-llm-router-reason", "manual")];
     assert_eq!(set(common(&explained).header_mutation.as_ref()), expected);
+    assert_has(&metrics, r#"requests_total{llm_policy="none",llm_model="big",llm_reason="manual"} 1"#);
 }
 
 #[test]
-fn a_body_of_unknown_length_gets_none() {
-    let (_, answer) = manual(&enforce(), &[]);
-    assert_eq!(set(common(&answer).header_mutation.as_ref()), [("x-target", "big-cluster")]);
-}
-
-#[test]
-fn a_model_elsewhere_gets_its_path_and_host() {
-    let elsewhere = config(|it| {
-        it["models"]["big"]["base_path"] = json!("/openai/v1");
-        it["models"]["big"]["host"] = json!("api.example.com");
-    });
-    let (_, answer) = manual(&elsewhere, &[]);
-    let headers = set(common(&answer).header_mutation.as_ref());
-    assert!(headers.contains(&(":path", "/openai/v1/chat/completions?x=1")), "{headers:?}");
-    assert!(headers.contains(&(":authority", "api.example.com")), "{headers:?}");
-}
-
-#[test]
-fn in_shadow_a_decision_is_only_told() {
-    let (stage, answer) = manual(&shadow(), &[]);
-    assert_eq!(answer, answer::unchanged());
-    let explained = stage.response_headers();
+fn in_shadow_a_decision_is_only_told_and_counted() {
+    let metrics = metrics();
+    let (mut stage, answer) = manual(&shadow(), &metrics);
+    assert_eq!(answer.response, answer::unchanged().response);
+    assert_eq!(told(&answer), [("model", "big"), ("reason", "shadow")]);
+    let explained = stage.response_headers(HttpHeaders::default());
     let expected = [("x-llm-router-model", "big"), ("x-llm-router-reason", "shadow")];
     assert_eq!(set(common(&explained).header_mutation.as_ref()), expected);
+    assert_has(&metrics, r#"requests_total{llm_policy="none",llm_model="big",llm_reason="shadow"} 1"#);
 }
 
 #[test]
-fn a_refusal_is_answered_in_openais_shape_but_in_shadow() {
+fn a_refusal_is_answered_in_openais_shape_but_in_shadow_and_counted_in_both() {
+    let metrics = metrics();
     let refused = |config: &Config| {
-        let (Stage::Reading(head), _) = Stage::begin(config, chat(&[])) else { panic!("not read") };
-        Stage::decided(config, &head, b"", Err(Refusal::classifier_unavailable()))
+        let outcome = Outcome::refused(config, Refusal::classifier_unavailable());
+        Stage::carry_out(outcome, &[], answer::unchanged(), &metrics)
     };
     let (stage, answer) = refused(&enforce());
     assert_eq!(status(&answer), 503);
@@ -199,8 +219,11 @@ fn a_refusal_is_answered_in_openais_shape_but_in_shadow() {
     assert_eq!(headers, [("content-type", "application/json"), ("retry-after", "1")]);
     let body: Value = serde_json::from_slice(&immediate(&answer).body).unwrap();
     assert_eq!(body["error"]["code"], "classifier_unavailable");
+    assert_eq!(told(&answer), [("refused", "classifier_unavailable")]);
     assert!(matches!(stage, Stage::Untouched));
 
     let (_, answer) = refused(&shadow());
-    assert_eq!(answer, answer::unchanged());
+    assert_eq!(answer.response, answer::unchanged().response);
+    assert_eq!(told(&answer), [("refused", "classifier_unavailable")]);
+    assert_has(&metrics, r#"refused_total{code="classifier_unavailable"} 2"#);
 }
