@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .flag(include.to_str().ok_or("libtorch's folder is not UTF-8")?)
         // Warns of libtorch's own optional arguments.
         .flag("-Wno-maybe-uninitialized")
-        .file("cpp/packed.cpp")
+        .files(["cpp/packed.cpp", "cpp/panels.cpp"])
         .compile("llm_router_torch_ops");
     // Here a second time, since what comes after tch must still find libtorch's symbols.
     println!("cargo:rustc-link-search=native={}", lib.display());

@@ -1,4 +1,5 @@
-// Linear layers with weights packed by oneDNN, reached through libtorch's dispatcher by their registered names.
+// Linear layers with weights packed for the CPU: as panels, or by oneDNN, whose operators are reached through libtorch's
+// dispatcher by their registered names. Only oneDNN's packed weights are of libtorch's type "mkldnn".
 //
 // Every function returns null, or a message that the caller frees with `torch_ops_free`: an exception must not reach
 // Rust. Tensors are those of torch-sys: pointers to `at::Tensor` on the heap, owned by the caller.
@@ -12,6 +13,9 @@
 #include <ATen/core/List.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/gelu.h>
+
+#include "panels.h"
 
 namespace {
 
@@ -44,6 +48,10 @@ void torch_ops_free(char* message) { free(message); }
 
 char* torch_ops_pack(const at::Tensor* weight, at::Tensor** packed) {
   return guarded([&] {
+    if (auto panels = torch_ops::pack_panels(*weight)) {
+      *packed = new at::Tensor(std::move(*panels));
+      return;
+    }
     using Pack = at::Tensor(const at::Tensor&, std::optional<c10::SymInt>);
     static const auto pack = find<Pack>("mkldnn::_reorder_linear_weight", "");
     *packed = new at::Tensor(pack.call(*weight, std::nullopt));
@@ -53,6 +61,12 @@ char* torch_ops_pack(const at::Tensor* weight, at::Tensor** packed) {
 char* torch_ops_linear(const at::Tensor* input, const at::Tensor* weight, const at::Tensor* bias, bool gelu,
                        at::Tensor** output) {
   return guarded([&] {
+    if (!weight->is_mkldnn()) {
+      at::Tensor result = torch_ops::apply_panels(*input, *weight, optional(bias), std::nullopt);
+      if (gelu) at::gelu_(result, "none");
+      *output = new at::Tensor(std::move(result));
+      return;
+    }
     using Linear = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
                               std::string_view, c10::List<std::optional<at::Scalar>>,
                               std::optional<std::string_view>);
@@ -66,6 +80,14 @@ char* torch_ops_linear(const at::Tensor* input, const at::Tensor* weight, const 
 char* torch_ops_linear_add(const at::Tensor* input, const at::Tensor* weight, const at::Tensor* bias,
                            const at::Tensor* addend, at::Tensor** output) {
   return guarded([&] {
+    if (!weight->is_mkldnn()) {
+      *output = new at::Tensor(torch_ops::apply_panels(*input, *weight, optional(bias), *addend));
+      return;
+    }
+    // oneDNN would read past the end of a smaller one.
+    TORCH_CHECK(addend->dim() == input->dim() && addend->size(-1) == weight->size(0) &&
+                    addend->numel() * input->size(-1) == input->numel() * addend->size(-1),
+                "cannot add ", addend->sizes(), " to the product of ", input->sizes(), " with ", weight->sizes());
     using LinearAdd = at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&,
                                  const std::optional<at::Tensor>&, std::string_view);
     static const auto linear = find<LinearAdd>("mkldnn::_linear_pointwise", "binary");

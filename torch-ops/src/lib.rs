@@ -1,7 +1,7 @@
 //! Operators of libtorch that `tch` does not bind: linear layers with weights packed for the CPU.
 //!
 //! libtorch's own `linear` brings the weights into the order that the processor reads them in at every call; here that
-//! is done once. It also fuses what usually follows: GELU, or adding a residual.
+//! is done once. What usually follows comes with it: GELU, or adding a residual.
 // The workspace's only unsafe code but for loading CUDA: calls into C++.
 #![allow(unsafe_code)]
 
@@ -23,7 +23,7 @@ pub enum Activation {
     Gelu,
 }
 
-/// The weights of a linear layer, in oneDNN's order for this processor. Cloning shares the memory.
+/// The weights of a linear layer, in the order in which this processor reads them. Cloning shares the memory.
 #[derive(Debug)]
 pub struct PackedLinear {
     weight: Tensor,
@@ -95,33 +95,45 @@ mod tests {
     #[test]
     fn packed_weights_compute_what_plain_ones_do() {
         for (kind, tolerance) in [(Kind::Float, 1e-5), (Kind::BFloat16, 0.02)] {
-            let (weight, bias) = (random(&[48, 16], kind), random(&[48], kind));
-            let packed = PackedLinear::new(&weight, Some(bias.shallow_clone())).unwrap();
-            for tokens in [1, 7, 64] {
-                let input = random(&[2, tokens, 16], kind);
-                let plain = input.linear(&weight, Some(&bias));
-                assert_near(&packed.apply(&input, Activation::None).unwrap(), &plain, tolerance);
-                assert_near(&packed.apply(&input, Activation::Gelu).unwrap(), &plain.gelu("none"), tolerance);
-                let addend = random(&[2, tokens, 48], kind);
-                let added = packed.apply_add(&input, &addend).unwrap();
-                assert_near(&added, &(plain + &addend), tolerance);
+            for outputs in [48, 192] {
+                packed_computes_what_plain_does(kind, outputs, tolerance);
             }
+        }
+    }
+
+    fn packed_computes_what_plain_does(kind: Kind, outputs: i64, tolerance: f64) {
+        let (weight, bias) = (random(&[outputs, 16], kind), random(&[outputs], kind));
+        let packed = PackedLinear::new(&weight, Some(bias.shallow_clone())).unwrap();
+        for tokens in [1, 7, 64, 100] {
+            let input = random(&[2, tokens, 16], kind);
+            let plain = input.linear(&weight, Some(&bias));
+            assert_near(&packed.apply(&input, Activation::None).unwrap(), &plain, tolerance);
+            assert_near(&packed.apply(&input, Activation::Gelu).unwrap(), &plain.gelu("none"), tolerance);
+            let addend = random(&[2, tokens, outputs], kind);
+            let added = packed.apply_add(&input, &addend).unwrap();
+            assert_near(&added, &(plain + &addend), tolerance);
         }
     }
 
     #[test]
     fn a_layer_may_have_no_bias() {
-        let weight = random(&[4, 4], Kind::Float);
-        let packed = PackedLinear::new(&weight, None).unwrap();
-        let input = random(&[3, 4], Kind::Float);
-        let plain = input.linear::<Tensor>(&weight, None);
-        assert_near(&packed.apply(&input, Activation::None).unwrap(), &plain, 1e-5);
+        for outputs in [4, 64] {
+            let weight = random(&[outputs, 4], Kind::Float);
+            let packed = PackedLinear::new(&weight, None).unwrap();
+            let input = random(&[3, 4], Kind::Float);
+            let plain = input.linear::<Tensor>(&weight, None);
+            assert_near(&packed.apply(&input, Activation::None).unwrap(), &plain, 1e-5);
+        }
     }
 
     #[test]
     fn what_libtorch_refuses_is_an_error() {
-        let packed = PackedLinear::new(&random(&[4, 4], Kind::Float), None).unwrap();
-        assert!(packed.apply(&random(&[3, 5], Kind::Float), Activation::None).is_err());
+        for outputs in [4, 64] {
+            let packed = PackedLinear::new(&random(&[outputs, 4], Kind::Float), None).unwrap();
+            assert!(packed.apply(&random(&[3, 5], Kind::Float), Activation::None).is_err());
+            let input = random(&[3, 4], Kind::Float);
+            assert!(packed.apply_add(&input, &random(&[3, 5], Kind::Float)).is_err());
+        }
         assert!(PackedLinear::new(&Tensor::from_slice(&[1.0f32]), None).is_err());
     }
 }

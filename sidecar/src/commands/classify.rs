@@ -7,8 +7,8 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::ModelArgs;
-use crate::device;
+use super::{ModelArgs, PrecisionArgs};
+use crate::device::{self, Compute};
 use crate::model::Model;
 use crate::model::scores::{Scores, Want};
 use crate::model::tokenizer::Tokenizer;
@@ -18,6 +18,8 @@ use crate::model::tokenizer::Tokenizer;
 pub struct ClassifyArgs {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    precision: PrecisionArgs,
     /// Classify each prompt so many times, and print the median and the 95th percentile.
     #[arg(long, default_value_t = std::num::NonZeroUsize::MIN)]
     repeat: std::num::NonZeroUsize,
@@ -52,7 +54,8 @@ struct Classified<'a> {
 /// If the model is unfit or cannot be computed with.
 pub fn run(args: &ClassifyArgs) -> Result<()> {
     let device = device::select(args.model.device)?;
-    let (model, tokenizer) = Model::load(&args.model.model, device)?;
+    let compute = Compute { device, precision: args.precision.precision.on(device)? };
+    let (model, tokenizer) = Model::load(&args.model.model, compute)?;
     let mut out = std::io::stdout().lock();
     for text in &args.texts {
         let classified = classify(&model, &tokenizer, text, args.repeat.get())?;

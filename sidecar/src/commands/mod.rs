@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::device::DeviceChoice;
+use crate::device::{DeviceChoice, PrecisionChoice};
 use crate::serve::ServeArgs;
 use crate::telemetry::logs::LogFormat;
 
@@ -53,6 +53,14 @@ pub struct ModelArgs {
     /// Where the model runs.
     #[arg(long, env = "LLM_ROUTER_DEVICE", value_enum, default_value = "auto")]
     pub device: DeviceChoice,
+}
+
+/// How precisely the model computes.
+#[derive(Debug, Clone, Args)]
+pub struct PrecisionArgs {
+    /// How precisely the encoder computes.
+    #[arg(long, env = "LLM_ROUTER_PRECISION", value_enum, default_value = "auto")]
+    pub precision: PrecisionChoice,
 }
 
 /// Cores that this process may use, at least one.

@@ -5,9 +5,14 @@
 
 use std::num::NonZeroUsize;
 
+use tch::Device;
+
 /// The longest lengths, in tokens, that may share a forward pass, lane by lane. Texts are padded to the longest beside
 /// them, so from one to the next is how much of a batch can be padding: a third. Longer texts are in one more lane.
 const LANES: [usize; 13] = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024];
+
+/// Tokens that a GPU takes at once. More would make the first answer wait longer, and be little faster for each token.
+const CUDA_TOKENS: usize = 16_384;
 
 /// How many texts share a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +24,13 @@ pub enum Batching {
 }
 
 impl Batching {
+    /// What is best for a device, unless a number of tokens is asked for.
+    #[must_use]
+    pub fn on(device: Device, tokens: Option<NonZeroUsize>) -> Self {
+        let default = if device == Device::Cpu { None } else { NonZeroUsize::new(CUDA_TOKENS) };
+        tokens.or(default).map_or(Self::Alone, Self::Tokens)
+    }
+
     /// The lane in which a text of this length waits.
     pub(super) fn lane(tokens: usize) -> usize {
         LANES.partition_point(|&longest| longest < tokens)

@@ -16,6 +16,7 @@ use super::batch::Batch;
 use super::pooling;
 use super::tokenizer::Tokens;
 use super::weights::Weights;
+use crate::device::Compute;
 use bert::Bert;
 pub(crate) use config::Config;
 use deberta::Deberta;
@@ -56,13 +57,14 @@ impl Encoder {
     ///
     /// # Errors
     /// If a file is missing or unfit, or the config asks for what is not implemented; the error names it.
-    pub fn load(folder: &Path, device: Device) -> Result<Self> {
+    pub fn load(folder: &Path, compute: impl Into<Compute>) -> Result<Self> {
+        let compute = compute.into();
         let config = Config::load(folder)?;
         let (safetensors, script) = (folder.join("model.safetensors"), folder.join("model.pt"));
         if script.is_file() && !safetensors.is_file() {
-            return Self::script(&config, &script, device);
+            return Self::script(&config, &script, compute.device);
         }
-        Self::from_weights(&config, &mut Weights::load(&safetensors, device)?)
+        Self::from_weights(&config, &mut Weights::load(&safetensors, compute)?)
     }
 
     /// Takes the encoder's tensors out of a checkpoint, and leaves what else is in it.

@@ -1,17 +1,23 @@
 //! A linear layer: `input · weightᵀ + bias`.
 
 use anyhow::Result;
-use tch::Tensor;
+use llm_router_torch_ops::{Activation, PackedLinear};
+use tch::{Device, Tensor};
 
 use super::weights::{Weight, Weights};
 
 /// A linear layer of an encoder. Clones share the weights.
 #[derive(Debug, Clone)]
-pub struct Linear {
-    /// `[outputs, inputs]`
-    weight: Weight,
-    /// `[outputs]`
-    bias: Option<Weight>,
+pub struct Linear(Layout);
+
+/// How the weights lie in memory.
+#[derive(Debug, Clone)]
+enum Layout {
+    /// As libtorch has them: `[outputs, inputs]` and `[outputs]`.
+    Plain(Weight, Option<Weight>),
+    /// As the processor reads them. On CPU, where ordering them at every call costs as much as the product itself when a
+    /// text is short.
+    Packed(PackedLinear),
 }
 
 impl Linear {
@@ -22,7 +28,7 @@ impl Linear {
     pub fn load(weights: &mut Weights, name: &str, outputs: i64, inputs: i64) -> Result<Self> {
         let weight = weights.take(&format!("{name}.weight"), &[outputs, inputs])?;
         let bias = weights.take(&format!("{name}.bias"), &[outputs])?;
-        Ok(Self { weight, bias: Some(bias) })
+        Self::new(weight, Some(bias))
     }
 
     /// Takes `NAME.weight` of a layer that has no bias.
@@ -30,7 +36,7 @@ impl Linear {
     /// # Errors
     /// If the tensor is missing or has another shape.
     pub fn load_without_bias(weights: &mut Weights, name: &str, outputs: i64, inputs: i64) -> Result<Self> {
-        Ok(Self { weight: weights.take(&format!("{name}.weight"), &[outputs, inputs])?, bias: None })
+        Self::new(weights.take(&format!("{name}.weight"), &[outputs, inputs])?, None)
     }
 
     /// Takes the layers `names`, of `outputs` each, as one whose output is theirs side by side: one large product is
@@ -47,7 +53,14 @@ impl Linear {
         let cat = |parts: &[Weight]| {
             anyhow::Ok(Weight::new(Tensor::f_cat(&parts.iter().map(|part| &**part).collect::<Vec<_>>(), 0)?))
         };
-        Ok(Self { weight: cat(&stacked)?, bias: Some(cat(&biases)?) })
+        Self::new(cat(&stacked)?, Some(cat(&biases)?))
+    }
+
+    fn new(weight: Weight, bias: Option<Weight>) -> Result<Self> {
+        Ok(Self(match weight.device() {
+            Device::Cpu => Layout::Packed(PackedLinear::new(&weight, bias.map(Weight::into_inner))?),
+            _ => Layout::Plain(weight, bias),
+        }))
     }
 
     /// The layer's output for an input of any shape whose last dimension is the layer's inputs.
@@ -55,7 +68,32 @@ impl Linear {
     /// # Errors
     /// If libtorch fails.
     pub fn apply(&self, input: &Tensor) -> Result<Tensor> {
-        Ok(input.f_linear(&self.weight, self.bias.as_deref())?)
+        Ok(match &self.0 {
+            Layout::Plain(weight, bias) => input.f_linear(weight, bias.as_deref())?,
+            Layout::Packed(packed) => packed.apply(input, Activation::None)?,
+        })
+    }
+
+    /// The layer's output through GELU.
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    pub fn apply_gelu(&self, input: &Tensor) -> Result<Tensor> {
+        Ok(match &self.0 {
+            Layout::Plain(..) => self.apply(input)?.f_gelu("none")?,
+            Layout::Packed(packed) => packed.apply(input, Activation::Gelu)?,
+        })
+    }
+
+    /// The layer's output plus a residual of its shape.
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    pub fn apply_add(&self, input: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        Ok(match &self.0 {
+            Layout::Plain(..) => self.apply(input)?.f_add(residual)?,
+            Layout::Packed(packed) => packed.apply_add(input, residual)?,
+        })
     }
 }
 

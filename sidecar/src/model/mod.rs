@@ -14,13 +14,15 @@ pub mod weights;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use encoder::Encoder;
 use head_files::EncoderShape;
 use heads::Head;
 use scores::{Answer, Want};
 use tokenizer::{Tokenizer, Tokens};
+
+use crate::device::Compute;
 
 /// An encoder with its heads. Clones share the weights.
 #[derive(Debug, Clone)]
@@ -36,10 +38,11 @@ impl Model {
     ///
     /// # Errors
     /// If a file is missing or unfit, or there is no head; the error names the file.
-    pub fn load(folder: &Path, device: Device) -> Result<(Self, Tokenizer)> {
-        let (encoder, tokenizer) = load_encoder(folder, device)?;
+    pub fn load(folder: &Path, compute: impl Into<Compute>) -> Result<(Self, Tokenizer)> {
+        let compute = compute.into();
+        let (encoder, tokenizer) = load_encoder(folder, compute)?;
         let shape = EncoderShape { layers: encoder.layers(), hidden_size: encoder.hidden_size() };
-        let heads = head_files::load_all(folder, shape, device)?;
+        let heads = head_files::load_all(folder, shape, compute.device)?;
         ensure!(
             !heads.is_empty(),
             "{} has no heads/NAME/; `llm-router-sidecar train` makes one",
@@ -97,7 +100,7 @@ pub fn features(encoder: &Encoder, texts: &[&Tokens], layer: usize) -> Result<Te
 ///
 /// # Errors
 /// If a file is missing or unfit; the error names it.
-pub fn load_encoder(folder: &Path, device: Device) -> Result<(Encoder, Tokenizer)> {
-    let encoder = Encoder::load(folder, device)?;
+pub fn load_encoder(folder: &Path, compute: impl Into<Compute>) -> Result<(Encoder, Tokenizer)> {
+    let encoder = Encoder::load(folder, compute)?;
     Ok((encoder, Tokenizer::load(&folder.join("tokenizer.json"))?))
 }

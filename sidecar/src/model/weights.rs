@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
+
+use crate::device::Compute;
 
 /// A tensor of the model. Clones share the memory, so that every worker can own the whole model.
 #[derive(Debug)]
@@ -15,6 +17,11 @@ impl Weight {
     #[must_use]
     pub fn new(tensor: Tensor) -> Self {
         Self(tensor)
+    }
+
+    /// The tensor itself, for who keeps it.
+    pub(super) fn into_inner(self) -> Tensor {
+        self.0
     }
 }
 
@@ -35,26 +42,26 @@ impl std::ops::Deref for Weight {
 /// What a safetensors file holds and nobody has taken yet.
 pub struct Weights {
     path: PathBuf,
-    device: Device,
+    compute: Compute,
     tensors: HashMap<String, Tensor>,
 }
 
 impl Weights {
-    /// Reads the file; tensors go to `device` when they are taken.
+    /// Reads the file; tensors go where and to what `compute` says when they are taken.
     ///
     /// # Errors
     /// If the file is missing or is not safetensors; the error names it.
-    pub fn load(path: &Path, device: Device) -> Result<Self> {
+    pub fn load(path: &Path, compute: impl Into<Compute>) -> Result<Self> {
         ensure!(path.is_file(), "cannot read {}: no such file", path.display());
         let tensors =
             Tensor::read_safetensors(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), device, tensors: tensors.into_iter().collect() })
+        Ok(Self { path: path.to_owned(), compute: compute.into(), tensors: tensors.into_iter().collect() })
     }
 
     /// Where tensors go when they are taken.
     #[must_use]
     pub fn device(&self) -> Device {
-        self.device
+        self.compute.device
     }
 
     /// Takes these off the tensors' names: checkpoints of a whole `BertFor...` prefix the encoder's with "bert.".
@@ -66,7 +73,7 @@ impl Weights {
         self.tensors = self.tensors.drain().map(|(name, tensor)| (strip(name), tensor)).collect();
     }
 
-    /// Takes a tensor out, as float32 on the device.
+    /// Takes a tensor out, as the numbers that are computed with, on the device.
     ///
     /// # Errors
     /// If it is missing or has another shape; the error names file, tensor and shapes.
@@ -81,6 +88,7 @@ impl Weights {
             self.path.display(),
             tensor.size()
         );
-        Ok(Weight(tensor.f_to_device(self.device)?.f_to_kind(Kind::Float)?))
+        let Compute { device, precision } = self.compute;
+        Ok(Weight(tensor.f_to_kind(precision.kind())?.f_to_device(device)?))
     }
 }

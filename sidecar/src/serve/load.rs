@@ -7,9 +7,10 @@ use anyhow::{Context, Result};
 use llm_router_routing::config::Classifier;
 use tch::Device;
 
+use super::ServeArgs;
 use super::policy_file;
-use crate::commands::{ModelArgs, cores};
-use crate::device;
+use crate::commands::cores;
+use crate::device::{self, Compute};
 use crate::engine::{Batching, Engine};
 use crate::ext_proc::{PolicyRouter, Service};
 use crate::model::Model;
@@ -20,9 +21,10 @@ use crate::telemetry::metrics::Metrics;
 /// What is loaded, and how it is run.
 pub(super) struct Loader {
     model: PathBuf,
-    device: Device,
+    compute: Compute,
     policy: Option<PathBuf>,
     workers: usize,
+    batching: Batching,
     queue: usize,
     metrics: Arc<Metrics>,
 }
@@ -36,16 +38,17 @@ struct Loaded {
 
 impl Loader {
     /// Finds the device.
-    pub(super) fn new(
-        model: &ModelArgs,
-        policy: Option<PathBuf>,
-        workers: Option<usize>,
-        queue: usize,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self> {
-        let device = device::select(model.device)?;
-        let workers = workers.unwrap_or(if device == Device::Cpu { cores() } else { 1 });
-        Ok(Self { model: model.model.clone(), device, policy, workers, queue, metrics })
+    pub(super) fn new(args: &ServeArgs, metrics: Arc<Metrics>) -> Result<Self> {
+        let device = device::select(args.model.device)?;
+        Ok(Self {
+            model: args.model.model.clone(),
+            compute: Compute { device, precision: args.precision.precision.on(device)? },
+            policy: args.policy.clone(),
+            workers: args.workers.map_or(if device == Device::Cpu { cores() } else { 1 }, usize::from),
+            batching: Batching::on(device, args.batch_tokens),
+            queue: args.queue,
+            metrics,
+        })
     }
 
     /// Everything, from files to a warm engine.
@@ -81,11 +84,12 @@ impl Loader {
     }
 
     fn start(&self) -> Result<Loaded> {
-        let (model, tokenizer) = Model::load(&self.model, self.device)?;
+        let (model, tokenizer) = Model::load(&self.model, self.compute)?;
         let heads: Arc<[_]> = model.heads().map(ToString::to_string).collect();
-        let Self { device, workers, queue, .. } = self;
-        tracing::info!(model = %self.model.display(), ?heads, ?device, workers, queue, "model loaded");
-        let engine = Engine::start(vec![model; *workers], *queue, Batching::Alone, self.metrics.clone())?;
+        let Self { compute, workers, batching, queue, .. } = self;
+        let folder = self.model.display();
+        tracing::info!(model = %folder, ?heads, ?compute, workers, ?batching, queue, "model loaded");
+        let engine = Engine::start(vec![model; *workers], *queue, *batching, self.metrics.clone())?;
         Ok(Loaded { tokenizer: Arc::new(tokenizer), engine: Arc::new(engine), heads })
     }
 }

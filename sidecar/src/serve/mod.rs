@@ -52,8 +52,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let address = listener.address()?;
 
     let watches = reload::watches(args.model.model.clone(), args.policy.clone());
-    let workers = args.workers.map(usize::from);
-    let loader = Arc::new(Loader::new(&args.model, args.policy, workers, args.queue, metrics.clone())?);
+    let loader = Arc::new(Loader::new(&args, metrics.clone())?);
     let live = Live::new(loader.load().await?, body_memory);
     // The only time that it is set.
     let _ = loaded.set(live.clone());

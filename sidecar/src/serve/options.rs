@@ -11,7 +11,7 @@ use clap::Args;
 use super::address::ListenAddress;
 use super::memory;
 use super::tls::TlsArgs;
-use crate::commands::ModelArgs;
+use crate::commands::{ModelArgs, PrecisionArgs};
 
 /// Options of `serve`. Each can be given as a flag, as an environment variable, or in the file of `--config`; the first
 /// of these that has it counts.
@@ -22,6 +22,8 @@ pub struct ServeArgs {
     pub config: Option<PathBuf>,
     #[command(flatten)]
     pub(super) model: ModelArgs,
+    #[command(flatten)]
+    pub(super) precision: PrecisionArgs,
     /// Routing policy, YAML or JSON, by which requests from Envoy's own ext_proc filter are routed. Without one, they
     /// are only classified. What our Wasm filter asks is the same either way: it has its policy itself.
     #[arg(long, env = "LLM_ROUTER_POLICY", value_name = "FILE")]
@@ -47,6 +49,10 @@ pub struct ServeArgs {
     /// Prompts classified at the same time, one thread each. Default: as many as there are cores; 1 on CUDA.
     #[arg(long, env = "LLM_ROUTER_WORKERS")]
     pub(super) workers: Option<NonZeroUsize>,
+    /// Tokens that one forward pass may have, padding included; prompts of about one length share it. Default: 16384 on
+    /// CUDA; on CPU each prompt has a pass of its own, since sharing one is no faster there.
+    #[arg(long, env = "LLM_ROUTER_BATCH_TOKENS", value_name = "TOKENS")]
+    pub(super) batch_tokens: Option<NonZeroUsize>,
     /// Seconds between two looks at the files of policy and model, which are loaded again when they have changed and
     /// then stayed the same. 0: only on SIGHUP.
     #[arg(long, env = "LLM_ROUTER_RELOAD_INTERVAL", value_name = "SECONDS", default_value = "5", value_parser = seconds)]

@@ -7,7 +7,7 @@ use llm_router_sidecar::model::encoder::Encoder;
 use llm_router_sidecar::model::tokenizer::Tokens;
 use tch::{Device, Tensor};
 
-const MODELS: [&str; 5] = ["bert", "roberta", "deberta-v3", "deberta-own-keys", "modernbert"];
+pub(crate) const NAMES: [&str; 5] = ["bert", "roberta", "deberta-v3", "deberta-own-keys", "modernbert"];
 
 /// The largest difference allowed between two numbers of a hidden state.
 const TOLERANCE: f64 = 1e-4;
@@ -21,7 +21,7 @@ struct Reference {
     layers: Tensor,
 }
 
-fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoders").join(name)
 }
 
@@ -59,7 +59,7 @@ fn assert_near(what: &str, ours: &Tensor, theirs: &Tensor) {
 
 #[test]
 fn texts_of_1_to_512_tokens_alone_are_as_in_transformers() {
-    for name in MODELS {
+    for name in NAMES {
         let (encoder, reference) = (encoder(name), reference(name));
         for (text, theirs) in reference.texts.iter().zip(&reference.last) {
             let what = format!("{name}, {} tokens", text.ids().len());
@@ -70,7 +70,7 @@ fn texts_of_1_to_512_tokens_alone_are_as_in_transformers() {
 
 #[test]
 fn texts_in_padded_batches_of_2_to_16_are_as_in_transformers() {
-    for name in MODELS {
+    for name in NAMES {
         let (encoder, reference) = (encoder(name), reference(name));
         for size in [2, 3, 16] {
             let batches = reference.texts.chunks(size).zip(reference.last.chunks(size));
@@ -86,7 +86,7 @@ fn texts_in_padded_batches_of_2_to_16_are_as_in_transformers() {
 
 #[test]
 fn every_layer_is_as_in_transformers() {
-    for name in MODELS {
+    for name in NAMES {
         let (encoder, reference) = (encoder(name), reference(name));
         let text = reference.texts.iter().find(|text| text.ids().len() == 13).unwrap();
         let batch = encoder.batch(&[text]).unwrap();

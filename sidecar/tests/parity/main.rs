@@ -4,3 +4,4 @@
 
 mod encoders;
 mod minilm;
+mod precision;

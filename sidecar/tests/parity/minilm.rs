@@ -23,7 +23,7 @@ struct Case {
 /// The largest difference allowed between two numbers of an embedding.
 const TOLERANCE: f32 = 1e-5;
 
-fn model() -> PathBuf {
+pub(crate) fn model() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/minilm");
     assert!(folder.join("model.safetensors").is_file(), "no encoder in models/minilm: run scripts/setup");
     folder

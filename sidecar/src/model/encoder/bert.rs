@@ -99,9 +99,8 @@ impl Layer {
 
     fn forward(&self, hidden: &Tensor, mask: Option<&Tensor>, heads: i64) -> Result<Tensor> {
         let attended = Projections::split(&self.qkv.apply(hidden)?, heads)?.attend(mask, None)?;
-        let attended = self.attention_out.apply(&attended)?;
-        let hidden = self.attention_norm.apply(&attended.f_add(hidden)?)?;
-        let fed = self.feed_out.apply(&self.feed_in.apply(&hidden)?.f_gelu("none")?)?;
-        self.feed_norm.apply(&fed.f_add(&hidden)?)
+        let hidden = self.attention_norm.apply(&self.attention_out.apply_add(&attended, hidden)?)?;
+        let fed = self.feed_in.apply_gelu(&hidden)?;
+        self.feed_norm.apply(&self.feed_out.apply_add(&fed, &hidden)?)
     }
 }

@@ -143,11 +143,11 @@ impl Layer {
         let Projections { query, key, value } = Projections::split(&qkv, heads)?;
         let (query, key) = (seen.rotary.rotate(&query)?, seen.rotary.rotate(&key)?);
         let attended = Projections { query, key, value }.attend(seen.mask, None)?;
-        let hidden = hidden.f_add(&self.attention_out.apply(&attended)?)?;
+        let hidden = self.attention_out.apply_add(&attended, hidden)?;
         let fed = self.feed_in.apply(&self.feed_norm.apply(&hidden)?)?;
         let width = fed.size3()?.2 / 2;
         let fed = fed.f_narrow(2, 0, width)?.f_gelu("none")?.f_mul(&fed.f_narrow(2, width, width)?)?;
-        Ok(hidden.f_add(&self.feed_out.apply(&fed)?)?)
+        self.feed_out.apply_add(&fed, &hidden)
     }
 }
 
