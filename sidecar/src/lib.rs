@@ -4,6 +4,7 @@
 //! → heads) → [`ext_proc`] (scores → headers and metadata).
 
 pub mod admin;
+pub mod bench;
 pub mod commands;
 pub mod device;
 pub mod engine;

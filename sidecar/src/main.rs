@@ -1,7 +1,9 @@
 //! The `llm-router-sidecar` command.
 
 use anyhow::Result;
-use llm_router_sidecar::commands::{Command, check, classify, config_file, import_nvidia, schema, train};
+use llm_router_sidecar::commands::{
+    Command, bench, check, classify, config_file, import_nvidia, schema, train,
+};
 use llm_router_sidecar::serve;
 use llm_router_sidecar::telemetry::logs;
 
@@ -14,6 +16,7 @@ fn main() -> Result<()> {
     logs::init(cli.log_format);
     match cli.command {
         Command::Serve(args) => tokio::runtime::Runtime::new()?.block_on(serve::run(*args)),
+        Command::Bench(args) => tokio::runtime::Runtime::new()?.block_on(bench::run(&args)),
         Command::Classify(args) => classify::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Check(args) => check::run(&args),

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{ModelArgs, PrecisionArgs};
+use crate::bench::statistics::percentile;
 use crate::device::{self, Compute};
 use crate::model::Model;
 use crate::model::scores::{Scores, Want};
@@ -87,10 +88,9 @@ fn classify<'a>(
 }
 
 impl Classified<'_> {
-    /// The time that a share of the repetitions did not exceed (nearest rank).
+    /// The time that a share of the repetitions did not exceed.
     fn percentile(&self, share: f64) -> f64 {
-        let rank = (share * self.milliseconds.len() as f64).ceil() as usize;
-        self.milliseconds.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+        percentile(&self.milliseconds, share).unwrap_or_default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+pub mod bench;
 pub mod check;
 pub mod classify;
 pub mod config_file;
@@ -8,6 +9,7 @@ pub mod schema;
 pub mod train;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -34,6 +36,8 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Classify prompts given as arguments.
     Classify(classify::ClassifyArgs),
+    /// Load the classifier, here or behind gRPC, and print how fast it answers.
+    Bench(Box<bench::BenchArgs>),
     /// Train a head on labelled prompts.
     Train(train::TrainArgs),
     /// Validate routing policies, alone or in Envoy bootstraps and Kubernetes manifests, and print who goes where.
@@ -61,6 +65,12 @@ pub struct PrecisionArgs {
     /// How precisely the encoder computes.
     #[arg(long, env = "LLM_ROUTER_PRECISION", value_enum, default_value = "auto")]
     pub precision: PrecisionChoice,
+}
+
+/// Seconds, with or without a fraction, as an option has them.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 /// Cores that this process may use, at least one.

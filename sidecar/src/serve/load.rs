@@ -7,8 +7,7 @@ use anyhow::{Context, Result};
 use llm_router_routing::config::Classifier;
 use tch::Device;
 
-use super::ServeArgs;
-use super::policy_file;
+use super::{EngineArgs, policy_file};
 use crate::commands::cores;
 use crate::device::{self, Compute};
 use crate::engine::{Batching, Engine};
@@ -19,7 +18,7 @@ use crate::model::tokenizer::{MAX_TOKENS, Tokenizer};
 use crate::telemetry::metrics::Metrics;
 
 /// What is loaded, and how it is run.
-pub(super) struct Loader {
+pub(crate) struct Loader {
     model: PathBuf,
     compute: Compute,
     policy: Option<PathBuf>,
@@ -38,12 +37,12 @@ struct Loaded {
 
 impl Loader {
     /// Finds the device.
-    pub(super) fn new(args: &ServeArgs, metrics: Arc<Metrics>) -> Result<Self> {
+    pub(crate) fn new(args: &EngineArgs, policy: Option<PathBuf>, metrics: Arc<Metrics>) -> Result<Self> {
         let device = device::select(args.model.device)?;
         Ok(Self {
             model: args.model.model.clone(),
             compute: Compute { device, precision: args.precision.precision.on(device)? },
-            policy: args.policy.clone(),
+            policy,
             workers: args.workers.map_or(if device == Device::Cpu { cores() } else { 1 }, usize::from),
             batching: Batching::on(device, args.batch_tokens),
             queue: args.queue,
@@ -52,7 +51,7 @@ impl Loader {
     }
 
     /// Everything, from files to a warm engine.
-    pub(super) async fn load(self: &Arc<Self>) -> Result<Service> {
+    pub(crate) async fn load(self: &Arc<Self>) -> Result<Service> {
         let router = self.router()?;
         let Loaded { tokenizer, engine, heads } = self.classifier().await?;
         let (examples, metrics) = (Arc::default(), self.metrics.clone());

@@ -2,7 +2,7 @@
 
 pub mod address;
 pub mod listener;
-mod load;
+pub(crate) mod load;
 mod memory;
 mod options;
 mod policy_file;
@@ -25,7 +25,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{self, Export};
 use listener::Listener;
 use load::Loader;
-pub use options::ServeArgs;
+pub use options::{EngineArgs, ServeArgs};
 use reload::Reloader;
 
 /// Serves until SIGTERM or Ctrl-C.
@@ -51,8 +51,8 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let listener = Listener::bind(&args.listen, args.socket_mode).await?;
     let address = listener.address()?;
 
-    let watches = reload::watches(args.model.model.clone(), args.policy.clone());
-    let loader = Arc::new(Loader::new(&args, metrics.clone())?);
+    let watches = reload::watches(args.engine.model.model.clone(), args.policy.clone());
+    let loader = Arc::new(Loader::new(&args.engine, args.policy, metrics.clone())?);
     let live = Live::new(loader.load().await?, body_memory);
     // The only time that it is set.
     let _ = loaded.set(live.clone());

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,7 +11,7 @@ use clap::Args;
 use super::address::ListenAddress;
 use super::memory;
 use super::tls::TlsArgs;
-use crate::commands::{ModelArgs, PrecisionArgs};
+use crate::commands::{ModelArgs, PrecisionArgs, seconds};
 
 /// Options of `serve`. Each can be given as a flag, as an environment variable, or in the file of `--config`; the first
 /// of these that has it counts.
@@ -21,9 +21,7 @@ pub struct ServeArgs {
     #[arg(long, env = "LLM_ROUTER_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) model: ModelArgs,
-    #[command(flatten)]
-    pub(super) precision: PrecisionArgs,
+    pub(super) engine: EngineArgs,
     /// Routing policy, YAML or JSON, by which requests from Envoy's own ext_proc filter are routed. Without one, they
     /// are only classified. What our Wasm filter asks is the same either way: it has its policy itself.
     #[arg(long, env = "LLM_ROUTER_POLICY", value_name = "FILE")]
@@ -39,20 +37,10 @@ pub struct ServeArgs {
     /// Address of /metrics, /healthz, /readyz, /v1/classify and /v1/route.
     #[arg(long, env = "LLM_ROUTER_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:9091")]
     pub(super) admin: SocketAddr,
-    /// Prompts that may wait; more are refused at once.
-    #[arg(long, env = "LLM_ROUTER_QUEUE", default_value_t = 256)]
-    pub(super) queue: usize,
     /// Megabytes that the bodies of all requests may take at a time; more are refused at once. Default: a quarter of the
     /// memory that the cgroup, or the machine, has.
     #[arg(long, env = "LLM_ROUTER_BODY_MEMORY", value_name = "MB")]
     pub(super) body_memory: Option<NonZeroUsize>,
-    /// Prompts classified at the same time, one thread each. Default: as many as there are cores; 1 on CUDA.
-    #[arg(long, env = "LLM_ROUTER_WORKERS")]
-    pub(super) workers: Option<NonZeroUsize>,
-    /// Tokens that one forward pass may have, padding included; prompts of about one length share it. Default: 16384 on
-    /// CUDA; on CPU each prompt has a pass of its own, since sharing one is no faster there.
-    #[arg(long, env = "LLM_ROUTER_BATCH_TOKENS", value_name = "TOKENS")]
-    pub(super) batch_tokens: Option<NonZeroUsize>,
     /// Seconds between two looks at the files of policy and model, which are loaded again when they have changed and
     /// then stayed the same. 0: only on SIGHUP.
     #[arg(long, env = "LLM_ROUTER_RELOAD_INTERVAL", value_name = "SECONDS", default_value = "5", value_parser = seconds)]
@@ -60,6 +48,32 @@ pub struct ServeArgs {
     /// Seconds that requests may take to finish after SIGTERM. Kubernetes kills after 30.
     #[arg(long, env = "LLM_ROUTER_DRAIN_TIMEOUT", value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub(super) drain_timeout: Duration,
+}
+
+/// Which model, and how its engine runs.
+#[derive(Debug, Clone, Args)]
+pub struct EngineArgs {
+    #[command(flatten)]
+    pub(super) model: ModelArgs,
+    #[command(flatten)]
+    pub(super) precision: PrecisionArgs,
+    /// Prompts that may wait; more are refused at once.
+    #[arg(long, env = "LLM_ROUTER_QUEUE", default_value_t = 256)]
+    pub(super) queue: usize,
+    /// Prompts classified at the same time, one thread each. Default: as many as there are cores; 1 on CUDA.
+    #[arg(long, env = "LLM_ROUTER_WORKERS")]
+    pub(super) workers: Option<NonZeroUsize>,
+    /// Tokens that one forward pass may have, padding included; prompts of about one length share it. Default: 16384 on
+    /// CUDA; on CPU each prompt has a pass of its own, since sharing one is no faster there.
+    #[arg(long, env = "LLM_ROUTER_BATCH_TOKENS", value_name = "TOKENS")]
+    pub(super) batch_tokens: Option<NonZeroUsize>,
+}
+
+impl EngineArgs {
+    /// The model's folder.
+    pub(crate) fn model(&self) -> &Path {
+        &self.model.model
+    }
 }
 
 impl ServeArgs {
@@ -72,11 +86,6 @@ impl ServeArgs {
             .context("the system does not tell how much memory there is; set --body-memory")?;
         Ok(usize::try_from(limit / 4)?)
     }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 fn octal(text: &str) -> Result<u32, String> {

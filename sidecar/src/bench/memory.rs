@@ -1,0 +1,28 @@
+//! How much memory this process has had.
+
+/// The most that was resident at a time, in bytes, as the kernel counts it; none if it does not tell.
+#[must_use]
+pub fn peak_resident() -> Option<u64> {
+    peak(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// `VmHWM` of `/proc/PID/status`.
+fn peak(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_what_the_kernel_says() {
+        assert_eq!(peak("VmPeak:\t  99 kB\nVmHWM:\t    12 kB\nVmRSS:\t 8 kB\n"), Some(12 * 1024));
+        assert_eq!(peak("VmRSS:\t 8 kB\n"), None);
+        let before = peak_resident().unwrap();
+        let _touched = std::hint::black_box(vec![1_u8; 64 << 20]);
+        assert!(peak_resident().unwrap() >= before.max(64 << 20));
+    }
+}
