@@ -35,9 +35,18 @@ TEXTS = [
 ]
 
 
+def read(tokenizer, text):
+    """A text's token ids; of one that is too long, those of its two ends, as docs/models.md says."""
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    budget = MAX_TOKENS - 2
+    if len(ids) > budget:
+        ids = ids[: (budget + 1) // 2] + ids[len(ids) - budget // 2 :]
+    return [tokenizer.cls_token_id, *ids, tokenizer.sep_token_id]
+
+
 def embed(model, tokenizer, texts):
     """sentence-transformers' recipe for all-MiniLM-L6-v2: mean of the token vectors, then length 1."""
-    batch = tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+    batch = tokenizer.pad({"input_ids": [read(tokenizer, text) for text in texts]}, return_tensors="pt")
     with torch.no_grad():
         hidden = model(**batch).last_hidden_state
     mask = batch["attention_mask"].unsqueeze(-1).float()

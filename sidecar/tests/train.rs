@@ -69,7 +69,7 @@ fn a_trained_head_classifies_what_it_has_not_seen() {
         };
         assert_eq!(&*scores[0].head, "topic");
         assert_eq!(scores[0].top().unwrap().0, expected, "{text}");
-        assert!((scores[0].confidences.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+        assert!((scores[0].iter().map(|(_, confidence)| confidence).sum::<f32>() - 1.0).abs() < 1e-5);
     }
 
     let card = std::fs::read_to_string(folder.join("README.md")).unwrap();

@@ -23,7 +23,8 @@ pub(super) struct Input {
     input: String,
 }
 
-/// `{HEAD: {"label", "confidence", "scores": {LABEL: confidence}}}`
+/// `{HEAD: {"label", "confidence", "scores": {LABEL: confidence}}, "read": {"tokens", "of", "estimated"}}`; a head that
+/// gives a score has `{"score", "scores": {DIMENSION: score}}`.
 pub(super) async fn classify(
     State(live): State<Arc<OnceLock<Live>>>,
     body: Result<Json<Input>, JsonRejection>,
@@ -33,6 +34,7 @@ pub(super) async fn classify(
         return Err(Error::NoText);
     }
     let service = live.get().ok_or(Error::Loading)?.current();
-    let answer = service.score(&input, Want::Scores, Instant::now().checked_add(PATIENCE)).await?;
-    Ok(Json(answer.scores.iter().map(|scores| (scores.head.to_string(), scores.to_json())).collect()))
+    let said = service.score(&input, Want::Scores, Instant::now().checked_add(PATIENCE)).await?;
+    let heads = said.scores.iter().map(|scores| (scores.head.to_string(), scores.to_json()));
+    Ok(Json(heads.chain([("read".to_owned(), said.read.to_json())]).collect()))
 }

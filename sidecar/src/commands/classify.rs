@@ -11,8 +11,8 @@ use super::{ModelArgs, PrecisionArgs};
 use crate::bench::statistics::percentile;
 use crate::device::{self, Compute};
 use crate::model::Model;
-use crate::model::scores::{Scores, Want};
-use crate::model::tokenizer::Tokenizer;
+use crate::model::scores::{Answer, Want};
+use crate::model::tokenizer::{Read, Tokenizer};
 
 /// Options of `classify`.
 #[derive(Debug, Args)]
@@ -43,8 +43,7 @@ enum Output {
 /// What is printed of a prompt.
 struct Classified<'a> {
     text: &'a str,
-    tokens: usize,
-    heads: Vec<Scores>,
+    said: Answer,
     /// Of tokenizing and classifying, sorted; at least one.
     milliseconds: Vec<f64>,
 }
@@ -76,7 +75,7 @@ fn classify<'a>(
 ) -> Result<Classified<'a>> {
     // The first pass pays for what libtorch does once.
     let tokens = tokenizer.tokenize(text)?;
-    let heads = model.classify(&[&tokens], Want::Scores)?.pop().unwrap_or_default().scores;
+    let said = model.classify(&[&tokens], Want::Scores)?.pop().unwrap_or_default();
     let mut milliseconds = Vec::with_capacity(repeat);
     for _ in 0..repeat {
         let start = Instant::now();
@@ -84,7 +83,7 @@ fn classify<'a>(
         milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
     }
     milliseconds.sort_by(f64::total_cmp);
-    Ok(Classified { text, tokens: tokens.ids().len(), heads, milliseconds })
+    Ok(Classified { text, said, milliseconds })
 }
 
 impl Classified<'_> {
@@ -97,14 +96,17 @@ impl Classified<'_> {
 fn print_text(out: &mut impl Write, classified: &Classified) -> Result<()> {
     let (p50, p95) = (classified.percentile(0.5), classified.percentile(0.95));
     let repeated = classified.milliseconds.len();
+    let tokens = tokens(classified.said.read);
     writeln!(out, "{}", classified.text)?;
     match repeated {
-        1 => writeln!(out, "  {} tokens, {p50:.1} ms", classified.tokens)?,
-        _ => writeln!(out, "  {} tokens, p50 {p50:.1} ms, p95 {p95:.1} ms of {repeated}", classified.tokens)?,
+        1 => writeln!(out, "  {tokens}, {p50:.1} ms")?,
+        _ => writeln!(out, "  {tokens}, p50 {p50:.1} ms, p95 {p95:.1} ms of {repeated}")?,
     }
-    for scores in &classified.heads {
-        let (label, confidence) = scores.top().unwrap_or_default();
-        writeln!(out, "  {}: {label} ({confidence:.3})", scores.head)?;
+    for scores in &classified.said.scores {
+        match (scores.score, scores.top().unwrap_or_default()) {
+            (Some(score), _) => writeln!(out, "  {}: {score:.3}", scores.head)?,
+            (None, (label, confidence)) => writeln!(out, "  {}: {label} ({confidence:.3})", scores.head)?,
+        }
         for (label, confidence) in scores.sorted() {
             writeln!(out, "    {confidence:.3}  {label}")?;
         }
@@ -112,12 +114,22 @@ fn print_text(out: &mut impl Write, classified: &Classified) -> Result<()> {
     Ok(())
 }
 
+/// `15 tokens`, or `256 of 900 tokens` of a text that is not read whole.
+fn tokens(Read { tokens, of, estimated }: Read) -> String {
+    match (tokens < of, estimated) {
+        (false, _) => format!("{tokens} tokens"),
+        (true, false) => format!("{tokens} of {of} tokens"),
+        (true, true) => format!("{tokens} of about {of} tokens"),
+    }
+}
+
 fn to_json(classified: &Classified) -> serde_json::Value {
+    let scores = classified.said.scores.iter();
     let heads: serde_json::Map<_, _> =
-        classified.heads.iter().map(|scores| (scores.head.to_string(), scores.to_json())).collect();
+        scores.map(|scores| (scores.head.to_string(), scores.to_json())).collect();
     json!({
         "text": classified.text,
-        "tokens": classified.tokens,
+        "read": classified.said.read.to_json(),
         "milliseconds": {"p50": classified.percentile(0.5), "p95": classified.percentile(0.95)},
         "heads": heads,
     })

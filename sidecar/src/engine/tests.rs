@@ -170,7 +170,10 @@ impl Backend for Echo {
             vec![Scores { head: "task".into(), labels: Arc::new([]), confidences: Vec::new(), score: None }]
         };
         let embedding = |text: &Tokens| Some(vec![text.ids()[0] as f32]);
-        Ok(texts.iter().map(|text| Answer { scores: scores(), embedding: embedding(text) }).collect())
+        Ok(texts
+            .iter()
+            .map(|text| Answer { scores: scores(), embedding: embedding(text), ..Answer::default() })
+            .collect())
     }
 }
 

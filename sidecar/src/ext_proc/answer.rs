@@ -13,7 +13,7 @@ use llm_router_routing::outcome::Changes;
 use llm_router_routing::refusal::Refusal;
 
 use super::metadata;
-use crate::model::scores::Scores;
+use crate::model::scores::{Answer, Scores};
 
 /// An answer and nothing else.
 pub(super) fn of(response: Response) -> ProcessingResponse {
@@ -27,14 +27,14 @@ pub(super) fn unchanged() -> ProcessingResponse {
 
 /// The scores as request headers and as dynamic metadata. The headers are `x-llm-HEAD` and `x-llm-HEAD-confidence`; of
 /// a head that scores `x-llm-HEAD` alone, as a whole number of 0 to 100, which Envoy's routes can match by range.
-pub(super) fn classified(scores: &[Scores]) -> ProcessingResponse {
+pub(super) fn classified(said: &Answer) -> ProcessingResponse {
     let common = CommonResponse {
-        header_mutation: Some(set(scores.iter().flat_map(headers))),
+        header_mutation: Some(set(said.scores.iter().flat_map(headers))),
         // Envoy chose a route by the headers as the client sent them: it must look again.
         clear_route_cache: true,
         ..CommonResponse::default()
     };
-    request_body(common, Some(metadata::of_scores(scores)))
+    request_body(common, Some(metadata::of_answer(said)))
 }
 
 /// The answer to a body that was decided on: changed so, and with the headers of [`classified`]; without changes, it goes
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_best_label_becomes_headers_that_overwrite() {
-        let answer = classified(&[scores()]);
+        let answer = classified(&Answer { scores: vec![scores()], ..Answer::default() });
         assert!(common(&answer).clear_route_cache);
         let expected = [("x-llm-task", "Code Generation"), ("x-llm-task-confidence", "0.7500")];
         assert_eq!(headers_of(&answer), expected);
@@ -161,7 +161,10 @@ mod tests {
 
     #[test]
     fn a_score_becomes_a_whole_number() {
-        let answer = classified(&[Scores { score: Some(0.375), ..scores() }]);
+        let answer = classified(&Answer {
+            scores: vec![Scores { score: Some(0.375), ..scores() }],
+            ..Answer::default()
+        });
         assert_eq!(headers_of(&answer), [("x-llm-task", "38")]);
     }
 

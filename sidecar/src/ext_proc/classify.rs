@@ -36,9 +36,9 @@ impl Service {
             return Ok(answer::unchanged());
         };
         match self.wanted(&text, metadata, deadline).await {
-            Ok(scores) => {
+            Ok(said) => {
                 clock.end(Outcome::Classified);
-                Ok(answer::classified(&scores))
+                Ok(answer::classified(&said))
             }
             Err((outcome, status)) => {
                 clock.end(outcome);
@@ -53,7 +53,7 @@ impl Service {
         text: &str,
         metadata: Option<&Metadata>,
         deadline: Option<Instant>,
-    ) -> Result<Vec<Scores>, (Outcome, Status)> {
+    ) -> Result<Answer, (Outcome, Status)> {
         let mut wanted = Wanted::from_metadata(metadata);
         let lesson = Lesson::from_metadata(metadata)
             .map_err(|error| (Outcome::UnknownExamples, Status::invalid_argument(error.to_string())))?;
@@ -66,15 +66,16 @@ impl Service {
             (Some(_), true) => Want::Embedding,
             (Some(_), false) => Want::ScoresAndEmbedding,
         };
-        let answer =
+        let mut answer =
             self.score(text, want, deadline).await.map_err(|error| (outcome(&error), status(&error)))?;
-        let alike = likeness.zip(answer.embedding).map(|(likeness, embedding)| likeness.of(&embedding));
-        let mut scores = wanted.select(answer.scores).map_err(|UnknownClassifier(name)| {
+        let alike =
+            likeness.zip(answer.embedding.take()).map(|(likeness, embedding)| likeness.of(&embedding));
+        answer.scores = wanted.select(answer.scores).map_err(|UnknownClassifier(name)| {
             let message = format!("the model has no classifier {name:?}");
             (Outcome::UnknownClassifier, Status::invalid_argument(message))
         })?;
-        scores.extend(alike);
-        Ok(scores)
+        answer.scores.extend(alike);
+        Ok(answer)
     }
 
     /// The examples of a lesson, which are learnt now if they came with it.

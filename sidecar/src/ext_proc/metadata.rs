@@ -5,7 +5,8 @@ use llm_router_proto::{Kind, METADATA_NAMESPACE, Struct, Value};
 use llm_router_routing::decision::Decision;
 use llm_router_routing::refusal::Refusal;
 
-use crate::model::scores::Scores;
+use crate::model::scores::{Answer, Scores};
+use crate::model::tokenizer::Read;
 
 /// Where the decision is; no head is called so.
 const DECISION: &str = "decision";
@@ -13,10 +14,20 @@ const DECISION: &str = "decision";
 /// What the response headers that tell of a decision begin with.
 const TOLD: &str = "x-llm-router-";
 
+/// Where it says how much of the text was read; no head is called so.
+const READ: &str = "read";
+
 /// Each head's `{"label", "confidence", "scores": {LABEL: confidence}}`, with a `score` in place of label and confidence
-/// if it gives one.
-pub(super) fn of_scores(scores: &[Scores]) -> Struct {
-    ours(heads(scores))
+/// if it gives one; and `read`: `{"tokens", "of", "estimated"}`.
+pub(super) fn of_answer(said: &Answer) -> Struct {
+    let Read { tokens, of, estimated } = said.read;
+    let count = |number: usize| value(Kind::NumberValue(number as f64));
+    let read = [
+        ("tokens".to_owned(), count(tokens)),
+        ("of".to_owned(), count(of)),
+        ("estimated".to_owned(), value(Kind::BoolValue(estimated))),
+    ];
+    ours(heads(&said.scores).chain([(READ.to_owned(), structure(read))]))
 }
 
 /// The decision, as the response headers tell it: `model`, `reason`, and if they are known `policy`, `label`,
@@ -94,18 +105,25 @@ mod tests {
 
     #[test]
     fn every_score_is_there() {
-        let metadata = of_scores(&[scores()]);
+        let read = Read { tokens: 256, of: 789, estimated: false };
+        let metadata = of_answer(&Answer { scores: vec![scores()], read, ..Answer::default() });
         let task = inner(inner(&metadata, "llm_router"), "task");
         assert_eq!(field(task, "label"), &Kind::StringValue("Code Generation".to_owned()));
         assert_eq!(field(task, "confidence"), &Kind::NumberValue(0.75));
         let all = inner(task, "scores");
         assert_eq!(all.fields.len(), 2);
         assert_eq!(field(all, "Chatbot"), &Kind::NumberValue(0.25));
+        let read = inner(inner(&metadata, "llm_router"), "read");
+        assert_eq!(
+            (field(read, "tokens"), field(read, "of")),
+            (&Kind::NumberValue(256.0), &Kind::NumberValue(789.0))
+        );
     }
 
     #[test]
     fn a_score_stands_in_place_of_a_label() {
-        let metadata = of_scores(&[Scores { score: Some(0.375), ..scores() }]);
+        let scores = vec![Scores { score: Some(0.375), ..scores() }];
+        let metadata = of_answer(&Answer { scores, ..Answer::default() });
         let task = inner(inner(&metadata, "llm_router"), "task");
         assert_eq!(field(task, "score"), &Kind::NumberValue(0.375));
         assert_eq!(field(inner(task, "scores"), "Chatbot"), &Kind::NumberValue(0.25));

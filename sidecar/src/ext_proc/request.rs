@@ -7,7 +7,10 @@ use llm_router_routing::classification::{Classification, Label, Score};
 use llm_router_routing::request::{Endpoint, Excerpt, Request};
 
 use crate::model::scores::Scores;
-use crate::model::tokenizer::MAX_BYTES;
+
+/// Longest text in bytes that is taken out of a body; of a longer one, both ends. The model reads far less: the rest
+/// only counts for how much of it that was.
+const LONGEST: usize = 1 << 20;
 
 /// The classifiers that the caller wants.
 #[derive(Debug, PartialEq)]
@@ -105,7 +108,7 @@ pub(super) fn classification(scores: &Scores) -> Option<Classification> {
 /// pooled.
 pub(super) fn text(endpoint: Endpoint, body: &[u8]) -> Option<String> {
     let request = Request::parse(endpoint, body).ok()?;
-    let text = request.text_to_classify(MAX_BYTES);
+    let text = request.text_to_classify(LONGEST);
     text.excerpts().first().map(Excerpt::text)
 }
 

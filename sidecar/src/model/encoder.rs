@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use tch::{Device, Tensor};
 
 use super::batch::Batch;
+use super::checkpoint::Checkpoint;
 use super::pooling;
 use super::tokenizer::Tokens;
 use super::weights::Weights;
@@ -58,13 +59,7 @@ impl Encoder {
     /// # Errors
     /// If a file is missing or unfit, or the config asks for what is not implemented; the error names it.
     pub fn load(folder: &Path, compute: impl Into<Compute>) -> Result<Self> {
-        let compute = compute.into();
-        let config = Config::load(folder)?;
-        let (safetensors, script) = (folder.join("model.safetensors"), folder.join("model.pt"));
-        if script.is_file() && !safetensors.is_file() {
-            return Self::script(&config, &script, compute.device);
-        }
-        Self::from_weights(&config, &mut Weights::load(&safetensors, compute)?)
+        Ok(Checkpoint::load(folder, compute)?.encoder)
     }
 
     /// Takes the encoder's tensors out of a checkpoint, and leaves what else is in it.
@@ -95,7 +90,11 @@ impl Encoder {
         Ok(Self { shape, device, architecture })
     }
 
-    fn script(config: &Config, path: &Path, device: Device) -> Result<Self> {
+    /// Reads TorchScript.
+    ///
+    /// # Errors
+    /// If the file is unfit, or the config does not say what must be known of it; the error names file and field.
+    pub(crate) fn script(config: &Config, path: &Path, device: Device) -> Result<Self> {
         let shape = config.parse::<torchscript::TorchScriptConfig>()?.shape();
         let script = TorchScript::load(path, shape.hidden_size, device)?;
         Ok(Self { shape, device, architecture: Architecture::TorchScript(script) })

@@ -1,14 +1,17 @@
 //! Heads on disk: `heads/NAME/{head.safetensors,labels.json,head.json}` in the model's folder.
+//!
+//! docs/models.md describes them for people.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use super::heads::{Head, Linear};
-use super::pooling::features_size;
+use super::heads::{Head, Linear, Output, Reads};
+use super::pooling::Pooling;
 use super::weights::Weights;
 
 const HEADS: &str = "heads";
@@ -24,6 +27,63 @@ const SETTINGS: &str = "head.json";
 struct Settings {
     /// The encoder layer that the head reads; the first is 1.
     layer: usize,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pooling: Pooling,
+    #[serde(default, skip_serializing_if = "is_default")]
+    kind: HeadKind,
+    /// What each dimension of a score counts, in the labels' order; equal if not given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    weights: Vec<f32>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum HeadKind {
+    #[default]
+    SingleLabel,
+    MultiLabel,
+    Score,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl Settings {
+    fn of(head: &Head) -> Result<Self> {
+        let Reads { layer, pooling } = head.reads();
+        let (kind, weights) = match head.output() {
+            Output::SingleLabel => (HeadKind::SingleLabel, Vec::new()),
+            Output::MultiLabel => (HeadKind::MultiLabel, Vec::new()),
+            Output::Score(weights) => (HeadKind::Score, weights.to_vec()),
+            Output::NvidiaComplexity(_) => bail!("head {:?} belongs to its model's checkpoint", head.name()),
+        };
+        Ok(Self { layer, pooling, kind, weights })
+    }
+
+    fn output(&self, labels: usize) -> Result<Output> {
+        ensure!(
+            self.weights.is_empty() || self.kind == HeadKind::Score,
+            "weights are for heads of kind \"score\""
+        );
+        Ok(match self.kind {
+            HeadKind::SingleLabel => Output::SingleLabel,
+            HeadKind::MultiLabel => Output::MultiLabel,
+            HeadKind::Score => Output::Score(self.shares(labels)?),
+        })
+    }
+
+    /// The weights, so that they add up to 1.
+    fn shares(&self, labels: usize) -> Result<Arc<[f32]>> {
+        let weights = if self.weights.is_empty() { vec![1.0; labels] } else { self.weights.clone() };
+        ensure!(weights.len() == labels, "{} weights for {labels} labels", weights.len());
+        let sum: f32 = weights.iter().sum();
+        ensure!(
+            sum > 0.0 && sum.is_finite() && weights.iter().all(|&weight| weight >= 0.0),
+            "weights must not be negative, and one must be positive"
+        );
+        Ok(weights.iter().map(|weight| weight / sum).collect())
+    }
 }
 
 /// What of an encoder its heads must fit.
@@ -57,21 +117,42 @@ pub fn load_all(model: &Path, encoder: EncoderShape, device: Device) -> Result<V
 
 fn load(folder: &Path, name: &str, encoder: EncoderShape, device: Device) -> Result<Head> {
     let labels: Vec<String> = read_json(&folder.join(LABELS))?;
-    let Settings { layer } = read_json(&folder.join(SETTINGS))?;
+    let settings: Settings = read_json(&folder.join(SETTINGS))?;
+    let in_settings = || format!("in {}", folder.join(SETTINGS).display());
+    let reads = Reads { layer: settings.layer, pooling: settings.pooling };
     ensure!(
-        (1..=encoder.layers).contains(&layer),
-        "{}: layer {layer} is not one of the encoder's {}",
+        (1..=encoder.layers).contains(&reads.layer),
+        "{}: layer {} is not one of the encoder's {}",
         folder.join(SETTINGS).display(),
+        reads.layer,
         encoder.layers
     );
+    let output = settings.output(labels.len()).with_context(in_settings)?;
+    let linear = load_linear(folder, labels.len(), reads, encoder, device)?;
+    Head::new(name, labels, reads, linear, output).with_context(|| format!("in {}", folder.display()))
+}
+
+fn load_linear(
+    folder: &Path,
+    outputs: usize,
+    reads: Reads,
+    encoder: EncoderShape,
+    device: Device,
+) -> Result<Option<Linear>> {
+    let (outputs, width) = (outputs as i64, reads.pooling.width(encoder.hidden_size));
+    if reads.pooling == Pooling::None {
+        ensure!(
+            outputs == width,
+            "{}: {outputs} labels for {width} logits (the config's hidden_size)",
+            folder.join(LABELS).display()
+        );
+        return Ok(None);
+    }
     let mut weights = Weights::load(&folder.join(WEIGHTS), device)?;
-    let outputs = labels.len() as i64;
-    let linear = Linear {
-        layer,
-        weight: weights.take("linear.weight", &[outputs, features_size(encoder.hidden_size)])?,
+    Ok(Some(Linear {
+        weight: weights.take("linear.weight", &[outputs, width])?,
         bias: weights.take("linear.bias", &[outputs])?,
-    };
-    Head::new(name, labels, linear).with_context(|| format!("in {}", folder.display()))
+    }))
 }
 
 /// Writes a head to where [`load_all`] finds it, and returns its folder.
@@ -81,12 +162,14 @@ fn load(folder: &Path, name: &str, encoder: EncoderShape, device: Device) -> Res
 pub fn save(head: &Head, model: &Path) -> Result<PathBuf> {
     let folder = folder_of(model, head.name());
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let path = folder.join(WEIGHTS);
-    let (weight, bias) = head.tensors();
-    Tensor::write_safetensors(&[("linear.weight", weight), ("linear.bias", bias)], &path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    let settings = Settings::of(head)?;
+    if let Some(Linear { weight, bias }) = head.linear() {
+        let path = folder.join(WEIGHTS);
+        Tensor::write_safetensors(&[("linear.weight", &**weight), ("linear.bias", &**bias)], &path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
     write_json(&folder.join(LABELS), &head.labels())?;
-    write_json(&folder.join(SETTINGS), &Settings { layer: head.layer() })?;
+    write_json(&folder.join(SETTINGS), &settings)?;
     Ok(folder)
 }
 
@@ -112,10 +195,15 @@ mod tests {
     const ENCODER: EncoderShape = EncoderShape { layers: 2, hidden_size: 1 };
 
     fn head() -> Head {
+        of_kind(Output::SingleLabel)
+    }
+
+    fn of_kind(output: Output) -> Head {
         let weight = Tensor::from_slice2(&[[1.0f32, 0.5], [0.0, 1.0], [-1.0, -1.0]]);
         let bias = Tensor::from_slice(&[0.0f32, 0.0, 0.5]);
-        let linear = Linear { layer: 1, weight: Weight::new(weight), bias: Weight::new(bias) };
-        Head::new("task", ["a", "b", "c"].map(str::to_owned).to_vec(), linear).unwrap()
+        let linear = Linear { weight: Weight::new(weight), bias: Weight::new(bias) };
+        let reads = Reads { layer: 1, pooling: Pooling::MeanAndBeginning };
+        Head::new("task", ["a", "b", "c"].map(str::to_owned).to_vec(), reads, Some(linear), output).unwrap()
     }
 
     fn load_from(model: &Path) -> Result<Vec<Head>> {
@@ -124,11 +212,27 @@ mod tests {
 
     #[test]
     fn what_is_saved_is_loaded() {
+        for output in [Output::SingleLabel, Output::MultiLabel, Output::Score([0.5, 0.25, 0.25].into())] {
+            let model = tempfile::tempdir().unwrap();
+            let saved = of_kind(output);
+            save(&saved, model.path()).unwrap();
+            let [loaded] = load_from(model.path()).unwrap().try_into().unwrap();
+            let states = [Tensor::from_slice(&[0.3f32]).view([1, 1, 1])];
+            assert_eq!(loaded.score(&states, None).unwrap(), saved.score(&states, None).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_head_that_reads_logits_has_no_weights() {
         let model = tempfile::tempdir().unwrap();
-        save(&head(), model.path()).unwrap();
-        let [loaded] = load_from(model.path()).unwrap().try_into().unwrap();
-        let states = [Tensor::from_slice(&[0.3f32]).view([1, 1, 1])];
-        assert_eq!(loaded.score(&states, None).unwrap(), head().score(&states, None).unwrap());
+        let folder = folder_of(model.path(), "task");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(LABELS), r#"["a"]"#).unwrap();
+        std::fs::write(folder.join(SETTINGS), r#"{"layer": 1, "pooling": "none", "kind": "multi-label"}"#)
+            .unwrap();
+        let [head] = load_from(model.path()).unwrap().try_into().unwrap();
+        let scores = head.score(&[Tensor::from_slice(&[0.0f32]).view([1, 1, 1])], None).unwrap();
+        assert_eq!(scores[0].top(), Some(("a", 0.5)));
     }
 
     #[test]
@@ -160,6 +264,12 @@ mod tests {
             (LABELS, r#"["a", "a", "b"]"#, "label \"a\" is there twice"),
             (SETTINGS, r#"{"layer": 3}"#, "head.json: layer 3 is not one of the encoder's 2"),
             (SETTINGS, r#"{"layer": 1, "pool": "max"}"#, "pool"),
+            (SETTINGS, r#"{"layer": 1, "kind": "guess"}"#, "guess"),
+            (SETTINGS, r#"{"layer": 1, "weights": [1, 1, 1]}"#, "weights are for heads of kind"),
+            (SETTINGS, r#"{"layer": 1, "kind": "score", "weights": [1]}"#, "1 weights for 3 labels"),
+            (SETTINGS, r#"{"layer": 1, "kind": "score", "weights": [1, -1, 1]}"#, "negative"),
+            (SETTINGS, r#"{"layer": 1, "pooling": "mean"}"#, "expected [3, 1]"),
+            (SETTINGS, r#"{"layer": 1, "pooling": "none"}"#, "3 labels for 1 logits"),
         ] {
             let model = tempfile::tempdir().unwrap();
             let folder = save(&head(), model.path()).unwrap();

@@ -1,41 +1,52 @@
-//! The classification heads of a model: a linear layer and a softmax each, over features of one encoder layer.
+//! The classification heads of a model: a linear layer each, over a vector for each text, of one encoder layer.
 //!
 //! The last layer of an encoder trained for similarity knows what a text is about, and has forgotten much of what it
 //! asks for; a layer in the middle still knows. So each head says which one it reads.
+
+mod output;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use super::pooling::features;
+pub use output::Output;
+
+use super::pooling::Pooling;
 use super::scores::Scores;
 use super::weights::Weight;
 
 /// Longest label in bytes; the filter refuses longer ones, since labels go into headers and stats.
 const MAX_LABEL: usize = 128;
 
-/// A head: `softmax(weight · features + bias)`. Clones share the weights.
+/// A head. Clones share the weights.
 #[derive(Debug, Clone)]
 pub struct Head {
     name: Arc<str>,
+    /// What it can answer, or the dimensions of its score.
     labels: Arc<[String]>,
-    layer: usize,
-    /// `[labels, features]`
-    weight: Weight,
-    /// `[labels]`
-    bias: Weight,
+    reads: Reads,
+    /// None if the vectors that it reads are logits already.
+    linear: Option<Linear>,
+    output: Output,
 }
 
-/// The numbers of a head.
+/// Which vectors a head reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reads {
+    /// The encoder layer; the first is 1.
+    pub layer: usize,
+    /// What is made of its token vectors.
+    pub pooling: Pooling,
+}
+
+/// `weight · vector + bias`.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    /// The encoder layer that is read; the first is 1.
-    pub layer: usize,
-    /// `[labels, features]`
+    /// `[outputs, width]`
     pub weight: Weight,
-    /// `[labels]`
+    /// `[outputs]`
     pub bias: Weight,
 }
 
@@ -44,11 +55,16 @@ impl Head {
     ///
     /// # Errors
     /// If the name cannot be part of a header's name, or a label cannot be a header's value.
-    pub fn new(name: &str, labels: Vec<String>, linear: Linear) -> Result<Self> {
+    pub fn new(
+        name: &str,
+        labels: Vec<String>,
+        reads: Reads,
+        linear: Option<Linear>,
+        output: Output,
+    ) -> Result<Self> {
         check_name(name)?;
-        check_labels(&labels)?;
-        let Linear { layer, weight, bias } = linear;
-        Ok(Self { name: name.into(), labels: labels.into(), layer, weight, bias })
+        check_labels(&labels, &output)?;
+        Ok(Self { name: name.into(), labels: labels.into(), reads, linear, output })
     }
 
     /// The head's name, which is its folder's.
@@ -57,40 +73,51 @@ impl Head {
         &self.name
     }
 
-    /// What it can answer.
+    /// What it can answer, or the dimensions of its score.
     #[must_use]
     pub fn labels(&self) -> &[String] {
         &self.labels
     }
 
-    /// The encoder layer that it reads; the first is 1.
+    /// Which vectors it reads.
     #[must_use]
-    pub fn layer(&self) -> usize {
-        self.layer
+    pub fn reads(&self) -> Reads {
+        self.reads
     }
 
-    /// The weights `[labels, features]` and the bias `[labels]`.
-    pub(super) fn tensors(&self) -> (&Tensor, &Tensor) {
-        (&self.weight, &self.bias)
+    /// The linear layer, unless the vectors that it reads are logits already.
+    #[must_use]
+    pub fn linear(&self) -> Option<&Linear> {
+        self.linear.as_ref()
     }
 
-    /// Scores each text by its token vectors after each of the encoder's layers, each `[texts, tokens, hidden]`,
-    /// without those that `mask` `[texts, tokens]` says are padding.
+    /// What the logits mean.
+    #[must_use]
+    pub fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// What the head says of each text, by its token vectors after each of the encoder's layers, each
+    /// `[texts, tokens, hidden]`, without those that `mask` `[texts, tokens]` says are padding.
     ///
     /// # Errors
     /// If the head's layer is not among them, or libtorch fails.
     pub fn score(&self, hidden_states: &[Tensor], mask: Option<&Tensor>) -> Result<Vec<Scores>> {
-        let hidden = self.layer.checked_sub(1).and_then(|index| hidden_states.get(index));
-        let hidden = hidden.with_context(|| format!("the encoder has no layer {}", self.layer))?;
-        let logits = features(hidden, mask)?.f_linear(&self.weight, Some(&*self.bias))?;
-        let confidences: Vec<Vec<f32>> = logits.f_softmax(-1, Kind::Float)?.try_into()?;
-        let scores = |confidences| Scores {
+        let Reads { layer, pooling } = self.reads;
+        let hidden = layer.checked_sub(1).and_then(|index| hidden_states.get(index));
+        let vectors =
+            pooling.apply(hidden.with_context(|| format!("the encoder has no layer {layer}"))?, mask)?;
+        let logits = match &self.linear {
+            Some(Linear { weight, bias }) => vectors.f_linear(weight, Some(&**bias))?,
+            None => vectors,
+        };
+        let scores = |(confidences, score)| Scores {
             head: self.name.clone(),
             labels: self.labels.clone(),
             confidences,
-            score: None,
+            score,
         };
-        Ok(confidences.into_iter().map(scores).collect())
+        Ok(self.output.read(&logits)?.into_iter().map(scores).collect())
     }
 }
 
@@ -101,12 +128,16 @@ fn check_name(name: &str) -> Result<()> {
         !name.is_empty() && name.bytes().all(fit),
         "a head's name must be of a-z, 0-9 and '-', because it becomes part of a header's name; {name:?} is not"
     );
+    // What dynamic metadata has beside the heads, and what policies call their own examples.
+    const TAKEN: [&str; 3] = ["read", "decision", "examples"];
+    ensure!(!TAKEN.contains(&name), "a head cannot be called {name:?}: that name has another meaning");
     Ok(())
 }
 
 /// Refuses labels that cannot be told apart or cannot be a header's value.
-fn check_labels(labels: &[String]) -> Result<()> {
-    ensure!(labels.len() >= 2, "a head needs at least two labels, not {}", labels.len());
+fn check_labels(labels: &[String], output: &Output) -> Result<()> {
+    let fewest = if matches!(output, Output::SingleLabel) { 2 } else { 1 };
+    ensure!(labels.len() >= fewest, "the head needs at least {fewest} labels, not {}", labels.len());
     let mut seen = HashSet::new();
     for label in labels {
         ensure!(
@@ -122,10 +153,12 @@ fn check_labels(labels: &[String]) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn linear(layer: usize) -> Linear {
+    fn head(name: &str, labels: Vec<String>, layer: usize) -> Result<Head> {
         let weight = Tensor::from_slice2(&[[1.0f32, 0.0], [0.0, 1.0], [-1.0, -1.0]]);
         let bias = Tensor::from_slice(&[0.0f32, 0.0, 0.5]);
-        Linear { layer, weight: Weight::new(weight), bias: Weight::new(bias) }
+        let linear = Linear { weight: Weight::new(weight), bias: Weight::new(bias) };
+        let reads = Reads { layer, pooling: Pooling::MeanAndBeginning };
+        Head::new(name, labels, reads, Some(linear), Output::SingleLabel)
     }
 
     fn labels() -> Vec<String> {
@@ -134,14 +167,13 @@ mod tests {
 
     #[test]
     fn scores_are_the_softmax_of_the_linear_layer_over_its_encoder_layer() {
-        let head = Head::new("task", labels(), linear(2)).unwrap();
+        let head = head("task", labels(), 2).unwrap();
         // One token of width 1: whole and beginning are both normalised to 1 or to -1.
-        let states = [Tensor::from_slice(&[-3.0f32]), Tensor::from_slice(&[5.0f32])];
-        let [scores] =
-            head.score(&states.map(|state| state.view([1, 1, 1])), None).unwrap().try_into().unwrap();
+        let states = [-3.0f32, 5.0].map(|state| Tensor::from_slice(&[state]).view([1, 1, 1]));
+        let [scores] = head.score(&states, None).unwrap().try_into().unwrap();
         let logits = [1.0f32, 1.0, -1.5];
         let sum: f32 = logits.iter().map(|logit| logit.exp()).sum();
-        for (score, logit) in scores.confidences.iter().zip(logits) {
+        for ((_, score), logit) in scores.iter().zip(logits) {
             assert!((score - logit.exp() / sum).abs() < 1e-6, "{scores:?}");
         }
     }
@@ -149,18 +181,18 @@ mod tests {
     #[test]
     fn a_layer_that_the_encoder_has_not_is_an_error() {
         for layer in [0, 2] {
-            let head = Head::new("task", labels(), linear(layer)).unwrap();
+            let head = head("task", labels(), layer).unwrap();
             assert!(head.score(&[Tensor::from_slice(&[1.0f32]).view([1, 1, 1])], None).is_err());
         }
     }
 
     #[test]
     fn names_and_labels_must_fit_into_headers() {
-        assert!(Head::new("Task 1", labels(), linear(1)).is_err());
-        assert!(Head::new("", labels(), linear(1)).is_err());
+        for name in ["Task 1", "", "read", "decision", "examples"] {
+            assert!(head(name, labels(), 1).is_err(), "{name:?}");
+        }
         for bad in ["a\nb", " ", &"x".repeat(MAX_LABEL + 1), "a"] {
-            let labels = vec!["a".to_owned(), bad.to_owned()];
-            assert!(Head::new("task", labels, linear(1)).is_err(), "{bad:?}");
+            assert!(head("task", vec!["a".to_owned(), bad.to_owned()], 1).is_err(), "{bad:?}");
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The classifier model: tokenizer, encoder and heads, read from a folder as Hugging Face lays it out.
 
 pub mod batch;
+mod checkpoint;
 pub mod encoder;
 pub mod head_files;
 pub mod heads;
 pub mod linear;
 mod norm;
-mod pooling;
+pub mod nvidia;
+pub mod pooling;
 pub mod scores;
 pub mod tokenizer;
 pub mod weights;
@@ -16,11 +18,13 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use tch::Tensor;
 
+use checkpoint::Checkpoint;
 use encoder::Encoder;
 use head_files::EncoderShape;
 use heads::Head;
+use pooling::Pooling;
 use scores::{Answer, Want};
-use tokenizer::{Tokenizer, Tokens};
+use tokenizer::{MAX_TOKENS, Tokenizer, Tokens};
 
 use crate::device::Compute;
 
@@ -34,21 +38,32 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads `config.json`, `model.safetensors`, `tokenizer.json` and `heads/` of a folder.
+    /// Reads `config.json`, `model.safetensors` or `model.pt`, `tokenizer.json` and `heads/` of a folder.
     ///
     /// # Errors
     /// If a file is missing or unfit, or there is no head; the error names the file.
     pub fn load(folder: &Path, compute: impl Into<Compute>) -> Result<(Self, Tokenizer)> {
         let compute = compute.into();
-        let (encoder, tokenizer) = load_encoder(folder, compute)?;
+        let checkpoint = Checkpoint::load(folder, compute)?;
+        let tokenizer = load_tokenizer(folder, &checkpoint.encoder)?;
+        let (encoder, mut heads) = checkpoint.with_heads()?;
         let shape = EncoderShape { layers: encoder.layers(), hidden_size: encoder.hidden_size() };
-        let heads = head_files::load_all(folder, shape, compute.device)?;
+        for head in head_files::load_all(folder, shape, compute.device)? {
+            ensure!(
+                heads.iter().all(|other| other.name() != head.name()),
+                "{}: the checkpoint has a head {:?} already",
+                folder.display(),
+                head.name()
+            );
+            heads.push(head);
+        }
+        heads.sort_by(|a, b| a.name().cmp(b.name()));
         ensure!(
             !heads.is_empty(),
             "{} has no heads/NAME/; `llm-router-sidecar train` makes one",
             folder.display()
         );
-        let layers = heads.iter().map(Head::layer).max().unwrap_or(0);
+        let layers = heads.iter().map(|head| head.reads().layer).max().unwrap_or(0);
         Ok((Self { encoder, heads, layers }, tokenizer))
     }
 
@@ -66,7 +81,8 @@ impl Model {
         let batch = self.encoder.batch(texts)?;
         let layers = if want.embedding() { self.encoder.layers() } else { self.layers };
         let hidden_states = self.encoder.hidden_states(&batch, layers)?;
-        let mut answers = vec![Answer::default(); texts.len()];
+        let answer = |text: &&Tokens| Answer { read: text.read(), ..Answer::default() };
+        let mut answers: Vec<_> = texts.iter().map(answer).collect();
         if want.scores() {
             for head in &self.heads {
                 for (answer, scores) in answers.iter_mut().zip(head.score(&hidden_states, batch.mask())?) {
@@ -85,7 +101,7 @@ impl Model {
     }
 }
 
-/// What a head that reads this layer sees of the texts, `[texts, features]`.
+/// What a head sees of the texts if it reads this layer with the pooling that `train` uses, `[texts, features]`.
 ///
 /// # Errors
 /// If the encoder has no such layer, or libtorch fails.
@@ -93,14 +109,37 @@ pub fn features(encoder: &Encoder, texts: &[&Tokens], layer: usize) -> Result<Te
     let batch = encoder.batch(texts)?;
     let hidden_states = encoder.hidden_states(&batch, layer)?;
     ensure!(hidden_states.len() == layer, "the encoder has {} layers, not {layer}", encoder.layers());
-    pooling::features(hidden_states.last().context("the first layer is 1")?, batch.mask())
+    let hidden = hidden_states.last().context("the first layer is 1")?;
+    Pooling::MeanAndBeginning.apply(hidden, batch.mask())
 }
 
-/// Reads `config.json`, `model.safetensors` and `tokenizer.json` of a folder, but no heads.
+/// Reads `config.json`, `model.safetensors` or `model.pt`, and `tokenizer.json` of a folder, but no heads.
 ///
 /// # Errors
 /// If a file is missing or unfit; the error names it.
 pub fn load_encoder(folder: &Path, compute: impl Into<Compute>) -> Result<(Encoder, Tokenizer)> {
     let encoder = Encoder::load(folder, compute)?;
-    Ok((encoder, Tokenizer::load(&folder.join("tokenizer.json"))?))
+    let tokenizer = load_tokenizer(folder, &encoder)?;
+    Ok((encoder, tokenizer))
+}
+
+fn load_tokenizer(folder: &Path, encoder: &Encoder) -> Result<Tokenizer> {
+    let limit = sentence_length(folder)?.unwrap_or(MAX_TOKENS).min(encoder.max_tokens());
+    Tokenizer::load(&folder.join("tokenizer.json"))?.reading_at_most(limit)
+}
+
+/// The length that sentence-transformers trained a model with, as it writes it beside the model.
+fn sentence_length(folder: &Path) -> Result<Option<usize>> {
+    #[derive(serde::Deserialize)]
+    struct SentenceConfig {
+        max_seq_length: Option<usize>,
+    }
+    let path = folder.join("sentence_bert_config.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let fail = || format!("cannot read {}", path.display());
+    let json = std::fs::read(&path).with_context(fail)?;
+    let SentenceConfig { max_seq_length } = serde_json::from_slice(&json).with_context(fail)?;
+    Ok(max_seq_length)
 }

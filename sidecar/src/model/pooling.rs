@@ -1,9 +1,10 @@
 //! Makes one vector of a text's token vectors.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-/// Tokens at a text's beginning that [`features`] looks at on their own: that is where most prompts say what to do.
+/// Tokens at a text's beginning that [`Pooling::MeanAndBeginning`] looks at on their own: that is where most prompts say what to do.
 const BEGINNING: i64 = 16;
 
 /// The mean of each text's token vectors `[texts, tokens, hidden]`, without those that `mask` `[texts, tokens]` says
@@ -12,27 +13,62 @@ pub(super) fn sentence_embedding(hidden: &Tensor, mask: Option<&Tensor>) -> Resu
     normalise(&mean(hidden, mask)?)
 }
 
-/// What heads read of each text's token vectors `[texts, tokens, hidden]`: the mean of all and the mean of the first
-/// [`BEGINNING`], each normalised to length 1, side by side, padding left out. Returns `[texts, 2 * hidden]`.
-pub(super) fn features(hidden: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-    let (_, tokens, _) = hidden.size3()?;
-    let narrow = |tensor: &Tensor| tensor.f_narrow(1, 0, tokens.min(BEGINNING));
-    let beginning_mask = mask.map(narrow).transpose()?;
-    let beginning = mean(&narrow(hidden)?, beginning_mask.as_ref())?;
-    Ok(Tensor::f_cat(&[normalise(&mean(hidden, mask)?)?, normalise(&beginning)?], 1)?)
+/// How a head makes one vector of a text's token vectors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pooling {
+    /// The mean of all and the mean of the first [`BEGINNING`], each normalised to length 1, side by side.
+    #[default]
+    MeanAndBeginning,
+    /// The mean of all.
+    Mean,
+    /// The first token's, which BERT trains to stand for the whole.
+    First,
+    /// The only one that there is, of a model that gives one vector a text; the head has no linear layer, because the
+    /// vector is logits already.
+    None,
+}
+
+impl Pooling {
+    /// One vector for each text's token vectors `[texts, tokens, hidden]`, padding left out. Returns `[texts, width]`.
+    ///
+    /// # Errors
+    /// If there are several vectors where there must be one, or libtorch fails.
+    pub(super) fn apply(self, hidden: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        let (_, tokens, _) = hidden.size3()?;
+        match self {
+            Self::MeanAndBeginning => {
+                let narrow = |tensor: &Tensor| tensor.f_narrow(1, 0, tokens.min(BEGINNING));
+                let beginning_mask = mask.filter(|_| tokens > 1).map(narrow).transpose()?;
+                let beginning = mean(&narrow(hidden)?, beginning_mask.as_ref())?;
+                Ok(Tensor::f_cat(&[normalise(&mean(hidden, mask)?)?, normalise(&beginning)?], 1)?)
+            }
+            Self::Mean => mean(hidden, mask),
+            Self::First => Ok(hidden.f_select(1, 0)?.f_to_kind(Kind::Float)?),
+            Self::None => {
+                ensure!(tokens == 1, "pooling \"none\" needs a model that gives one vector a text");
+                Ok(hidden.f_select(1, 0)?.f_to_kind(Kind::Float)?)
+            }
+        }
+    }
+
+    /// Width of the vectors, for token vectors of this width.
+    pub(super) fn width(self, hidden_size: i64) -> i64 {
+        match self {
+            Self::MeanAndBeginning => 2 * hidden_size,
+            Self::Mean | Self::First | Self::None => hidden_size,
+        }
+    }
 }
 
 /// The mean of each text's token vectors that are not padding, `[texts, hidden]`.
 fn mean(hidden: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    // A model that gives one vector a text has left out the padding itself.
+    let mask = mask.filter(|mask| mask.size().get(1) == hidden.size().get(1));
     let Some(mask) = mask else { return Ok(hidden.f_mean_dim(1, false, Kind::Float)?) };
     let mask = mask.f_unsqueeze(-1)?.f_to_kind(Kind::Float)?;
     let sum = hidden.f_mul(&mask)?.f_sum_dim_intlist(1, false, Kind::Float)?;
     Ok(sum.f_div(&mask.f_sum_dim_intlist(1, false, Kind::Float)?)?)
-}
-
-/// Number of features, for token vectors of this width.
-pub(super) fn features_size(hidden_size: i64) -> i64 {
-    2 * hidden_size
 }
 
 /// Scales vectors (the last dimension) to length 1; zeros stay zeros (the bound is PyTorch's `normalize` default).
@@ -57,7 +93,10 @@ mod tests {
         let mask = Tensor::from_slice(&[true, true, false]).view([1, 3]);
         let half = 0.5f32.sqrt();
         assert_near(&sentence_embedding(&hidden, Some(&mask)).unwrap(), [half, half]);
-        assert_near(&features(&hidden, Some(&mask)).unwrap(), [half, half, half, half]);
+        assert_near(
+            &Pooling::MeanAndBeginning.apply(&hidden, Some(&mask)).unwrap(),
+            [half, half, half, half],
+        );
     }
 
     #[test]
@@ -66,12 +105,30 @@ mod tests {
         let rest = Tensor::from_slice(&[1.0f32, 0.0]).repeat([BEGINNING, 1]);
         let hidden = Tensor::cat(&[beginning, rest], 0).unsqueeze(0);
         let half = 0.5f32.sqrt();
-        assert_near(&features(&hidden, None).unwrap(), [half, half, 0.0, 1.0]);
+        assert_near(&Pooling::MeanAndBeginning.apply(&hidden, None).unwrap(), [half, half, 0.0, 1.0]);
     }
 
     #[test]
     fn a_short_text_is_all_beginning() {
         let hidden = Tensor::from_slice2(&[[2.0f32, 0.0]]).unsqueeze(0);
-        assert_near(&features(&hidden, None).unwrap(), [1.0, 0.0, 1.0, 0.0]);
+        assert_near(&Pooling::MeanAndBeginning.apply(&hidden, None).unwrap(), [1.0, 0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn the_means_leave_out_padding_and_the_first_token_is_the_first() {
+        let hidden = Tensor::from_slice(&[3.0f32, 0.0, 5.0, 8.0, 100.0, 100.0]).view([1, 3, 2]);
+        let mask = Tensor::from_slice(&[true, true, false]).view([1, 3]);
+        assert_near(&Pooling::Mean.apply(&hidden, Some(&mask)).unwrap(), [4.0, 4.0]);
+        assert_near(&Pooling::First.apply(&hidden, Some(&mask)).unwrap(), [3.0, 0.0]);
+    }
+
+    #[test]
+    fn one_vector_a_text_is_taken_as_it_is() {
+        let hidden = Tensor::from_slice(&[3.0f32, 1.0]).view([1, 1, 2]);
+        let mask = Tensor::from_slice(&[true, true, false]).view([1, 3]);
+        for pooling in [Pooling::None, Pooling::Mean, Pooling::First] {
+            assert_near(&pooling.apply(&hidden, Some(&mask)).unwrap(), [3.0, 1.0]);
+        }
+        assert!(Pooling::None.apply(&hidden.repeat([1, 2, 1]), None).is_err());
     }
 }

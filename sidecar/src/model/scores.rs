@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::tokenizer::Read;
+
 /// What is wanted of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
@@ -42,6 +44,8 @@ pub struct Answer {
     pub scores: Vec<Scores>,
     /// The sentence embedding, of length 1, if it is wanted.
     pub embedding: Option<Vec<f32>>,
+    /// How much of the text was read.
+    pub read: Read,
 }
 
 impl Answer {
@@ -120,7 +124,7 @@ mod tests {
     fn an_answer_is_cut_to_what_is_wanted() {
         let scores =
             Scores { head: "task".into(), labels: Arc::new([]), confidences: Vec::new(), score: None };
-        let all = Answer { scores: vec![scores], embedding: Some(vec![1.0]) };
+        let all = Answer { scores: vec![scores], embedding: Some(vec![1.0]), read: Read::default() };
         assert_eq!(all.clone().only(Want::ScoresAndEmbedding), all);
         assert_eq!(all.clone().only(Want::Scores).embedding, None);
         assert_eq!(all.only(Want::Embedding).scores, []);

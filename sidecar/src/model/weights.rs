@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use tch::{Device, Tensor};
 
-use crate::device::Compute;
+use crate::device::{Compute, Precision};
 
 /// A tensor of the model. Clones share the memory, so that every worker can own the whole model.
 #[derive(Debug)]
@@ -56,6 +56,13 @@ impl Weights {
         let tensors =
             Tensor::read_safetensors(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self { path: path.to_owned(), compute: compute.into(), tensors: tensors.into_iter().collect() })
+    }
+
+    /// Has tensors taken in fp32 from now on, in which heads compute.
+    #[must_use]
+    pub fn in_fp32(mut self) -> Self {
+        self.compute.precision = Precision::Fp32;
+        self
     }
 
     /// Where tensors go when they are taken.

@@ -14,7 +14,7 @@ use crate::engine::{Batching, Engine};
 use crate::ext_proc::{PolicyRouter, Service};
 use crate::model::Model;
 use crate::model::scores::Want;
-use crate::model::tokenizer::{MAX_TOKENS, Tokenizer};
+use crate::model::tokenizer::Tokenizer;
 use crate::telemetry::metrics::Metrics;
 
 /// What is loaded, and how it is run.
@@ -96,7 +96,7 @@ impl Loader {
 /// Classifies a short and the longest text, so that no request pays for what libtorch does at first use, and a model
 /// that cannot be computed with is refused.
 async fn warm(classifier: &Loaded) -> Result<()> {
-    for words in [8, MAX_TOKENS] {
+    for words in [8, classifier.tokenizer.max_tokens()] {
         let text = classifier.tokenizer.tokenize(&"warm ".repeat(words))?;
         classifier.engine.classify(text, Want::ScoresAndEmbedding, None).await?;
     }

@@ -116,8 +116,11 @@ pub fn classified(request: &Context, tokens: usize, scores: &[Scores]) {
     span.set_attribute(KeyValue::new("gen_ai.operation.name", "classify"));
     span.set_attribute(KeyValue::new("gen_ai.usage.input_tokens", i64::try_from(tokens).unwrap_or(i64::MAX)));
     for scores in scores {
-        if let Some((label, _)) = scores.top() {
-            span.set_attribute(KeyValue::new(format!("llm_router.{}", scores.head), label.to_owned()));
+        let name = format!("llm_router.{}", scores.head);
+        match (scores.score, scores.top()) {
+            (Some(score), _) => span.set_attribute(KeyValue::new(name, f64::from(score))),
+            (None, Some((label, _))) => span.set_attribute(KeyValue::new(name, label.to_owned())),
+            (None, None) => {}
         }
     }
 }

@@ -22,7 +22,8 @@ pub use weighting::ClassWeights;
 
 use crate::model::encoder::Encoder;
 use crate::model::head_files;
-use crate::model::heads::Head;
+use crate::model::heads::{Head, Output, Reads};
+use crate::model::pooling::Pooling;
 use crate::model::tokenizer::Tokenizer;
 use softmax_regression::{Examples, Linear};
 use split::Split;
@@ -98,7 +99,9 @@ pub fn train(encoder: &Encoder, tokenizer: &Tokenizer, task: &Task) -> Result<(H
         validation: by_source(&linear, &validation, task.validation, None, &labels)?,
         trials,
     };
-    Ok((Head::new(task.head, labels, linear.into_head(task.layer))?, report))
+    let reads = Reads { layer: task.layer, pooling: Pooling::MeanAndBeginning };
+    let head = Head::new(task.head, labels, reads, Some(linear.into_head()), Output::SingleLabel)?;
+    Ok((head, report))
 }
 
 /// Writes the head, its model card and its metrics into the model's folder, and returns the head's.

@@ -70,9 +70,9 @@ impl Linear {
         Ok(Self { weight: weight.f_detach()?, bias: bias.f_detach()? })
     }
 
-    /// The head's numbers, for a head that reads this layer of the encoder.
-    pub(super) fn into_head(self, layer: usize) -> heads::Linear {
-        heads::Linear { layer, weight: Weight::new(self.weight), bias: Weight::new(self.bias) }
+    /// The head's numbers.
+    pub(super) fn into_head(self) -> heads::Linear {
+        heads::Linear { weight: Weight::new(self.weight), bias: Weight::new(self.bias) }
     }
 
     /// The mean of minus the logarithm of the true labels' probabilities; rows count by `weights` `[rows]`.

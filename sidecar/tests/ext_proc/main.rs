@@ -59,7 +59,7 @@ fn sure() -> Answer {
         confidences: vec![0.25, 0.75],
         score: None,
     };
-    Answer { scores: vec![scores("safety"), scores("task")], embedding: None }
+    Answer { scores: vec![scores("safety"), scores("task")], ..Answer::default() }
 }
 
 impl Backend for Sure {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use llm_router_sidecar::model::encoder::Encoder;
 use llm_router_sidecar::model::load_encoder;
-use llm_router_sidecar::model::tokenizer::{MAX_TOKENS, Tokens};
+use llm_router_sidecar::model::tokenizer::Tokens;
 use serde::Deserialize;
 use tch::Device;
 
@@ -47,7 +47,9 @@ fn assert_near(text: &str, ours: &[f32], theirs: &[f32]) {
 #[test]
 fn the_reference_covers_one_token_to_the_longest_input() {
     let lengths: Vec<_> = reference().iter().map(|case| case.ids.len()).collect();
-    assert!(lengths.contains(&3) && lengths.contains(&MAX_TOKENS), "{lengths:?}");
+    let (_, tokenizer) = load_encoder(&model(), Device::Cpu).unwrap();
+    assert_eq!(tokenizer.max_tokens(), 256);
+    assert!(lengths.contains(&3) && lengths.contains(&256), "{lengths:?}");
 }
 
 #[test]
@@ -85,10 +87,13 @@ fn the_layers_that_heads_read_end_in_the_embedding() {
 }
 
 #[test]
-fn a_megabyte_costs_no_more_than_its_beginning() {
+fn of_a_megabyte_as_much_is_read_as_of_its_ends() {
     let (_, tokenizer) = load_encoder(&model(), Device::Cpu).unwrap();
-    let long = "word and ünïcode ".repeat(60_000);
-    let tokens = tokenizer.tokenize(&long).unwrap();
-    assert_eq!(tokens.ids().len(), MAX_TOKENS);
-    assert_eq!(tokens, tokenizer.tokenize(&long[..long.floor_char_boundary(4096)]).unwrap());
+    let middle = "word and ünïcode ".repeat(60_000);
+    let tokens =
+        tokenizer.tokenize(&format!("{} {middle} {}", "first ".repeat(500), "last ".repeat(500))).unwrap();
+    let ends = tokenizer.tokenize(&format!("{}{}", "first ".repeat(127), "last ".repeat(127))).unwrap();
+    assert_eq!(tokens.ids(), ends.ids());
+    assert_eq!((ends.read().of, tokens.read().tokens), (256, 256));
+    assert!(tokens.read().estimated && tokens.read().of > 100_000, "{:?}", tokens.read());
 }

@@ -7,7 +7,8 @@ use llm_router_sidecar::model::tokenizer::Tokens;
 use llm_router_sidecar::model::{Model, load_encoder};
 use tch::Device;
 
-use crate::encoders::{NAMES, folder};
+use crate::encoders::NAMES;
+use crate::folder;
 use crate::minilm::model;
 
 const PROMPTS: [&str; 4] = [

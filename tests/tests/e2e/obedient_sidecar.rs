@@ -110,7 +110,7 @@ impl Backend for Classifiers {
         let answers = texts.map(|text| {
             let scores = scores(&text).unwrap_or_default();
             self.texts.lock().expect("no panic").push(text);
-            Answer { scores, embedding: None }
+            Answer { scores, ..Answer::default() }
         });
         Ok(answers.collect())
     }

@@ -41,6 +41,19 @@ impl Config {
         &self.path
     }
 
+    /// The fields.
+    pub(crate) fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
+    /// The same, with these values for fields that the file does not have.
+    pub(crate) fn or(mut self, defaults: Map<String, Value>) -> Self {
+        for (field, value) in defaults {
+            self.fields.entry(field).or_insert(value);
+        }
+        self
+    }
+
     /// The kind of encoder.
     ///
     /// # Errors
@@ -108,6 +121,14 @@ pub(super) mod tests {
             Ok(_) => panic!("nothing is wrong"),
             Err(error) => format!("{error:#}"),
         }
+    }
+
+    #[test]
+    fn defaults_fill_what_is_missing_and_nothing_else() {
+        let config = fixture("bert", serde_json::json!({"hidden_size": null}));
+        let defaults = serde_json::json!({"hidden_size": 768, "vocab_size": 1});
+        let config = config.or(defaults.as_object().unwrap().clone());
+        assert_eq!((&config.fields["hidden_size"], &config.fields["vocab_size"]), (&768.into(), &97.into()));
     }
 
     #[test]
