@@ -1,0 +1,151 @@
+"""Measures our classifier beside its peers, and prints the tables of docs/performance.md. See scripts/bench-classifier."""
+
+import argparse
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import bench_peers
+
+REPO = bench_peers.REPO
+TURN_SECONDS = 1.0
+CALLERS = 32
+LENGTHS = (32, 128, 256, 512)
+"""Tokens of the one caller's text. The sidecar reads no more than the last of a text."""
+MIX = (9, 14, 20, 30, 45, 64, 90, 128, 180, 250)
+"""Tokens of the prompts that the callers ask."""
+
+# What is wanted of a prompt, by the rows' names. Scores need four of the encoder's six layers, the embedding all: that is
+# what the peers compute.
+OURS = {
+    "ours, embedding, fp32": ("embedding", "fp32"),
+    "ours, embedding, bf16": ("embedding", "bf16"),
+    "ours, task head, fp32": ("scores", "fp32"),
+    "ours, task head, bf16": ("scores", "bf16"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """What one turn measured."""
+
+    p50_ms: float
+    per_second: float
+
+
+def prompt(tokens: int) -> str:
+    """What `bench --tokens` asks."""
+    return " ".join(["the"] * (tokens - 2))
+
+
+def ours(want: str, precision: str, *options: object) -> Callable[[], Turn]:
+    """The sidecar's own benchmark: the engine as `serve` runs it, in a process of its own each turn."""
+    command = [REPO / "target/release/llm-router-sidecar", "bench", "--json", "--device", "cpu"]
+    command += ["--model", bench_peers.MODEL, "--want", want, "--precision", precision]
+    command += ["--seconds", TURN_SECONDS, "--warmup", 0.2, *options]
+
+    def turn() -> Turn:
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(done.stderr)
+        step = json.loads(done.stdout)["steps"][0]
+        if any(step["errors"].values()) or step["latency_ms"] is None:
+            raise SystemExit(f"error: not every prompt was answered: {step}")
+        return Turn(step["latency_ms"]["p50"], step["answered_per_second"])
+
+    return turn
+
+
+def peer(embed: bench_peers.Embed, prompts: list[str]) -> Callable[[], Turn]:
+    """One text after the other, all of them equally often."""
+
+    def turn() -> Turn:
+        embed(prompts[0])
+        milliseconds = []
+        begin = time.perf_counter()
+        while time.perf_counter() - begin < TURN_SECONDS:
+            for text in prompts:
+                start = time.perf_counter()
+                embed(text)
+                milliseconds.append((time.perf_counter() - start) * 1e3)
+        return Turn(statistics.median(milliseconds), len(milliseconds) / (time.perf_counter() - begin))
+
+    return turn
+
+
+def in_turns(ways: dict[str, Callable[[], Turn]], rounds: int) -> dict[str, Turn]:
+    """Medians, over turns that are taken round by round, so that what else the machine does meets all alike."""
+    turns: dict[str, list[Turn]] = {name: [] for name in ways}
+    for round_ in range(rounds):
+        print(f"round {round_ + 1} of {rounds}", file=sys.stderr)
+        for name, way in ways.items():
+            turns[name].append(way())
+    return {
+        name: Turn(
+            statistics.median(turn.p50_ms for turn in taken), statistics.median(turn.per_second for turn in taken)
+        )
+        for name, taken in turns.items()
+    }
+
+
+def one_caller(rounds: int) -> list[dict[str, object]]:
+    """Latency of one text, with one thread."""
+    peers = bench_peers.load(threads=1)
+    rows: dict[str, dict[str, object]] = {name: {"way": name} for name in [*OURS, *peers]}
+    for length in LENGTHS:
+        alone = ("--tokens", length, "--concurrency", 1, "--workers", 1)
+        ways = {name: ours(*what, *alone) for name, what in OURS.items()}
+        ways |= {name: peer(embed, [prompt(length)]) for name, embed in peers.items()}
+        for name, turn in in_turns(ways, rounds).items():
+            rows[name][f"p50_ms_{length}"] = round(turn.p50_ms, 2)
+    return list(rows.values())
+
+
+def many_callers(rounds: int) -> list[dict[str, object]]:
+    """Texts a second, of mixed lengths: ours asked by all callers at once, the peers called one by one."""
+    cores = len(os.sched_getaffinity(0))
+    prompts = [prompt(length) for length in MIX]
+    file = bench_peers.ONNX / "prompts.txt"
+    file.write_text("\n".join(prompts))
+    together = ("--prompts", file, "--concurrency", CALLERS, "--workers", cores)
+    ways = {name: ours(*what, *together) for name, what in OURS.items()}
+    ways |= {name: peer(embed, prompts) for name, embed in bench_peers.load(threads=cores).items()}
+    found = in_turns(ways, rounds)
+    least = found["transformers, sdpa"].per_second
+    return [
+        {"way": name, "per_second": round(turn.per_second, 1), "ratio": round(turn.per_second / least, 2)}
+        for name, turn in found.items()
+    ]
+
+
+def print_table(rows: list[dict[str, object]], titles: dict[str, str]) -> None:
+    print("| " + " | ".join(titles.values()) + " |")
+    print("|" + "---|" * len(titles))
+    for row in rows:
+        print("| " + " | ".join(str(row[key]) for key in titles) + " |")
+    print()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    bench_peers.ONNX.mkdir(parents=True, exist_ok=True)
+    found = {"one_caller": one_caller(options.rounds), "many_callers": many_callers(options.rounds)}
+    if options.json:
+        print(json.dumps(found, indent=2))
+        return
+    lengths = {f"p50_ms_{length}": f"{length} tokens, ms" for length in LENGTHS}
+    print_table(found["one_caller"], {"way": "one text, one thread", **lengths})
+    titles = {"per_second": "texts/s", "ratio": "× transformers, sdpa"}
+    print_table(found["many_callers"], {"way": f"{CALLERS} callers, mixed lengths", **titles})
+
+
+if __name__ == "__main__":
+    main()
