@@ -1,9 +1,13 @@
-//! A request's body in Envoy's buffer, where it is left while the sidecar is asked: a VM's memory never shrinks again.
+//! A request's body in Envoy's buffer, where all but small ones are left while the sidecar is asked: a VM's memory
+//! never shrinks again.
 
 use llm_router_routing::admission::check_size;
 use llm_router_routing::refusal::Refusal;
 
 use crate::host;
+
+/// What a body may have, in bytes, to be copied but once. A thousand that wait need 16 MiB.
+const SMALL: usize = 16 << 10;
 
 /// The buffered body, with room in front of it if it needs some.
 ///
@@ -75,6 +79,11 @@ impl Read {
     /// The body as the client sent it.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.buffered.get(self.room..).unwrap_or_default()
+    }
+
+    /// Keeps the copy of a small body only.
+    pub(crate) fn if_small(self) -> Option<Self> {
+        (self.buffered.len() <= SMALL).then_some(self)
     }
 
     /// Takes the room away again, from a request that goes on as it was sent.

@@ -71,7 +71,7 @@ impl CallId {
     }
 }
 
-/// Sends one message and asks for one back.
+/// Sends one message and asks for one back. Envoy checks nothing of `headers`.
 ///
 /// # Errors
 /// There is no such cluster, or the call failed at once.
@@ -79,10 +79,11 @@ pub(crate) fn call_grpc(
     cluster: &str,
     service: &str,
     method: &str,
+    headers: Vec<(&str, &[u8])>,
     message: &[u8],
     timeout: Duration,
 ) -> Result<CallId, Status> {
-    hostcalls::dispatch_grpc_call(cluster, service, method, Vec::new(), Some(message), timeout).map(CallId)
+    hostcalls::dispatch_grpc_call(cluster, service, method, headers, Some(message), timeout).map(CallId)
 }
 
 /// The answer of a gRPC call, in its callback only.
@@ -128,15 +129,18 @@ pub(crate) fn define_stat(kind: MetricType, name: &str) -> Option<u32> {
 }
 
 /// Adds to a counter.
-pub(crate) fn increment_stat(id: Option<u32>, by: u64) {
-    if let (Some(id), Ok(by)) = (id, i64::try_from(by)) {
+pub(crate) fn increment_stat(id: u32, by: u64) {
+    if let Ok(by) = i64::try_from(by) {
         let _ = hostcalls::increment_metric(id, by);
     }
 }
 
 /// Records a value of a histogram.
-pub(crate) fn record_stat(id: Option<u32>, value: u64) {
-    if let Some(id) = id {
-        let _ = hostcalls::record_metric(id, value);
-    }
+pub(crate) fn record_stat(id: u32, value: u64) {
+    let _ = hostcalls::record_metric(id, value);
+}
+
+/// Has the root's `on_tick` called this often, in milliseconds. To be called by the root.
+pub(crate) fn tick_every(period: Duration) {
+    let _ = hostcalls::set_tick_period(period);
 }

@@ -1,7 +1,7 @@
 //! The proxy-wasm filter: carries the decisions of `llm-router-routing` out inside Envoy.
 //!
 //! [`root`] holds the configuration, [`http`] takes one request through its phases: [`body`] reads it, [`classifier`]
-//! asks the sidecar, [`response`] follows the answer, [`stats`] counts, [`access_log`] tells. [`host`] has Envoy's
+//! asks the sidecar as part of the client's [`trace`], [`stats`] counts, [`access_log`] tells. [`host`] has Envoy's
 //! functions for all of them.
 
 mod access_log;
@@ -10,9 +10,10 @@ mod classifier;
 mod configuration;
 mod host;
 mod http;
-mod response;
+mod place;
 mod root;
 mod stats;
+mod trace;
 mod warnings;
 
 /// Tells the SDK how to make our contexts; Envoy calls it once in each VM.

@@ -9,10 +9,11 @@ use log::{error, info};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
+use crate::classifier::Calls;
 use crate::configuration;
 use crate::host;
 use crate::http::Http;
-use crate::stats::Stats;
+use crate::stats::{self, Stats};
 use crate::warnings::Warnings;
 
 /// Before this minor version of Envoy 1, `Pause` in the headers' callback hangs the request.
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     /// Bytes that a body can need for its rewriting; none in shadow, where nothing is rewritten.
     pub(crate) room: usize,
+    pub(crate) calls: Calls,
     pub(crate) stats: Stats,
     pub(crate) warnings: Warnings,
 }
@@ -55,15 +57,23 @@ impl RootContext for Root {
                     router,
                     config,
                     room,
+                    calls: Calls::default(),
                     stats: Stats::default(),
                     warnings: Warnings::default(),
                 }));
+                host::tick_every(stats::FLUSH_INTERVAL);
                 true
             }
             Err(error) => {
                 error!("the configuration is refused: {error}");
                 false
             }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.stats.flush();
         }
     }
 

@@ -1,6 +1,7 @@
 //! The bootstraps that we ship, adapted to a test: free ports, and whatever the test is about.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -9,6 +10,7 @@ use crate::PATIENCE;
 const LISTENER: &str = "/static_resources/listeners/0";
 const CONNECTION_MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+const EXTENSION: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 const FILTER_POLICY: &str = "/http_filters/0/typed_config/config/configuration/value";
 const SIDECAR: &str = "llm-router-sidecar";
 const PORT: &str = "/address/socket_address/port_value";
@@ -158,6 +160,25 @@ impl Bootstrap {
     #[must_use]
     pub fn http1_trailers(mut self) -> Self {
         self.at(CONNECTION_MANAGER)["http_protocol_options"] = json!({ "enable_trailers": true });
+        self
+    }
+
+    /// Has Envoy take the filter, as it is configured now, from this file, and again when another is put in its place.
+    #[must_use]
+    pub fn discovering(mut self, file: &Path) -> Self {
+        // Envoy discovers only for somebody.
+        self.envoy["node"] = json!({ "id": "test", "cluster": "test" });
+        let filter = &mut self.at(CONNECTION_MANAGER)["http_filters"][0];
+        let (name, config) = (filter["name"].take(), filter["typed_config"].take());
+        let types = [config["@type"].clone()];
+        let source = json!({ "path_config_source": { "path": file } });
+        *filter =
+            json!({ "name": name, "config_discovery": { "config_source": source, "type_urls": types } });
+        let found = json!({ "@type": EXTENSION, "name": name, "typed_config": config });
+        // Envoy looks again only when a file was moved there.
+        let new = file.with_extension("new");
+        std::fs::write(&new, json!({ "resources": [found] }).to_string()).expect("the filter's file");
+        std::fs::rename(new, file).expect("the filter's file in its place");
         self
     }
 

@@ -57,7 +57,8 @@ fn binary(path: &str, command: &str) -> PathBuf {
 }
 
 /// A file in `target/e2e`, in this test binary's folder, for the input or output of a child process, another one at each call.
-fn scratch_file(name: &str, ending: &str) -> PathBuf {
+#[must_use]
+pub fn scratch_file(name: &str, ending: &str) -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let binary = std::env::current_exe().expect("the test binary's path");

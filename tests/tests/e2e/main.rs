@@ -3,11 +3,13 @@
 // Tests fail by panics; this extends clippy's exemption to their helpers.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod discovery;
 mod examples;
 mod failure;
 // With a path, its modules are looked for beside it, as in the other mode.
 #[path = "suite.rs"]
 mod suite;
+mod traces;
 
 use llm_router_tests::bootstrap::Mode;
 use suite::*;

@@ -9,7 +9,7 @@ use llm_router_tests::client::{Request, chat};
 use llm_router_tests::envoy::Envoy;
 use llm_router_tests::fleet::FLEET;
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::gateway::Gateway;
 use crate::obedient_sidecar::labelled;
@@ -36,8 +36,7 @@ async fn requests_are_counted_by_policy_model_and_reason() {
     ] {
         assert_eq!(gateway.send(Request::chat(chat(model, prompt))).await.status, 200);
     }
-    let stats = gateway.stats().await;
-    for (name, value) in [
+    let expected = [
         (requests("nemotron", "task_router", "classified"), 1),
         (requests("nemotron", "task_router", "cached"), 1),
         (requests("llama-8b", "task_router", "default"), 2),
@@ -48,9 +47,8 @@ async fn requests_are_counted_by_policy_model_and_reason() {
         ("llmrouter_cache_misses_total".to_owned(), 3),
         ("llmrouter_calls_total{llm_classifier=\"task\",outcome=\"answered\"}".to_owned(), 2),
         ("llmrouter_calls_total{llm_classifier=\"task\",outcome=\"failed\"}".to_owned(), 1),
-    ] {
-        assert_eq!(stats.get(&name), Some(&f64::from(value)), "{name} in {:#?}", ours(&stats));
-    }
+    ];
+    counted(&gateway, expected).await;
 }
 
 #[tokio::test]
@@ -65,11 +63,10 @@ async fn refusals_are_counted_by_code() {
     ] {
         assert!(gateway.send(request).await.status.is_client_error());
     }
-    let stats = gateway.stats().await;
-    for (code, count) in [("invalid_request", 2), ("policy_not_found", 1), ("unsupported_encoding", 1)] {
-        let name = format!("llmrouter_refused_total{{code=\"{code}\"}}");
-        assert_eq!(stats.get(&name), Some(&f64::from(count)), "{name} in {:#?}", ours(&stats));
-    }
+    let expected = [("invalid_request", 2), ("policy_not_found", 1), ("unsupported_encoding", 1)];
+    let expected =
+        expected.map(|(code, count)| (format!("llmrouter_refused_total{{code=\"{code}\"}}"), count));
+    counted(&gateway, expected).await;
 }
 
 #[tokio::test]
@@ -77,8 +74,7 @@ async fn a_cache_that_is_off_misses_nothing() {
     let gateway = start(|it| it["cache"] = json!({ "entries": 0 })).await;
     let request = Request::chat(chat("auto", &labelled("no cache", "Code Generation")));
     assert_routed(&gateway.send(request).await, "nemotron", "classified");
-    let stats = gateway.stats().await;
-    assert_eq!(stats.get(&requests("nemotron", "task_router", "classified")), Some(&1.0));
+    let stats = counted(&gateway, [(requests("nemotron", "task_router", "classified"), 1)]).await;
     let cache = stats.iter().filter(|(name, _)| name.contains("llmrouter_cache"));
     assert_eq!(cache.map(|(_, value)| value).sum::<f64>(), 0.0, "{:#?}", ours(&stats));
 }
@@ -118,9 +114,7 @@ async fn tokens_and_cost_are_counted_from_answers_in_json_and_in_events() {
     }
     for model in ["llama-8b", "llama-70b", "nemotron", "claude", "free"] {
         let sample = |name: &str| format!("llmrouter_{name}_total{{llm_model=\"{model}\"}}");
-        // The counters are set when a request is over for Envoy, which may be after its client has all of it.
-        let stats = until(&gateway, |stats| stats.get(&sample("output_tokens")) == Some(&8.0)).await;
-        assert_eq!(stats.get(&sample("input_tokens")), Some(&6.0), "{model} in {:#?}", ours(&stats));
+        let stats = counted(&gateway, [(sample("output_tokens"), 8), (sample("input_tokens"), 6)]).await;
         let cost = (model != "free").then_some(6.0 * 1000.0 + 8.0 * 10_000.0);
         assert_eq!(stats.get(&sample("cost_microdollars")).copied(), cost, "{model} in {:#?}", ours(&stats));
     }
@@ -156,14 +150,12 @@ async fn in_shadow_the_stats_tell_what_would_have_been() {
         FLEET.hold(request.id()).open();
         gateway.send(request).await;
     }
-    let tokens = "llmrouter_output_tokens_total{llm_model=\"large\"}";
-    let stats = until(&gateway, |stats| stats.get(tokens) == Some(&8.0)).await;
-    for (name, value) in [
-        (requests("large", "task_router", "shadow"), 2.0),
-        ("llmrouter_refused_total{code=\"invalid_request\"}".to_owned(), 1.0),
-    ] {
-        assert_eq!(stats.get(&name), Some(&value), "{name} in {:#?}", ours(&stats));
-    }
+    let expected = [
+        ("llmrouter_output_tokens_total{llm_model=\"large\"}".to_owned(), 8),
+        (requests("large", "task_router", "shadow"), 2),
+        ("llmrouter_refused_total{code=\"invalid_request\"}".to_owned(), 1),
+    ];
+    let stats = counted(&gateway, expected).await;
     assert!(!stats.keys().any(|name| name.contains("time_to_first_token")), "the speed is another model's");
 }
 
@@ -213,9 +205,18 @@ fn observed(bootstrap: Bootstrap) -> Bootstrap {
     bootstrap.reading_answers().stats_flush_interval("0.1s")
 }
 
+/// The stats as soon as they have these values. A worker of Envoy tells its counts once a second.
+async fn counted(
+    gateway: &Gateway,
+    expected: impl IntoIterator<Item = (String, u32)>,
+) -> HashMap<String, f64> {
+    let expected: Vec<_> = expected.into_iter().map(|(name, value)| (name, f64::from(value))).collect();
+    until(gateway, |stats| expected.iter().all(|(name, value)| stats.get(name) == Some(value))).await
+}
+
 /// The stats as soon as they are as they should be.
 async fn until(gateway: &Gateway, settled: impl Fn(&HashMap<String, f64>) -> bool) -> HashMap<String, f64> {
-    let start = tokio::time::Instant::now();
+    let start = Instant::now();
     loop {
         let stats = gateway.stats().await;
         if settled(&stats) {

@@ -1,52 +1,14 @@
-//! The call to the sidecar: our part of external processing, as one message each way.
+//! What the sidecar answers.
 
 use std::fmt;
-use std::time::Duration;
 
-use llm_router_proto::envoy::config::core::v3::Metadata;
-use llm_router_proto::envoy::service::ext_proc::v3::{
-    HttpBody, ProcessingRequest, ProcessingResponse, processing_request,
-};
-use llm_router_proto::{
-    CLASSIFIERS, DIGEST, EXAMPLES, Kind, ListValue, METADATA_NAMESPACE, METHOD, ROUTES, SERVICE, Struct,
-    UNKNOWN_DIGEST, Value,
-};
+use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
+use llm_router_proto::{Kind, METADATA_NAMESPACE, Struct, Value};
 use llm_router_routing::classification::{Classification, Label, Score};
-use llm_router_routing::config::{Classifier, Examples};
-use llm_router_routing::request::TextToClassify;
+use llm_router_routing::config::Classifier;
 use prost::Message;
-use proxy_wasm::types::Status;
 
-use crate::host::{self, CallId};
-
-/// What of a policy's examples is sent along.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Teach {
-    /// Their digest: the sidecar has learnt them, or will ask.
-    Digest,
-    /// All of them, since it asked.
-    Examples,
-}
-
-/// Asks the sidecar's `classifier` about the text, for an answer within `limit`.
-///
-/// # Errors
-/// The call failed at once: the cluster is not configured, say.
-pub(crate) fn ask(
-    cluster: &str,
-    classifier: &Classifier,
-    text: &TextToClassify,
-    teach: Teach,
-    limit: Duration,
-) -> Result<CallId, Status> {
-    let message = request(classifier, text, teach).encode_to_vec();
-    host::call_grpc(cluster, SERVICE, METHOD, &message, limit)
-}
-
-/// Whether the sidecar wants to be told the examples that the classifier goes by.
-pub(crate) fn wants_examples(status: u32, classifier: &Classifier) -> bool {
-    status == UNKNOWN_DIGEST && classifier.examples().is_some()
-}
+use crate::host;
 
 /// Why there is no classification.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,38 +38,6 @@ pub(crate) fn answer(status: u32, size: usize, classifier: &Classifier) -> Resul
     }
     let message = host::grpc_answer(size).unwrap_or_default();
     read(&message, classifier).ok_or_else(|| Failure::NoClassification(classifier.clone()))
-}
-
-fn request(classifier: &Classifier, text: &TextToClassify, teach: Teach) -> ProcessingRequest {
-    let mut ours = Struct { fields: [(CLASSIFIERS.to_owned(), list([classifier.as_str()]))].into() };
-    if let Some(known) = classifier.examples() {
-        ours.fields.insert(EXAMPLES.to_owned(), examples(known, teach));
-    }
-    let body = HttpBody { body: text.to_body().into(), end_of_stream: true };
-    ProcessingRequest {
-        request: Some(processing_request::Request::RequestBody(body)),
-        metadata_context: Some(Metadata { filter_metadata: [(METADATA_NAMESPACE.to_owned(), ours)].into() }),
-    }
-}
-
-fn examples(examples: &Examples, teach: Teach) -> Value {
-    let mut fields = Struct { fields: [(DIGEST.to_owned(), string(examples.digest()))].into() };
-    if teach == Teach::Examples {
-        let routes = examples.routes().iter();
-        let routes = routes.map(|(label, texts)| (label.clone(), list(texts.iter().map(String::as_str))));
-        let routes = Kind::StructValue(Struct { fields: routes.collect() });
-        fields.fields.insert(ROUTES.to_owned(), Value { kind: Some(routes) });
-    }
-    Value { kind: Some(Kind::StructValue(fields)) }
-}
-
-fn string(text: &str) -> Value {
-    Value { kind: Some(Kind::StringValue(text.to_owned())) }
-}
-
-fn list<'a>(texts: impl IntoIterator<Item = &'a str>) -> Value {
-    let values = texts.into_iter().map(string).collect();
-    Value { kind: Some(Kind::ListValue(ListValue { values })) }
 }
 
 fn read(message: &[u8], classifier: &Classifier) -> Option<Classification> {
@@ -162,25 +92,6 @@ mod tests {
     fn scores(label: Kind, confidence: Kind) -> Struct {
         let field = |name: &str, kind| (name.to_owned(), Value { kind: Some(kind) });
         Struct { fields: [field("label", label), field("confidence", confidence)].into() }
-    }
-
-    #[test]
-    fn examples_are_sent_only_when_they_are_asked_for() {
-        let examples = Examples::new([("billing".to_owned(), vec!["refund please".to_owned()])].into());
-        let classifier = Classifier::Examples(examples.into());
-        assert!(wants_examples(UNKNOWN_DIGEST, &classifier));
-        assert!(!wants_examples(UNKNOWN_DIGEST, &Classifier::from("task")));
-        let sent = |teach| {
-            let request = request(&classifier, &TextToClassify::default(), teach);
-            let ours = request.metadata_context.unwrap().filter_metadata.remove(METADATA_NAMESPACE).unwrap();
-            as_struct(&ours.fields[EXAMPLES]).unwrap().clone()
-        };
-        let digest = string(classifier.examples().unwrap().digest());
-        let brief = sent(Teach::Digest);
-        assert_eq!(brief.fields, [(DIGEST.to_owned(), digest.clone())].into());
-        let full = sent(Teach::Examples);
-        assert_eq!(full.fields[DIGEST], digest);
-        assert_eq!(as_struct(&full.fields[ROUTES]).unwrap().fields["billing"], list(["refund please"]));
     }
 
     #[test]
