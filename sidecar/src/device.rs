@@ -113,7 +113,19 @@ pub fn select(choice: DeviceChoice) -> Result<Device> {
     match (choice, loaded) {
         (DeviceChoice::Cuda, Err(error)) => bail!("--device cuda: cannot load libtorch_cuda.so: {error}"),
         (DeviceChoice::Cuda, Ok(())) => bail!("--device cuda: libtorch finds no CUDA device"),
-        _ => Ok(Device::Cpu),
+        (_, loaded) => {
+            warn_of_idle_gpu(loaded.err());
+            Ok(Device::Cpu)
+        }
+    }
+}
+
+/// Who has a GPU and gets the CPU should know.
+fn warn_of_idle_gpu(error: Option<libloading::Error>) {
+    // The driver's device, which containers with GPUs have too.
+    if std::path::Path::new("/dev/nvidiactl").exists() {
+        let reason = error.map_or_else(|| "libtorch finds no CUDA device".to_owned(), |it| it.to_string());
+        tracing::warn!(reason, "there is an NVIDIA driver, but the model runs on the CPU");
     }
 }
 

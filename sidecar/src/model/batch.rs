@@ -5,7 +5,26 @@ use tch::{Device, Tensor};
 
 use super::tokenizer::Tokens;
 
-/// Texts of one forward pass, padded to the longest. A text alone is not padded.
+/// How long the texts of a pass may be together with their padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lengths {
+    /// As long as the longest: a text alone is not padded.
+    Any,
+    /// The next multiple of 16, up to this many tokens. oneDNN compiles its 16-bit kernels for each number of rows and
+    /// keeps them, at 1 to 2 MB a length; and its tiles have 16 rows, so the padding costs next to nothing.
+    Sixteens { most: usize },
+}
+
+impl Lengths {
+    fn of(self, longest: usize) -> usize {
+        match self {
+            Self::Any => longest,
+            Self::Sixteens { most } => longest.next_multiple_of(16).min(most).max(longest),
+        }
+    }
+}
+
+/// Texts of one forward pass, padded to the longest or a little more.
 #[derive(Debug)]
 pub struct Batch {
     /// Token ids, `[texts, tokens]`.
@@ -15,12 +34,12 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Pads the texts with `pad_token` to the longest, and brings them to the device.
+    /// Pads the texts with `pad_token` to one length, and brings them to the device.
     ///
     /// # Errors
     /// If a text has no token, there is no text, or libtorch fails.
-    pub fn new(texts: &[&Tokens], pad_token: i64, device: Device) -> Result<Self> {
-        let longest = texts.iter().map(|text| text.ids().len()).max().unwrap_or(0);
+    pub(crate) fn new(texts: &[&Tokens], pad_token: i64, lengths: Lengths, device: Device) -> Result<Self> {
+        let longest = lengths.of(texts.iter().map(|text| text.ids().len()).max().unwrap_or(0));
         let shape = [texts.len() as i64, longest as i64];
         let mut ids = Vec::with_capacity(texts.len() * longest);
         let mut mask = Vec::with_capacity(texts.len() * longest);
@@ -46,7 +65,7 @@ impl Batch {
         self.ids.size().first().copied().unwrap_or(0)
     }
 
-    /// Length of the longest text.
+    /// Length of the texts with their padding.
     #[must_use]
     pub fn tokens(&self) -> i64 {
         self.ids.size().last().copied().unwrap_or(0)
@@ -65,7 +84,16 @@ mod tests {
 
     fn batch(texts: &[&[i64]]) -> Result<Batch> {
         let texts: Vec<_> = texts.iter().map(|ids| Tokens::from(ids.to_vec())).collect();
-        Batch::new(&texts.iter().collect::<Vec<_>>(), 9, Device::Cpu)
+        Batch::new(&texts.iter().collect::<Vec<_>>(), 9, Lengths::Any, Device::Cpu)
+    }
+
+    #[test]
+    fn lengths_can_be_held_to_multiples_of_16() {
+        let lengths = Lengths::Sixteens { most: 40 };
+        assert_eq!([1, 16, 17, 39, 40].map(|longest| lengths.of(longest)), [16, 16, 32, 40, 40]);
+        let text = Tokens::from(vec![1, 2, 3]);
+        let batch = Batch::new(&[&text], 9, lengths, Device::Cpu).unwrap();
+        assert_eq!((batch.tokens(), batch.mask().is_some()), (16, true));
     }
 
     #[test]

@@ -12,12 +12,12 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use tch::{Device, Tensor};
 
-use super::batch::Batch;
+use super::batch::{Batch, Lengths};
 use super::checkpoint::Checkpoint;
 use super::pooling;
 use super::tokenizer::Tokens;
 use super::weights::Weights;
-use crate::device::Compute;
+use crate::device::{Compute, Precision};
 use bert::Bert;
 pub(crate) use config::Config;
 use deberta::Deberta;
@@ -29,6 +29,7 @@ use torchscript::TorchScript;
 pub struct Encoder {
     shape: Shape,
     device: Device,
+    lengths: Lengths,
     architecture: Architecture,
 }
 
@@ -87,7 +88,13 @@ impl Encoder {
                 config.path().display()
             ),
         };
-        Ok(Self { shape, device, architecture })
+        let lengths = match weights.compute() {
+            Compute { device: Device::Cpu, precision: Precision::Bf16 } => {
+                Lengths::Sixteens { most: shape.max_tokens }
+            }
+            _ => Lengths::Any,
+        };
+        Ok(Self { shape, device, lengths, architecture })
     }
 
     /// Reads TorchScript.
@@ -97,7 +104,8 @@ impl Encoder {
     pub(crate) fn script(config: &Config, path: &Path, device: Device) -> Result<Self> {
         let shape = config.parse::<torchscript::TorchScriptConfig>()?.shape();
         let script = TorchScript::load(path, shape.hidden_size, device)?;
-        Ok(Self { shape, device, architecture: Architecture::TorchScript(script) })
+        let architecture = Architecture::TorchScript(script);
+        Ok(Self { shape, device, lengths: Lengths::Any, architecture })
     }
 
     /// Number of layers that heads can read.
@@ -123,7 +131,7 @@ impl Encoder {
     /// # Errors
     /// If there is no text, one has no token, or libtorch fails.
     pub fn batch(&self, texts: &[&Tokens]) -> Result<Batch> {
-        Batch::new(texts, self.shape.pad_token, self.device)
+        Batch::new(texts, self.shape.pad_token, self.lengths, self.device)
     }
 
     /// The texts' token vectors after each of the first `layers` layers, each `[texts, tokens, hidden]`; the last

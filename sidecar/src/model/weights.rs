@@ -71,6 +71,12 @@ impl Weights {
         self.compute.device
     }
 
+    /// Where and to what numbers tensors go when they are taken.
+    #[must_use]
+    pub fn compute(&self) -> Compute {
+        self.compute
+    }
+
     /// Takes these off the tensors' names: checkpoints of a whole `BertFor...` prefix the encoder's with "bert.".
     pub fn strip_prefixes(&mut self, prefixes: &[&str]) {
         let strip = |name: String| {
