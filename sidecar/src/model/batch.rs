@@ -16,7 +16,7 @@ pub(crate) enum Lengths {
 }
 
 impl Lengths {
-    fn of(self, longest: usize) -> usize {
+    pub(crate) fn of(self, longest: usize) -> usize {
         match self {
             Self::Any => longest,
             Self::Sixteens { most } => longest.next_multiple_of(16).min(most).max(longest),

@@ -72,6 +72,8 @@ impl Reads {
         let counted: Vec<f32> =
             texts.iter().flat_map(|text| features.iter().map(|feature| feature.of(text))).collect();
         let counted = Tensor::f_from_slice(&counted)?.f_view([texts.len() as i64, features.len() as i64])?;
+        // Texts that only fill the batch come last.
+        let pooled = pooled.f_narrow(0, 0, texts.len() as i64)?;
         Ok(Tensor::f_cat(&[&pooled, &counted.f_to_device(pooled.device())?], 1)?)
     }
 }
