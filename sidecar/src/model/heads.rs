@@ -97,27 +97,42 @@ impl Head {
         &self.output
     }
 
-    /// What the head says of each text, by its token vectors after each of the encoder's layers, each
-    /// `[texts, tokens, hidden]`, without those that `mask` `[texts, tokens]` says are padding.
+    /// How many logits it has.
+    #[must_use]
+    pub fn outputs(&self) -> i64 {
+        let rows = |linear: &Linear| linear.weight.size().first().copied();
+        self.linear.as_ref().and_then(rows).unwrap_or(self.labels.len() as i64)
+    }
+
+    /// Each text's logits `[texts, outputs]`, by its token vectors after each of the encoder's layers, each
+    /// `[texts, tokens, hidden]`, without those that `mask` `[texts, tokens]` says are padding. Computed on their
+    /// device, without waiting for it.
     ///
     /// # Errors
     /// If the head's layer is not among them, or libtorch fails.
-    pub fn score(&self, hidden_states: &[Tensor], mask: Option<&Tensor>) -> Result<Vec<Scores>> {
+    pub fn logits(&self, hidden_states: &[Tensor], mask: Option<&Tensor>) -> Result<Tensor> {
         let Reads { layer, pooling } = self.reads;
         let hidden = layer.checked_sub(1).and_then(|index| hidden_states.get(index));
         let vectors =
             pooling.apply(hidden.with_context(|| format!("the encoder has no layer {layer}"))?, mask)?;
-        let logits = match &self.linear {
+        Ok(match &self.linear {
             Some(Linear { weight, bias }) => vectors.f_linear(weight, Some(&**bias))?,
             None => vectors,
-        };
+        })
+    }
+
+    /// What the texts' logits `[texts, outputs]` say, on CPU.
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    pub fn read(&self, logits: &Tensor) -> Result<Vec<Scores>> {
         let scores = |(confidences, score)| Scores {
             head: self.name.clone(),
             labels: self.labels.clone(),
             confidences,
             score,
         };
-        Ok(self.output.read(&logits)?.into_iter().map(scores).collect())
+        Ok(self.output.read(logits)?.into_iter().map(scores).collect())
     }
 }
 
@@ -170,7 +185,8 @@ mod tests {
         let head = head("task", labels(), 2).unwrap();
         // One token of width 1: whole and beginning are both normalised to 1 or to -1.
         let states = [-3.0f32, 5.0].map(|state| Tensor::from_slice(&[state]).view([1, 1, 1]));
-        let [scores] = head.score(&states, None).unwrap().try_into().unwrap();
+        let read = head.logits(&states, None).and_then(|logits| head.read(&logits));
+        let [scores] = read.unwrap().try_into().unwrap();
         let logits = [1.0f32, 1.0, -1.5];
         let sum: f32 = logits.iter().map(|logit| logit.exp()).sum();
         for ((_, score), logit) in scores.iter().zip(logits) {
@@ -182,7 +198,7 @@ mod tests {
     fn a_layer_that_the_encoder_has_not_is_an_error() {
         for layer in [0, 2] {
             let head = head("task", labels(), layer).unwrap();
-            assert!(head.score(&[Tensor::from_slice(&[1.0f32]).view([1, 1, 1])], None).is_err());
+            assert!(head.logits(&[Tensor::from_slice(&[1.0f32]).view([1, 1, 1])], None).is_err());
         }
     }
 
