@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn packed_weights_compute_what_plain_ones_do() {
         for (kind, tolerance) in [(Kind::Float, 1e-5), (Kind::BFloat16, 0.02)] {
-            for outputs in [48, 192] {
+            for outputs in [48, 192, 256] {
                 packed_computes_what_plain_does(kind, outputs, tolerance);
             }
         }
@@ -149,11 +149,13 @@ mod tests {
 
     #[test]
     fn what_libtorch_refuses_is_an_error() {
-        for outputs in [4, 64] {
-            let packed = PackedLinear::new(&random(&[outputs, 4], Kind::Float), None).unwrap();
-            assert!(packed.apply(&random(&[3, 5], Kind::Float), Activation::None).is_err());
-            let input = random(&[3, 4], Kind::Float);
-            assert!(packed.apply_add(&input, &random(&[3, 5], Kind::Float)).is_err());
+        for (kind, outputs) in
+            [(Kind::Float, 4), (Kind::Float, 64), (Kind::BFloat16, 4), (Kind::BFloat16, 128)]
+        {
+            let packed = PackedLinear::new(&random(&[outputs, 4], kind), None).unwrap();
+            assert!(packed.apply(&random(&[3, 5], kind), Activation::None).is_err());
+            let input = random(&[3, 4], kind);
+            assert!(packed.apply_add(&input, &random(&[3, 5], kind)).is_err());
         }
         assert!(PackedLinear::new(&Tensor::from_slice(&[1.0f32]), None).is_err());
     }
