@@ -8,6 +8,7 @@ pub mod bench;
 pub mod commands;
 pub mod device;
 pub mod engine;
+pub mod eval;
 pub mod examples;
 pub mod ext_proc;
 pub mod model;

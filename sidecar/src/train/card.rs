@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::evaluation::Evaluation;
 use super::report::{Report, SourceEvaluation};
+use crate::eval::Evaluation;
 
 /// A file beside the head that is put into its card: what the trainer cannot know, as the data's licences.
 pub(super) const ABOUT: &str = "about.md";

@@ -3,7 +3,6 @@
 mod card;
 mod data;
 mod embed;
-mod evaluation;
 mod parallel;
 mod report;
 mod softmax_regression;
@@ -15,8 +14,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use tch::Tensor;
 
+pub use crate::eval::{Evaluation, LabelEvaluation};
 pub use data::{Data, Fields, Row};
-pub use evaluation::{Evaluation, LabelEvaluation};
 pub use report::{Report, Settings, SourceEvaluation, SourceRows, SplitSizes, Trial};
 pub use weighting::ClassWeights;
 

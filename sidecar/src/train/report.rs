@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::data::Data;
-use super::evaluation::Evaluation;
 use super::weighting::ClassWeights;
+use crate::eval::Evaluation;
 
 /// How a head was made, and how good it is.
 #[derive(Debug, PartialEq, Serialize)]
