@@ -10,6 +10,7 @@ mod norm;
 pub mod nvidia;
 pub mod pooling;
 pub mod scores;
+pub mod temperature;
 pub mod tokenizer;
 pub mod weights;
 
