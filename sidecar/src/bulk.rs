@@ -70,7 +70,8 @@ impl Bulk {
 /// Records as they are read, on a thread of its own, since reading from a pipe blocks.
 pub(crate) fn read_aside(records: Records) -> impl Stream<Item = Result<Record>> {
     let (sender, receiver) = mpsc::channel(64);
-    tokio::task::spawn_blocking(move || {
+    // None of tokio's, which would hold up the program's end until there is something to read.
+    std::thread::spawn(move || {
         for record in records {
             // Nobody listens any more after an error.
             if sender.blocking_send(record).is_err() {

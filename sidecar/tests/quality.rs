@@ -36,11 +36,12 @@ struct Gate {
     #[serde(default)]
     positive: Vec<String>,
     auroc: Option<f64>,
+    /// In bf16 as in fp32, and in a batch as alone, at least this share of the most likely labels is the same; of scores,
+    /// this share differs by no more than [`SAME_SCORES`].
+    agreement: f64,
 }
 
-/// In bf16 as in fp32, and in a batch as alone: at least this share of the top labels is the same ...
-const SAME_LABELS: f64 = 0.97;
-/// ... and no score, nor a label's probability in the mean of all rows, differs by more than this.
+/// How far two scores may lie apart, and probabilities in the mean of all labels and rows.
 const SAME_SCORES: f64 = 0.05;
 const SAME_PROBABILITIES: f64 = 0.02;
 
@@ -143,16 +144,13 @@ fn assert_good(head: &str, gate: &Gate, rows: &[Record], scores: &[Scores], how:
     }
 }
 
-fn assert_alike(head: &str, ours: &[Scores], reference: &[Scores], how: &str) {
+fn assert_alike(head: &str, gate: &Gate, ours: &[Scores], reference: &[Scores], how: &str) {
     let (mut same, mut difference, mut numbers) = (0usize, 0.0, 0usize);
     for (ours, reference) in ours.iter().zip(reference) {
-        match (ours.score, reference.score) {
-            (Some(a), Some(b)) => {
-                assert!(f64::from((a - b).abs()) <= SAME_SCORES, "{head}, {how}: {a} against {b}");
-                same += 1;
-            }
-            _ => same += usize::from(ours.top().unwrap().0 == reference.top().unwrap().0),
-        }
+        same += usize::from(match (ours.score, reference.score) {
+            (Some(a), Some(b)) => f64::from((a - b).abs()) <= SAME_SCORES,
+            _ => ours.top().unwrap().0 == reference.top().unwrap().0,
+        });
         for (a, b) in ours.confidences.iter().zip(&reference.confidences) {
             difference += f64::from((a - b).abs());
             numbers += 1;
@@ -163,7 +161,7 @@ fn assert_alike(head: &str, ours: &[Scores], reference: &[Scores], how: &str) {
         "{head}, {how}: {:.1} % of the labels are the same, probabilities differ by {difference:.4}",
         100.0 * same
     );
-    assert!(same >= SAME_LABELS, "{head}, {how}: only {same:.3} of the labels are the same");
+    assert!(same >= gate.agreement, "{head}, {how}: only {same:.3} of the answers are the same");
     assert!(difference <= SAME_PROBABILITIES, "{head}, {how}: probabilities differ by {difference:.4}");
 }
 
@@ -175,11 +173,11 @@ fn the_shipped_heads_are_as_good_as_their_thresholds_however_they_are_run() {
         let said = |answers: Vec<Answer>| of_head(&answers, &head);
         let reference = said(fp32.alone(&rows));
         assert_good(&head, &gate, &rows, &reference, "fp32");
-        assert_alike(&head, &said(fp32.batched(&rows)), &reference, "fp32 in batches");
+        assert_alike(&head, &gate, &said(fp32.batched(&rows)), &reference, "fp32 in batches");
         let in_bf16 = said(bf16.alone(&rows));
         assert_good(&head, &gate, &rows, &in_bf16, "bf16");
-        assert_alike(&head, &in_bf16, &reference, "bf16 against fp32");
-        assert_alike(&head, &said(bf16.batched(&rows)), &in_bf16, "bf16 in batches");
+        assert_alike(&head, &gate, &in_bf16, &reference, "bf16 against fp32");
+        assert_alike(&head, &gate, &said(bf16.batched(&rows)), &in_bf16, "bf16 in batches");
     }
 }
 

@@ -60,7 +60,8 @@ pub fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
 
 /// Each value's rank from 1; equal ones have the mean of theirs.
 fn ranks(values: &[f64]) -> Vec<f64> {
-    let mut sorted: Vec<_> = values.iter().copied().enumerate().collect();
+    // Adding 0 makes -0 what it is equal to.
+    let mut sorted: Vec<_> = values.iter().map(|value| value + 0.0).enumerate().collect();
     sorted.sort_by(|a, b| a.1.total_cmp(&b.1));
     let mut ranks = vec![0.0; values.len()];
     let mut before = 0;
@@ -107,5 +108,6 @@ mod tests {
         let tied = spearman(&[0.1, 0.2, 0.2, 0.3], &[1.0, 2.0, 3.0, 4.0]).unwrap();
         assert!((tied - 4.5 / 22.5f64.sqrt()).abs() < 1e-12, "{tied}");
         assert_eq!(spearman(&[1.0, 1.0], &[1.0, 2.0]), None);
+        assert_eq!(spearman(&[-0.0, 0.0], &[1.0, 2.0]), None);
     }
 }

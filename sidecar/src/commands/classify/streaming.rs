@@ -1,6 +1,6 @@
 //! Scores for any number of rows, as they are read.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::pin::pin;
 
@@ -25,7 +25,11 @@ pub(super) async fn run(engine: &EngineArgs, input: &Path, text: &str, keep: &[S
     let mut answers = pin!(bulk.answers(read_aside(records), text, Want::Scores));
     let mut out = std::io::stdout();
     while let Some((record, answer)) = answers.try_next().await? {
-        writeln!(out, "{}", Value::Object(row(record, &answer, keep)?))?;
+        match writeln!(out, "{}", Value::Object(row(record, &answer, keep)?)) {
+            // Who reads has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
+            written => written?,
+        }
     }
     Ok(())
 }
