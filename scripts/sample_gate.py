@@ -15,7 +15,7 @@ DATA = pathlib.Path(__file__).resolve().parent.parent / "models" / "data"
 HEADS = {
     "task": ("validation", 10),
     "domain": ("domain/validation", 8),
-    "safety": ("safety/validation", 40),
+    "safety": ("safety/validation", 80),
     "complexity": ("complexity/validation", 60),
 }
 

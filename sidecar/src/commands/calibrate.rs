@@ -131,9 +131,11 @@ async fn threshold(args: &ThresholdArgs) -> Result<()> {
     if args.quality.is_some() {
         writeln!(out, "mean grade {quality:.3}")?;
     }
+    let names = settings.prices.as_ref().map(|prices| (prices.weak.0.as_str(), prices.strong.0.as_str()));
+    let (weak, strong) = names.unwrap_or(("WEAK", "STRONG"));
     let (first, second) = match settings.when {
-        StrongWhen::Low => ("STRONG", "WEAK"),
-        StrongWhen::High => ("WEAK", "STRONG"),
+        StrongWhen::Low => (strong, weak),
+        StrongWhen::High => (weak, strong),
     };
     let head = &args.head.head;
     writeln!(

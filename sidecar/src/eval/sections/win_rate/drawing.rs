@@ -36,7 +36,7 @@ pub(super) fn svg(win_rate: &WinRate) -> String {
         drawing.dot((x, y), BLACK);
         let text = format!("{:.0} % of quality at {:.0} % of cost", 100.0 * part, 100.0 * cost_part);
         let (anchor, x) = if x < 400.0 { (Anchor::Start, x + 8.0) } else { (Anchor::End, x - 8.0) };
-        drawing.text((x, y - 8.0), anchor, BLACK, &text);
+        drawing.text((x, y + 18.0), anchor, BLACK, &text);
     }
     drawing.into_svg()
 }
