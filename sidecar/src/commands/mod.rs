@@ -43,7 +43,7 @@ pub enum Command {
     /// Load the classifier, here or behind gRPC, and print how fast it answers.
     Bench(Box<bench::BenchArgs>),
     /// Train a head on labelled prompts.
-    Train(train::TrainArgs),
+    Train(Box<train::TrainArgs>),
     /// Measure a head, or example routes, on labelled prompts.
     Eval(Box<eval::EvalArgs>),
     /// Find a threshold to route by, or a head's temperature.

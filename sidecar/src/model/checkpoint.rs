@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
+use super::adapter::{self, Adapter};
 use super::encoder::{Config, Encoder};
+use super::folder::ModelFolder;
 use super::heads::Head;
 use super::nvidia;
+use super::training::{Dropout, Training};
 use super::weights::Weights;
 use crate::device::Compute;
 
@@ -25,15 +28,48 @@ impl Checkpoint {
     /// If a file is missing or unfit, or the config asks for what is not implemented; the error names it.
     pub(super) fn load(folder: &Path, compute: impl Into<Compute>) -> Result<Self> {
         let compute = compute.into();
-        let config = nvidia::complete(Config::load(folder)?);
-        let (safetensors, script) = (folder.join("model.safetensors"), folder.join("model.pt"));
+        let folder = ModelFolder::open(folder)?;
+        let config = nvidia::complete(Config::load(&folder.file("config.json"))?);
+        let (safetensors, script) =
+            (folder.weights().join("model.safetensors"), folder.weights().join("model.pt"));
         if script.is_file() && !safetensors.is_file() {
+            ensure!(
+                adapter::base(folder.path())?.is_none(),
+                "{}: an adapter cannot change TorchScript",
+                folder.path().display()
+            );
             let encoder = Encoder::script(&config, &script, compute.device)?;
             return Ok(Self { config, encoder, rest: None });
         }
         let mut weights = Weights::load(&safetensors, compute)?;
+        if let Some(adapter) = Adapter::load(folder.path())? {
+            adapter.merge_into(&mut weights)?;
+        }
         let encoder = Encoder::from_weights(&config, &mut weights)?;
         Ok(Self { config, encoder, rest: Some(weights.in_fp32()) })
+    }
+
+    /// Reads the encoder as it was before any adapter, made so that it can be trained.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`], and if it is TorchScript.
+    pub(super) fn load_for_training(
+        folder: &Path,
+        compute: Compute,
+        dropout: Dropout,
+    ) -> Result<(Encoder, Training)> {
+        let folder = ModelFolder::open(folder)?;
+        let config = nvidia::complete(Config::load(&folder.file("config.json"))?);
+        let path = folder.weights().join("model.safetensors");
+        ensure!(
+            path.is_file() || !folder.weights().join("model.pt").is_file(),
+            "{}: TorchScript's weights cannot be trained; train heads on it with --method head",
+            folder.path().display()
+        );
+        let mut weights = Weights::load(&path, compute)?.for_training(Training::new(dropout));
+        let encoder = Encoder::from_weights(&config, &mut weights)?;
+        let training = weights.into_training().context("nothing was collected")?;
+        Ok((encoder, training))
     }
 
     /// The encoder and the checkpoint's own heads, which are NVIDIA's; others come from `heads/`.

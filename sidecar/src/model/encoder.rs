@@ -16,6 +16,7 @@ use super::batch::{Batch, Lengths};
 use super::checkpoint::Checkpoint;
 use super::pooling;
 use super::tokenizer::Tokens;
+use super::training::{Dropout, Training};
 use super::weights::Weights;
 use crate::device::{Compute, Precision};
 use bert::Bert;
@@ -61,6 +62,15 @@ impl Encoder {
     /// If a file is missing or unfit, or the config asks for what is not implemented; the error names it.
     pub fn load(folder: &Path, compute: impl Into<Compute>) -> Result<Self> {
         Ok(Checkpoint::load(folder, compute)?.encoder)
+    }
+
+    /// Reads the same, without the folder's adapter, made so that it can be trained: computed in plain tensors, with
+    /// dropout while it is switched on.
+    ///
+    /// # Errors
+    /// As [`Encoder::load`], and if it is TorchScript.
+    pub fn load_for_training(folder: &Path, compute: Compute, dropout: Dropout) -> Result<(Self, Training)> {
+        Checkpoint::load_for_training(folder, compute, dropout)
     }
 
     /// Takes the encoder's tensors out of a checkpoint, and leaves what else is in it.

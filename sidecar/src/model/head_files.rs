@@ -13,6 +13,7 @@ use tch::{Device, Tensor};
 use super::heads::{Head, Linear, Output, Reads};
 use super::pooling::Pooling;
 use super::temperature::Temperature;
+use super::text_features::ScaledFeature;
 use super::weights::Weights;
 
 const HEADS: &str = "heads";
@@ -35,6 +36,12 @@ struct Settings {
     /// What each dimension of a score counts, in the labels' order; equal if not given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     weights: Vec<f32>,
+    /// What is counted in the text, after the vector's numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    features: Vec<ScaledFeature>,
+    /// The fingerprint of the adapter that the head was trained on; none if it was trained without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    adapter: Option<String>,
     /// What the logits are divided by; 1 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     temperature: Option<Temperature>,
@@ -54,8 +61,8 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Settings {
-    fn of(head: &Head) -> Result<Self> {
-        let Reads { layer, pooling } = head.reads();
+    fn of(head: &Head, adapter: Option<&str>) -> Result<Self> {
+        let Reads { layer, pooling, features } = head.reads().clone();
         let (kind, weights) = match head.output() {
             Output::SingleLabel => (HeadKind::SingleLabel, Vec::new()),
             Output::MultiLabel => (HeadKind::MultiLabel, Vec::new()),
@@ -63,7 +70,28 @@ impl Settings {
             Output::NvidiaComplexity(_) => bail!("head {:?} belongs to its model's checkpoint", head.name()),
         };
         // The weights of a loaded head have its temperature in them.
-        Ok(Self { layer, pooling, kind, weights, temperature: None })
+        let (adapter, temperature) = (adapter.map(str::to_owned), None);
+        Ok(Self { layer, pooling, kind, weights, features, adapter, temperature })
+    }
+
+    /// Refuses a head of another encoder, of which it would read what it was not trained on.
+    fn check_adapter(&self, adapter: Option<&str>) -> Result<()> {
+        match (self.adapter.as_deref(), adapter) {
+            (own, other) if own == other => Ok(()),
+            (Some(_), None) => {
+                bail!("the head was trained on an adapter, and the folder has none (adapter_config.json)")
+            }
+            (None, Some(_)) => {
+                bail!(
+                    "the head was trained without an adapter, and the folder has one: train it again on this folder"
+                )
+            }
+            (own, other) => bail!(
+                "the head was trained on another adapter ({}) than the folder's ({}): train it again on this folder",
+                own.unwrap_or_default(),
+                other.unwrap_or_default()
+            ),
+        }
     }
 
     fn output(&self, labels: usize) -> Result<Output> {
@@ -99,39 +127,31 @@ impl Settings {
 }
 
 /// What of an encoder its heads must fit.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct EncoderShape {
     /// Number of layers.
     pub layers: usize,
     /// Width of a token's vector.
     pub hidden_size: i64,
+    /// The fingerprint of its adapter, if it has one.
+    pub adapter: Option<String>,
 }
 
 /// Reads every head of a model, in the order of their names. A model without heads has none.
 ///
 /// # Errors
 /// If a head's file is missing or wrong; the error names the file.
-pub fn load_all(model: &Path, encoder: EncoderShape, device: Device) -> Result<Vec<Head>> {
-    let folder = model.join(HEADS);
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let mut names = Vec::new();
-    for entry in folder.read_dir().with_context(|| format!("cannot read {}", folder.display()))? {
-        let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
-        if path.is_dir() {
-            names.extend(path.file_name().and_then(|name| name.to_str()).map(str::to_owned));
-        }
-    }
-    names.sort();
-    names.iter().map(|name| load(&folder_of(model, name), name, encoder, device)).collect()
+pub fn load_all(model: &Path, encoder: &EncoderShape, device: Device) -> Result<Vec<Head>> {
+    names(model)?.iter().map(|name| load(&folder_of(model, name), name, encoder, device)).collect()
 }
 
-fn load(folder: &Path, name: &str, encoder: EncoderShape, device: Device) -> Result<Head> {
+fn load(folder: &Path, name: &str, encoder: &EncoderShape, device: Device) -> Result<Head> {
     let labels: Vec<String> = read_json(&folder.join(LABELS))?;
     let settings: Settings = read_json(&folder.join(SETTINGS))?;
     let in_settings = || format!("in {}", folder.join(SETTINGS).display());
-    let reads = Reads { layer: settings.layer, pooling: settings.pooling };
+    let reads =
+        Reads { layer: settings.layer, pooling: settings.pooling, features: settings.features.clone() };
+    settings.check_adapter(encoder.adapter.as_deref()).with_context(in_settings)?;
     ensure!(
         (1..=encoder.layers).contains(&reads.layer),
         "{}: layer {} is not one of the encoder's {}",
@@ -140,7 +160,7 @@ fn load(folder: &Path, name: &str, encoder: EncoderShape, device: Device) -> Res
         encoder.layers
     );
     let output = settings.output(labels.len()).with_context(in_settings)?;
-    let linear = load_linear(folder, labels.len(), reads, encoder, device)?;
+    let linear = load_linear(folder, labels.len(), &reads, encoder, device)?;
     let linear = settings.tempered(linear, labels.len(), device).with_context(in_settings)?;
     Head::new(name, labels, reads, linear, output).with_context(|| format!("in {}", folder.display()))
 }
@@ -148,11 +168,11 @@ fn load(folder: &Path, name: &str, encoder: EncoderShape, device: Device) -> Res
 fn load_linear(
     folder: &Path,
     outputs: usize,
-    reads: Reads,
-    encoder: EncoderShape,
+    reads: &Reads,
+    encoder: &EncoderShape,
     device: Device,
 ) -> Result<Option<Linear>> {
-    let (outputs, width) = (outputs as i64, reads.pooling.width(encoder.hidden_size));
+    let (outputs, width) = (outputs as i64, reads.width(encoder.hidden_size));
     if reads.pooling == Pooling::None {
         ensure!(
             outputs == width,
@@ -168,14 +188,33 @@ fn load_linear(
     }))
 }
 
-/// Writes a head to where [`load_all`] finds it, and returns its folder.
+/// The names of a model's heads in files, sorted.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn names(model: &Path) -> Result<Vec<String>> {
+    let folder = model.join(HEADS);
+    let mut names = Vec::new();
+    if folder.is_dir() {
+        for entry in folder.read_dir().with_context(|| format!("cannot read {}", folder.display()))? {
+            let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
+            if path.is_dir() {
+                names.extend(path.file_name().and_then(|name| name.to_str()).map(str::to_owned));
+            }
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Writes a head, trained on the adapter with this fingerprint, to where [`load_all`] finds it, and returns its folder.
 ///
 /// # Errors
 /// If a file cannot be written; the error names it.
-pub fn save(head: &Head, model: &Path) -> Result<PathBuf> {
+pub fn save(head: &Head, model: &Path, adapter: Option<&str>) -> Result<PathBuf> {
     let folder = folder_of(model, head.name());
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let settings = Settings::of(head)?;
+    let settings = Settings::of(head, adapter)?;
     if let Some(Linear { weight, bias }) = head.linear() {
         let path = folder.join(WEIGHTS);
         Tensor::write_safetensors(&[("linear.weight", &**weight), ("linear.bias", &**bias)], &path)
@@ -210,7 +249,7 @@ mod tests {
     use super::*;
     use crate::model::weights::Weight;
 
-    const ENCODER: EncoderShape = EncoderShape { layers: 2, hidden_size: 1 };
+    const ENCODER: EncoderShape = EncoderShape { layers: 2, hidden_size: 1, adapter: None };
 
     fn head() -> Head {
         of_kind(Output::SingleLabel)
@@ -220,12 +259,12 @@ mod tests {
         let weight = Tensor::from_slice2(&[[1.0f32, 0.5], [0.0, 1.0], [-1.0, -1.0]]);
         let bias = Tensor::from_slice(&[0.0f32, 0.0, 0.5]);
         let linear = Linear { weight: Weight::new(weight), bias: Weight::new(bias) };
-        let reads = Reads { layer: 1, pooling: Pooling::MeanAndBeginning };
+        let reads = Reads { layer: 1, pooling: Pooling::MeanAndBeginning, features: Vec::new() };
         Head::new("task", ["a", "b", "c"].map(str::to_owned).to_vec(), reads, Some(linear), output).unwrap()
     }
 
     fn load_from(model: &Path) -> Result<Vec<Head>> {
-        load_all(model, ENCODER, Device::Cpu)
+        load_all(model, &ENCODER, Device::Cpu)
     }
 
     #[test]
@@ -233,10 +272,10 @@ mod tests {
         for output in [Output::SingleLabel, Output::MultiLabel, Output::Score([0.5, 0.25, 0.25].into())] {
             let model = tempfile::tempdir().unwrap();
             let saved = of_kind(output);
-            save(&saved, model.path()).unwrap();
+            save(&saved, model.path(), None).unwrap();
             let [loaded] = load_from(model.path()).unwrap().try_into().unwrap();
             let states = [Tensor::from_slice(&[0.3f32]).view([1, 1, 1])];
-            assert_eq!(loaded.score(&states, None).unwrap(), saved.score(&states, None).unwrap());
+            assert_eq!(loaded.score(&states, None, &[]).unwrap(), saved.score(&states, None, &[]).unwrap());
         }
     }
 
@@ -249,18 +288,18 @@ mod tests {
         std::fs::write(folder.join(SETTINGS), r#"{"layer": 1, "pooling": "none", "kind": "multi-label"}"#)
             .unwrap();
         let [head] = load_from(model.path()).unwrap().try_into().unwrap();
-        let scores = head.score(&[Tensor::from_slice(&[0.0f32]).view([1, 1, 1])], None).unwrap();
+        let scores = head.score(&[Tensor::from_slice(&[0.0f32]).view([1, 1, 1])], None, &[]).unwrap();
         assert_eq!(scores[0].top(), Some(("a", 0.5)));
     }
 
     #[test]
     fn a_temperature_makes_confidences_smaller_in_the_same_order() {
         let model = tempfile::tempdir().unwrap();
-        let folder = save(&head(), model.path()).unwrap();
+        let folder = save(&head(), model.path(), None).unwrap();
         let states = [Tensor::from_slice(&[0.3f32]).view([1, 1, 1])];
         let confidences = |settings: &str| {
             std::fs::write(folder.join(SETTINGS), settings).unwrap();
-            load_from(model.path()).unwrap()[0].score(&states, None).unwrap().remove(0).confidences
+            load_from(model.path()).unwrap()[0].score(&states, None, &[]).unwrap().remove(0).confidences
         };
         let (plain, hot) = (confidences(r#"{"layer": 1}"#), confidences(r#"{"layer": 1, "temperature": 2}"#));
         let roots: Vec<_> = plain.iter().map(|probability| probability.sqrt()).collect();
@@ -279,7 +318,7 @@ mod tests {
     fn a_missing_file_is_named() {
         for name in [WEIGHTS, LABELS, SETTINGS] {
             let model = tempfile::tempdir().unwrap();
-            let folder = save(&head(), model.path()).unwrap();
+            let folder = save(&head(), model.path(), None).unwrap();
             std::fs::remove_file(folder.join(name)).unwrap();
             let error = format!("{:#}", load_from(model.path()).unwrap_err());
             assert!(error.contains(name), "{error}");
@@ -309,7 +348,7 @@ mod tests {
             (SETTINGS, r#"{"layer": 1, "pooling": "none"}"#, "3 labels for 1 logits"),
         ] {
             let model = tempfile::tempdir().unwrap();
-            let folder = save(&head(), model.path()).unwrap();
+            let folder = save(&head(), model.path(), None).unwrap();
             std::fs::write(folder.join(name), content).unwrap();
             let error = format!("{:#}", load_from(model.path()).unwrap_err());
             assert!(error.contains(wrong), "{error}");

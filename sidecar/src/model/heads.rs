@@ -15,6 +15,7 @@ pub use output::Output;
 
 use super::pooling::Pooling;
 use super::scores::Scores;
+use super::text_features::{ScaledFeature, TextFeatures};
 use super::weights::Weight;
 
 /// Longest label in bytes; the filter refuses longer ones, since labels go into headers and stats.
@@ -33,12 +34,47 @@ pub struct Head {
 }
 
 /// Which vectors a head reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Reads {
     /// The encoder layer; the first is 1.
     pub layer: usize,
     /// What is made of its token vectors.
     pub pooling: Pooling,
+    /// What is counted in the text, after the vector's numbers.
+    pub features: Vec<ScaledFeature>,
+}
+
+impl Reads {
+    /// Width of what is read, for token vectors of this width.
+    #[must_use]
+    pub fn width(&self, hidden_size: i64) -> i64 {
+        self.pooling.width(hidden_size) + self.features.len() as i64
+    }
+
+    /// One vector for each text, `[texts, width]`, of its token vectors after each of the encoder's layers, each
+    /// `[texts, tokens, hidden]`, without those that `mask` `[texts, tokens]` says are padding; and of what was counted
+    /// in it.
+    ///
+    /// # Errors
+    /// If the layer is not among them, or libtorch fails.
+    pub fn vectors(
+        &self,
+        hidden_states: &[Tensor],
+        mask: Option<&Tensor>,
+        texts: &[&TextFeatures],
+    ) -> Result<Tensor> {
+        let Self { layer, pooling, features } = self;
+        let hidden = layer.checked_sub(1).and_then(|index| hidden_states.get(index));
+        let pooled =
+            pooling.apply(hidden.with_context(|| format!("the encoder has no layer {layer}"))?, mask)?;
+        if features.is_empty() {
+            return Ok(pooled);
+        }
+        let counted: Vec<f32> =
+            texts.iter().flat_map(|text| features.iter().map(|feature| feature.of(text))).collect();
+        let counted = Tensor::f_from_slice(&counted)?.f_view([texts.len() as i64, features.len() as i64])?;
+        Ok(Tensor::f_cat(&[&pooled, &counted.f_to_device(pooled.device())?], 1)?)
+    }
 }
 
 /// `weight · vector + bias`.
@@ -81,8 +117,8 @@ impl Head {
 
     /// Which vectors it reads.
     #[must_use]
-    pub fn reads(&self) -> Reads {
-        self.reads
+    pub fn reads(&self) -> &Reads {
+        &self.reads
     }
 
     /// The linear layer, unless the vectors that it reads are logits already.
@@ -97,16 +133,17 @@ impl Head {
         &self.output
     }
 
-    /// What the head says of each text, by its token vectors after each of the encoder's layers, each
-    /// `[texts, tokens, hidden]`, without those that `mask` `[texts, tokens]` says are padding.
+    /// What the head says of each text, by what it reads of it; see [`Reads::vectors`].
     ///
     /// # Errors
-    /// If the head's layer is not among them, or libtorch fails.
-    pub fn score(&self, hidden_states: &[Tensor], mask: Option<&Tensor>) -> Result<Vec<Scores>> {
-        let Reads { layer, pooling } = self.reads;
-        let hidden = layer.checked_sub(1).and_then(|index| hidden_states.get(index));
-        let vectors =
-            pooling.apply(hidden.with_context(|| format!("the encoder has no layer {layer}"))?, mask)?;
+    /// If the head's layer is not among the states, or libtorch fails.
+    pub fn score(
+        &self,
+        hidden_states: &[Tensor],
+        mask: Option<&Tensor>,
+        texts: &[&TextFeatures],
+    ) -> Result<Vec<Scores>> {
+        let vectors = self.reads.vectors(hidden_states, mask, texts)?;
         let logits = match &self.linear {
             Some(Linear { weight, bias }) => vectors.f_linear(weight, Some(&**bias))?,
             None => vectors,
@@ -157,7 +194,7 @@ mod tests {
         let weight = Tensor::from_slice2(&[[1.0f32, 0.0], [0.0, 1.0], [-1.0, -1.0]]);
         let bias = Tensor::from_slice(&[0.0f32, 0.0, 0.5]);
         let linear = Linear { weight: Weight::new(weight), bias: Weight::new(bias) };
-        let reads = Reads { layer, pooling: Pooling::MeanAndBeginning };
+        let reads = Reads { layer, pooling: Pooling::MeanAndBeginning, features: Vec::new() };
         Head::new(name, labels, reads, Some(linear), Output::SingleLabel)
     }
 
@@ -170,7 +207,7 @@ mod tests {
         let head = head("task", labels(), 2).unwrap();
         // One token of width 1: whole and beginning are both normalised to 1 or to -1.
         let states = [-3.0f32, 5.0].map(|state| Tensor::from_slice(&[state]).view([1, 1, 1]));
-        let [scores] = head.score(&states, None).unwrap().try_into().unwrap();
+        let [scores] = head.score(&states, None, &[]).unwrap().try_into().unwrap();
         let logits = [1.0f32, 1.0, -1.5];
         let sum: f32 = logits.iter().map(|logit| logit.exp()).sum();
         for ((_, score), logit) in scores.iter().zip(logits) {
@@ -182,7 +219,7 @@ mod tests {
     fn a_layer_that_the_encoder_has_not_is_an_error() {
         for layer in [0, 2] {
             let head = head("task", labels(), layer).unwrap();
-            assert!(head.score(&[Tensor::from_slice(&[1.0f32]).view([1, 1, 1])], None).is_err());
+            assert!(head.score(&[Tensor::from_slice(&[1.0f32]).view([1, 1, 1])], None, &[]).is_err());
         }
     }
 

@@ -4,6 +4,7 @@ use anyhow::Result;
 use llm_router_torch_ops::{Activation, PackedLinear};
 use tch::{Device, Tensor};
 
+use super::training::{Dropout, Part};
 use super::weights::{Weight, Weights};
 
 /// A linear layer of an encoder. Clones share the weights.
@@ -18,6 +19,8 @@ enum Layout {
     /// As the processor reads them. On CPU, where ordering them at every call costs as much as the product itself when a
     /// text is short.
     Packed(PackedLinear),
+    /// As libtorch has them, for gradients; what is dropped out is dropped before a residual is added.
+    Trained(Weight, Option<Weight>, Dropout),
 }
 
 impl Linear {
@@ -28,7 +31,7 @@ impl Linear {
     pub fn load(weights: &mut Weights, name: &str, outputs: i64, inputs: i64) -> Result<Self> {
         let weight = weights.take(&format!("{name}.weight"), &[outputs, inputs])?;
         let bias = weights.take(&format!("{name}.bias"), &[outputs])?;
-        Self::new(weight, Some(bias))
+        Self::new(weights, &[name.to_owned()], weight, Some(bias))
     }
 
     /// Takes `NAME.weight` of a layer that has no bias.
@@ -36,7 +39,8 @@ impl Linear {
     /// # Errors
     /// If the tensor is missing or has another shape.
     pub fn load_without_bias(weights: &mut Weights, name: &str, outputs: i64, inputs: i64) -> Result<Self> {
-        Self::new(weights.take(&format!("{name}.weight"), &[outputs, inputs])?, None)
+        let weight = weights.take(&format!("{name}.weight"), &[outputs, inputs])?;
+        Self::new(weights, &[name.to_owned()], weight, None)
     }
 
     /// Takes the layers `names`, of `outputs` each, as one whose output is theirs side by side: one large product is
@@ -53,10 +57,18 @@ impl Linear {
         let cat = |parts: &[Weight]| {
             anyhow::Ok(Weight::new(Tensor::f_cat(&parts.iter().map(|part| &**part).collect::<Vec<_>>(), 0)?))
         };
-        Self::new(cat(&stacked)?, Some(cat(&biases)?))
+        Self::new(weights, names, cat(&stacked)?, Some(cat(&biases)?))
     }
 
-    fn new(weight: Weight, bias: Option<Weight>) -> Result<Self> {
+    fn new(weights: &mut Weights, names: &[String], weight: Weight, bias: Option<Weight>) -> Result<Self> {
+        if let Some(dropout) = weights.training().map(|training| training.dropout.clone()) {
+            let tensors = |suffix| names.iter().map(|name| format!("{name}.{suffix}")).collect();
+            weights.made(tensors("weight"), Part::Matrix, &weight)?;
+            if let Some(bias) = &bias {
+                weights.made(tensors("bias"), Part::Vector, bias)?;
+            }
+            return Ok(Self(Layout::Trained(weight, bias, dropout)));
+        }
         Ok(Self(match weight.device() {
             Device::Cpu => Layout::Packed(PackedLinear::new(&weight, bias.map(Weight::into_inner))?),
             _ => Layout::Plain(weight, bias),
@@ -69,7 +81,9 @@ impl Linear {
     /// If libtorch fails.
     pub fn apply(&self, input: &Tensor) -> Result<Tensor> {
         Ok(match &self.0 {
-            Layout::Plain(weight, bias) => input.f_linear(weight, bias.as_deref())?,
+            Layout::Plain(weight, bias) | Layout::Trained(weight, bias, _) => {
+                input.f_linear(weight, bias.as_deref())?
+            }
             Layout::Packed(packed) => packed.apply(input, Activation::None)?,
         })
     }
@@ -80,7 +94,7 @@ impl Linear {
     /// If libtorch fails.
     pub fn apply_gelu(&self, input: &Tensor) -> Result<Tensor> {
         Ok(match &self.0 {
-            Layout::Plain(..) => self.apply(input)?.f_gelu("none")?,
+            Layout::Plain(..) | Layout::Trained(..) => self.apply(input)?.f_gelu("none")?,
             Layout::Packed(packed) => packed.apply(input, Activation::Gelu)?,
         })
     }
@@ -93,6 +107,7 @@ impl Linear {
         Ok(match &self.0 {
             Layout::Plain(..) => self.apply(input)?.f_add(residual)?,
             Layout::Packed(packed) => packed.apply_add(input, residual)?,
+            Layout::Trained(.., dropout) => dropout.apply(self.apply(input)?)?.f_add(residual)?,
         })
     }
 }

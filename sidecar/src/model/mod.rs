@@ -1,8 +1,10 @@
 //! The classifier model: tokenizer, encoder and heads, read from a folder as Hugging Face lays it out.
 
+pub mod adapter;
 pub mod batch;
 mod checkpoint;
 pub mod encoder;
+pub mod folder;
 pub mod head_files;
 pub mod heads;
 pub mod linear;
@@ -11,7 +13,9 @@ pub mod nvidia;
 pub mod pooling;
 pub mod scores;
 pub mod temperature;
+pub mod text_features;
 pub mod tokenizer;
+pub mod training;
 pub mod weights;
 
 use std::path::Path;
@@ -21,9 +25,9 @@ use tch::Tensor;
 
 use checkpoint::Checkpoint;
 use encoder::Encoder;
+use folder::ModelFolder;
 use head_files::EncoderShape;
-use heads::Head;
-use pooling::Pooling;
+use heads::{Head, Reads};
 use scores::{Answer, Want};
 use tokenizer::{MAX_TOKENS, Tokenizer, Tokens};
 
@@ -39,7 +43,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads `config.json`, `model.safetensors` or `model.pt`, `tokenizer.json` and `heads/` of a folder.
+    /// Reads `config.json`, `model.safetensors` or `model.pt`, `tokenizer.json`, `heads/` and, if there is one, the
+    /// adapter of a folder.
     ///
     /// # Errors
     /// If a file is missing or unfit, or there is no head; the error names the file.
@@ -48,8 +53,12 @@ impl Model {
         let checkpoint = Checkpoint::load(folder, compute)?;
         let tokenizer = load_tokenizer(folder, &checkpoint.encoder)?;
         let (encoder, mut heads) = checkpoint.with_heads()?;
-        let shape = EncoderShape { layers: encoder.layers(), hidden_size: encoder.hidden_size() };
-        for head in head_files::load_all(folder, shape, compute.device)? {
+        let shape = EncoderShape {
+            layers: encoder.layers(),
+            hidden_size: encoder.hidden_size(),
+            adapter: adapter::fingerprint(folder)?,
+        };
+        for head in head_files::load_all(folder, &shape, compute.device)? {
             ensure!(
                 heads.iter().all(|other| other.name() != head.name()),
                 "{}: the checkpoint has a head {:?} already",
@@ -85,8 +94,11 @@ impl Model {
         let answer = |text: &&Tokens| Answer { read: text.read(), ..Answer::default() };
         let mut answers: Vec<_> = texts.iter().map(answer).collect();
         if want.scores() {
+            let features: Vec<_> = texts.iter().map(|text| text.features()).collect();
             for head in &self.heads {
-                for (answer, scores) in answers.iter_mut().zip(head.score(&hidden_states, batch.mask())?) {
+                for (answer, scores) in
+                    answers.iter_mut().zip(head.score(&hidden_states, batch.mask(), &features)?)
+                {
                     answer.scores.push(scores);
                 }
             }
@@ -102,16 +114,15 @@ impl Model {
     }
 }
 
-/// What a head sees of the texts if it reads this layer with the pooling that `train` uses, `[texts, features]`.
+/// What a head that reads this sees of the texts, `[texts, width]`.
 ///
 /// # Errors
 /// If the encoder has no such layer, or libtorch fails.
-pub fn features(encoder: &Encoder, texts: &[&Tokens], layer: usize) -> Result<Tensor> {
+pub fn vectors(encoder: &Encoder, texts: &[&Tokens], reads: &Reads) -> Result<Tensor> {
     let batch = encoder.batch(texts)?;
-    let hidden_states = encoder.hidden_states(&batch, layer)?;
-    ensure!(hidden_states.len() == layer, "the encoder has {} layers, not {layer}", encoder.layers());
-    let hidden = hidden_states.last().context("the first layer is 1")?;
-    Pooling::MeanAndBeginning.apply(hidden, batch.mask())
+    let hidden_states = encoder.hidden_states(&batch, reads.layer)?;
+    let features: Vec<_> = texts.iter().map(|text| text.features()).collect();
+    reads.vectors(&hidden_states, batch.mask(), &features)
 }
 
 /// Reads `config.json`, `model.safetensors` or `model.pt`, and `tokenizer.json` of a folder, but no heads.
@@ -124,18 +135,23 @@ pub fn load_encoder(folder: &Path, compute: impl Into<Compute>) -> Result<(Encod
     Ok((encoder, tokenizer))
 }
 
-fn load_tokenizer(folder: &Path, encoder: &Encoder) -> Result<Tokenizer> {
-    let limit = sentence_length(folder)?.unwrap_or(MAX_TOKENS).min(encoder.max_tokens());
-    Tokenizer::load(&folder.join("tokenizer.json"))?.reading_at_most(limit)
+/// Reads the `tokenizer.json` of a folder, bounded by what the encoder reads.
+///
+/// # Errors
+/// If a file is missing or unfit; the error names it.
+pub fn load_tokenizer(folder: &Path, encoder: &Encoder) -> Result<Tokenizer> {
+    let folder = ModelFolder::open(folder)?;
+    let limit = sentence_length(&folder)?.unwrap_or(MAX_TOKENS).min(encoder.max_tokens());
+    Tokenizer::load(&folder.file("tokenizer.json"))?.reading_at_most(limit)
 }
 
 /// The length that sentence-transformers trained a model with, as it writes it beside the model.
-fn sentence_length(folder: &Path) -> Result<Option<usize>> {
+fn sentence_length(folder: &ModelFolder) -> Result<Option<usize>> {
     #[derive(serde::Deserialize)]
     struct SentenceConfig {
         max_seq_length: Option<usize>,
     }
-    let path = folder.join("sentence_bert_config.json");
+    let path = folder.file("sentence_bert_config.json");
     if !path.is_file() {
         return Ok(None);
     }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use tch::Tensor;
 
+use super::training::Part;
 use super::weights::{Weight, Weights};
 
 /// Brings each vector to mean 0 and variance 1, then scales and shifts it. Clones share the weights.
@@ -22,11 +23,15 @@ impl Norm {
     /// # Errors
     /// If a tensor is missing or has another shape.
     pub(super) fn load(weights: &mut Weights, name: &str, width: i64, eps: f64) -> Result<Self> {
-        Ok(Self {
-            weight: weights.take(&format!("{name}.weight"), &[width])?,
-            bias: Some(weights.take(&format!("{name}.bias"), &[width])?),
-            eps,
-        })
+        let bias = format!("{name}.bias");
+        let norm = Self {
+            bias: Some(weights.take(&bias, &[width])?),
+            ..Self::load_without_bias(weights, name, width, eps)?
+        };
+        if let Some(tensor) = &norm.bias {
+            weights.made(vec![bias], Part::Vector, tensor)?;
+        }
+        Ok(norm)
     }
 
     /// Takes `NAME.weight` of a layer that has no bias.
@@ -34,7 +39,10 @@ impl Norm {
     /// # Errors
     /// If the tensor is missing or has another shape.
     pub(super) fn load_without_bias(weights: &mut Weights, name: &str, width: i64, eps: f64) -> Result<Self> {
-        Ok(Self { weight: weights.take(&format!("{name}.weight"), &[width])?, bias: None, eps })
+        let name = format!("{name}.weight");
+        let weight = weights.take(&name, &[width])?;
+        weights.made(vec![name], Part::Vector, &weight)?;
+        Ok(Self { weight, bias: None, eps })
     }
 
     /// Normalises the last dimension.

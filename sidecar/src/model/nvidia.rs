@@ -70,7 +70,7 @@ fn is_published_layout(config: &Config) -> bool {
 
 impl Layout {
     fn heads(&self, weights: &mut Weights, encoder: &Encoder) -> Result<Vec<Head>> {
-        let reads = Reads { layer: encoder.layers(), pooling: Pooling::Mean };
+        let reads = Reads { layer: encoder.layers(), pooling: Pooling::Mean, features: Vec::new() };
         let mut task = None;
         let mut targets = Vec::new();
         let mut linears = Vec::new();
@@ -84,7 +84,7 @@ impl Layout {
             };
             if target == TASK {
                 let labels = self.labels(outputs)?;
-                task = Some(Head::new("task", labels, reads, Some(linear), Output::SingleLabel)?);
+                task = Some(Head::new("task", labels, reads.clone(), Some(linear), Output::SingleLabel)?);
             } else {
                 targets.push((target.as_str(), self.weighting(target, outputs)?));
                 linears.push(linear);

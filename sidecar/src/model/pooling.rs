@@ -34,7 +34,7 @@ impl Pooling {
     ///
     /// # Errors
     /// If there are several vectors where there must be one, or libtorch fails.
-    pub(super) fn apply(self, hidden: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    pub(crate) fn apply(self, hidden: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
         let (_, tokens, _) = hidden.size3()?;
         match self {
             Self::MeanAndBeginning => {
@@ -53,7 +53,7 @@ impl Pooling {
     }
 
     /// Width of the vectors, for token vectors of this width.
-    pub(super) fn width(self, hidden_size: i64) -> i64 {
+    pub(crate) fn width(self, hidden_size: i64) -> i64 {
         match self {
             Self::MeanAndBeginning => 2 * hidden_size,
             Self::Mean | Self::First | Self::None => hidden_size,

@@ -8,6 +8,8 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 
+use super::text_features::TextFeatures;
+
 /// Most tokens that are read of a text, special tokens included, whatever the model could read: what 512 tokens do not
 /// tell about a prompt's kind, more hardly do, and the time grows faster than the tokens.
 pub const MAX_TOKENS: usize = 512;
@@ -17,10 +19,11 @@ pub const MAX_TOKENS: usize = 512;
 const BYTES_PER_TOKEN: usize = 16;
 
 /// A text as the encoder reads it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tokens {
     ids: Vec<i64>,
     read: Read,
+    features: TextFeatures,
 }
 
 /// How much of a text is read, in tokens, special tokens included.
@@ -43,10 +46,10 @@ impl Read {
 }
 
 impl From<Vec<i64>> for Tokens {
-    /// A text that is read as a whole.
+    /// A text that is read as a whole, and in which nothing was counted.
     fn from(ids: Vec<i64>) -> Self {
         let read = Read { tokens: ids.len(), of: ids.len(), estimated: false };
-        Self { ids, read }
+        Self { ids, read, features: TextFeatures::default() }
     }
 }
 
@@ -61,6 +64,12 @@ impl Tokens {
     #[must_use]
     pub fn read(&self) -> Read {
         self.read
+    }
+
+    /// What was counted in the text.
+    #[must_use]
+    pub fn features(&self) -> &TextFeatures {
+        &self.features
     }
 }
 
@@ -126,7 +135,8 @@ impl Tokenizer {
         }
         let ids = [self.before.as_slice(), &ids, &self.after].concat();
         let read = Read { tokens: ids.len(), of: of + special, estimated };
-        Ok(Tokens { ids: ids.into_iter().map(i64::from).collect(), read })
+        let features = TextFeatures::of(&[beginning, end], text.len());
+        Ok(Tokens { ids: ids.into_iter().map(i64::from).collect(), read, features })
     }
 
     /// Tokens that are left for a text's own.

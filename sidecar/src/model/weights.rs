@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
+use super::training::{Part, Training};
 use crate::device::{Compute, Precision};
 
 /// A tensor of the model. Clones share the memory, so that every worker can own the whole model.
@@ -44,6 +45,16 @@ pub struct Weights {
     path: PathBuf,
     compute: Compute,
     tensors: HashMap<String, Tensor>,
+    /// Collects what can be trained, if anything is to be.
+    training: Option<Training>,
+}
+
+/// What checkpoints of a whole `BertFor...` put before the names of the encoder's tensors.
+const PREFIXES: [&str; 5] = ["bert.", "roberta.", "deberta.", "backbone.", "model."];
+
+/// A tensor's name without such a prefix.
+pub(crate) fn without_prefix(name: &str) -> &str {
+    PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
 }
 
 impl Weights {
@@ -55,7 +66,44 @@ impl Weights {
         ensure!(path.is_file(), "cannot read {}: no such file", path.display());
         let tensors =
             Tensor::read_safetensors(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), compute: compute.into(), tensors: tensors.into_iter().collect() })
+        Ok(Self {
+            path: path.to_owned(),
+            compute: compute.into(),
+            tensors: tensors.into_iter().collect(),
+            training: None,
+        })
+    }
+
+    /// Has layers made so that they can be trained, and collects what can be.
+    #[must_use]
+    pub fn for_training(mut self, training: Training) -> Self {
+        self.training = Some(training);
+        self
+    }
+
+    /// What was collected for training.
+    pub(super) fn into_training(self) -> Option<Training> {
+        self.training
+    }
+
+    /// What collects for training, if layers are to be trained.
+    pub(super) fn training(&self) -> Option<&Training> {
+        self.training.as_ref()
+    }
+
+    /// Tells the trainer, if there is one, what a layer made of tensors.
+    pub(super) fn made(&mut self, names: Vec<String>, part: Part, tensor: &Weight) -> Result<()> {
+        self.training.as_mut().map_or(Ok(()), |training| training.add(names, part, tensor))
+    }
+
+    /// The tensors whose names, without a prefix, are this; as they are in the file.
+    pub(super) fn named(&mut self, name: &str) -> Option<&mut Tensor> {
+        self.tensors.iter_mut().find(|(key, _)| without_prefix(key) == name).map(|(_, tensor)| tensor)
+    }
+
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Has tensors taken in fp32 from now on, in which heads compute.
@@ -77,12 +125,9 @@ impl Weights {
         self.compute
     }
 
-    /// Takes these off the tensors' names: checkpoints of a whole `BertFor...` prefix the encoder's with "bert.".
-    pub fn strip_prefixes(&mut self, prefixes: &[&str]) {
-        let strip = |name: String| {
-            let stripped = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
-            stripped.map_or_else(|| name.clone(), str::to_owned)
-        };
+    /// Takes prefixes off the tensors' names: checkpoints of a whole `BertFor...` prefix the encoder's with "bert.".
+    pub fn strip_prefixes(&mut self) {
+        let strip = |name: String| without_prefix(&name).to_owned();
         self.tensors = self.tensors.drain().map(|(name, tensor)| (strip(name), tensor)).collect();
     }
 
@@ -102,6 +147,11 @@ impl Weights {
             tensor.size()
         );
         let Compute { device, precision } = self.compute;
-        Ok(Weight(tensor.f_to_kind(precision.kind())?.f_to_device(device)?))
+        let Some(training) = &mut self.training else {
+            return Ok(Weight(tensor.f_to_kind(precision.kind())?.f_to_device(device)?));
+        };
+        let master = tensor.f_to_kind(Kind::Float)?.f_to_device(device)?;
+        training.keep(name, &master);
+        Ok(Weight(master.f_to_kind(precision.kind())?.f_detach_copy()?))
     }
 }

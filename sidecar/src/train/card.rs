@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::report::{Report, SourceEvaluation};
-use crate::eval::Evaluation;
+use super::fine_tune::{Ended, History, Method};
+use super::quality::{Dimension, Quality};
+use super::report::{How, Report, SourceQuality};
 
 /// A file beside the head that is put into its card: what the trainer cannot know, as the data's licences.
 pub(super) const ABOUT: &str = "about.md";
@@ -21,41 +22,83 @@ pub(super) fn write(report: &Report, about: &str, command: &str) -> String {
 }
 
 fn made(report: &Report, command: &str) -> String {
-    let (split, settings) = (&report.split, &report.settings);
+    let split = &report.split;
+    let how = match &report.training {
+        How::Head { settings, .. } => format!(
+            "A regression on layer {} of the encoder as it is. Of the rows, {} were fitted, {} chose the settings by \
+             log loss (L2 {:e}, class weights {}; `metrics.json` has all that were tried), and {} were held out.",
+            report.layer, split.fit, split.choose, settings.l2, settings.class_weights, split.held_out,
+        ),
+        How::FineTuned(history) => format!(
+            "Trained together with the encoder, of which it reads layer {}. Of the rows, {} were fitted, {} chose the \
+             best epoch, and {} were held out. {}",
+            report.layer,
+            split.fit,
+            split.choose,
+            split.held_out,
+            trained(history),
+        ),
+    };
     format!(
-        "## How it was made\n\n\
-         Softmax regression on features of layer {} of the frozen encoder: the mean of all token vectors, and the \
-         mean of those at the beginning. Of the rows, {} were fitted, {} chose the \
-         settings by log loss (L2 {:e}, class weights {}; `metrics.json` has all that were tried), and {} were held \
-         out. A row counts by one over the root of its source's size.\n\n```\n{command}\n```\n",
-        report.layer, split.fit, split.choose, settings.l2, settings.class_weights, split.held_out,
+        "## How it was made\n\n{how} A row counts by one over the root of its source's size.\n\n```\n{command}\n```\n"
+    )
+}
+
+fn trained(history: &History) -> String {
+    let settings = &history.settings;
+    let what = match settings.method {
+        Method::Lora { rank, alpha } => format!("Low-rank adapters of rank {rank} (alpha {alpha})"),
+        Method::Full => "All weights but the embeddings".to_owned(),
+    };
+    let ended = match history.ended {
+        Ended::Done => "",
+        Ended::NoBetter => ", stopped since validation got no better",
+        Ended::TimeBudget => ", ended by the time budget",
+        Ended::Interrupted => ", interrupted",
+    };
+    let best = history.epochs.iter().enumerate().max_by(|a, b| a.1.score.total_cmp(&b.1.score));
+    format!(
+        "{what}, {} parameters with the heads: {} steps of {} texts, seed {}, {:.0} s on {} with {} threads{ended}. \
+         The best epoch was {} of {} (`metrics.json` has all).",
+        history.parameters,
+        history.steps,
+        settings.batch,
+        settings.seed,
+        history.seconds,
+        history.device,
+        history.threads,
+        best.map_or(0, |(epoch, _)| epoch),
+        history.epochs.len().saturating_sub(1),
     )
 }
 
 fn held_out(report: &Report) -> String {
+    let Some(all) = &report.held_out else { return String::new() };
     let mut text = String::from("## On the held-out rows\n\n");
-    text += &summary_header();
-    text += &summary_row("all", &report.held_out);
-    for SourceEvaluation { source, evaluation } in &report.held_out_by_source {
-        text += &summary_row(source, evaluation);
+    text += summary_header(all);
+    text += &summary_row("all", all);
+    for SourceQuality { source, quality } in &report.held_out_by_source {
+        text += &summary_row(source, quality);
     }
-    text += "\nMacro-F1 is the mean over the labels that the rows have. \"Majority\" is the accuracy of always \
-             answering the rows' most frequent label.\n\n";
-    text + &label_table(&report.held_out)
+    text += "\n";
+    text += explanation(all);
+    text + &table(all)
 }
 
 fn validation(report: &Report) -> String {
-    if report.validation.is_empty() {
-        return String::new();
-    }
+    let Some(SourceQuality { quality: first, .. }) = report.validation.first() else { return String::new() };
     let mut text = String::from("## On data kept apart\n\n");
-    text += &summary_header();
-    for SourceEvaluation { source, evaluation } in &report.validation {
-        text += &summary_row(source, evaluation);
+    text += summary_header(first);
+    for SourceQuality { source, quality } in &report.validation {
+        text += &summary_row(source, quality);
     }
-    for SourceEvaluation { source, evaluation } in &report.validation {
+    text += "\n";
+    if report.held_out.is_none() {
+        text += explanation(first);
+    }
+    for SourceQuality { source, quality } in &report.validation {
         // Writing to a String does not fail.
-        let _ = write!(text, "\n{source}:\n\n{}", label_table(evaluation));
+        let _ = write!(text, "{source}:\n\n{}", table(quality));
     }
     text
 }
@@ -63,29 +106,76 @@ fn validation(report: &Report) -> String {
 fn sources(report: &Report) -> String {
     let mut text = String::from("## Data\n\n| source | rows |\n|---|---|\n");
     for source in &report.sources {
-        // Writing to a String does not fail.
         let _ = writeln!(text, "| {} | {} |", source.source, source.rows);
     }
     text
 }
 
-fn summary_header() -> String {
-    "| rows of | rows | accuracy | macro-F1 | majority |\n|---|---|---|---|---|\n".to_owned()
+fn summary_header(quality: &Quality) -> &'static str {
+    match quality {
+        Quality::Label(_) => "| rows of | rows | accuracy | macro-F1 | majority |\n|---|---|---|---|---|\n",
+        Quality::Labels(_) => "| rows of | rows | micro-F1 |\n|---|---|---|\n",
+        Quality::Score(_) => {
+            "| rows of | rows | Spearman | mean error | of the mean |\n|---|---|---|---|---|\n"
+        }
+    }
 }
 
-fn summary_row(name: &str, evaluation: &Evaluation) -> String {
-    let Evaluation { rows, accuracy, macro_f1, majority_accuracy, .. } = evaluation;
-    format!("| {name} | {rows} | {accuracy:.3} | {macro_f1:.3} | {majority_accuracy:.3} |\n")
+fn summary_row(name: &str, quality: &Quality) -> String {
+    match quality {
+        Quality::Label(it) => format!(
+            "| {name} | {} | {:.3} | {:.3} | {:.3} |\n",
+            it.rows, it.accuracy, it.macro_f1, it.majority_accuracy
+        ),
+        Quality::Labels(it) => format!("| {name} | {} | {:.3} |\n", it.rows, it.micro_f1),
+        Quality::Score(it) => dimension_row(name, &it.score),
+    }
 }
 
-fn label_table(evaluation: &Evaluation) -> String {
-    let mut table = String::from("| label | rows | precision | recall | F1 |\n|---|---|---|---|---|\n");
-    for label in &evaluation.labels {
-        let _ = writeln!(
-            table,
-            "| {} | {} | {:.3} | {:.3} | {:.3} |",
-            label.label, label.rows, label.precision, label.recall, label.f1
-        );
+fn dimension_row(name: &str, it: &Dimension) -> String {
+    let Dimension { rows, spearman, mean_absolute_error, of_the_mean, .. } = it;
+    format!("| {name} | {rows} | {spearman:.3} | {mean_absolute_error:.3} | {of_the_mean:.3} |\n")
+}
+
+fn explanation(quality: &Quality) -> &'static str {
+    match quality {
+        Quality::Label(_) => {
+            "Macro-F1 is the mean over the labels that the rows have. \"Majority\" is the accuracy of always answering \
+             the rows' most frequent label.\n\n"
+        }
+        Quality::Labels(_) => "A label is answered if its probability is at least a half.\n\n",
+        Quality::Score(_) => {
+            "\"Spearman\" is the rank correlation with what was labelled; \"of the mean\" is the mean error of always \
+             answering the rows' mean.\n\n"
+        }
+    }
+}
+
+fn table(quality: &Quality) -> String {
+    let mut table = String::new();
+    match quality {
+        Quality::Label(evaluation) => {
+            table += "| label | rows | precision | recall | F1 |\n|---|---|---|---|---|\n";
+            for it in &evaluation.labels {
+                let _ = writeln!(
+                    table,
+                    "| {} | {} | {:.3} | {:.3} | {:.3} |",
+                    it.label, it.rows, it.precision, it.recall, it.f1
+                );
+            }
+        }
+        Quality::Labels(tags) => {
+            table += "| label | rows | F1 |\n|---|---|---|\n";
+            for it in &tags.labels {
+                let _ = writeln!(table, "| {} | {} | {:.3} |", it.label, it.rows, it.f1);
+            }
+        }
+        Quality::Score(quality) => {
+            table += "| dimension | rows | Spearman | mean error | of the mean |\n|---|---|---|---|---|\n";
+            for it in &quality.dimensions {
+                table += &dimension_row(&it.name, it);
+            }
+        }
     }
     table
 }

@@ -1,31 +1,37 @@
-//! Labelled texts from JSON Lines files.
+//! Labelled texts, from files.
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::plan::{HeadPlan, Kind, Source};
+use super::records::{self, Record};
+
+/// What separates labels in one field of CSV.
+const SEPARATOR: char = '|';
+
+/// What a head should answer to a text.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Target {
+    /// One label.
+    Label(String),
+    /// Any number of labels.
+    Labels(Vec<String>),
+    /// A number for each dimension; none where it is not known.
+    Numbers(Vec<Option<f32>>),
+}
+
 /// One labelled text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// The text, as the classifier will read it.
     pub text: String,
-    /// Its label.
-    pub label: String,
+    /// What the head should answer.
+    pub target: Target,
     /// Where it is from: an index into [`Data::sources`].
     pub source: usize,
-}
-
-/// How a line of a file becomes a [`Row`].
-#[derive(Debug)]
-pub struct Fields {
-    /// The field with the text.
-    pub text: String,
-    /// The field with the label.
-    pub label: String,
-    /// New names for labels; others stay as they are.
-    pub renames: BTreeMap<String, String>,
 }
 
 /// Files and folders as they were given, and their rows in order.
@@ -33,82 +39,139 @@ pub struct Fields {
 pub struct Data {
     /// The files' and folders' paths.
     pub sources: Vec<PathBuf>,
+    /// What a row of each source counts, beside the source's size.
+    pub weights: Vec<f64>,
     /// Every row, each text once.
     pub rows: Vec<Row>,
 }
 
 impl Data {
-    /// Reads files, and all `.jsonl` files of folders. A text that was there before, or that `exclude` has, is left
-    /// out: it would be in training and in validation.
+    /// Reads a head's files, and all `.jsonl` and `.csv` files of folders. A text that was there before, or that
+    /// `exclude` has, is left out: it would be in training and in validation.
     ///
     /// # Errors
     /// If a file is missing or a line is wrong; the error names file and line.
-    pub fn read(paths: &[PathBuf], fields: &Fields, exclude: &Data) -> Result<Self> {
-        let mut seen: HashSet<String> = exclude.rows.iter().map(|row| row.text.clone()).collect();
+    pub fn read(sources: &[Source], head: &HeadPlan, exclude: &HashSet<&str>) -> Result<Self> {
         let mut data = Self::default();
-        for (source, path) in paths.iter().enumerate() {
-            for file in files(path)? {
-                let lines = std::fs::read_to_string(&file)
-                    .with_context(|| format!("cannot read {}", file.display()))?;
-                for (index, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-                    let row = parse(line, fields, source)
-                        .with_context(|| format!("{}, line {}", file.display(), index + 1))?;
-                    if seen.insert(row.text.clone()) {
-                        data.rows.push(row);
-                    }
+        let mut seen = HashSet::new();
+        for (index, source) in sources.iter().enumerate() {
+            let mut rows = Vec::new();
+            for file in records::files(&source.path)? {
+                for record in records::read(&file)? {
+                    let row = parse(&record, source, head, index)
+                        .with_context(|| format!("{}, line {}", file.display(), record.line))?;
+                    rows.extend(row);
                 }
             }
-            data.sources.push(path.clone());
+            rows.retain(|row| !exclude.contains(row.text.as_str()) && seen.insert(row.text.clone()));
+            data.rows.extend(match source.limit {
+                Some(limit) => some(rows, limit),
+                None => rows,
+            });
+            data.sources.push(source.path.clone());
+            data.weights.push(source.weight);
         }
         Ok(data)
     }
 
-    /// The rows' labels, sorted.
+    /// The rows' labels, sorted; none of numbers.
     #[must_use]
     pub fn labels(&self) -> Vec<String> {
-        let mut labels: Vec<_> = self.rows.iter().map(|row| row.label.clone()).collect();
+        let mut labels: Vec<String> = Vec::new();
+        for row in &self.rows {
+            match &row.target {
+                Target::Label(label) => labels.push(label.clone()),
+                Target::Labels(several) => labels.extend(several.iter().cloned()),
+                Target::Numbers(_) => {}
+            }
+        }
         labels.sort();
         labels.dedup();
         labels
     }
 }
 
-/// The path itself, or the `.jsonl` files of a folder.
-fn files(path: &Path) -> Result<Vec<PathBuf>> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut files = Vec::new();
-    for entry in path.read_dir().with_context(|| format!("cannot read {}", path.display()))? {
-        files.push(entry?.path());
-    }
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
-    files.sort();
-    ensure!(!files.is_empty(), "{} has no .jsonl files", path.display());
-    Ok(files)
+/// So many of the rows, always the same, in their order.
+fn some(rows: Vec<Row>, limit: usize) -> Vec<Row> {
+    let mut chosen: Vec<_> = rows.into_iter().enumerate().collect();
+    fastrand::Rng::with_seed(1).shuffle(&mut chosen);
+    chosen.truncate(limit);
+    chosen.sort_by_key(|(index, _)| *index);
+    chosen.into_iter().map(|(_, row)| row).collect()
 }
 
-fn parse(line: &str, fields: &Fields, source: usize) -> Result<Row> {
-    let value: Value = serde_json::from_str(line)?;
-    let field = |name: &str| {
-        value
-            .get(name)
-            .and_then(Value::as_str)
-            .with_context(|| format!("the field {name:?} must be a string"))
+/// The record's row; none if the source leaves its label out.
+fn parse(record: &Record, source: &Source, head: &HeadPlan, index: usize) -> Result<Option<Row>> {
+    let field = |name: &str| record.fields.get(name).with_context(|| format!("no field {name:?}"));
+    let text_field = source.text_field.as_ref().unwrap_or(&head.text_field);
+    let text = field(text_field)?;
+    let text =
+        text.as_str().with_context(|| format!("the field {text_field:?} must be a string"))?.to_owned();
+    let label_field = source.label_field.as_ref().unwrap_or(&head.label_field);
+    let rename = |label: &str| source.map.get(label).map_or(label, String::as_str).to_owned();
+    let given = || match &source.label {
+        Some(label) => Ok(vec![label.clone()]),
+        None => labels(field(label_field)?, head.kind).with_context(|| {
+            format!(
+                "the field {label_field:?} must be a string, or a list of them if several labels can be true"
+            )
+        }),
     };
-    let (text, label) = (field(&fields.text)?, field(&fields.label)?);
-    let label = fields.renames.get(label).map_or(label, String::as_str);
-    Ok(Row { text: text.to_owned(), label: label.to_owned(), source })
+    let target = match head.kind {
+        Kind::Score => Target::Numbers(
+            head.score_fields
+                .iter()
+                .map(|name| number(record.fields.get(name)).with_context(|| format!("the field {name:?}")))
+                .collect::<Result<_>>()?,
+        ),
+        Kind::SingleLabel | Kind::MultiLabel => {
+            let labels = given()?;
+            if !source.only.is_empty() && !labels.iter().any(|label| source.only.contains(label)) {
+                return Ok(None);
+            }
+            let labels: Vec<_> = labels.iter().map(|label| rename(label)).collect();
+            match head.kind {
+                Kind::MultiLabel => Target::Labels(labels),
+                _ => Target::Label(labels.into_iter().next().context("no label")?),
+            }
+        }
+    };
+    Ok(Some(Row { text, target, source: index }))
+}
+
+fn labels(value: &Value, kind: Kind) -> Result<Vec<String>> {
+    Ok(match (value, kind) {
+        (Value::String(label), Kind::SingleLabel) => vec![label.clone()],
+        (Value::String(labels), _) => labels
+            .split(SEPARATOR)
+            .map(str::trim)
+            .filter(|label| !label.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        (Value::Array(labels), Kind::MultiLabel) => labels
+            .iter()
+            .map(|label| Ok(label.as_str().context("a label is not a string")?.to_owned()))
+            .collect::<Result<_>>()?,
+        (other, _) => bail!("it is {other}"),
+    })
+}
+
+/// A number from 0 to 1; none if it is not there or empty.
+fn number(value: Option<&Value>) -> Result<Option<f32>> {
+    let number = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(value) => value.as_f64(),
+    };
+    let number: f64 = number.context("must be a number")?;
+    ensure!((0.0..=1.0).contains(&number), "must be from 0 to 1; it is {number}");
+    Ok(Some(number as f32))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn fields() -> Fields {
-        let renames = [("open_qa".to_owned(), "Open QA".to_owned())].into();
-        Fields { text: "text".into(), label: "label".into(), renames }
-    }
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -118,8 +181,21 @@ mod tests {
         folder
     }
 
-    fn read(folder: &tempfile::TempDir, exclude: &Data) -> Result<Data> {
-        Data::read(&[folder.path().to_owned()], &fields(), exclude)
+    fn source(folder: &tempfile::TempDir) -> Source {
+        Source::from(folder.path().to_owned())
+    }
+
+    fn read_as(kind: Kind, source: &Source, exclude: &HashSet<&str>) -> Result<Data> {
+        let head = HeadPlan { kind, ..HeadPlan::new("head", vec![source.clone()]) };
+        Data::read(&head.data, &head, exclude)
+    }
+
+    fn read(source: &Source) -> Result<Data> {
+        read_as(Kind::SingleLabel, source, &HashSet::new())
+    }
+
+    fn row(text: &str, label: &str) -> Row {
+        Row { text: text.into(), target: Target::Label(label.into()), source: 0 }
     }
 
     #[test]
@@ -127,35 +203,78 @@ mod tests {
         let folder = folder(&[
             ("b.jsonl", r#"{"text": "2", "label": "Chatbot"}"#),
             ("a.jsonl", "{\"text\": \"1\", \"label\": \"open_qa\"}\n\n"),
+            ("c.csv", "text,label\n\"3, 4\n5\",Chatbot\n"),
             ("notes.txt", "not data"),
         ]);
-        let data = read(&folder, &Data::default()).unwrap();
-        assert_eq!(
-            data.rows,
-            [
-                Row { text: "1".into(), label: "Open QA".into(), source: 0 },
-                Row { text: "2".into(), label: "Chatbot".into(), source: 0 }
-            ]
-        );
+        let map = [("open_qa".to_owned(), "Open QA".to_owned())].into();
+        let data = read(&Source { map, ..source(&folder) }).unwrap();
+        assert_eq!(data.rows, [row("1", "Open QA"), row("2", "Chatbot"), row("3, 4\n5", "Chatbot")]);
         assert_eq!(data.labels(), ["Chatbot", "Open QA"]);
     }
 
     #[test]
     fn a_text_is_there_once_and_never_in_both_sets() {
-        let validation = folder(&[("v.jsonl", r#"{"text": "held out", "label": "a"}"#)]);
-        let training = folder(&[(
+        let folder = folder(&[(
             "t.jsonl",
             "{\"text\": \"held out\", \"label\": \"a\"}\n{\"text\": \"x\", \"label\": \"a\"}\n{\"text\": \"x\", \"label\": \"b\"}",
         )]);
-        let validation = read(&validation, &Data::default()).unwrap();
-        let data = read(&training, &validation).unwrap();
-        assert_eq!(data.rows, [Row { text: "x".into(), label: "a".into(), source: 0 }]);
+        let data = read_as(Kind::SingleLabel, &source(&folder), &["held out"].into()).unwrap();
+        assert_eq!(data.rows, [row("x", "a")]);
+    }
+
+    #[test]
+    fn a_source_can_give_one_label_to_some_of_its_rows() {
+        let rows: Vec<_> = (0..9).map(|n| format!(r#"{{"text": "{n}", "label": "{}"}}"#, n % 2)).collect();
+        let folder = folder(&[("a.jsonl", &rows.join("\n"))]);
+        let one = Source { label: Some("safe".into()), limit: Some(4), ..source(&folder) };
+        let data = read(&one).unwrap();
+        assert_eq!((data.rows.len(), data.labels()), (4, vec!["safe".to_owned()]));
+        assert_eq!(read(&one).unwrap().rows, data.rows);
+        let only = Source { only: ["1".to_owned()].into(), ..source(&folder) };
+        assert_eq!(read(&only).unwrap().rows.len(), 4);
+    }
+
+    #[test]
+    fn several_labels_are_a_list_or_separated() {
+        let folder = folder(&[
+            ("a.jsonl", "{\"text\": \"1\", \"label\": [\"a\", \"b\"]}\n{\"text\": \"2\", \"label\": []}"),
+            ("b.csv", "text,label\n3,b | c\n4,\n"),
+        ]);
+        let data = read_as(Kind::MultiLabel, &source(&folder), &HashSet::new()).unwrap();
+        let labels: Vec<_> = data
+            .rows
+            .iter()
+            .map(|row| match &row.target {
+                Target::Labels(labels) => labels.join("+"),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(labels, ["a+b", "", "b+c", ""]);
+        assert_eq!(data.labels(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn numbers_may_be_missing_but_not_wrong() {
+        let folder =
+            folder(&[("a.csv", "text,x,y\n1,0.5,\n2,1,0\n"), ("b.jsonl", r#"{"text": "3", "y": 0.25}"#)]);
+        let head = HeadPlan {
+            kind: Kind::Score,
+            score_fields: ["x", "y"].map(str::to_owned).to_vec(),
+            ..HeadPlan::new("head", vec![source(&folder)])
+        };
+        let data = Data::read(&head.data, &head, &HashSet::new()).unwrap();
+        let targets: Vec<_> = data.rows.iter().map(|row| row.target.clone()).collect();
+        let numbers = [[Some(0.5), None], [Some(1.0), Some(0.0)], [None, Some(0.25)]];
+        assert_eq!(targets, numbers.map(|numbers| Target::Numbers(numbers.to_vec())));
+        std::fs::write(folder.path().join("a.csv"), "text,x\n1,7\n").unwrap();
+        let error = format!("{:#}", Data::read(&head.data, &head, &HashSet::new()).unwrap_err());
+        assert!(error.contains("a.csv, line 2") && error.contains("\"x\""), "{error}");
     }
 
     #[test]
     fn a_wrong_line_is_named() {
         let folder = folder(&[("a.jsonl", "{\"text\": \"1\", \"label\": \"a\"}\n{\"text\": \"1\"}")]);
-        let error = format!("{:#}", read(&folder, &Data::default()).unwrap_err());
+        let error = format!("{:#}", read(&source(&folder)).unwrap_err());
         assert!(error.contains("a.jsonl, line 2") && error.contains("\"label\""), "{error}");
     }
 }

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 
-/// Fewest rows of a label: one of ten goes to each of the two smaller parts.
+/// Fewest rows of a label.
 const MIN_ROWS: usize = 10;
+
+/// Share of the rows that choose.
+const CHOOSE: f64 = 0.05;
 
 /// Indices of rows.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Split {
-    /// Eight of ten: the weights are fitted to them.
+    /// The weights are fitted to them.
     pub fit: Vec<usize>,
-    /// One of ten: they choose the regularisation and the class weights.
+    /// One of twenty, and one at least of each stratum: they choose the settings, and when training is best stopped.
     pub choose: Vec<usize>,
-    /// One of ten: nothing depends on them; they are what is reported.
+    /// Nothing depends on them; they are what is reported.
     pub held_out: Vec<usize>,
 }
 
@@ -23,23 +26,59 @@ impl Split {
     ///
     /// # Errors
     /// If a label has fewer than ten rows.
-    pub(super) fn stratified(labels: &[&str], seed: u64) -> Result<Self> {
-        let mut by_label: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (row, label) in labels.iter().enumerate() {
-            by_label.entry(label).or_default().push(row);
-        }
-        let mut random = fastrand::Rng::with_seed(seed);
-        let mut split = Self { fit: Vec::new(), choose: Vec::new(), held_out: Vec::new() };
-        for (label, mut rows) in by_label {
+    pub(super) fn by_label(labels: &[&str], held_out: f64, seed: u64) -> Result<Self> {
+        let strata = Strata::new(labels);
+        for (label, rows) in &strata.0 {
             let count = rows.len();
             ensure!(count >= MIN_ROWS, "label {label:?} has {count} rows; it needs at least {MIN_ROWS}");
+        }
+        Ok(strata.split(held_out, seed))
+    }
+
+    /// Splits by a seed, what is alike in the same proportions as far as there is enough of it.
+    ///
+    /// # Errors
+    /// If there are fewer than ten rows.
+    pub(super) fn by_likeness(strata: &[String], held_out: f64, seed: u64) -> Result<Self> {
+        let count = strata.len();
+        ensure!(count >= MIN_ROWS, "there are {count} rows; training needs at least {MIN_ROWS}");
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        strata.iter().for_each(|stratum| *counts.entry(stratum).or_default() += 1);
+        let common = |stratum: &&str| counts.get(stratum).is_some_and(|&count| count >= 2 * MIN_ROWS);
+        let strata: Vec<_> =
+            strata.iter().map(String::as_str).map(|it| if common(&it) { it } else { "" }).collect();
+        Ok(Strata::new(&strata).split(held_out, seed))
+    }
+}
+
+/// Rows by what they have in common.
+struct Strata<'a>(BTreeMap<&'a str, Vec<usize>>);
+
+impl<'a> Strata<'a> {
+    fn new(names: &[&'a str]) -> Self {
+        let mut strata: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (row, name) in names.iter().enumerate() {
+            strata.entry(name).or_default().push(row);
+        }
+        Self(strata)
+    }
+
+    fn split(self, held_out: f64, seed: u64) -> Split {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut split = Split { fit: Vec::new(), choose: Vec::new(), held_out: Vec::new() };
+        for (_, mut rows) in self.0 {
             random.shuffle(&mut rows);
-            let tenth = count / 10;
-            split.held_out.extend(rows.drain(..tenth));
-            split.choose.extend(rows.drain(..tenth));
+            let count = |share: f64| match rows.len() {
+                0..MIN_ROWS => 0,
+                _ if share == 0.0 => 0,
+                rows => ((rows as f64 * share).round() as usize).max(1),
+            };
+            let (choose, held_out) = (count(CHOOSE), count(held_out));
+            split.held_out.extend(rows.drain(..held_out));
+            split.choose.extend(rows.drain(..choose));
             split.fit.append(&mut rows);
         }
-        Ok(split)
+        split
     }
 }
 
@@ -48,32 +87,44 @@ mod tests {
     use super::*;
 
     fn labels() -> Vec<&'static str> {
-        [vec!["a"; 50], vec!["b"; 20]].concat()
+        [vec!["a"; 60], vec!["b"; 20]].concat()
     }
 
     #[test]
     fn every_row_is_in_one_part_and_every_label_in_all() {
         let labels = labels();
-        let split = Split::stratified(&labels, 1).unwrap();
+        let split = Split::by_label(&labels, 0.1, 1).unwrap();
         let count = |rows: &[usize], label| rows.iter().filter(|row| labels[**row] == label).count();
-        assert_eq!((count(&split.fit, "a"), count(&split.fit, "b")), (40, 16));
-        assert_eq!((count(&split.choose, "a"), count(&split.choose, "b")), (5, 2));
-        assert_eq!((count(&split.held_out, "a"), count(&split.held_out, "b")), (5, 2));
+        assert_eq!((count(&split.fit, "a"), count(&split.fit, "b")), (51, 17));
+        assert_eq!((count(&split.choose, "a"), count(&split.choose, "b")), (3, 1));
+        assert_eq!((count(&split.held_out, "a"), count(&split.held_out, "b")), (6, 2));
         let mut all = [split.fit, split.choose, split.held_out].concat();
         all.sort_unstable();
-        assert_eq!(all, (0..70).collect::<Vec<_>>());
+        assert_eq!(all, (0..80).collect::<Vec<_>>());
     }
 
     #[test]
     fn the_seed_decides() {
-        let split = |seed| Split::stratified(&labels(), seed).unwrap();
+        let split = |seed| Split::by_label(&labels(), 0.1, seed).unwrap();
         assert_eq!(split(1), split(1));
         assert_ne!(split(1), split(2));
     }
 
     #[test]
+    fn nothing_need_be_held_out() {
+        assert!(Split::by_label(&labels(), 0.0, 1).unwrap().held_out.is_empty());
+    }
+
+    #[test]
     fn a_label_with_too_few_rows_is_named() {
-        let error = Split::stratified(&["rare"; 9], 1).unwrap_err().to_string();
+        let error = Split::by_label(&["rare"; 9], 0.1, 1).unwrap_err().to_string();
         assert_eq!(error, "label \"rare\" has 9 rows; it needs at least 10");
+    }
+
+    #[test]
+    fn rare_likes_are_split_together() {
+        let strata: Vec<_> = (0..40).map(|row| format!("rare {row}")).collect();
+        let split = Split::by_likeness(&strata, 0.1, 1).unwrap();
+        assert_eq!((split.fit.len(), split.choose.len(), split.held_out.len()), (34, 2, 4));
     }
 }

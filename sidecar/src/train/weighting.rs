@@ -3,14 +3,16 @@
 use std::fmt;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 /// How much a row of a rare label counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum ClassWeights {
     /// As much as any.
+    #[default]
     Uniform,
     /// By one over the root of its label's weight.
     SquareRoot,
@@ -39,11 +41,12 @@ impl fmt::Display for ClassWeights {
 }
 
 /// Weights of rows by their source, `[rows]`: one over the root of the source's number of rows, so that a large public
-/// set does not drown a small one of the prompts that matter.
-pub(super) fn by_source(sources: &[usize]) -> Result<Tensor> {
+/// set does not drown a small one of the prompts that matter; times the source's factor.
+pub(super) fn by_source(sources: &[usize], factors: &[f64]) -> Result<Tensor> {
     let count = |source| sources.iter().filter(|&&other| other == source).count();
-    let counts: Vec<_> = (0..=sources.iter().copied().max().unwrap_or(0)).map(count).collect();
-    let weight = |source: &usize| (counts.get(*source).copied().unwrap_or(1) as f32).sqrt().recip();
+    let weight = |(source, factor): (usize, &f64)| *factor as f32 / (count(source).max(1) as f32).sqrt();
+    let weights: Vec<_> = factors.iter().enumerate().map(weight).collect();
+    let weight = |source: &usize| weights.get(*source).copied().unwrap_or(1.0);
     Ok(Tensor::f_from_slice(&sources.iter().map(weight).collect::<Vec<_>>())?)
 }
 
@@ -69,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_source_counts_by_the_root_of_its_size() {
-        assert_eq!(numbers(&by_source(&[0, 0, 1, 0, 0]).unwrap()), [0.5, 0.5, 1.0, 0.5, 0.5]);
+        assert_eq!(numbers(&by_source(&[0, 0, 1, 0, 0], &[1.0, 3.0]).unwrap()), [0.5, 0.5, 3.0, 0.5, 0.5]);
     }
 
     #[test]

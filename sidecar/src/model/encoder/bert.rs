@@ -46,7 +46,7 @@ impl Bert {
     pub(super) fn load(config: &BertConfig, weights: &mut Weights) -> Result<Self> {
         let hidden = config.hidden_size;
         let eps = config.layer_norm_eps;
-        weights.strip_prefixes(&["bert.", "roberta."]);
+        weights.strip_prefixes();
         let words = weights.take("embeddings.word_embeddings.weight", &[config.vocab_size, hidden])?;
         let positions = weights
             .take("embeddings.position_embeddings.weight", &[config.max_position_embeddings, hidden])?;

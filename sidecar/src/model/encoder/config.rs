@@ -23,12 +23,12 @@ pub(super) trait Part: DeserializeOwned {
 }
 
 impl Config {
-    /// Reads the file of a model's folder.
+    /// Reads the file.
     ///
     /// # Errors
     /// If the file is missing or is not a JSON object; the error names it.
-    pub(crate) fn load(folder: &Path) -> Result<Self> {
-        let path = folder.join("config.json");
+    pub(crate) fn load(path: &Path) -> Result<Self> {
+        let path = path.to_owned();
         let json = std::fs::read(&path).with_context(|| {
             format!("cannot read {}; `scripts/setup` fetches the default model", path.display())
         })?;
@@ -105,7 +105,7 @@ pub(super) mod tests {
     /// The config of a fixture, with some fields changed; null removes one.
     pub(in super::super) fn fixture(name: &str, changes: Value) -> Config {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoders").join(name);
-        let mut config = Config::load(&folder).unwrap();
+        let mut config = Config::load(&folder.join("config.json")).unwrap();
         for (field, value) in changes.as_object().unwrap() {
             match value {
                 Value::Null => config.fields.remove(field),
@@ -134,6 +134,8 @@ pub(super) mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(Config::load(folder.path()).unwrap_err().to_string().contains("config.json"));
+        assert!(
+            Config::load(&folder.path().join("config.json")).unwrap_err().to_string().contains("config.json")
+        );
     }
 }

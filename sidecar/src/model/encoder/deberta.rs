@@ -31,12 +31,30 @@ pub(super) struct Deberta {
 struct Layer {
     /// Query, key and value stacked.
     qkv: Linear,
-    distances: Distances,
+    positions: Positions,
     attention_out: Linear,
     attention_norm: Norm,
     feed_in: Linear,
     feed_out: Linear,
     feed_norm: Norm,
+}
+
+/// Where a layer has what it adds for distances.
+#[derive(Debug, Clone)]
+enum Positions {
+    /// Computed when loading.
+    Fixed(Distances),
+    /// Computed at every pass, because what projects them is being trained.
+    Trained(Projected),
+}
+
+/// What projects the distances' embeddings.
+#[derive(Debug, Clone)]
+struct Projected {
+    /// Of every distance, `[2 * max tokens - 1, hidden]`.
+    embeddings: Weight,
+    /// Query and key, if they are not those of the content.
+    own: Option<(Linear, Linear)>,
 }
 
 impl Deberta {
@@ -45,7 +63,7 @@ impl Deberta {
     /// # Errors
     /// If one is missing or has another shape than `config` says.
     pub(super) fn load(config: &DebertaConfig, weights: &mut Weights) -> Result<Self> {
-        weights.strip_prefixes(&["deberta.", "backbone."]);
+        weights.strip_prefixes();
         let (hidden, eps) = (config.hidden_size, config.layer_norm_eps);
         let mut embeddings =
             weights.take("encoder.rel_embeddings.weight", &[2 * config.position_buckets, hidden])?;
@@ -87,17 +105,21 @@ impl Layer {
         let attention = format!("{name}.attention.self");
         let qkv = ["query_proj", "key_proj", "value_proj"].map(|part| format!("{attention}.{part}"));
         let qkv = Linear::load_stacked(weights, &qkv, hidden, hidden)?;
-        let (queries, keys) = if config.share_att_key {
-            let projected = qkv.apply(embeddings)?;
-            (projected.f_narrow(1, 0, hidden)?, projected.f_narrow(1, hidden, hidden)?)
+        let own = if config.share_att_key {
+            None
         } else {
             let query = Linear::load(weights, &format!("{attention}.pos_query_proj"), hidden, hidden)?;
             let key = Linear::load(weights, &format!("{attention}.pos_key_proj"), hidden, hidden)?;
-            (query.apply(embeddings)?, key.apply(embeddings)?)
+            Some((query, key))
+        };
+        let projected = Projected { embeddings: Weight::new(embeddings.shallow_clone()), own };
+        let positions = match weights.training() {
+            None => Positions::Fixed(projected.distances(&qkv, config.num_attention_heads)?),
+            Some(_) => Positions::Trained(projected),
         };
         Ok(Self {
             qkv,
-            distances: Distances::new(&queries, &keys, config.num_attention_heads)?,
+            positions,
             attention_out: Linear::load(weights, &format!("{name}.attention.output.dense"), hidden, hidden)?,
             attention_norm: Norm::load(weights, &format!("{name}.attention.output.LayerNorm"), hidden, eps)?,
             feed_in: Linear::load(weights, &format!("{name}.intermediate.dense"), feed, hidden)?,
@@ -115,10 +137,32 @@ impl Layer {
 
     fn attend(&self, hidden: &Tensor, padding: Option<&Tensor>, heads: i64) -> Result<Tensor> {
         let projections = Projections::split(&self.qkv.apply(hidden)?, heads)?;
-        let mut products = self.distances.products(&projections)?;
+        let computed;
+        let distances = match &self.positions {
+            Positions::Fixed(distances) => distances,
+            Positions::Trained(projected) => {
+                computed = projected.distances(&self.qkv, heads)?;
+                &computed
+            }
+        };
+        let mut products = distances.products(&projections)?;
         if let Some(padding) = padding {
             products = products.f_masked_fill(padding, f64::NEG_INFINITY)?;
         }
-        projections.attend(Some(&products), Some(self.distances.scale()))
+        projections.attend(Some(&products), Some(distances.scale()))
+    }
+}
+
+impl Projected {
+    fn distances(&self, qkv: &Linear, attention_heads: i64) -> Result<Distances> {
+        let (queries, keys) = match &self.own {
+            Some((query, key)) => (query.apply(&self.embeddings)?, key.apply(&self.embeddings)?),
+            None => {
+                let projected = qkv.apply(&self.embeddings)?;
+                let (_, width) = projected.size2()?;
+                (projected.f_narrow(1, 0, width / 3)?, projected.f_narrow(1, width / 3, width / 3)?)
+            }
+        };
+        Distances::new(&queries, &keys, attention_heads)
     }
 }

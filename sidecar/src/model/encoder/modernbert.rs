@@ -56,7 +56,7 @@ impl ModernBert {
     /// # Errors
     /// If one is missing or has another shape than `config` says.
     pub(super) fn load(config: &ModernBertConfig, weights: &mut Weights) -> Result<Self> {
-        weights.strip_prefixes(&["model."]);
+        weights.strip_prefixes();
         let device = weights.device();
         let rotary = |reach| Rotary::new(config, config.theta(reach), device);
         Ok(Self {

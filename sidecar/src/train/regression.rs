@@ -1,9 +1,11 @@
-//! Fits a head: multinomial logistic regression on features, full batch, hence deterministic.
+//! Fits a head: logistic regression on features, multinomial for one label, full batch, hence deterministic.
 
 use anyhow::Result;
 use tch::nn::{self, OptimizerConfig};
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Device, Kind, Tensor};
 
+use super::loss;
+use super::plan;
 use crate::model::heads;
 use crate::model::weights::Weight;
 
@@ -12,12 +14,13 @@ const STEPS: i32 = 400;
 /// Adam's first step size, which falls to zero along a cosine. Features have length 1, so weights become large.
 const LEARNING_RATE: f64 = 0.5;
 
-/// Rows as a head sees them, with their labels' indices.
+/// Rows as a head sees them, with what it should answer.
 #[derive(Debug)]
 pub(super) struct Examples {
+    pub(super) kind: plan::Kind,
     /// `[rows, features]`
     pub(super) features: Tensor,
-    /// `[rows]`
+    /// As [`super::task::HeadTask::targets`] makes them.
     pub(super) targets: Tensor,
 }
 
@@ -27,6 +30,7 @@ impl Examples {
         let rows: Vec<_> = rows.iter().map(|&row| row as i64).collect();
         let rows = Tensor::f_from_slice(&rows)?;
         Ok(Self {
+            kind: self.kind,
             features: self.features.f_index_select(0, &rows)?,
             targets: self.targets.f_index_select(0, &rows)?,
         })
@@ -34,17 +38,18 @@ impl Examples {
 
     /// Another handle on the same memory, for another thread.
     pub(super) fn share(&self) -> Self {
-        Self { features: self.features.shallow_clone(), targets: self.targets.shallow_clone() }
+        let Self { kind, features, targets } = self;
+        Self { kind: *kind, features: features.shallow_clone(), targets: targets.shallow_clone() }
     }
 }
 
 /// A linear layer.
 #[derive(Debug)]
 pub(super) struct Linear {
-    /// `[labels, features]`
-    weight: Tensor,
-    /// `[labels]`
-    bias: Tensor,
+    /// `[outputs, features]`
+    pub(super) weight: Tensor,
+    /// `[outputs]`
+    pub(super) bias: Tensor,
 }
 
 impl Linear {
@@ -52,10 +57,10 @@ impl Linear {
     ///
     /// # Errors
     /// If libtorch fails.
-    pub(super) fn fit(examples: &Examples, weights: &Tensor, labels: i64, l2: f64) -> Result<Self> {
+    pub(super) fn fit(examples: &Examples, weights: &Tensor, outputs: i64, l2: f64) -> Result<Self> {
         let variables = nn::VarStore::new(Device::Cpu);
-        let weight = variables.root().f_zeros("weight", &[labels, examples.features.size2()?.1])?;
-        let bias = variables.root().f_zeros("bias", &[labels])?;
+        let weight = variables.root().f_zeros("weight", &[outputs, examples.features.size2()?.1])?;
+        let bias = variables.root().f_zeros("bias", &[outputs])?;
         let weights = weights.f_div(&weights.f_sum(Kind::Float)?)?;
         let mut optimizer = nn::Adam::default().build(&variables, LEARNING_RATE)?;
         for step in 0..STEPS {
@@ -75,7 +80,7 @@ impl Linear {
         heads::Linear { weight: Weight::new(self.weight), bias: Weight::new(self.bias) }
     }
 
-    /// The mean of minus the logarithm of the true labels' probabilities; rows count by `weights` `[rows]`.
+    /// The mean loss; rows count by `weights` `[rows]`.
     ///
     /// # Errors
     /// If libtorch fails.
@@ -85,20 +90,19 @@ impl Linear {
         Ok(f64::try_from(losses.f_dot(&weights)?)?)
     }
 
-    /// The most likely label's index of each row of `features` `[rows, features]`.
+    /// What it says of `features` `[rows, features]`: `[rows, outputs]`.
     ///
     /// # Errors
     /// If libtorch fails.
-    pub(super) fn predict(&self, features: &Tensor) -> Result<Vec<i64>> {
-        let logits = features.f_linear(&self.weight, Some(&self.bias))?;
-        Ok(Vec::try_from(logits.f_argmax(1, false)?)?)
+    pub(super) fn logits(&self, features: &Tensor) -> Result<Tensor> {
+        Ok(features.f_linear(&self.weight, Some(&self.bias))?)
     }
 }
 
-/// The cross-entropy of each example, `[rows]`.
+/// The loss of each example, `[rows]`.
 fn losses(examples: &Examples, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let logits = examples.features.f_linear(weight, Some(bias))?;
-    Ok(logits.f_cross_entropy_loss(&examples.targets, None::<Tensor>, Reduction::None, -100, 0.0)?)
+    loss::losses(examples.kind, &logits, &examples.targets, 0.0)
 }
 
 #[cfg(test)]
@@ -118,8 +122,26 @@ mod tests {
             targets.push(label as i64);
         }
         Examples {
+            kind: plan::Kind::SingleLabel,
             features: Tensor::from_slice(&features).view([90, 3]),
             targets: Tensor::from_slice(&targets),
+        }
+    }
+
+    fn predict(linear: &Linear, examples: &Examples) -> Vec<i64> {
+        linear.logits(&examples.features).unwrap().argmax(1, false).try_into().unwrap()
+    }
+
+    #[test]
+    fn numbers_are_learnt() {
+        let features = Tensor::from_slice(&[0.0f32, 1.0, 2.0]).view([3, 1]);
+        let targets = Tensor::from_slice(&[0.2f32, 0.5, 0.8]).view([3, 1]);
+        let examples = Examples { kind: plan::Kind::Score, features, targets };
+        let linear = Linear::fit(&examples, &Tensor::ones([3], (Kind::Float, Device::Cpu)), 1, 0.0).unwrap();
+        let answers: Vec<f32> =
+            linear.logits(&examples.features).unwrap().sigmoid().view(-1).try_into().unwrap();
+        for (answer, target) in answers.iter().zip([0.2, 0.5, 0.8]) {
+            assert!((answer - target).abs() < 1e-3, "{answers:?}");
         }
     }
 
@@ -131,8 +153,7 @@ mod tests {
     #[test]
     fn separable_labels_are_learnt() {
         let examples = clusters();
-        let predicted = fit(&examples).predict(&examples.features).unwrap();
-        assert_eq!(predicted, Vec::<i64>::try_from(examples.targets).unwrap());
+        assert_eq!(predict(&fit(&examples), &examples), Vec::<i64>::try_from(examples.targets).unwrap());
     }
 
     #[test]
@@ -145,10 +166,11 @@ mod tests {
     #[test]
     fn a_heavier_row_wins_a_contradiction() {
         let examples = Examples {
+            kind: plan::Kind::SingleLabel,
             features: Tensor::from_slice2(&[[1.0f32], [1.0]]),
             targets: Tensor::from_slice(&[0i64, 1]),
         };
         let linear = Linear::fit(&examples, &Tensor::from_slice(&[1.0f32, 3.0]), 2, 1e-5).unwrap();
-        assert_eq!(linear.predict(&examples.features).unwrap(), [1, 1]);
+        assert_eq!(predict(&linear, &examples), [1, 1]);
     }
 }

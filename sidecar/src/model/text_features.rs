@@ -1,0 +1,166 @@
+//! Numbers counted in a text itself, which may join what a head reads of the encoder: how long a prompt is, or how many
+//! numbers it has, says something about its difficulty that the mean of token vectors has lost.
+
+use serde::{Deserialize, Serialize};
+
+/// What can be counted in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextFeature {
+    /// `ln(1 + characters)`
+    LogLength,
+    /// `ln(1 + numbers)`; a number is a run of digits, with `.` and `,` between them.
+    Numbers,
+    /// `ln(1 + marks)`, of the marks that code has and prose has not: `{}[]<>=;_\|` and backticks.
+    CodeMarks,
+    /// `ln(1 + line ends)`
+    Lines,
+    /// `ln(1 + question marks)`, of `?`, `？`, `؟` and `¿`.
+    QuestionMarks,
+}
+
+impl TextFeature {
+    /// All that there are.
+    pub const ALL: [Self; 5] =
+        [Self::LogLength, Self::Numbers, Self::CodeMarks, Self::Lines, Self::QuestionMarks];
+}
+
+/// The features of one text.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct TextFeatures {
+    log_length: f32,
+    numbers: f32,
+    code_marks: f32,
+    lines: f32,
+    question_marks: f32,
+}
+
+impl TextFeatures {
+    /// Counts in the parts of a text that are read. Of a text of `whole` bytes that is longer than they are, the counts
+    /// are estimated: times the share that is read.
+    #[must_use]
+    pub fn of(parts: &[&str], whole: usize) -> Self {
+        let mut counts = Counts::default();
+        parts.iter().for_each(|part| counts.add(part));
+        let read: usize = parts.iter().map(|part| part.len()).sum();
+        let factor = if read == 0 { 1.0 } else { whole as f64 / read as f64 };
+        let logarithm = |count: usize| (count as f64 * factor).ln_1p() as f32;
+        Self {
+            log_length: logarithm(counts.characters),
+            numbers: logarithm(counts.numbers),
+            code_marks: logarithm(counts.code_marks),
+            lines: logarithm(counts.lines),
+            question_marks: logarithm(counts.question_marks),
+        }
+    }
+
+    /// One of the features.
+    #[must_use]
+    pub fn get(&self, feature: TextFeature) -> f32 {
+        match feature {
+            TextFeature::LogLength => self.log_length,
+            TextFeature::Numbers => self.numbers,
+            TextFeature::CodeMarks => self.code_marks,
+            TextFeature::Lines => self.lines,
+            TextFeature::QuestionMarks => self.question_marks,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    characters: usize,
+    numbers: usize,
+    code_marks: usize,
+    lines: usize,
+    question_marks: usize,
+}
+
+impl Counts {
+    fn add(&mut self, text: &str) {
+        let mut in_number = false;
+        for character in text.chars() {
+            self.characters += 1;
+            match character {
+                '{' | '}' | '[' | ']' | '<' | '>' | '=' | ';' | '_' | '\\' | '|' | '`' => {
+                    self.code_marks += 1;
+                }
+                '\n' => self.lines += 1,
+                '?' | '？' | '؟' | '¿' => self.question_marks += 1,
+                _ => {}
+            }
+            let digit = character.is_ascii_digit();
+            if digit && !in_number {
+                self.numbers += 1;
+            }
+            in_number = digit || (in_number && matches!(character, '.' | ','));
+        }
+    }
+}
+
+/// A feature as a head reads it: less its mean over the training data, by its standard deviation there.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScaledFeature {
+    /// What is counted.
+    pub name: TextFeature,
+    /// What is taken off.
+    pub mean: f32,
+    /// What is divided by then; not 0.
+    pub scale: f32,
+}
+
+impl ScaledFeature {
+    /// Learns mean and scale of texts. A feature that is the same in all texts has scale 1.
+    #[must_use]
+    pub fn fit(name: TextFeature, texts: &[TextFeatures]) -> Self {
+        let count = texts.len().max(1) as f64;
+        let values = || texts.iter().map(|text| f64::from(text.get(name)));
+        let mean = values().sum::<f64>() / count;
+        let deviation = (values().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt();
+        let scale = if deviation > 1e-6 { deviation } else { 1.0 };
+        Self { name, mean: mean as f32, scale: scale as f32 }
+    }
+
+    /// The feature of a text.
+    #[must_use]
+    pub fn of(&self, text: &TextFeatures) -> f32 {
+        (text.get(self.name) - self.mean) / self.scale
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(text: &str) -> [f32; 5] {
+        let features = TextFeatures::of(&[text], text.len());
+        TextFeature::ALL.map(|feature| features.get(feature).exp_m1().round())
+    }
+
+    #[test]
+    fn features_are_counted() {
+        assert_eq!(counts("Is 1,000.5 < 2?\nYes; 3. é"), [25.0, 3.0, 2.0, 1.0, 1.0]);
+        assert_eq!(counts(""), [0.0; 5]);
+    }
+
+    #[test]
+    fn of_a_text_read_in_part_the_whole_is_estimated() {
+        let whole = "a1 ".repeat(100);
+        let features = TextFeatures::of(&[&whole[..30], &whole[270..]], whole.len());
+        let all = TextFeatures::of(&[&whole], whole.len());
+        for feature in TextFeature::ALL {
+            assert!((features.get(feature) - all.get(feature)).abs() < 1e-5, "{feature:?}");
+        }
+    }
+
+    #[test]
+    fn a_feature_is_scaled_to_mean_0_and_deviation_1() {
+        let texts = ["a", "bbb", "ccccccc"].map(|text| TextFeatures::of(&[text], text.len()));
+        let scaled = ScaledFeature::fit(TextFeature::LogLength, &texts);
+        let values = texts.map(|text| scaled.of(&text));
+        assert!(values.iter().sum::<f32>().abs() < 1e-5);
+        assert!((values.iter().map(|value| value * value).sum::<f32>() / 3.0 - 1.0).abs() < 1e-5);
+        assert_eq!(ScaledFeature::fit(TextFeature::Numbers, &texts).of(&texts[0]), 0.0);
+    }
+}

@@ -1,0 +1,103 @@
+//! What an encoder is made of while it is trained: plain tensors that gradients reach, instead of weights packed for
+//! the processor, and dropout.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use tch::Tensor;
+
+/// Sets numbers to zero by chance while it is on. Clones are switched together.
+#[derive(Debug, Clone)]
+pub struct Dropout {
+    share: f64,
+    on: Arc<AtomicBool>,
+}
+
+impl Dropout {
+    /// Zeroes this share of the numbers, once it is switched on.
+    #[must_use]
+    pub fn new(share: f64) -> Self {
+        Self { share, on: Arc::default() }
+    }
+
+    /// Switches it on for training, or off for evaluation.
+    pub fn switch(&self, on: bool) {
+        self.on.store(on, Ordering::Relaxed);
+    }
+
+    /// The tensor, or what chance leaves of it, scaled so that the mean stays.
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    pub fn apply(&self, tensor: Tensor) -> Result<Tensor> {
+        if self.share == 0.0 || !self.on.load(Ordering::Relaxed) {
+            return Ok(tensor);
+        }
+        Ok(tensor.f_dropout(self.share, true)?)
+    }
+}
+
+/// Which part of a layer a leaf is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The matrix of a linear layer, `[outputs, inputs]`.
+    Matrix,
+    /// A bias, or the weight of a normalisation.
+    Vector,
+}
+
+/// A tensor that the encoder computes with, in the precision it computes in.
+#[derive(Debug)]
+pub struct Leaf {
+    /// The checkpoint's tensors that it is made of, stacked along the first dimension, in equal parts.
+    pub names: Vec<String>,
+    /// What it is.
+    pub part: Part,
+    /// Shares its memory and its gradient with the encoder.
+    pub tensor: Tensor,
+    /// The same numbers in float32, not shared.
+    pub master: Tensor,
+}
+
+/// Collects an encoder's leaves while it is loaded.
+#[derive(Debug)]
+pub struct Training {
+    /// The encoder's dropout.
+    pub dropout: Dropout,
+    /// What can be trained.
+    pub leaves: Vec<Leaf>,
+    masters: HashMap<String, Tensor>,
+}
+
+impl Training {
+    /// Nothing collected yet.
+    #[must_use]
+    pub fn new(dropout: Dropout) -> Self {
+        Self { dropout, leaves: Vec::new(), masters: HashMap::new() }
+    }
+
+    /// Keeps a tensor's float32 numbers until its leaf is added.
+    pub(super) fn keep(&mut self, name: &str, master: &Tensor) {
+        if !is_embedding(name) {
+            self.masters.insert(name.to_owned(), master.shallow_clone());
+        }
+    }
+
+    /// Adds what the encoder made of tensors.
+    pub(super) fn add(&mut self, names: Vec<String>, part: Part, tensor: &Tensor) -> Result<()> {
+        if names.iter().any(|name| is_embedding(name)) {
+            return Ok(());
+        }
+        let masters: Vec<_> = names.iter().filter_map(|name| self.masters.remove(name)).collect();
+        let master = Tensor::f_cat(&masters, 0).with_context(|| format!("no numbers of {names:?}"))?;
+        self.leaves.push(Leaf { names, part, tensor: tensor.shallow_clone(), master });
+        Ok(())
+    }
+}
+
+/// Embeddings are never trained: a training set would move few of their rows, and leave the others behind.
+fn is_embedding(name: &str) -> bool {
+    name.contains("embeddings")
+}

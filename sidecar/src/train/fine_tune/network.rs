@@ -1,0 +1,128 @@
+//! The encoder in training, with heads on it.
+
+use anyhow::{Context, Result};
+use tch::{Device, Kind, Tensor};
+
+use super::batches;
+use super::examples::Examples;
+use super::parameters::{ParameterId, Parameters};
+use crate::model::encoder::Encoder;
+use crate::model::heads::Reads;
+use crate::model::tokenizer::Tokens;
+use crate::model::training::Dropout;
+use crate::train::loss;
+use crate::train::plan;
+
+/// The encoder with heads.
+pub(super) struct Network {
+    pub(super) encoder: Encoder,
+    /// The encoder's.
+    pub(super) inner_dropout: Dropout,
+    /// Of what heads read.
+    pub(super) outer_dropout: Dropout,
+    pub(super) heads: Vec<HeadInTraining>,
+    /// Where the heads are.
+    pub(super) device: Device,
+    /// Tokens, with padding, that are computed at once.
+    pub(super) batch_tokens: usize,
+}
+
+/// A head's parameters, and what it is.
+pub(super) struct HeadInTraining {
+    pub(super) reads: Reads,
+    pub(super) kind: plan::Kind,
+    pub(super) weight: ParameterId,
+    pub(super) bias: ParameterId,
+}
+
+impl Network {
+    /// Switches dropout.
+    pub(super) fn train(&self, on: bool) {
+        self.inner_dropout.switch(on);
+        self.outer_dropout.switch(on);
+    }
+
+    /// How many of the encoder's layers the heads need.
+    fn layers(&self) -> usize {
+        self.heads.iter().map(|head| head.reads.layer).max().unwrap_or(0)
+    }
+
+    /// The loss of some texts, to be divided by the number of texts in the step.
+    pub(super) fn loss(
+        &self,
+        parameters: &Parameters,
+        examples: &Examples,
+        part: &[usize],
+        smoothing: f64,
+    ) -> Result<Tensor> {
+        let texts: Vec<_> = part.iter().filter_map(|&index| examples.texts.get(index)).collect();
+        let tokens: Vec<_> = texts.iter().map(|text| &text.tokens).collect();
+        let batch = self.encoder.batch(&tokens)?;
+        let states = self.encoder.hidden_states(&batch, self.layers())?;
+        let counted: Vec<_> = tokens.iter().map(|text| text.features()).collect();
+        let mut total = Tensor::f_zeros([], (Kind::Float, self.device))?;
+        for (index, (head, answers)) in self.heads.iter().zip(&examples.heads).enumerate() {
+            let (mut positions, mut rows) = (Vec::new(), Vec::new());
+            for (position, text) in (0i64..).zip(&texts) {
+                for (_, row) in text.answers.iter().filter(|(of, _)| *of == index) {
+                    positions.push(position);
+                    rows.push(*row);
+                }
+            }
+            if rows.is_empty() {
+                continue;
+            }
+            let rows = Tensor::f_from_slice(&rows)?;
+            let on_device = |tensor: &Tensor| tensor.f_index_select(0, &rows)?.f_to_device(self.device);
+            let positions = Tensor::f_from_slice(&positions)?.f_to_device(self.device)?;
+            let vectors =
+                head.reads.vectors(&states, batch.mask(), &counted)?.f_index_select(0, &positions)?;
+            let vectors = self.outer_dropout.apply(vectors)?;
+            let logits =
+                vectors.f_linear(parameters.value(head.weight)?, Some(parameters.value(head.bias)?))?;
+            let losses = loss::losses(head.kind, &logits, &on_device(&answers.targets)?, smoothing)?;
+            total = total.f_add(&losses.f_dot(&on_device(&answers.weights)?)?)?;
+        }
+        Ok(total)
+    }
+
+    /// What heads read of texts, each `[texts, width]` on CPU, in the texts' order. `progress` is told how many texts
+    /// are done. Call it without a gradient graph.
+    pub(super) fn vectors(
+        &self,
+        texts: &[&Tokens],
+        reads: &[&Reads],
+        progress: impl Fn(usize),
+    ) -> Result<Vec<Tensor>> {
+        let all: Vec<_> = (0..texts.len()).collect();
+        let length = |text| texts.get(text).map_or(0, |text: &&Tokens| text.ids().len());
+        let layers = reads.iter().map(|reads| reads.layer).max().unwrap_or(0);
+        let (mut order, mut vectors) = (Vec::new(), Vec::new());
+        vectors.resize_with(reads.len(), Vec::new);
+        for part in batches::parts(&all, length, self.batch_tokens) {
+            let tokens: Vec<_> = part.iter().filter_map(|&text| texts.get(text).copied()).collect();
+            let batch = self.encoder.batch(&tokens)?;
+            let states = self.encoder.hidden_states(&batch, layers)?;
+            let counted: Vec<_> = tokens.iter().map(|text| text.features()).collect();
+            for (reads, vectors) in reads.iter().zip(&mut vectors) {
+                vectors.push(reads.vectors(&states, batch.mask(), &counted)?.f_to_device(Device::Cpu)?);
+            }
+            progress(part.len());
+            order.extend(part.iter().map(|&text| text as i64));
+        }
+        let back = Tensor::f_from_slice(&order)?.f_argsort(0, false)?;
+        vectors.iter().map(|parts| Ok(Tensor::f_cat(parts, 0)?.f_index_select(0, &back)?)).collect()
+    }
+
+    /// A head's logits of texts, `[texts, outputs]` on CPU. Call it without a gradient graph.
+    pub(super) fn logits(&self, parameters: &Parameters, head: usize, texts: &[&Tokens]) -> Result<Tensor> {
+        let head = self.heads.get(head).context("no such head")?;
+        let on_cpu = |id| Ok::<_, anyhow::Error>(parameters.value(id)?.f_detach()?.f_to_device(Device::Cpu)?);
+        let (weight, bias) = (on_cpu(head.weight)?, on_cpu(head.bias)?);
+        if texts.is_empty() {
+            return Ok(Tensor::f_zeros([0, bias.size1()?], (Kind::Float, Device::Cpu))?);
+        }
+        let vectors = self.vectors(texts, &[&head.reads], |_| {})?;
+        Ok(vectors.first().context("no vectors")?.f_linear(&weight, Some(&bias))?)
+    }
+}
