@@ -12,6 +12,7 @@ mod norm;
 pub mod nvidia;
 pub mod pooling;
 pub mod scores;
+pub mod temperature;
 pub mod text_features;
 pub mod tokenizer;
 pub mod training;

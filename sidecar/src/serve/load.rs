@@ -9,7 +9,7 @@ use tch::Device;
 
 use super::{EngineArgs, policy_file};
 use crate::commands::cores;
-use crate::device::{self, Compute};
+use crate::device::Compute;
 use crate::engine::{Batching, Engine, Recorded};
 use crate::ext_proc::{PolicyRouter, Service};
 use crate::model::Model;
@@ -38,10 +38,11 @@ struct Loaded {
 impl Loader {
     /// Finds the device.
     pub(crate) fn new(args: &EngineArgs, policy: Option<PathBuf>, metrics: Arc<Metrics>) -> Result<Self> {
-        let device = device::select(args.model.device)?;
+        let compute = args.compute()?;
+        let device = compute.device;
         Ok(Self {
             model: args.model.model.clone(),
-            compute: Compute { device, precision: args.precision.precision.on(device)? },
+            compute,
             policy,
             workers: args.workers.map_or(if device == Device::Cpu { cores() } else { 1 }, usize::from),
             batching: Batching::on(device, args.batch_tokens),
