@@ -13,7 +13,7 @@ DATA = pathlib.Path(__file__).resolve().parent.parent / "models" / "data"
 
 # Each head: where its validation rows are, and how many of each label are taken.
 HEADS = {
-    "task": ("validation", 10),
+    "task": ("task/validation", 10),
     "domain": ("domain/validation", 8),
     "safety": ("safety/validation", 80),
     "complexity": ("complexity/validation", 60),
