@@ -47,6 +47,20 @@ impl Bootstrap {
         Self::load("shadow.yaml")
     }
 
+    /// `envoy/failover.yaml`: our filter decides, and again when a model fails.
+    #[must_use]
+    pub fn failover() -> Self {
+        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
+        Self::load("failover.yaml")
+    }
+
+    /// `envoy/providers.yaml`: our filter, and providers with TLS and keys.
+    #[must_use]
+    pub fn providers() -> Self {
+        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
+        Self::load("providers.yaml")
+    }
+
     /// `envoy/native.yaml`: Envoy's ext_proc filter calls a sidecar, which decides by `envoy/policy.yaml`.
     #[must_use]
     pub fn native() -> Self {
@@ -129,6 +143,38 @@ impl Bootstrap {
         if filter["name"] == "envoy.filters.http.ext_proc" {
             change(&mut filter["typed_config"]);
         }
+        self
+    }
+
+    /// Has a cluster's certificate verified by the authority in this file.
+    #[must_use]
+    pub fn authority(mut self, cluster: &str, file: &Path) -> Self {
+        let tls = &mut self.named_cluster(cluster)["transport_socket"]["typed_config"]["common_tls_context"];
+        tls["validation_context"]["trusted_ca"] = json!({ "filename": file });
+        self
+    }
+
+    /// Takes a cluster's key from this file.
+    #[must_use]
+    pub fn key_file(mut self, cluster: &str, file: &Path) -> Self {
+        let options = &mut self.named_cluster(cluster)["typed_extension_protocol_options"][HTTP_OPTIONS];
+        let injector = &mut options["http_filters"][0]["typed_config"]["credential"]["typed_config"];
+        injector["credential"]["sds_config"]["path_config_source"]["path"] = json!(file);
+        self
+    }
+
+    /// Adds a filter to what a cluster's requests pass, behind Envoy's retries and after those that all clusters have.
+    #[must_use]
+    pub fn upstream_filter(mut self, cluster: &str, filter: Value) -> Self {
+        let filters = self.at(CONNECTION_MANAGER)["http_filters"].as_array().expect("filters");
+        let router = filters.last().expect("the router filter");
+        let mut upstream = router["typed_config"]["upstream_http_filters"].clone();
+        let all = upstream.as_array_mut().expect("upstream filters");
+        all.insert(all.len() - 1, filter);
+        let options = &mut self.named_cluster(cluster)["typed_extension_protocol_options"][HTTP_OPTIONS];
+        options["@type"] = json!(format!("type.googleapis.com/{HTTP_OPTIONS}"));
+        options["explicit_http_config"] = json!({ "http_protocol_options": {} });
+        options["http_filters"] = upstream;
         self
     }
 

@@ -92,6 +92,24 @@ impl Envoy {
         samples(&text)
     }
 
+    /// Its stats, once there is one whose name begins so: some come a second late.
+    pub async fn stats_with(&self, name: &str) -> HashMap<String, f64> {
+        wait(&self.process, async || {
+            Some(self.stats().await).filter(|stats| stats.keys().any(|it| it.starts_with(name)))
+        })
+        .await
+    }
+
+    /// The first line of the access log that `is_it`, once it is there.
+    pub async fn access_log(&self, is_it: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        wait(&self.process, async || {
+            let output = self.output();
+            let lines = output.lines().filter_map(|line| serde_json::from_str(line).ok());
+            lines.into_iter().find(&is_it)
+        })
+        .await
+    }
+
     /// All of its output so far: its log, and the access log.
     #[must_use]
     pub fn output(&self) -> String {

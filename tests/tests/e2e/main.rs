@@ -5,7 +5,9 @@
 
 mod discovery;
 mod examples;
+mod failover;
 mod failure;
+mod providers;
 // With a path, its modules are looked for beside it, as in the other mode.
 #[path = "suite.rs"]
 mod suite;
