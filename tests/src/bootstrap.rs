@@ -11,7 +11,8 @@ const LISTENER: &str = "/static_resources/listeners/0";
 const CONNECTION_MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const EXTENSION: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
-const FILTER_POLICY: &str = "/http_filters/0/typed_config/config/configuration/value";
+const FILTER: &str = "llm_router";
+const POLICY: &str = "/typed_config/config/configuration/value";
 const SIDECAR: &str = "llm-router-sidecar";
 const PORT: &str = "/address/socket_address/port_value";
 
@@ -70,8 +71,15 @@ impl Bootstrap {
     /// `envoy/native.yaml` with a sidecar that only tells what it would decide, by the policy of `envoy/shadow.yaml`.
     #[must_use]
     pub fn native_shadow() -> Self {
-        let policy = Self::load("shadow.yaml").at(&format!("{CONNECTION_MANAGER}{FILTER_POLICY}")).clone();
+        let policy = Self::load("shadow.yaml").filter_policy().clone();
         Self { sidecar_policy: Some(policy), ..Self::load("native.yaml") }
+    }
+
+    /// `envoy/limits.yaml`: our filter, and clients with keys and limits.
+    #[must_use]
+    pub fn limits() -> Self {
+        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
+        Self::load("limits.yaml")
     }
 
     fn load(name: &str) -> Self {
@@ -87,9 +95,15 @@ impl Bootstrap {
 
     /// Sends what goes to the cluster `name` to `address`.
     #[must_use]
-    pub fn cluster(mut self, name: &str, address: SocketAddr) -> Self {
+    pub fn cluster(self, name: &str, address: SocketAddr) -> Self {
+        self.endpoint(name, 0, address)
+    }
+
+    /// Sends what goes to the endpoint of the cluster `name` at this place in its list to `address`.
+    #[must_use]
+    pub fn endpoint(mut self, name: &str, place: usize, address: SocketAddr) -> Self {
         let address = json!({ "address": address.ip().to_string(), "port_value": address.port() });
-        let endpoint = &mut self.named_cluster(name)["load_assignment"]["endpoints"][0]["lb_endpoints"][0];
+        let endpoint = &mut self.named_cluster(name)["load_assignment"]["endpoints"][0]["lb_endpoints"][place];
         endpoint["endpoint"]["address"]["socket_address"] = address;
         self
     }
@@ -99,7 +113,7 @@ impl Bootstrap {
     pub fn policy(mut self, change: impl FnOnce(&mut Value)) -> Self {
         match &mut self.sidecar_policy {
             Some(policy) => change(policy),
-            None => change(self.at(&format!("{CONNECTION_MANAGER}{FILTER_POLICY}"))),
+            None => change(self.filter_policy()),
         }
         self
     }
@@ -115,8 +129,8 @@ impl Bootstrap {
     #[must_use]
     pub fn patient(mut self) -> Self {
         let limit = json!(format!("{}s", PATIENCE.as_secs()));
-        let filter = &mut self.at(CONNECTION_MANAGER)["http_filters"][0]["typed_config"];
-        match filter.get_mut("message_timeout") {
+        let filters = self.at(CONNECTION_MANAGER)["http_filters"].as_array_mut().expect("filters");
+        match filters.iter_mut().find_map(|filter| filter["typed_config"].get_mut("message_timeout")) {
             Some(timeout) => *timeout = limit.clone(),
             None => {
                 let options = &mut self.named_cluster(SIDECAR)["typed_extension_protocol_options"];
@@ -214,7 +228,7 @@ impl Bootstrap {
     pub fn discovering(mut self, file: &Path) -> Self {
         // Envoy discovers only for somebody.
         self.envoy["node"] = json!({ "id": "test", "cluster": "test" });
-        let filter = &mut self.at(CONNECTION_MANAGER)["http_filters"][0];
+        let filter = self.http_filter(FILTER);
         let (name, config) = (filter["name"].take(), filter["typed_config"].take());
         let types = [config["@type"].clone()];
         let source = json!({ "path_config_source": { "path": file } });
@@ -226,6 +240,40 @@ impl Bootstrap {
         std::fs::write(&new, json!({ "resources": [found] }).to_string()).expect("the filter's file");
         std::fs::rename(new, file).expect("the filter's file in its place");
         self
+    }
+
+    /// Changes an HTTP filter.
+    #[must_use]
+    pub fn filter(mut self, name: &str, change: impl FnOnce(&mut Value)) -> Self {
+        change(&mut self.http_filter(name)["typed_config"]);
+        self
+    }
+
+    /// Puts an HTTP filter before the last, which is the router.
+    #[must_use]
+    pub fn add_filter(mut self, filter: Value) -> Self {
+        let filters = self.at(CONNECTION_MANAGER)["http_filters"].as_array_mut().expect("filters");
+        filters.insert(filters.len() - 1, filter);
+        self
+    }
+
+    /// Adds a cluster like the sidecar's.
+    #[must_use]
+    pub fn add_grpc_cluster(mut self, name: &str, address: SocketAddr) -> Self {
+        let mut cluster = self.named_cluster(SIDECAR).clone();
+        cluster["name"] = json!(name);
+        self.at("/static_resources/clusters").as_array_mut().expect("clusters").push(cluster);
+        self.cluster(name, address)
+    }
+
+    fn filter_policy(&mut self) -> &mut Value {
+        self.http_filter(FILTER).pointer_mut(POLICY).expect("a policy in the filter's configuration")
+    }
+
+    fn http_filter(&mut self, name: &str) -> &mut Value {
+        let filters = self.at(CONNECTION_MANAGER)["http_filters"].as_array_mut();
+        let filter = filters.and_then(|all| all.iter_mut().find(|filter| filter["name"] == name));
+        filter.unwrap_or_else(|| panic!("the bootstrap has no filter {name}"))
     }
 
     fn named_cluster(&mut self, name: &str) -> &mut Value {

@@ -92,10 +92,11 @@ impl Envoy {
         samples(&text)
     }
 
-    /// Its stats, once there is one whose name begins so: some come a second late.
+    /// Its stats, once one whose name begins so counts something: our filter's come a second late.
     pub async fn stats_with(&self, name: &str) -> HashMap<String, f64> {
         wait(&self.process, async || {
-            Some(self.stats().await).filter(|stats| stats.keys().any(|it| it.starts_with(name)))
+            let counts = |(it, value): (&String, &f64)| it.starts_with(name) && *value > 0.0;
+            Some(self.stats().await).filter(|stats| stats.iter().any(counts))
         })
         .await
     }

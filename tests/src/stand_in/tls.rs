@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::serve::Listener;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -37,7 +37,9 @@ impl Authority {
     #[must_use]
     pub fn serve_as(&self, host: &str, tcp: TcpListener) -> TlsListener {
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec![host.to_owned()]).expect("a host name");
+        let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a host name");
+        // Else it has the authority's own, and counts as signed by itself.
+        params.distinguished_name.push(DnType::CommonName, host);
         let certificate = params.signed_by(&key, &self.0).expect("a certificate").pem();
         let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM");
         let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).expect("PEM");

@@ -87,9 +87,11 @@ async fn what_stands_in_streams() {
 #[tokio::test]
 async fn large_bodies_are_sent_again() {
     let gateway = start(|it| it).await;
-    let mut body = chat("auto", &labelled("large", "Code Generation"));
-    body["messages"][1] = json!({ "role": "assistant", "content": "x".repeat(3 << 20) });
-    body["messages"][2] = json!({ "role": "user", "content": labelled("large", "Code Generation") });
+    let mut body = chat("auto", "x");
+    body["messages"] = json!([
+        { "role": "assistant", "content": "x".repeat(3 << 20) },
+        { "role": "user", "content": labelled("large", "Code Generation") },
+    ]);
     let requests = [Request::chat(&body), Request::chat(&body).in_pieces(100_000), Request::chat(&body).http2()];
     for request in requests {
         let answer = gateway.send(request.header(FAILS, "nemotron:500")).await;

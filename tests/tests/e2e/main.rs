@@ -7,6 +7,7 @@ mod discovery;
 mod examples;
 mod failover;
 mod failure;
+mod limits_per_client;
 mod providers;
 // With a path, its modules are looked for beside it, as in the other mode.
 #[path = "suite.rs"]
