@@ -82,6 +82,30 @@ impl Bootstrap {
         Self::load("limits.yaml")
     }
 
+    /// `envoy/replicas.yaml`: our filter, and three sidecars.
+    #[must_use]
+    pub fn replicas() -> Self {
+        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
+        Self::load("replicas.yaml")
+    }
+
+    /// `envoy/install/STEP.yaml`: a step of `docs/install-envoy.md`.
+    #[must_use]
+    pub fn install(step: &str) -> Self {
+        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
+        Self::load(&format!("install/{step}.yaml"))
+    }
+
+    /// `envoy/dynamic/bootstrap.yaml`, which finds the other files in this folder.
+    #[must_use]
+    pub fn dynamic(folder: &Path) -> Self {
+        let mut envoy = read("dynamic/bootstrap.yaml");
+        for (source, file) in [("lds_config", "listeners.yaml"), ("cds_config", "clusters.yaml")] {
+            envoy["dynamic_resources"][source]["path_config_source"]["path"] = json!(folder.join(file));
+        }
+        Self { envoy, sidecar_policy: None }.with(&format!("/admin{PORT}"), 0)
+    }
+
     fn load(name: &str) -> Self {
         let bootstrap = Self { envoy: read(name), sidecar_policy: None };
         bootstrap.with(&format!("{LISTENER}{PORT}"), 0).with(&format!("/admin{PORT}"), 0)
@@ -298,7 +322,9 @@ impl Bootstrap {
     }
 }
 
-fn read(name: &str) -> Value {
+/// A file in `envoy/`.
+#[must_use]
+pub fn read(name: &str) -> Value {
     let path = crate::repository().join("envoy").join(name);
     let yaml = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_saphyr::from_str(&yaml).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

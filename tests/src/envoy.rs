@@ -86,6 +86,12 @@ impl Envoy {
         request.open(self.gateway).await
     }
 
+    /// Sets a runtime value by the admin interface.
+    pub async fn set_runtime(&self, key: &str, value: &str) {
+        let request = Request::new(Method::POST, &format!("/runtime_modify?{key}={value}"), "");
+        assert_eq!(request.send(self.admin).await.status, 200, "{key}={value}");
+    }
+
     /// Its stats as Prometheus gets them, by name and labels as they are written there.
     pub async fn stats(&self) -> HashMap<String, f64> {
         let text = get(self.admin, "/stats/prometheus").await.expect("Envoy's stats");
@@ -99,6 +105,11 @@ impl Envoy {
             Some(self.stats().await).filter(|stats| stats.iter().any(counts))
         })
         .await
+    }
+
+    /// Waits until its output has this text.
+    pub async fn log_has(&self, text: &str) {
+        wait(&self.process, async || self.output().contains(text).then_some(())).await;
     }
 
     /// The first line of the access log that `is_it`, once it is there.

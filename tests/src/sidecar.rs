@@ -22,7 +22,7 @@ static BY_POLICY: Mutex<Option<HashMap<String, Weak<Sidecar>>>> = Mutex::const_n
 /// A running sidecar.
 #[derive(Debug)]
 pub struct Sidecar {
-    _process: Process,
+    process: Process,
     /// Where it serves ext_proc.
     pub address: SocketAddr,
 }
@@ -31,6 +31,16 @@ impl Sidecar {
     /// The sidecar without a policy, which all tests share, since loading the model takes longer than most tests.
     pub async fn shared() -> &'static Self {
         SHARED.get_or_init(|| Self::start(None)).await
+    }
+
+    /// One without a policy for a test that does something to it.
+    pub async fn alone() -> Self {
+        Self::start(None).await
+    }
+
+    /// Sends it a signal, named as in `kill -NAME`.
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
     }
 
     /// Points the bootstrap at a sidecar with its policy, if it has one for it.
@@ -72,7 +82,7 @@ impl Sidecar {
             (ready.status() == StatusCode::OK).then_some(())
         })
         .await;
-        Self { _process: process, address }
+        Self { process, address }
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use llm_router_tests::PATIENCE;
 use llm_router_tests::bootstrap::Bootstrap;
-use llm_router_tests::client::{Answer, Request, chat};
+use llm_router_tests::client::{Request, chat};
 use llm_router_tests::fleet::FLEET;
 use prost::Message;
 use serde_json::{Value, json};

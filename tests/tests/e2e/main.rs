@@ -4,11 +4,14 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod discovery;
+mod dynamic;
 mod examples;
 mod failover;
 mod failure;
+mod install;
 mod limits_per_client;
 mod providers;
+mod replicas;
 // With a path, its modules are looked for beside it, as in the other mode.
 #[path = "suite.rs"]
 mod suite;
