@@ -21,7 +21,7 @@ const CREDENTIALS: &str = "llm_router.credentials";
 
 /// Leaves for the attempts what they need, if somebody stands in for the model.
 pub(crate) fn prepare(config: &Config, decision: &Decision, head: &Head) {
-    // Most requests stop here.
+    // So it is for all requests without `failover`.
     if decision.next.is_empty() {
         return;
     }

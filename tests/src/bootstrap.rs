@@ -127,7 +127,8 @@ impl Bootstrap {
     #[must_use]
     pub fn endpoint(mut self, name: &str, place: usize, address: SocketAddr) -> Self {
         let address = json!({ "address": address.ip().to_string(), "port_value": address.port() });
-        let endpoint = &mut self.named_cluster(name)["load_assignment"]["endpoints"][0]["lb_endpoints"][place];
+        let endpoint =
+            &mut self.named_cluster(name)["load_assignment"]["endpoints"][0]["lb_endpoints"][place];
         endpoint["endpoint"]["address"]["socket_address"] = address;
         self
     }
@@ -181,6 +182,13 @@ impl Bootstrap {
         if filter["name"] == "envoy.filters.http.ext_proc" {
             change(&mut filter["typed_config"]);
         }
+        self
+    }
+
+    /// Has a cluster connected to in this way.
+    #[must_use]
+    pub fn transport_socket(mut self, cluster: &str, socket: Value) -> Self {
+        self.named_cluster(cluster)["transport_socket"] = socket;
         self
     }
 

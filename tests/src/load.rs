@@ -27,7 +27,11 @@ pub struct Outcome {
 impl Load {
     /// Starts so many clients; `request` is asked for each request.
     #[must_use]
-    pub fn start(envoy: &Envoy, clients: usize, request: impl Fn() -> Request + Clone + Send + 'static) -> Self {
+    pub fn start(
+        envoy: &Envoy,
+        clients: usize,
+        request: impl Fn() -> Request + Clone + Send + 'static,
+    ) -> Self {
         let stopped = Arc::new(AtomicBool::new(false));
         let client = |_| {
             let (envoy, request, stopped) = (envoy.clone(), request.clone(), Arc::clone(&stopped));

@@ -150,7 +150,13 @@ impl Pending {
         }
         let policy = Some(Arc::clone(&self.policy));
         let next = self.next_after(model);
-        Some(Decision { model: Arc::clone(model), policy, classification: None, reason: Reason::Sticky, next })
+        Some(Decision {
+            model: Arc::clone(model),
+            policy,
+            classification: None,
+            reason: Reason::Sticky,
+            next,
+        })
     }
 
     /// Tells this conversation under this policy from others.

@@ -364,12 +364,17 @@ fn with_failover_the_next_are_those_of_the_policy_that_can_take_the_request() {
     });
     let names = |decision: &Decision| decision.next.iter().map(|it| it.name.to_string()).collect::<Vec<_>>();
     let decision = decide(&router, "Code Generation", 0.9);
-    assert_eq!((decision.model.name.as_str(), names(&decision)), ("large", vec!["blind".into(), "small".into()]));
+    assert_eq!(
+        (decision.model.name.as_str(), names(&decision)),
+        ("large", vec!["blind".into(), "small".into()])
+    );
     let attempts: Vec<_> = (0..5).map(|attempt| decision.at_attempt(attempt).name.as_str()).collect();
     assert_eq!(attempts, ["large", "large", "blind", "small", "small"]);
 
     let tools = json!({"model": "auto", "messages": [{"role": "user", "content": "hi"}], "tools": [{"type": "function"}]});
-    let Plan::Classify(pending) = plan_body(&router, &tools, None).unwrap() else { panic!("not to classify") };
+    let Plan::Classify(pending) = plan_body(&router, &tools, None).unwrap() else {
+        panic!("not to classify")
+    };
     let decision = router.decide(&pending, Answer::None).unwrap();
     assert_eq!((decision.model.name.as_str(), names(&decision)), ("small", vec!["large".into()]));
 }

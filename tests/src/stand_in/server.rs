@@ -34,7 +34,11 @@ struct StandIn {
 ///
 /// # Errors
 /// What accepting connections ended with.
-pub async fn serve(listener: impl Listener<Addr: Debug>, cluster: String, hooks: Arc<Hooks>) -> io::Result<()> {
+pub async fn serve(
+    listener: impl Listener<Addr: Debug>,
+    cluster: String,
+    hooks: Arc<Hooks>,
+) -> io::Result<()> {
     let stand_in = Arc::new(StandIn { cluster, hooks });
     axum::serve(listener, Router::new().fallback(handle).with_state(stand_in)).await
 }

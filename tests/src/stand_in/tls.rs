@@ -22,7 +22,9 @@ impl Default for Authority {
     fn default() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate"))
+        Self(
+            CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate"),
+        )
     }
 }
 
@@ -33,16 +35,23 @@ impl Authority {
         self.0.pem()
     }
 
-    /// Serves TLS as `host`, by HTTP/2 or HTTP/1.1.
+    /// A certificate for this host, and its key, in PEM.
     #[must_use]
-    pub fn serve_as(&self, host: &str, tcp: TcpListener) -> TlsListener {
+    pub fn issue(&self, host: &str) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a host name");
         // Else it has the authority's own, and counts as signed by itself.
         params.distinguished_name.push(DnType::CommonName, host);
-        let certificate = params.signed_by(&key, &self.0).expect("a certificate").pem();
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// Serves TLS as `host`, by HTTP/2 or HTTP/1.1.
+    #[must_use]
+    pub fn serve_as(&self, host: &str, tcp: TcpListener) -> TlsListener {
+        let (certificate, key) = self.issue(host);
         let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM");
-        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).expect("PEM");
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let config = config.with_safe_default_protocol_versions().expect("ring's versions");
         let mut config = config

@@ -78,7 +78,8 @@ fn they_are_the_parts_of_the_static_bootstrap() {
         }
         all
     };
-    let parts = ["clusters.yaml", "listeners.yaml", "policy.yaml"].map(|name| read(&format!("dynamic/{name}")));
+    let parts =
+        ["clusters.yaml", "listeners.yaml", "policy.yaml"].map(|name| read(&format!("dynamic/{name}")));
     let [clusters, mut listeners, mut policy] = parts.map(|it| stripped(it["resources"].clone()));
     let filter = listeners[0]["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][0]
         .as_object_mut()

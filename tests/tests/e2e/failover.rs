@@ -57,7 +57,11 @@ async fn a_model_that_cannot_be_reached_is_one_that_fails() {
     for request in [code("http1"), code("http2").http2()] {
         assert_routed(&gateway.send(request).await, "llama-70b", "failover");
     }
-    assert_routed(&gateway.send(code("h2 twice").http2().header(FAILS, "llama-70b:500")).await, "llama-8b", "failover");
+    assert_routed(
+        &gateway.send(code("h2 twice").http2().header(FAILS, "llama-70b:500")).await,
+        "llama-8b",
+        "failover",
+    );
 }
 
 #[tokio::test]
@@ -92,7 +96,8 @@ async fn large_bodies_are_sent_again() {
         { "role": "assistant", "content": "x".repeat(3 << 20) },
         { "role": "user", "content": labelled("large", "Code Generation") },
     ]);
-    let requests = [Request::chat(&body), Request::chat(&body).in_pieces(100_000), Request::chat(&body).http2()];
+    let requests =
+        [Request::chat(&body), Request::chat(&body).in_pieces(100_000), Request::chat(&body).http2()];
     for request in requests {
         let answer = gateway.send(request.header(FAILS, "nemotron:500")).await;
         assert_routed(&answer, "llama-70b", "failover");
@@ -113,7 +118,8 @@ async fn path_and_host_are_those_of_the_model_that_answers() {
     let answer = gateway.send(code("path").header(FAILS, fails)).await;
     assert_routed(&answer, "llama-8b", "failover");
     let all = FLEET.attempts(&answer.id);
-    let seen: Vec<_> = all.iter().map(|it| (it.path.as_str(), it.headers["host"].to_str().unwrap())).collect();
+    let seen: Vec<_> =
+        all.iter().map(|it| (it.path.as_str(), it.headers["host"].to_str().unwrap())).collect();
     let expected = [
         ("/nvidia/v1/chat/completions", "nvidia.example"),
         ("/v1/chat/completions", "gateway"),
@@ -127,7 +133,10 @@ async fn a_model_that_the_client_names_has_nobody_to_stand_in() {
     let gateway = start(|it| it).await;
     let answer = gateway.send(Request::chat(chat("nemotron", CODE)).header(FAILS, "nemotron:500")).await;
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!((answer.header("x-llm-router-model"), answer.header("x-llm-router-reason")), ("nemotron", "manual"));
+    assert_eq!(
+        (answer.header("x-llm-router-model"), answer.header("x-llm-router-reason")),
+        ("nemotron", "manual")
+    );
     assert!(attempts(&answer).iter().all(|attempt| *attempt == owned(("nemotron", NEMOTRON))));
 }
 
@@ -165,7 +174,8 @@ async fn a_providers_key_does_not_reach_another() {
         let answer = gateway.send(request).await;
         assert_routed(&answer, "llama-8b", "failover");
         let all = FLEET.attempts(&answer.id);
-        let keys: Vec<_> = all.iter().map(|it| it.headers.get("authorization").map(|it| it.to_str().unwrap())).collect();
+        let keys: Vec<_> =
+            all.iter().map(|it| it.headers.get("authorization").map(|it| it.to_str().unwrap())).collect();
         assert_eq!(keys, [Some("Bearer nvidia"), None, Some("Bearer meta")]);
     }
     // A key that nobody replaced is the client's, for whoever answers.

@@ -82,7 +82,11 @@ async fn a_share_of_the_requests_is_routed_and_taken_back_while_envoy_runs() {
 async fn at_the_end_all_are_routed() {
     let gateway = start("enforce").await;
     let answer = gateway.send(Request::chat(chat("my-model", CODE)).header("x-llm-cluster", "llm")).await;
-    assert_eq!((answer.header("x-served-by"), answer.header("x-llm-router-model")), (LARGE, "large"), "{answer:?}");
+    assert_eq!(
+        (answer.header("x-served-by"), answer.header("x-llm-router-model")),
+        (LARGE, "large"),
+        "{answer:?}"
+    );
 }
 
 async fn start(step: &str) -> Envoy {

@@ -23,15 +23,20 @@ async fn only_clients_with_a_key_are_served_and_their_keys_end_here() {
     let gateway = start(|it| it).await;
     for key in [None, Some("Bearer wrong"), Some("replace-me")] {
         let request = Request::chat(chat("llama-70b", GREETING));
-        let answer = gateway.send(key.into_iter().fold(request, |it, key| it.header("authorization", key))).await;
+        let answer =
+            gateway.send(key.into_iter().fold(request, |it, key| it.header("authorization", key))).await;
         assert_eq!(answer.status, 401, "{answer:?}");
         assert_eq!(answer.json()["error"]["code"], "invalid_api_key");
         assert!(FLEET.received(&answer.id).is_none(), "the request went on to an LLM");
     }
-    let answer = gateway.send(of_team("a", chat("llama-70b", GREETING)).header("x-client-id", "team-b")).await;
+    let answer =
+        gateway.send(of_team("a", chat("llama-70b", GREETING)).header("x-client-id", "team-b")).await;
     assert_routed(&answer, "llama-70b", "manual");
     let received = received(&answer);
-    assert!(["authorization", "x-client-id"].iter().all(|name| !received.headers.contains_key(*name)), "{received:?}");
+    assert!(
+        ["authorization", "x-client-id"].iter().all(|name| !received.headers.contains_key(*name)),
+        "{received:?}"
+    );
     let logged = gateway.envoy.access_log(|line| line["code"] == 200).await;
     assert_eq!(logged["client"], "team-a");
 }
@@ -94,7 +99,8 @@ async fn an_endpoint_that_fails_is_retried_elsewhere_and_then_left_out() {
 #[tokio::test]
 async fn a_rate_limit_service_is_told_the_tokens_that_answers_took() {
     let (service, mut calls) = rate_limit_service();
-    let page = std::fs::read_to_string(llm_router_tests::repository().join("docs/limits.md")).expect("the page");
+    let page =
+        std::fs::read_to_string(llm_router_tests::repository().join("docs/limits.md")).expect("the page");
     let (_, yaml) = page.split_once("```yaml\n").expect("the filter");
     let (yaml, _) = yaml.split_once("```").expect("its end");
     let filter: Vec<Value> = serde_saphyr::from_str(yaml).expect("YAML");
@@ -110,7 +116,8 @@ async fn a_rate_limit_service_is_told_the_tokens_that_answers_took() {
         let client = vec![("client".to_owned(), "team-b".to_owned())];
         // Before the request goes on, nothing is counted; then what the stand-in says: 3 words in, 4 out.
         for hits in [0, 7] {
-            let call = timeout(PATIENCE, calls.recv()).await.expect("a call within a minute").expect("a call");
+            let call =
+                timeout(PATIENCE, calls.recv()).await.expect("a call within a minute").expect("a call");
             assert_eq!(call, (client.clone(), hits));
         }
     }

@@ -12,6 +12,7 @@ mod install;
 mod limits_per_client;
 mod providers;
 mod replicas;
+mod secure_sidecar;
 // With a path, its modules are looked for beside it, as in the other mode.
 #[path = "suite.rs"]
 mod suite;

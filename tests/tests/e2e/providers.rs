@@ -40,7 +40,8 @@ async fn each_provider_gets_its_host_its_path_and_its_key_by_tls() {
     for (model, path, expected) in paths {
         let mut body = chat(model, "Hi");
         body["input"] = json!("Hi");
-        let request = Request::post(path, body).header("authorization", "Bearer client").header("x-api-key", "client");
+        let request =
+            Request::post(path, body).header("authorization", "Bearer client").header("x-api-key", "client");
         let answer = gateway.send(request).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let received = received(&answer);
@@ -53,7 +54,8 @@ async fn each_provider_gets_its_host_its_path_and_its_key_by_tls() {
         assert_eq!(received.authority.as_deref(), Some(host));
     }
     // Ollama wants no key, and has no TLS.
-    let answer = gateway.send(Request::chat(chat("qwen", "Hi")).header("authorization", "Bearer client")).await;
+    let answer =
+        gateway.send(Request::chat(chat("qwen", "Hi")).header("authorization", "Bearer client")).await;
     assert_eq!(answer.header("x-served-by"), "ollama", "{answer:?}");
     let received = received(&answer);
     assert_eq!(serde_json::from_slice::<Value>(&received.body).unwrap()["model"], "qwen3:8b");
@@ -84,7 +86,9 @@ async fn a_new_key_is_taken_over_without_a_restart() {
     assert_eq!(received(&first).headers["authorization"], "Bearer key of openai");
     put_key(&gateway.keys[0], "openai", "Bearer another");
     let start = Instant::now();
-    while received(&gateway.send(Request::chat(chat("gpt", "Hi"))).await).headers["authorization"] != "Bearer another" {
+    while received(&gateway.send(Request::chat(chat("gpt", "Hi"))).await).headers["authorization"]
+        != "Bearer another"
+    {
         assert!(start.elapsed() < PATIENCE, "the new key did not come");
         sleep(Duration::from_millis(20)).await;
     }
@@ -120,7 +124,8 @@ async fn start(certified: impl Fn(&str, &'static str) -> &'static str) -> Provid
         let file = llm_router_tests::scratch_file(cluster, "yaml");
         put_key(&file, cluster, &format!("{prefix}key of {cluster}"));
         let address = serve_tls(cluster, certified(cluster, host));
-        bootstrap = bootstrap.cluster(cluster, address).authority(cluster, &authority).key_file(cluster, &file);
+        bootstrap =
+            bootstrap.cluster(cluster, address).authority(cluster, &authority).key_file(cluster, &file);
         keys.push(file);
     }
     Providers { gateway: Gateway::start(bootstrap, 1).await, keys }

@@ -15,8 +15,8 @@ use crate::{CODE, assert_routed};
 
 /// The policy's `sidecar.timeout`, the longest that a request waits.
 const DEADLINE: Duration = Duration::from_millis(200);
-/// What a machine that runs other tests may add; on a quiet one it is under 20 ms.
-const SLACK: Duration = Duration::from_millis(800);
+/// What a machine that runs other tests may add. Only tells the deadline from Envoy's other limits, of 15 s and more.
+const SLACK: Duration = Duration::from_secs(5);
 /// How long requests go on after something was done to a sidecar.
 const AFTER: Duration = Duration::from_secs(2);
 
