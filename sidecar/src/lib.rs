@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod bench;
+mod bulk;
 pub mod commands;
 pub mod device;
 pub mod engine;
@@ -13,6 +14,8 @@ pub mod examples;
 pub mod ext_proc;
 pub mod model;
 pub mod policy;
+pub mod records;
 pub mod serve;
+mod svg;
 pub mod telemetry;
 pub mod train;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use llm_router_sidecar::commands::{
-    Command, bench, check, classify, config_file, import_nvidia, schema, train,
+    Command, bench, calibrate, check, classify, config_file, eval, import_nvidia, schema, train,
 };
 use llm_router_sidecar::serve;
 use llm_router_sidecar::telemetry::logs;
@@ -19,6 +19,8 @@ fn main() -> Result<()> {
         Command::Bench(args) => tokio::runtime::Runtime::new()?.block_on(bench::run(&args)),
         Command::Classify(args) => classify::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Eval(args) => tokio::runtime::Runtime::new()?.block_on(eval::run(&args)),
+        Command::Calibrate(command) => tokio::runtime::Runtime::new()?.block_on(calibrate::run(&command)),
         Command::Check(args) => check::run(&args),
         Command::ImportNvidia(args) => import_nvidia::run(&args),
         Command::Schema => schema::run(),

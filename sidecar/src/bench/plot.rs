@@ -3,23 +3,17 @@
 use super::load::Load;
 use super::report::Step;
 use super::statistics::Latency;
+use crate::svg::{Anchor, Axes, BLACK, Drawing, Frame, GREEN, GREY, ORANGE, RED};
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 420.0;
-/// The axes' corner and their ends.
-const LEFT: f64 = 70.0;
-const RIGHT: f64 = WIDTH - 70.0;
-const TOP: f64 = 30.0;
-const BOTTOM: f64 = HEIGHT - 70.0;
-
-/// Lines across, above the axis.
-const GRID: u32 = 4;
+const FRAME: Frame = Frame { left: 70.0, right: WIDTH - 70.0, top: 30.0, bottom: HEIGHT - 70.0 };
 
 /// What is drawn.
 const LINES: [Line; 3] = [
-    Line { name: "p50", colour: "#1b7f5c", value: |latency| latency.p50 },
-    Line { name: "p90", colour: "#c77700", value: |latency| latency.p90 },
-    Line { name: "p99", colour: "#b3261e", value: |latency| latency.p99 },
+    Line { name: "p50", colour: GREEN, value: |latency| latency.p50 },
+    Line { name: "p90", colour: ORANGE, value: |latency| latency.p90 },
+    Line { name: "p99", colour: RED, value: |latency| latency.p99 },
 ];
 
 /// A percentile.
@@ -29,29 +23,22 @@ struct Line {
     value: fn(&Latency) -> f64,
 }
 
-/// A figure's place, from a load and milliseconds.
-struct Scale {
-    most_load: f64,
-    most_milliseconds: f64,
-}
-
 /// The drawing. Loads without an answer have no point.
 #[must_use]
 pub fn svg(steps: &[Step]) -> String {
     let points: Vec<_> =
         steps.iter().filter_map(|step| Some((amount(step.load), step.statistics.latency_ms?))).collect();
     let most = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::MIN_POSITIVE, f64::max);
-    let scale = Scale {
-        most_load: most(&mut steps.iter().map(|step| amount(step.load))),
-        most_milliseconds: most(&mut points.iter().map(|(_, latency)| latency.p99)),
-    };
-    let lines: String = LINES.iter().map(|line| polyline(&scale, &points, line)).collect();
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
-         font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n{}{}{lines}</svg>\n",
-        grid(&scale),
-        loads(&scale, steps),
-    )
+    let most_load = most(&mut steps.iter().map(|step| amount(step.load)));
+    let most_milliseconds = most(&mut points.iter().map(|(_, latency)| latency.p99));
+    let axes = Axes::new(FRAME, 0.0..=most_load, 0.0..=most_milliseconds);
+    let mut drawing = Drawing::new(WIDTH, HEIGHT);
+    axes.grid(&mut drawing, |milliseconds| format!("{milliseconds:.1} ms"));
+    loads(&mut drawing, &axes, steps);
+    for line in &LINES {
+        percentile(&mut drawing, &axes, &points, line);
+    }
+    drawing.into_svg()
 }
 
 /// Callers, or calls a second.
@@ -62,65 +49,30 @@ fn amount(load: Load) -> f64 {
     }
 }
 
-impl Scale {
-    fn x(&self, load: f64) -> f64 {
-        LEFT + (RIGHT - LEFT) * load / self.most_load
-    }
-
-    fn y(&self, milliseconds: f64) -> f64 {
-        BOTTOM - (BOTTOM - TOP) * milliseconds / self.most_milliseconds
-    }
-}
-
 /// A percentile's line, with its name at its end.
-fn polyline(scale: &Scale, points: &[(f64, Latency)], line: &Line) -> String {
+fn percentile(drawing: &mut Drawing, axes: &Axes, points: &[(f64, Latency)], line: &Line) {
     let Line { name, colour, value } = line;
-    let places: Vec<_> =
-        points.iter().map(|(load, latency)| (scale.x(*load), scale.y(value(latency)))).collect();
-    let list: Vec<_> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-    let (x, y) = places.last().copied().unwrap_or((RIGHT, BOTTOM));
-    format!(
-        "<polyline id=\"{name}\" points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\n\
-         <text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\">{name}</text>\n",
-        list.join(" "),
-        x + 6.0,
-        y + 4.0,
-    )
-}
-
-/// Lines across with their milliseconds.
-fn grid(scale: &Scale) -> String {
-    let line = |number: u32| {
-        let milliseconds = scale.most_milliseconds * f64::from(number) / f64::from(GRID);
-        let y = scale.y(milliseconds);
-        format!(
-            "<line x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{RIGHT}\" y2=\"{y:.1}\" stroke=\"#ccc\"/>\n\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{milliseconds:.1} ms</text>\n",
-            LEFT - 6.0,
-            y + 4.0,
-        )
-    };
-    (0..=GRID).map(line).collect()
+    let points: Vec<_> = points.iter().map(|(load, latency)| (*load, value(latency))).collect();
+    let places = axes.places(&points);
+    drawing.polyline(name, &places, colour);
+    let (x, y) = places.last().copied().unwrap_or((FRAME.right, FRAME.bottom));
+    drawing.text((x + 6.0, y + 4.0), Anchor::Start, colour, name);
 }
 
 /// Each load, and what was answered, below its points.
-fn loads(scale: &Scale, steps: &[Step]) -> String {
+fn loads(drawing: &mut Drawing, axes: &Axes, steps: &[Step]) {
+    for step in steps {
+        let (load, answered) = (amount(step.load), step.statistics.answered_per_second);
+        let x = axes.x(load);
+        drawing.text((x, FRAME.bottom + 18.0), Anchor::Middle, BLACK, &load.to_string());
+        drawing.text((x, FRAME.bottom + 34.0), Anchor::Middle, GREY, &format!("{answered:.0}/s"));
+    }
     let unit = match steps.first().map(|step| step.load) {
         Some(Load::Rate(_)) => "calls a second, and those answered",
         _ => "callers, and answers a second",
     };
-    let label = |step: &Step| {
-        let load = amount(step.load);
-        let (x, answered) = (scale.x(load), step.statistics.answered_per_second);
-        let (first, second) = (BOTTOM + 18.0, BOTTOM + 34.0);
-        format!(
-            "<text x=\"{x:.1}\" y=\"{first}\" text-anchor=\"middle\">{load}</text>\n\
-             <text x=\"{x:.1}\" y=\"{second}\" text-anchor=\"middle\" fill=\"#666\">{answered:.0}/s</text>\n"
-        )
-    };
-    let labels: String = steps.iter().map(label).collect();
-    let (middle, bottom) = ((LEFT + RIGHT) / 2.0, HEIGHT - 12.0);
-    format!("{labels}<text x=\"{middle}\" y=\"{bottom}\" text-anchor=\"middle\">{unit}</text>\n")
+    let middle = f64::midpoint(FRAME.left, FRAME.right);
+    drawing.text((middle, HEIGHT - 12.0), Anchor::Middle, BLACK, unit);
 }
 
 #[cfg(test)]

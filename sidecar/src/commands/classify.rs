@@ -1,34 +1,44 @@
-//! `classify`: prints what each head says of prompts, and how long it took.
+//! `classify`: prints what each head says of prompts, and how long it took; or streams it for the rows of a file.
+
+mod streaming;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{ModelArgs, PrecisionArgs};
 use crate::bench::statistics::percentile;
-use crate::device::{self, Compute};
 use crate::model::Model;
 use crate::model::scores::{Answer, Want};
 use crate::model::tokenizer::{Read, Tokenizer};
+use crate::serve::EngineArgs;
 
 /// Options of `classify`.
 #[derive(Debug, Args)]
 pub struct ClassifyArgs {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    precision: PrecisionArgs,
+    engine: EngineArgs,
+    /// Classify the prompts of a file, JSON Lines or CSV by its name, or of standard input (`-`, JSON Lines): prints a
+    /// JSON object a row, in their order, as they are classified.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["repeat", "texts"])]
+    input: Option<PathBuf>,
+    /// The field with the prompt.
+    #[arg(long, default_value = "text", value_name = "FIELD", requires = "input")]
+    text_field: String,
+    /// Fields of each row that are printed with its scores, such as an id; `*` is all.
+    #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "FIELD", requires = "input")]
+    keep: Vec<String>,
     /// Classify each prompt so many times, and print the median and the 95th percentile.
     #[arg(long, default_value_t = std::num::NonZeroUsize::MIN)]
     repeat: std::num::NonZeroUsize,
-    /// What is printed.
-    #[arg(long, value_enum, default_value = "text")]
-    output: Output,
+    /// What is printed. Default: text of prompts, JSON Lines of --input.
+    #[arg(long, value_enum)]
+    output: Option<Output>,
     /// The prompts.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "input")]
     texts: Vec<String>,
 }
 
@@ -36,8 +46,9 @@ pub struct ClassifyArgs {
 enum Output {
     /// For people.
     Text,
-    /// One JSON object a prompt.
-    Json,
+    /// One JSON object a prompt, a line each.
+    #[value(alias = "json")]
+    Jsonl,
 }
 
 /// What is printed of a prompt.
@@ -48,20 +59,31 @@ struct Classified<'a> {
     milliseconds: Vec<f64>,
 }
 
-/// Classifies each prompt on one thread, as a worker of `serve` does, and prints it.
+/// Classifies prompts and prints what is said of them.
 ///
 /// # Errors
-/// If the model is unfit or cannot be computed with.
+/// If the model is unfit or cannot be computed with, or a row of `--input` is none; the error names its line.
 pub fn run(args: &ClassifyArgs) -> Result<()> {
-    let device = device::select(args.model.device)?;
-    let compute = Compute { device, precision: args.precision.precision.on(device)? };
-    let (model, tokenizer) = Model::load(&args.model.model, compute)?;
+    match &args.input {
+        Some(input) => {
+            ensure!(args.output != Some(Output::Text), "--output text is for prompts, not for --input");
+            let stream = streaming::run(&args.engine, input, &args.text_field, &args.keep);
+            tokio::runtime::Runtime::new()?.block_on(stream)
+        }
+        None => classify_alone(args),
+    }
+}
+
+/// Classifies each prompt on one thread, as a worker of `serve` does, and prints it.
+fn classify_alone(args: &ClassifyArgs) -> Result<()> {
+    let compute = args.engine.compute()?;
+    let (model, tokenizer) = Model::load(args.engine.model(), compute)?;
     let mut out = std::io::stdout().lock();
     for text in &args.texts {
         let classified = classify(&model, &tokenizer, text, args.repeat.get())?;
         match args.output {
-            Output::Text => print_text(&mut out, &classified)?,
-            Output::Json => writeln!(out, "{}", to_json(&classified))?,
+            None | Some(Output::Text) => print_text(&mut out, &classified)?,
+            Some(Output::Jsonl) => writeln!(out, "{}", to_json(&classified))?,
         }
     }
     Ok(())
@@ -123,14 +145,16 @@ fn tokens(Read { tokens, of, estimated }: Read) -> String {
     }
 }
 
-fn to_json(classified: &Classified) -> serde_json::Value {
-    let scores = classified.said.scores.iter();
-    let heads: serde_json::Map<_, _> =
-        scores.map(|scores| (scores.head.to_string(), scores.to_json())).collect();
+fn to_json(classified: &Classified) -> Value {
     json!({
         "text": classified.text,
         "read": classified.said.read.to_json(),
         "milliseconds": {"p50": classified.percentile(0.5), "p95": classified.percentile(0.95)},
-        "heads": heads,
+        "heads": heads(&classified.said),
     })
+}
+
+/// What each head says, by its name.
+fn heads(said: &Answer) -> Value {
+    said.scores.iter().map(|scores| (scores.head.to_string(), scores.to_json())).collect()
 }

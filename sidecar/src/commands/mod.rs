@@ -1,12 +1,16 @@
 //! The command line: one file a command.
 
 pub mod bench;
+pub mod calibrate;
 pub mod check;
 pub mod classify;
 pub mod config_file;
+pub mod eval;
 pub mod import_nvidia;
+pub mod rows;
 pub mod schema;
 pub mod train;
+pub mod two_models;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,12 +38,17 @@ pub struct Cli {
 pub enum Command {
     /// Serve Envoy and our filter.
     Serve(Box<ServeArgs>),
-    /// Classify prompts given as arguments.
-    Classify(classify::ClassifyArgs),
+    /// Classify prompts given as arguments, or those of a file.
+    Classify(Box<classify::ClassifyArgs>),
     /// Load the classifier, here or behind gRPC, and print how fast it answers.
     Bench(Box<bench::BenchArgs>),
     /// Train a head on labelled prompts.
-    Train(train::TrainArgs),
+    Train(Box<train::TrainArgs>),
+    /// Measure a head, or example routes, on labelled prompts.
+    Eval(Box<eval::EvalArgs>),
+    /// Find a threshold to route by, or a head's temperature.
+    #[command(subcommand)]
+    Calibrate(calibrate::CalibrateCommand),
     /// Validate routing policies, alone or in Envoy bootstraps and Kubernetes manifests, and print who goes where.
     Check(check::CheckArgs),
     /// Make a policy and Envoy clusters of the configuration of NVIDIA's LLM Router blueprint v1.

@@ -172,7 +172,9 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let precision = match (args.method, args.how.precision) {
         // Heads are fitted in 32 bits, since seconds do not matter.
         (MethodChoice::Head, PrecisionChoice::Auto) => PrecisionChoice::Fp32,
-        (MethodChoice::Lora | MethodChoice::Full, PrecisionChoice::Auto) if device.is_cuda() => PrecisionChoice::Bf16,
+        (MethodChoice::Lora | MethodChoice::Full, PrecisionChoice::Auto) if device.is_cuda() => {
+            PrecisionChoice::Bf16
+        }
         (_, precision) => precision,
     };
     let job = Job {
@@ -236,7 +238,10 @@ impl HowArgs {
         ensure!((1..=1024).contains(&self.rank), "--rank must be from 1 to 1024");
         ensure!(self.precision != PrecisionChoice::Fp16, "--precision fp16 cannot be trained in; take bf16");
         ensure!((0.0..1.0).contains(&self.dropout), "--dropout must be from 0 to less than 1");
-        ensure!((0.0..1.0).contains(&self.label_smoothing), "--label-smoothing must be from 0 to less than 1");
+        ensure!(
+            (0.0..1.0).contains(&self.label_smoothing),
+            "--label-smoothing must be from 0 to less than 1"
+        );
         ensure!((0.0..1.0).contains(&self.warm_up), "--warm-up must be from 0 to less than 1");
         ensure!(self.batch > 0 && self.epochs > 0, "--batch and --epochs must be positive");
         Ok(Some(Settings {

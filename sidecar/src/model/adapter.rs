@@ -124,14 +124,19 @@ fn settings(folder: &Path) -> Result<Option<Settings>> {
         return Ok(None);
     }
     let fail = || format!("cannot read {}", path.display());
-    let settings: Settings = serde_json::from_slice(&std::fs::read(&path).with_context(fail)?).with_context(fail)?;
+    let settings: Settings =
+        serde_json::from_slice(&std::fs::read(&path).with_context(fail)?).with_context(fail)?;
     settings.check().with_context(|| format!("in {}", path.display()))?;
     Ok(Some(settings))
 }
 
 impl Settings {
     fn check(&self) -> Result<()> {
-        ensure!(self.peft_type == "LORA", "peft_type {:?} is not supported; supported: \"LORA\"", self.peft_type);
+        ensure!(
+            self.peft_type == "LORA",
+            "peft_type {:?} is not supported; supported: \"LORA\"",
+            self.peft_type
+        );
         ensure!(self.r > 0, "r must be positive");
         let off = |value: &Value| match value {
             Value::Null | Value::Bool(false) => true,
@@ -244,7 +249,10 @@ impl Adapter {
             .modules
             .iter()
             .flat_map(|(module, Factors { a, b })| {
-                [(format!("{WRAPPED}{module}.lora_A.weight"), a), (format!("{WRAPPED}{module}.lora_B.weight"), b)]
+                [
+                    (format!("{WRAPPED}{module}.lora_A.weight"), a),
+                    (format!("{WRAPPED}{module}.lora_B.weight"), b),
+                ]
             })
             .collect();
         let path = folder.join(WEIGHTS);

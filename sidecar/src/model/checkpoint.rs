@@ -30,7 +30,8 @@ impl Checkpoint {
         let compute = compute.into();
         let folder = ModelFolder::open(folder)?;
         let config = nvidia::complete(Config::load(&folder.file("config.json"))?);
-        let (safetensors, script) = (folder.weights().join("model.safetensors"), folder.weights().join("model.pt"));
+        let (safetensors, script) =
+            (folder.weights().join("model.safetensors"), folder.weights().join("model.pt"));
         if script.is_file() && !safetensors.is_file() {
             ensure!(
                 adapter::base(folder.path())?.is_none(),
@@ -52,7 +53,11 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::load`], and if it is TorchScript.
-    pub(super) fn load_for_training(folder: &Path, compute: Compute, dropout: Dropout) -> Result<(Encoder, Training)> {
+    pub(super) fn load_for_training(
+        folder: &Path,
+        compute: Compute,
+        dropout: Dropout,
+    ) -> Result<(Encoder, Training)> {
         let folder = ModelFolder::open(folder)?;
         let config = nvidia::complete(Config::load(&folder.file("config.json"))?);
         let path = folder.weights().join("model.safetensors");

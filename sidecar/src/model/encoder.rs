@@ -139,6 +139,18 @@ impl Encoder {
         self.shape.max_tokens
     }
 
+    /// What fills a batch's shorter texts.
+    #[must_use]
+    pub fn pad_token(&self) -> i64 {
+        self.shape.pad_token
+    }
+
+    /// Where it computes.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
     /// The texts as tensors on the encoder's device, padded with its padding token.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use tch::{Device, Tensor};
 
 use super::heads::{Head, Linear, Output, Reads};
 use super::pooling::Pooling;
+use super::temperature::Temperature;
 use super::text_features::ScaledFeature;
 use super::weights::Weights;
 
@@ -41,6 +42,9 @@ struct Settings {
     /// The fingerprint of the adapter that the head was trained on; none if it was trained without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     adapter: Option<String>,
+    /// What the logits are divided by; 1 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    temperature: Option<Temperature>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -65,7 +69,9 @@ impl Settings {
             Output::Score(weights) => (HeadKind::Score, weights.to_vec()),
             Output::NvidiaComplexity(_) => bail!("head {:?} belongs to its model's checkpoint", head.name()),
         };
-        Ok(Self { layer, pooling, kind, weights, features, adapter: adapter.map(str::to_owned) })
+        // The weights of a loaded head have its temperature in them.
+        let (adapter, temperature) = (adapter.map(str::to_owned), None);
+        Ok(Self { layer, pooling, kind, weights, features, adapter, temperature })
     }
 
     /// Refuses a head of another encoder, of which it would read what it was not trained on.
@@ -76,7 +82,9 @@ impl Settings {
                 bail!("the head was trained on an adapter, and the folder has none (adapter_config.json)")
             }
             (None, Some(_)) => {
-                bail!("the head was trained without an adapter, and the folder has one: train it again on this folder")
+                bail!(
+                    "the head was trained without an adapter, and the folder has one: train it again on this folder"
+                )
             }
             (own, other) => bail!(
                 "the head was trained on another adapter ({}) than the folder's ({}): train it again on this folder",
@@ -96,6 +104,13 @@ impl Settings {
             HeadKind::MultiLabel => Output::MultiLabel,
             HeadKind::Score => Output::Score(self.shares(labels)?),
         })
+    }
+
+    /// The layer with the head's temperature in it.
+    fn tempered(&self, linear: Option<Linear>, labels: usize, device: Device) -> Result<Option<Linear>> {
+        let Some(temperature) = &self.temperature else { return Ok(linear) };
+        temperature.check(labels, self.kind != HeadKind::SingleLabel)?;
+        temperature.in_layer(linear.as_ref(), labels, device).map(Some)
     }
 
     /// The weights, so that they add up to 1.
@@ -134,11 +149,8 @@ fn load(folder: &Path, name: &str, encoder: &EncoderShape, device: Device) -> Re
     let labels: Vec<String> = read_json(&folder.join(LABELS))?;
     let settings: Settings = read_json(&folder.join(SETTINGS))?;
     let in_settings = || format!("in {}", folder.join(SETTINGS).display());
-    let reads = Reads {
-        layer: settings.layer,
-        pooling: settings.pooling,
-        features: settings.features.clone(),
-    };
+    let reads =
+        Reads { layer: settings.layer, pooling: settings.pooling, features: settings.features.clone() };
     settings.check_adapter(encoder.adapter.as_deref()).with_context(in_settings)?;
     ensure!(
         (1..=encoder.layers).contains(&reads.layer),
@@ -149,6 +161,7 @@ fn load(folder: &Path, name: &str, encoder: &EncoderShape, device: Device) -> Re
     );
     let output = settings.output(labels.len()).with_context(in_settings)?;
     let linear = load_linear(folder, labels.len(), &reads, encoder, device)?;
+    let linear = settings.tempered(linear, labels.len(), device).with_context(in_settings)?;
     Head::new(name, labels, reads, linear, output).with_context(|| format!("in {}", folder.display()))
 }
 
@@ -216,6 +229,11 @@ fn folder_of(model: &Path, head: &str) -> PathBuf {
     model.join(HEADS).join(head)
 }
 
+/// Where a head's settings are.
+pub(super) fn settings_of(model: &Path, head: &str) -> PathBuf {
+    folder_of(model, head).join(SETTINGS)
+}
+
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let json = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_slice(&json).with_context(|| format!("cannot read {}", path.display()))
@@ -257,7 +275,8 @@ mod tests {
             save(&saved, model.path(), None).unwrap();
             let [loaded] = load_from(model.path()).unwrap().try_into().unwrap();
             let states = [Tensor::from_slice(&[0.3f32]).view([1, 1, 1])];
-            assert_eq!(loaded.score(&states, None, &[]).unwrap(), saved.score(&states, None, &[]).unwrap());
+            let scores = |head: &Head| head.read(&head.logits(&states, None).unwrap(), &[]).unwrap();
+            assert_eq!(scores(&loaded), scores(&saved));
         }
     }
 
@@ -270,8 +289,27 @@ mod tests {
         std::fs::write(folder.join(SETTINGS), r#"{"layer": 1, "pooling": "none", "kind": "multi-label"}"#)
             .unwrap();
         let [head] = load_from(model.path()).unwrap().try_into().unwrap();
-        let scores = head.score(&[Tensor::from_slice(&[0.0f32]).view([1, 1, 1])], None, &[]).unwrap();
+        let logits = head.logits(&[Tensor::from_slice(&[0.0f32]).view([1, 1, 1])], None).unwrap();
+        let scores = head.read(&logits, &[]).unwrap();
         assert_eq!(scores[0].top(), Some(("a", 0.5)));
+    }
+
+    #[test]
+    fn a_temperature_makes_confidences_smaller_in_the_same_order() {
+        let model = tempfile::tempdir().unwrap();
+        let folder = save(&head(), model.path(), None).unwrap();
+        let states = [Tensor::from_slice(&[0.3f32]).view([1, 1, 1])];
+        let confidences = |settings: &str| {
+            std::fs::write(folder.join(SETTINGS), settings).unwrap();
+            let head = load_from(model.path()).unwrap().remove(0);
+            head.read(&head.logits(&states, None).unwrap(), &[]).unwrap().remove(0).confidences
+        };
+        let (plain, hot) = (confidences(r#"{"layer": 1}"#), confidences(r#"{"layer": 1, "temperature": 2}"#));
+        let roots: Vec<_> = plain.iter().map(|probability| probability.sqrt()).collect();
+        let sum: f32 = roots.iter().sum();
+        for (hot, root) in hot.iter().zip(roots) {
+            assert!((hot - root / sum).abs() < 1e-6, "{plain:?} {hot:?}");
+        }
     }
 
     #[test]
@@ -307,6 +345,8 @@ mod tests {
             (SETTINGS, r#"{"layer": 1, "weights": [1, 1, 1]}"#, "weights are for heads of kind"),
             (SETTINGS, r#"{"layer": 1, "kind": "score", "weights": [1]}"#, "1 weights for 3 labels"),
             (SETTINGS, r#"{"layer": 1, "kind": "score", "weights": [1, -1, 1]}"#, "negative"),
+            (SETTINGS, r#"{"layer": 1, "temperature": 0}"#, "a temperature must be a number above 0"),
+            (SETTINGS, r#"{"layer": 1, "temperature": [1, 2, 3]}"#, "a temperature for each label is for"),
             (SETTINGS, r#"{"layer": 1, "pooling": "mean"}"#, "expected [3, 1]"),
             (SETTINGS, r#"{"layer": 1, "pooling": "none"}"#, "3 labels for 1 logits"),
         ] {

@@ -81,7 +81,9 @@ impl Linear {
     /// If libtorch fails.
     pub fn apply(&self, input: &Tensor) -> Result<Tensor> {
         Ok(match &self.0 {
-            Layout::Plain(weight, bias) | Layout::Trained(weight, bias, _) => input.f_linear(weight, bias.as_deref())?,
+            Layout::Plain(weight, bias) | Layout::Trained(weight, bias, _) => {
+                input.f_linear(weight, bias.as_deref())?
+            }
             Layout::Packed(packed) => packed.apply(input, Activation::None)?,
         })
     }

@@ -24,7 +24,10 @@ impl Norm {
     /// If a tensor is missing or has another shape.
     pub(super) fn load(weights: &mut Weights, name: &str, width: i64, eps: f64) -> Result<Self> {
         let bias = format!("{name}.bias");
-        let norm = Self { bias: Some(weights.take(&bias, &[width])?), ..Self::load_without_bias(weights, name, width, eps)? };
+        let norm = Self {
+            bias: Some(weights.take(&bias, &[width])?),
+            ..Self::load_without_bias(weights, name, width, eps)?
+        };
         if let Some(tensor) = &norm.bias {
             weights.made(vec![bias], Part::Vector, tensor)?;
         }

@@ -66,7 +66,12 @@ impl Weights {
         ensure!(path.is_file(), "cannot read {}: no such file", path.display());
         let tensors =
             Tensor::read_safetensors(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), compute: compute.into(), tensors: tensors.into_iter().collect(), training: None })
+        Ok(Self {
+            path: path.to_owned(),
+            compute: compute.into(),
+            tensors: tensors.into_iter().collect(),
+            training: None,
+        })
     }
 
     /// Has layers made so that they can be trained, and collects what can be.
@@ -95,7 +100,6 @@ impl Weights {
     pub(super) fn named(&mut self, name: &str) -> Option<&mut Tensor> {
         self.tensors.iter_mut().find(|(key, _)| without_prefix(key) == name).map(|(_, tensor)| tensor)
     }
-
 
     /// The file.
     pub(super) fn path(&self) -> &Path {

@@ -9,8 +9,8 @@ use tch::Device;
 
 use super::{EngineArgs, policy_file};
 use crate::commands::cores;
-use crate::device::{self, Compute};
-use crate::engine::{Batching, Engine};
+use crate::device::Compute;
+use crate::engine::{Batching, Engine, Recorded};
 use crate::ext_proc::{PolicyRouter, Service};
 use crate::model::Model;
 use crate::model::scores::Want;
@@ -38,10 +38,11 @@ struct Loaded {
 impl Loader {
     /// Finds the device.
     pub(crate) fn new(args: &EngineArgs, policy: Option<PathBuf>, metrics: Arc<Metrics>) -> Result<Self> {
-        let device = device::select(args.model.device)?;
+        let compute = args.compute()?;
+        let device = compute.device;
         Ok(Self {
             model: args.model.model.clone(),
-            compute: Compute { device, precision: args.precision.precision.on(device)? },
+            compute,
             policy,
             workers: args.workers.map_or(if device == Device::Cpu { cores() } else { 1 }, usize::from),
             batching: Batching::on(device, args.batch_tokens),
@@ -88,7 +89,13 @@ impl Loader {
         let Self { compute, workers, batching, queue, .. } = self;
         let folder = self.model.display();
         tracing::info!(model = %folder, ?heads, ?compute, workers, ?batching, queue, "model loaded");
-        let engine = Engine::start(vec![model; *workers], *queue, *batching, self.metrics.clone())?;
+        let metrics = self.metrics.clone();
+        let engine = if compute.device.is_cuda() {
+            let workers = (0..*workers).map(|_| Recorded::on_cuda(model.clone())).collect();
+            Engine::start(workers, *queue, *batching, metrics)
+        } else {
+            Engine::start(vec![model; *workers], *queue, *batching, metrics)
+        }?;
         Ok(Loaded { tokenizer: Arc::new(tokenizer), engine: Arc::new(engine), heads })
     }
 }

@@ -5,7 +5,7 @@ pub mod listener;
 pub(crate) mod load;
 mod memory;
 mod options;
-mod policy_file;
+pub(crate) mod policy_file;
 mod reload;
 pub mod tls;
 mod watch;

@@ -12,6 +12,7 @@ use super::address::ListenAddress;
 use super::memory;
 use super::tls::TlsArgs;
 use crate::commands::{ModelArgs, PrecisionArgs, seconds};
+use crate::device::{self, Compute};
 
 /// Options of `serve`. Each can be given as a flag, as an environment variable, or in the file of `--config`; the first
 /// of these that has it counts.
@@ -73,6 +74,17 @@ impl EngineArgs {
     /// The model's folder.
     pub(crate) fn model(&self) -> &Path {
         &self.model.model
+    }
+
+    /// Where and how precisely the model computes.
+    pub(crate) fn compute(&self) -> Result<Compute> {
+        let device = device::select(self.model.device)?;
+        Ok(Compute { device, precision: self.precision.precision.on(device)? })
+    }
+
+    /// Prompts that may wait.
+    pub(crate) fn queue(&self) -> usize {
+        self.queue
     }
 }
 

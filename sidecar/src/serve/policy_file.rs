@@ -8,7 +8,7 @@ use llm_router_routing::config::Config;
 use crate::policy::{documents, find};
 
 /// The one policy of a file.
-pub(super) fn read(path: &Path) -> Result<Config> {
+pub(crate) fn read(path: &Path) -> Result<Config> {
     let mut policies = Vec::new();
     for document in documents(path)? {
         policies.extend(find::find(&document));

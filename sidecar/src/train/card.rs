@@ -115,7 +115,9 @@ fn summary_header(quality: &Quality) -> &'static str {
     match quality {
         Quality::Label(_) => "| rows of | rows | accuracy | macro-F1 | majority |\n|---|---|---|---|---|\n",
         Quality::Labels(_) => "| rows of | rows | micro-F1 |\n|---|---|---|\n",
-        Quality::Score(_) => "| rows of | rows | Spearman | mean error | of the mean |\n|---|---|---|---|---|\n",
+        Quality::Score(_) => {
+            "| rows of | rows | Spearman | mean error | of the mean |\n|---|---|---|---|---|\n"
+        }
     }
 }
 

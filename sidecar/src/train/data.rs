@@ -105,13 +105,17 @@ fn parse(record: &Record, source: &Source, head: &HeadPlan, index: usize) -> Res
     let field = |name: &str| record.fields.get(name).with_context(|| format!("no field {name:?}"));
     let text_field = source.text_field.as_ref().unwrap_or(&head.text_field);
     let text = field(text_field)?;
-    let text = text.as_str().with_context(|| format!("the field {text_field:?} must be a string"))?.to_owned();
+    let text =
+        text.as_str().with_context(|| format!("the field {text_field:?} must be a string"))?.to_owned();
     let label_field = source.label_field.as_ref().unwrap_or(&head.label_field);
     let rename = |label: &str| source.map.get(label).map_or(label, String::as_str).to_owned();
     let given = || match &source.label {
         Some(label) => Ok(vec![label.clone()]),
-        None => labels(field(label_field)?, head.kind)
-            .with_context(|| format!("the field {label_field:?} must be a string, or a list of them if several labels can be true")),
+        None => labels(field(label_field)?, head.kind).with_context(|| {
+            format!(
+                "the field {label_field:?} must be a string, or a list of them if several labels can be true"
+            )
+        }),
     };
     let target = match head.kind {
         Kind::Score => Target::Numbers(
@@ -138,9 +142,12 @@ fn parse(record: &Record, source: &Source, head: &HeadPlan, index: usize) -> Res
 fn labels(value: &Value, kind: Kind) -> Result<Vec<String>> {
     Ok(match (value, kind) {
         (Value::String(label), Kind::SingleLabel) => vec![label.clone()],
-        (Value::String(labels), _) => {
-            labels.split(SEPARATOR).map(str::trim).filter(|label| !label.is_empty()).map(str::to_owned).collect()
-        }
+        (Value::String(labels), _) => labels
+            .split(SEPARATOR)
+            .map(str::trim)
+            .filter(|label| !label.is_empty())
+            .map(str::to_owned)
+            .collect(),
         (Value::Array(labels), Kind::MultiLabel) => labels
             .iter()
             .map(|label| Ok(label.as_str().context("a label is not a string")?.to_owned()))
@@ -248,7 +255,8 @@ mod tests {
 
     #[test]
     fn numbers_may_be_missing_but_not_wrong() {
-        let folder = folder(&[("a.csv", "text,x,y\n1,0.5,\n2,1,0\n"), ("b.jsonl", r#"{"text": "3", "y": 0.25}"#)]);
+        let folder =
+            folder(&[("a.csv", "text,x,y\n1,0.5,\n2,1,0\n"), ("b.jsonl", r#"{"text": "3", "y": 0.25}"#)]);
         let head = HeadPlan {
             kind: Kind::Score,
             score_fields: ["x", "y"].map(str::to_owned).to_vec(),

@@ -18,8 +18,12 @@ pub(super) fn losses(kind: Kind, logits: &Tensor, targets: &Tensor, smoothing: f
     let known = targets.f_isnan()?.f_logical_not()?.f_to_kind(Numbers::Float)?;
     let targets = targets.f_nan_to_num(0.0, None, None)?;
     let targets = targets.f_mul_scalar(1.0 - smoothing)?.f_add_scalar(0.5 * smoothing)?;
-    let losses =
-        logits.f_binary_cross_entropy_with_logits(&targets, None::<Tensor>, None::<Tensor>, Reduction::None)?;
+    let losses = logits.f_binary_cross_entropy_with_logits(
+        &targets,
+        None::<Tensor>,
+        None::<Tensor>,
+        Reduction::None,
+    )?;
     let sum = losses.f_mul(&known)?.f_sum_dim_intlist(1, false, Numbers::Float)?;
     Ok(sum.f_div(&known.f_sum_dim_intlist(1, false, Numbers::Float)?.f_clamp_min(1.0)?)?)
 }

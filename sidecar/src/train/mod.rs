@@ -130,7 +130,8 @@ fn tokenize(tasks: &[HeadTask], tokenizer: &Tokenizer) -> Result<Texts> {
         let text = |index: usize| data.rows.get(index).map_or("", |row| row.text.as_str());
         parallel::map(data.rows.len(), || (), |(), index| tokenizer.tokenize(text(index)))
     };
-    let all = |of: fn(&HeadTask) -> &Data| tasks.iter().map(|task| tokens(of(task))).collect::<Result<Vec<_>>>();
+    let all =
+        |of: fn(&HeadTask) -> &Data| tasks.iter().map(|task| tokens(of(task))).collect::<Result<Vec<_>>>();
     Ok(Texts { data: all(|task| &task.data)?, validation: all(|task| &task.validation)? })
 }
 

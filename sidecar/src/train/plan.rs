@@ -124,9 +124,16 @@ impl From<SourceForm> for Source {
     fn from(form: SourceForm) -> Self {
         match form {
             SourceForm::Path(path) => Self::from(path),
-            SourceForm::Settings(SourceSettings { path, map, only, label, limit, weight, text_field, label_field }) => {
-                Self { path, map, only, label, limit, weight, text_field, label_field }
-            }
+            SourceForm::Settings(SourceSettings {
+                path,
+                map,
+                only,
+                label,
+                limit,
+                weight,
+                text_field,
+                label_field,
+            }) => Self { path, map, only, label, limit, weight, text_field, label_field },
         }
     }
 }

@@ -50,10 +50,12 @@ pub(super) fn train(
     // Texts and settings run side by side instead; and sums would depend on how many threads share an operation.
     tch::set_num_threads(1);
     let features = |texts: &[Tokens]| embed(encoder, &reads, &texts.iter().collect::<Vec<_>>());
-    let all = Examples { kind: task.kind(), features: features(data)?, targets: task.targets(&task.data.rows)? };
+    let all =
+        Examples { kind: task.kind(), features: features(data)?, targets: task.targets(&task.data.rows)? };
     let (fit, choose) = (Part::new(task, &all, &task.split.fit)?, Part::new(task, &all, &task.split.choose)?);
     let trials = try_settings(task, &fit, &choose)?;
-    let best = trials.iter().min_by(|a, b| a.log_loss.total_cmp(&b.log_loss)).context("no settings to try")?;
+    let best =
+        trials.iter().min_by(|a, b| a.log_loss.total_cmp(&b.log_loss)).context("no settings to try")?;
     let settings = best.settings;
     let linear = fit_with(settings, task, &fit)?;
     let head = TrainedHead {

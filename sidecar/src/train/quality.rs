@@ -128,7 +128,8 @@ impl Tags {
         let (mut right, mut given) = (0, 0);
         let mut labels = Vec::new();
         for ((name, logits), truth) in names.iter().zip(logits).zip(truth) {
-            let pairs = || logits.iter().map(|logit| *logit >= 0.0).zip(truth.iter().map(|truth| *truth > 0.5));
+            let pairs =
+                || logits.iter().map(|logit| *logit >= 0.0).zip(truth.iter().map(|truth| *truth > 0.5));
             let hits = pairs().filter(|(answer, truth)| *answer && *truth).count();
             let answers = pairs().filter(|(answer, _)| *answer).count();
             let rows = pairs().filter(|(_, truth)| *truth).count();
@@ -146,9 +147,11 @@ impl ScoreQuality {
         let shares = task.shares();
         let score = |columns: &[Vec<f32>]| -> Vec<f32> {
             let of_row = |row| {
-                columns.iter().zip(&shares).filter(|(_, share)| **share > 0.0).map(move |(column, share)| {
-                    column.get(row).copied().unwrap_or(f32::NAN) * share
-                })
+                columns
+                    .iter()
+                    .zip(&shares)
+                    .filter(|(_, share)| **share > 0.0)
+                    .map(move |(column, share)| column.get(row).copied().unwrap_or(f32::NAN) * share)
             };
             (0..rows).map(|row| of_row(row).sum()).collect()
         };
@@ -156,7 +159,9 @@ impl ScoreQuality {
         Self {
             rows,
             score: Dimension::new("score", &score(numbers), &score(truth)),
-            dimensions: dimensions.map(|((name, numbers), truth)| Dimension::new(name, numbers, truth)).collect(),
+            dimensions: dimensions
+                .map(|((name, numbers), truth)| Dimension::new(name, numbers, truth))
+                .collect(),
         }
     }
 }

@@ -138,7 +138,8 @@ mod tests {
         let targets = Tensor::from_slice(&[0.2f32, 0.5, 0.8]).view([3, 1]);
         let examples = Examples { kind: plan::Kind::Score, features, targets };
         let linear = Linear::fit(&examples, &Tensor::ones([3], (Kind::Float, Device::Cpu)), 1, 0.0).unwrap();
-        let answers: Vec<f32> = linear.logits(&examples.features).unwrap().sigmoid().view(-1).try_into().unwrap();
+        let answers: Vec<f32> =
+            linear.logits(&examples.features).unwrap().sigmoid().view(-1).try_into().unwrap();
         for (answer, target) in answers.iter().zip([0.2, 0.5, 0.8]) {
             assert!((answer - target).abs() < 1e-3, "{answers:?}");
         }

@@ -144,7 +144,13 @@ impl Report {
             training,
             held_out: held_out_quality,
             held_out_by_source: by_source(task, data, &sources, &head.held_out, &targets)?,
-            validation: by_source(task, validation, &all, &head.validation, &task.targets(&validation.rows)?)?,
+            validation: by_source(
+                task,
+                validation,
+                &all,
+                &head.validation,
+                &task.targets(&validation.rows)?,
+            )?,
         })
     }
 }
@@ -159,7 +165,8 @@ fn by_source(
 ) -> Result<Vec<SourceQuality>> {
     let mut qualities = Vec::new();
     for (index, path) in data.sources.iter().enumerate() {
-        let rows: Vec<_> = (0i64..).zip(sources).filter(|(_, source)| **source == index).map(|(row, _)| row).collect();
+        let rows: Vec<_> =
+            (0i64..).zip(sources).filter(|(_, source)| **source == index).map(|(row, _)| row).collect();
         if !rows.is_empty() {
             let rows = Tensor::f_from_slice(&rows)?;
             let quality =

@@ -93,7 +93,8 @@ pub(super) fn head(out: &Path, head: &Head, report: &Report, command: &str) -> R
 /// The checkpoint with the tensors that have changed.
 fn weights(base: &Path, out: &Path, changed: &BTreeMap<String, Tensor>) -> Result<()> {
     let path = base.join("model.safetensors");
-    let tensors = Tensor::read_safetensors(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let tensors =
+        Tensor::read_safetensors(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let tensors: Vec<_> = tensors
         .into_iter()
         .map(|(name, tensor)| {
@@ -137,7 +138,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 /// The path that leads from a folder to another; both must exist.
 fn relative(to: &Path, from: &Path) -> Result<String> {
-    let absolute = |path: &Path| path.canonicalize().with_context(|| format!("cannot find {}", path.display()));
+    let absolute =
+        |path: &Path| path.canonicalize().with_context(|| format!("cannot find {}", path.display()));
     let (to, from) = (absolute(to)?, absolute(from)?);
     let shared = to.components().zip(from.components()).take_while(|(a, b)| a == b).count();
     let up = from.components().skip(shared).map(|_| Component::ParentDir);

@@ -52,7 +52,11 @@ impl HeadTask {
             Kind::SingleLabel | Kind::MultiLabel => data.labels(),
         };
         let fewest = if plan.kind == Kind::SingleLabel { 2 } else { 1 };
-        ensure!(labels.len() >= fewest, "the data have {} labels; training needs {fewest} at least", labels.len());
+        ensure!(
+            labels.len() >= fewest,
+            "the data have {} labels; training needs {fewest} at least",
+            labels.len()
+        );
         let strata: Vec<_> = data.rows.iter().map(|row| stratum(&row.target)).collect();
         let split = match plan.kind {
             Kind::SingleLabel => {

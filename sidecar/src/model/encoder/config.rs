@@ -134,6 +134,8 @@ pub(super) mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(Config::load(&folder.path().join("config.json")).unwrap_err().to_string().contains("config.json"));
+        assert!(
+            Config::load(&folder.path().join("config.json")).unwrap_err().to_string().contains("config.json")
+        );
     }
 }

@@ -63,7 +63,12 @@ impl Change {
             let made = match settings.method {
                 Method::Full => {
                     let value = leaf.master.shallow_clone();
-                    Made::Trained(parameters.add(name.clone(), value, settings.learning_rate, settings.weight_decay)?)
+                    Made::Trained(parameters.add(
+                        name.clone(),
+                        value,
+                        settings.learning_rate,
+                        settings.weight_decay,
+                    )?)
                 }
                 Method::Lora { .. } if leaf.part != Part::Matrix => continue,
                 Method::Lora { .. } if OF_DISTANCES.iter().any(|part| name.contains(part)) => continue,
@@ -136,8 +141,7 @@ impl Change {
         for ChangedLeaf { made, .. } in &self.leaves {
             let Made::Adapted(adapted) = made else { continue };
             for module in adapted {
-                let copy =
-                    |id| anyhow::Ok(parameters.value(id)?.f_detach_copy()?.f_to_device(Device::Cpu)?);
+                let copy = |id| anyhow::Ok(parameters.value(id)?.f_detach_copy()?.f_to_device(Device::Cpu)?);
                 modules.insert(module.name.clone(), Factors { a: copy(module.a)?, b: copy(module.b)? });
             }
         }

@@ -53,10 +53,14 @@ impl Checkpoint {
     }
 
     /// Takes the state back into the parameters, and returns it with the best values so far.
-    pub(super) fn load(&self, fingerprint: &str, parameters: &mut Parameters) -> Result<(State, Vec<Tensor>)> {
+    pub(super) fn load(
+        &self,
+        fingerprint: &str,
+        parameters: &mut Parameters,
+    ) -> Result<(State, Vec<Tensor>)> {
         let fail = || format!("cannot resume from {}", self.0.display());
-        let state: State =
-            serde_json::from_slice(&std::fs::read(self.0.join(STATE)).with_context(fail)?).with_context(fail)?;
+        let state: State = serde_json::from_slice(&std::fs::read(self.0.join(STATE)).with_context(fail)?)
+            .with_context(fail)?;
         ensure!(
             state.fingerprint == fingerprint,
             "{}: it was begun with other data or settings; without --resume it begins anew",

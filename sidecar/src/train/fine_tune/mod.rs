@@ -174,7 +174,11 @@ pub(super) fn train(
     let mut parameters = Parameters::default();
     let layers = reads.iter().map(|reads| reads.layer).max().unwrap_or(0);
     let linears = match run.resume {
-        true => tasks.iter().zip(&reads).map(|(task, reads)| empty(task, reads, &network)).collect::<Result<_>>()?,
+        true => tasks
+            .iter()
+            .zip(&reads)
+            .map(|(task, reads)| empty(task, reads, &network))
+            .collect::<Result<_>>()?,
         false => tch::no_grad(|| first_heads(&network, tasks, &reads, texts))?,
     };
     for ((task, reads), linear) in tasks.iter().zip(reads).zip(linears) {
@@ -197,7 +201,12 @@ fn head(
         let value = tensor.f_to_device(run.compute.device)?.f_set_requires_grad(true)?;
         parameters.add(format!("heads.{}.{part}", task.name()), value, run.settings.head_learning_rate, 0.0)
     };
-    Ok(HeadInTraining { reads, kind: task.kind(), weight: add("weight", linear.weight)?, bias: add("bias", linear.bias)? })
+    Ok(HeadInTraining {
+        reads,
+        kind: task.kind(),
+        weight: add("weight", linear.weight)?,
+        bias: add("bias", linear.bias)?,
+    })
 }
 
 /// A head that will be read from a file.
@@ -276,7 +285,8 @@ impl Trainer<'_> {
                     break 'epochs if interrupted { Ended::Interrupted } else { Ended::TimeBudget };
                 }
                 let share = (state.steps as f64 / all as f64).max(spent);
-                let loss = self.step(&mut state, step, schedule::share(share, settings.warm_up, settings.decay))?;
+                let loss =
+                    self.step(&mut state, step, schedule::share(share, settings.warm_up, settings.decay))?;
                 progress.step(loss);
                 if kept.elapsed() >= settings.checkpoint_every {
                     state.seconds = before + self.since.elapsed().as_secs_f64();
@@ -368,12 +378,19 @@ impl Trainer<'_> {
     }
 
     /// Ends an epoch: keeps the parameters if they are the best so far. Of equals the later is better: it has seen more.
-    fn close(&self, state: &mut State, epoch: Epoch, best: &mut Vec<Tensor>, progress: &Progress) -> Result<()> {
+    fn close(
+        &self,
+        state: &mut State,
+        epoch: Epoch,
+        best: &mut Vec<Tensor>,
+        progress: &Progress,
+    ) -> Result<()> {
         if state.epochs.iter().all(|before| before.score <= epoch.score) {
             *best = self.parameters.snapshot()?;
         }
         let names = self.tasks.iter().map(HeadTask::name);
-        let heads: Vec<_> = names.zip(&epoch.heads).map(|(name, figure)| format!("{name} {figure:.4}")).collect();
+        let heads: Vec<_> =
+            names.zip(&epoch.heads).map(|(name, figure)| format!("{name} {figure:.4}")).collect();
         progress.println(&format!(
             "epoch {}: loss {:.4}, validation {:.4} ({})",
             state.epochs.len(),
@@ -408,7 +425,9 @@ impl Trainer<'_> {
                 let value = self.parameters.value(id)?.f_detach_copy()?.f_to_device(Device::Cpu)?;
                 anyhow::Ok(Weight::new(value))
             };
-            let (Some(data), Some(validation)) = (self.texts.data.get(index), self.texts.validation.get(index)) else {
+            let (Some(data), Some(validation)) =
+                (self.texts.data.get(index), self.texts.validation.get(index))
+            else {
                 bail!("no texts of head {:?}", task.name());
             };
             let all: Vec<_> = (0..validation.len()).collect();

@@ -75,9 +75,11 @@ impl Network {
             let rows = Tensor::f_from_slice(&rows)?;
             let on_device = |tensor: &Tensor| tensor.f_index_select(0, &rows)?.f_to_device(self.device);
             let positions = Tensor::f_from_slice(&positions)?.f_to_device(self.device)?;
-            let vectors = head.reads.vectors(&states, batch.mask(), &counted)?.f_index_select(0, &positions)?;
+            let vectors =
+                head.reads.vectors(&states, batch.mask(), &counted)?.f_index_select(0, &positions)?;
             let vectors = self.outer_dropout.apply(vectors)?;
-            let logits = vectors.f_linear(parameters.value(head.weight)?, Some(parameters.value(head.bias)?))?;
+            let logits =
+                vectors.f_linear(parameters.value(head.weight)?, Some(parameters.value(head.bias)?))?;
             let losses = loss::losses(head.kind, &logits, &on_device(&answers.targets)?, smoothing)?;
             total = total.f_add(&losses.f_dot(&on_device(&answers.weights)?)?)?;
         }
@@ -86,7 +88,12 @@ impl Network {
 
     /// What heads read of texts, each `[texts, width]` on CPU, in the texts' order. `progress` is told how many texts
     /// are done. Call it without a gradient graph.
-    pub(super) fn vectors(&self, texts: &[&Tokens], reads: &[&Reads], progress: impl Fn(usize)) -> Result<Vec<Tensor>> {
+    pub(super) fn vectors(
+        &self,
+        texts: &[&Tokens],
+        reads: &[&Reads],
+        progress: impl Fn(usize),
+    ) -> Result<Vec<Tensor>> {
         let all: Vec<_> = (0..texts.len()).collect();
         let length = |text| texts.get(text).map_or(0, |text: &&Tokens| text.ids().len());
         let layers = reads.iter().map(|reads| reads.layer).max().unwrap_or(0);

@@ -1,0 +1,52 @@
+//! Scores for any number of rows, as they are read.
+
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::pin::pin;
+
+use anyhow::{Result, ensure};
+use futures_util::TryStreamExt;
+use serde_json::{Map, Value};
+
+use super::heads;
+use crate::bulk::{Bulk, read_aside};
+use crate::model::scores::{Answer, Want};
+use crate::records::{self, Record};
+use crate::serve::EngineArgs;
+
+/// Stands for all fields.
+const ALL: &str = "*";
+
+/// Prints `{KEPT.., "heads", "read"}` for each row, in their order. What was classified before an error is printed.
+pub(super) async fn run(engine: &EngineArgs, input: &Path, text: &str, keep: &[String]) -> Result<()> {
+    // Before the model is loaded, which takes longer.
+    let records = records::read(input)?;
+    let bulk = Bulk::load(engine).await?;
+    let mut answers = pin!(bulk.answers(read_aside(records), text, Want::Scores));
+    let mut out = std::io::stdout();
+    while let Some((record, answer)) = answers.try_next().await? {
+        match writeln!(out, "{}", Value::Object(row(record, &answer, keep)?)) {
+            // Who reads has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
+            written => written?,
+        }
+    }
+    Ok(())
+}
+
+fn row(mut record: Record, answer: &Answer, keep: &[String]) -> Result<Map<String, Value>> {
+    let mut row = Map::new();
+    if keep.iter().any(|field| field == ALL) {
+        row = std::mem::take(&mut record.fields);
+    } else {
+        for field in keep {
+            // A row that lacks it has null, so that all have the same fields.
+            row.insert(field.clone(), record.fields.get(field).cloned().unwrap_or_default());
+        }
+    }
+    for (name, said) in [("heads", heads(answer)), ("read", answer.read.to_json())] {
+        ensure!(!row.contains_key(name), "{record}: the field {name:?} cannot be kept: it is one of ours");
+        row.insert(name.to_owned(), said);
+    }
+    Ok(row)
+}

@@ -1,0 +1,144 @@
+//! A head of which any of the labels can be true.
+
+use std::fmt::Write;
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{or_dash, reliability, width};
+use crate::eval::{Fields, Reliability, Section, auroc};
+use crate::model::scores::Scores;
+use crate::records::Record;
+
+/// Above this probability a label is answered.
+const THRESHOLD: f32 = 0.5;
+
+/// How well the labels answered, those above 0.5, agree with the true ones.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MultiLabel {
+    /// The share of rows with all labels right.
+    pub exact: f64,
+    /// Mean F1 of the labels that rows have.
+    pub macro_f1: f64,
+    /// Of every label's probability in every row.
+    #[serde(flatten)]
+    pub calibration: Reliability,
+    /// Each label.
+    pub labels: Vec<Label>,
+}
+
+/// One label.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Label {
+    /// The label.
+    pub label: String,
+    /// Rows that have it.
+    pub rows: usize,
+    /// The share of the rows answered so that have it.
+    pub precision: f64,
+    /// The share of the rows that have it that are answered so.
+    pub recall: f64,
+    /// Harmonic mean of the two.
+    pub f1: f64,
+    /// How well its probability tells rows that have it from others.
+    pub auroc: Option<f64>,
+}
+
+impl MultiLabel {
+    /// Compares what the head said of each row with the row's labels.
+    ///
+    /// # Errors
+    /// If a row has no list of labels, or one that the head has not.
+    pub fn of(records: &[Record], fields: &Fields, scores: &[Scores]) -> Result<Self> {
+        let names = &scores.first().context("the data have no rows")?.labels;
+        let truths: Vec<_> = records.iter().map(|record| fields.labels(record)).collect::<Result<_>>()?;
+        for (record, truth) in records.iter().zip(&truths) {
+            let unknown = truth.iter().find(|label| !names.iter().any(|name| name == *label));
+            ensure!(unknown.is_none(), "{record}: the head has no label {:?}", unknown.unwrap_or(&""));
+        }
+        let mut outcomes = Vec::new();
+        let labels: Vec<_> = names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| {
+                let said =
+                    scores.iter().map(|scores| scores.confidences.get(index).copied().unwrap_or_default());
+                let is = truths.iter().map(|truth| truth.contains(&name.as_str()));
+                let rows: Vec<_> = said.zip(is).collect();
+                outcomes.extend(rows.iter().map(|&(said, is)| (f64::from(said), is)));
+                Label::of(name, &rows)
+            })
+            .collect();
+        let exact = truths.iter().zip(scores).filter(|(truth, scores)| {
+            scores.iter().all(|(label, said)| (said > THRESHOLD) == truth.contains(&label))
+        });
+        let with_rows = || labels.iter().filter(|label| label.rows > 0);
+        Ok(Self {
+            exact: exact.count() as f64 / records.len().max(1) as f64,
+            macro_f1: with_rows().map(|label| label.f1).sum::<f64>() / with_rows().count().max(1) as f64,
+            calibration: Reliability::of(&outcomes),
+            labels,
+        })
+    }
+}
+
+impl Label {
+    fn of(name: &str, rows: &[(f32, bool)]) -> Self {
+        let count = |of: &dyn Fn(bool, bool) -> bool| {
+            rows.iter().filter(|(said, is)| of(*said > THRESHOLD, *is)).count() as f64
+        };
+        let (right, said, is) = (count(&|said, is| said && is), count(&|said, _| said), count(&|_, is| is));
+        let scores = |wanted| -> Vec<f64> {
+            rows.iter().filter(|(_, is)| *is == wanted).map(|(said, _)| f64::from(*said)).collect()
+        };
+        Self {
+            label: name.to_owned(),
+            rows: is as usize,
+            precision: right / said.max(1.0),
+            recall: right / is.max(1.0),
+            f1: 2.0 * right / (said + is).max(1.0),
+            auroc: auroc(&scores(true), &scores(false)),
+        }
+    }
+}
+
+impl Section for MultiLabel {
+    fn name(&self) -> &'static str {
+        "labels"
+    }
+
+    fn table(&self) -> String {
+        let wide = width(self.labels.iter().map(|label| label.label.as_str()));
+        let mut text = format!(
+            "all labels right {:.3}   macro-F1 {:.3}   ECE {:.3}\n\n{:<wide$}{:>7}{:>11}{:>8}{:>7}{:>7}\n",
+            self.exact,
+            self.macro_f1,
+            self.calibration.ece,
+            "label",
+            "rows",
+            "precision",
+            "recall",
+            "F1",
+            "AUROC"
+        );
+        for label in &self.labels {
+            let auroc = or_dash(label.auroc);
+            // Writing to a String does not fail.
+            let _ = writeln!(
+                text,
+                "{:<wide$}{:>7}{:>11.3}{:>8.3}{:>7.3}{auroc:>7}",
+                label.label, label.rows, label.precision, label.recall, label.f1
+            );
+        }
+        text
+    }
+
+    fn json(&self) -> Result<Value> {
+        Ok(serde_json::to_value(self)?)
+    }
+
+    fn drawings(&self) -> Vec<(&'static str, String)> {
+        vec![("reliability.svg", reliability::svg(&self.calibration))]
+    }
+}

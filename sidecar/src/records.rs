@@ -1,0 +1,246 @@
+//! Rows of JSON Lines and CSV files, one after the other, in bounded memory.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, stdin};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Map, Value};
+
+/// Longest line of JSON Lines, in bytes. A file without line ends would fill the memory.
+const MAX_LINE: u64 = 64 << 20;
+
+/// One row, and where it is from.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Its fields. Those of CSV are all texts.
+    pub fields: Map<String, Value>,
+    file: Arc<str>,
+    line: u64,
+}
+
+impl Record {
+    /// A field that must be a text.
+    ///
+    /// # Errors
+    /// If it is missing or something else.
+    pub fn text(&self, field: &str) -> Result<&str> {
+        let text = self.fields.get(field).and_then(Value::as_str);
+        text.with_context(|| format!("{self}: the field {field:?} must be a string"))
+    }
+
+    /// A field that must be a finite number, or a text that is one, as in CSV.
+    ///
+    /// # Errors
+    /// If it is missing or something else.
+    pub fn number(&self, field: &str) -> Result<f64> {
+        let number = match self.fields.get(field) {
+            Some(Value::Number(number)) => number.as_f64(),
+            Some(Value::String(text)) => text.trim().parse().ok(),
+            Some(Value::Bool(truth)) => Some(f64::from(u8::from(*truth))),
+            _ => None,
+        };
+        let number = number.filter(|number| number.is_finite());
+        number.with_context(|| format!("{self}: the field {field:?} must be a number"))
+    }
+
+    /// A number, as by [`Self::number`], or none if the field is missing, null or empty.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub fn number_if_any(&self, field: &str) -> Result<Option<f64>> {
+        match self.fields.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
+            Some(_) => self.number(field).map(Some),
+        }
+    }
+
+    /// A field that must be a text or a list of texts.
+    ///
+    /// # Errors
+    /// If it is missing or something else.
+    pub fn texts(&self, field: &str) -> Result<Vec<&str>> {
+        let texts = match self.fields.get(field) {
+            Some(Value::String(text)) => Some(vec![text.as_str()]),
+            Some(Value::Array(list)) => list.iter().map(Value::as_str).collect(),
+            _ => None,
+        };
+        texts.with_context(|| format!("{self}: the field {field:?} must be a string or a list of strings"))
+    }
+}
+
+impl std::fmt::Display for Record {
+    /// Where it is from.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, line {}", self.file, self.line)
+    }
+}
+
+/// Rows in their order; after an error there are none.
+pub type Records = Box<dyn Iterator<Item = Result<Record>> + Send>;
+
+/// The rows of a file: CSV with a header if its name ends in `.csv`, else JSON Lines. `-` is standard input.
+///
+/// # Errors
+/// At once if the file cannot be opened; later for each row that is none. The errors name file and line.
+pub fn read(path: &Path) -> Result<Records> {
+    if path == Path::new("-") {
+        return Ok(json_lines(BufReader::new(stdin()), "standard input".into()));
+    }
+    let name: Arc<str> = path.display().to_string().into();
+    let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
+    match path.extension().is_some_and(|extension| extension == "csv") {
+        true => csv_rows(file, name),
+        false => Ok(json_lines(BufReader::new(file), name)),
+    }
+}
+
+/// All rows of files, and of the `.jsonl` and `.csv` files of folders.
+///
+/// # Errors
+/// If one cannot be read, or there is no row; the error names file and line.
+pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Record>> {
+    let mut records = Vec::new();
+    for file in paths.iter().map(|path| files(path)).collect::<Result<Vec<_>>>()?.concat() {
+        for record in read(&file)? {
+            records.push(record?);
+        }
+    }
+    ensure!(!records.is_empty(), "the data have no rows");
+    Ok(records)
+}
+
+/// The path itself, or the files of a folder.
+fn files(path: &Path) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in path.read_dir().with_context(|| format!("cannot read {}", path.display()))? {
+        files.push(entry?.path());
+    }
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl" || extension == "csv"));
+    files.sort();
+    ensure!(!files.is_empty(), "{} has no .jsonl and no .csv files", path.display());
+    Ok(files)
+}
+
+fn json_lines(mut reader: impl BufRead + Send + 'static, file: Arc<str>) -> Records {
+    let mut line = 0;
+    let mut next = move || -> Result<Option<Record>> {
+        loop {
+            line += 1;
+            let mut bytes = Vec::new();
+            let read = (&mut reader).take(MAX_LINE).read_until(b'\n', &mut bytes);
+            let place = || format!("{file}, line {line}");
+            if read.with_context(place)? == 0 {
+                return Ok(None);
+            }
+            if bytes.len() as u64 >= MAX_LINE {
+                bail!("{}: the line is longer than {} MiB", place(), MAX_LINE >> 20);
+            }
+            let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes).trim_ascii();
+            if !text.is_empty() {
+                let fields =
+                    serde_json::from_slice(text).with_context(|| format!("{}: no JSON object", place()))?;
+                return Ok(Some(Record { fields, file: file.clone(), line }));
+            }
+        }
+    };
+    until_error(move || next().transpose())
+}
+
+fn csv_rows(file: File, name: Arc<str>) -> Result<Records> {
+    let mut rows = csv::Reader::from_reader(BufReader::new(file));
+    let header = rows.headers().with_context(|| format!("{name}: no CSV header"))?.clone();
+    let mut rows = rows.into_records();
+    Ok(until_error(move || {
+        let row = rows.next()?.with_context(|| format!("{name} is not valid CSV"));
+        Some(row.map(|row| {
+            let line = row.position().map_or(0, csv::Position::line);
+            let field = |(key, value): (&str, &str)| (key.trim().to_owned(), Value::from(value));
+            Record { fields: header.iter().zip(&row).map(field).collect(), file: name.clone(), line }
+        }))
+    }))
+}
+
+/// What `next` gives, up to the end or the first error.
+fn until_error(mut next: impl FnMut() -> Option<Result<Record>> + Send + 'static) -> Records {
+    let mut over = false;
+    Box::new(std::iter::from_fn(move || {
+        let item = if over { None } else { next() };
+        over = !matches!(item, Some(Ok(_)));
+        item
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(name: &str, content: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn json_lines_and_csv_give_the_same_rows() {
+        let (json, csv) = (
+            "\u{feff}{\"text\": \"a, b\", \"weak\": 1}\r\n\n{\"text\": \"c\", \"weak\": 0}",
+            "\u{feff}text,weak\r\n\"a, b\",1\nc,0\n",
+        );
+        for (name, content) in [("rows.jsonl", json), ("rows.csv", csv)] {
+            let (_folder, path) = write(name, content);
+            let rows = read_all(&[path]).unwrap();
+            let read: Vec<_> =
+                rows.iter().map(|row| (row.text("text").unwrap(), row.number("weak").unwrap())).collect();
+            assert_eq!(read, [("a, b", 1.0), ("c", 0.0)], "{name}");
+            assert!(rows[1].to_string().ends_with("line 3"), "{name}: {}", rows[1]);
+        }
+    }
+
+    #[test]
+    fn a_folder_is_its_files() {
+        let (folder, _) = write("b.jsonl", "{\"text\": \"2\"}");
+        std::fs::write(folder.path().join("a.csv"), "text\n1\n").unwrap();
+        std::fs::write(folder.path().join("notes.txt"), "not data").unwrap();
+        let rows = read_all(&[folder.path().to_owned()]).unwrap();
+        assert_eq!([&rows[0], &rows[1]].map(|row| row.text("text").unwrap()), ["1", "2"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line_and_ends_the_rows() {
+        for (name, content, wrong) in [
+            ("a.jsonl", "{\"text\": \"1\"}\n[1]\n{}", "a.jsonl, line 2: no JSON object"),
+            ("a.jsonl", "{\"text\": \"1\"}\n{\"text\"", "a.jsonl, line 2"),
+            ("a.csv", "text,label\n1,2\n3\n", "line: 3"),
+        ] {
+            let (_folder, path) = write(name, content);
+            let mut rows = read(&path).unwrap();
+            assert!(rows.next().unwrap().is_ok());
+            let error = format!("{:#}", rows.next().unwrap().unwrap_err());
+            assert!(error.contains(wrong), "{error}");
+            assert!(rows.next().is_none());
+        }
+        let (_folder, path) = write("a.jsonl", "\n");
+        assert!(read_all(&[path]).unwrap_err().to_string().contains("no rows"));
+    }
+
+    #[test]
+    fn fields_of_another_kind_are_named() {
+        let (_folder, path) = write("a.jsonl", r#"{"text": 1, "label": ["a", "b"], "weak": "much"}"#);
+        let row = &read_all(&[path]).unwrap()[0];
+        assert_eq!(row.number_if_any("none").unwrap(), None);
+        assert!(row.number_if_any("weak").is_err());
+        assert_eq!(row.texts("label").unwrap(), ["a", "b"]);
+        for error in [row.text("text").unwrap_err(), row.text("none").unwrap_err()] {
+            assert!(error.to_string().contains("a.jsonl, line 1: the field"), "{error}");
+        }
+        assert!(row.number("weak").unwrap_err().to_string().contains("\"weak\" must be a number"));
+        assert!(row.texts("weak").is_ok_and(|texts| texts == ["much"]));
+    }
+}

@@ -1,0 +1,78 @@
+//! `calibrate` on real rows and the real encoder.
+
+use crate::{gate, json, minilm, model, refusal, stdout, write};
+
+#[test]
+fn a_temperature_is_written_and_makes_the_head_say_what_is_true() {
+    let model = model();
+    let (folder, rows) = (model.path().to_str().unwrap(), gate());
+    let rows = ["--model", folder, "--head", "task", "--data", rows.to_str().unwrap()];
+    // Far too sure of itself.
+    let settings = model.path().join("heads/task/head.json");
+    let mut head: serde_json::Value = serde_json::from_slice(&std::fs::read(&settings).unwrap()).unwrap();
+    head["temperature"] = 0.2.into();
+    std::fs::write(&settings, head.to_string()).unwrap();
+    let measure = || json(&[&["eval"], &rows[..]].concat())["labels"].clone();
+    let before = measure();
+
+    let try_out = json(&[&["calibrate", "temperature", "--dry-run"], &rows[..]].concat());
+    assert_eq!(measure(), before, "--dry-run changes nothing");
+    let found = json(&[&["calibrate", "temperature"], &rows[..]].concat());
+    assert_eq!(found, try_out);
+    let after = measure();
+
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
+    assert!(number(&found["temperature"]) > 0.5, "{found}");
+    assert!((number(&before["ece"]) - number(&found["ece_before"])).abs() < 1e-3, "{found}");
+    assert!((number(&after["ece"]) - number(&found["ece_after"])).abs() < 1e-3, "{found}");
+    assert!(number(&after["log_loss"]) < number(&before["log_loss"]));
+    assert!(number(&after["ece"]) < number(&before["ece"]));
+    assert_eq!(after["accuracy"], before["accuracy"], "what is most likely stays so");
+    let again = json(&[&["calibrate", "temperature"], &rows[..]].concat());
+    assert!((number(&again["temperature"]) / number(&found["temperature"]) - 1.0).abs() < 0.01, "{again}");
+}
+
+#[test]
+fn a_threshold_gives_the_share_that_was_asked_for() {
+    let (folder, rows) = (minilm(), gate());
+    let arguments = [
+        &["calibrate", "threshold", "--model", folder.to_str().unwrap(), "--head", "task"],
+        &["--data", rows.to_str().unwrap(), "--positive", "Code Generation", "Other"][..],
+    ]
+    .concat();
+    for when in ["low", "high"] {
+        let found = json(&[&arguments[..], &["--strong-share", "0.3", "--strong-when", when]].concat());
+        assert!((found["strong_share"].as_f64().unwrap() - 0.3).abs() < 0.01, "{found}");
+        assert_eq!(found["quality"], serde_json::Value::Null, "without grades nothing is known of it");
+    }
+    let text = stdout(&[&arguments[..], &["--strong-share", "0.3", "--strong-when", "high"]].concat());
+    assert!(text.contains("30.0 % strong calls of 120 rows"), "{text}");
+    assert!(text.contains("model: WEAK }, { model: STRONG }]"), "{text}");
+}
+
+#[test]
+fn a_threshold_keeps_the_quality_that_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = [
+        ("Write a Python function that sorts a list.", 0),
+        ("Write a SQL query that counts all users.", 0),
+        ("Hi there, how are you?", 1),
+        ("Good morning!", 1),
+    ];
+    let rows: String = rows
+        .iter()
+        .map(|(text, weak)| format!("{{\"text\": \"{text}\", \"weak\": {weak}, \"strong\": 1}}\n"))
+        .collect();
+    let (model, rows) = (minilm(), write(folder.path(), "rows.jsonl", &rows));
+    let arguments = [
+        &["calibrate", "threshold", "--model", model.to_str().unwrap(), "--head", "task", "--data", &rows],
+        &["--positive", "Code Generation", "--strong-when", "high", "--quality"][..],
+    ]
+    .concat();
+    for (part, share, quality) in [("0.5", 0.0, 0.5), ("0.7", 0.25, 0.75), ("1", 0.5, 1.0)] {
+        let found = json(&[&arguments[..], &[part]].concat());
+        let is = (found["strong_share"].as_f64().unwrap(), found["quality"].as_f64().unwrap());
+        assert_eq!(is, (share, quality), "{found}");
+    }
+    assert!(refusal(&[&arguments[..], &["1.5"]].concat()).contains("not a number of 0 to 1"));
+}

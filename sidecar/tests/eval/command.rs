@@ -1,0 +1,139 @@
+//! `eval` on real rows and the real encoder.
+
+use roxmltree::Document;
+
+use crate::{gate, json, minilm, refusal, repository, run, stdout, write};
+
+#[test]
+fn a_head_is_measured_as_tables_json_and_drawings() {
+    let folder = tempfile::tempdir().unwrap();
+    let (rows, out) = (gate(), folder.path().join("drawings"));
+    let (model, rows, out) = (minilm(), rows.to_str().unwrap(), out.to_str().unwrap());
+    let arguments = ["eval", "--model", model.to_str().unwrap(), "--head", "task", "--data", rows];
+
+    let found = json(&[&arguments[..], &["--positive", "Chatbot", "Unknown", "--out", out]].concat());
+    assert_eq!(found["rows"], 120);
+    let labels = &found["labels"];
+    let accuracy = labels["accuracy"].as_f64().unwrap();
+    assert!((0.5..1.0).contains(&accuracy), "{accuracy}");
+    let counts: Vec<Vec<u64>> = serde_json::from_value(labels["confusion"]["counts"].clone()).unwrap();
+    let right: u64 = counts.iter().enumerate().map(|(index, row)| row[index]).sum();
+    assert_eq!(right, (accuracy * 120.0).round() as u64, "the diagonal is what is right");
+    let binned: u64 =
+        labels["bins"].as_array().unwrap().iter().map(|bin| bin["rows"].as_u64().unwrap()).sum();
+    assert_eq!(binned, 120);
+    let detection = &found["detection"];
+    assert_eq!((detection["positives"].as_u64(), detection["negatives"].as_u64()), (Some(20), Some(100)));
+    assert!(detection["auroc"].as_f64().unwrap() > 0.8, "{detection}");
+    assert!(detection["at"]["false_positive_rate"].as_f64().unwrap() <= 0.01);
+    for name in ["confusion.svg", "reliability.svg"] {
+        let svg = std::fs::read_to_string(std::path::Path::new(out).join(name)).unwrap();
+        Document::parse(&svg).unwrap();
+    }
+
+    let table = stdout(&arguments);
+    assert!(table.contains(&format!("accuracy {accuracy:.3}")), "{table}");
+    assert!(
+        table.lines().any(|line| line.starts_with("Code Generation") && line.contains(" 10 ")),
+        "{table}"
+    );
+}
+
+/// Prompts whose grades the task head can tell: code needs the strong model.
+fn graded(folder: &std::path::Path) -> String {
+    let codes = ["sorts a list", "parses a date", "reads a CSV file", "reverses a string", "counts words"];
+    let chats = ["how are you", "what's up", "good morning", "nice to meet you", "did you sleep well"];
+    let row = |text: String, weak: u8| format!("{{\"text\": \"{text}\", \"weak\": {weak}, \"strong\": 1}}\n");
+    let codes = codes.map(|what| row(format!("Write a Python function that {what}."), 0));
+    let chats = chats.map(|what| row(format!("Hi there, {what} today?"), 1));
+    write(folder, "graded.jsonl", &[codes.concat(), chats.concat()].concat())
+}
+
+#[test]
+fn a_router_is_measured_beside_chance_and_length_and_in_money() {
+    let folder = tempfile::tempdir().unwrap();
+    let (rows, out) = (graded(folder.path()), folder.path().to_str().unwrap());
+    let model = minilm();
+    let arguments =
+        ["eval", "--model", model.to_str().unwrap(), "--head", "task", "--data", &rows, "--win-rate"];
+    let by_code = [&arguments[..], &["--positive", "Code Generation", "--strong-when", "high"]].concat();
+
+    let found = &json(&[&by_code[..], &["--out", out]].concat())["win_rate"];
+    assert_eq!((found["weak"].as_f64(), found["strong"].as_f64()), (Some(0.5), Some(1.0)));
+    // The codes go first, so each tenth recovers a fifth of the gap: 0.1 · (0.1 + 0.3 + 0.5 + 0.7 + 0.9) + 0.5.
+    assert!((found["router"]["apgr"].as_f64().unwrap() - 0.75).abs() < 1e-6, "{found}");
+    assert!((found["random_apgr"].as_f64().unwrap() - 0.5).abs() < 0.05);
+    let all = found["keeps"].as_array().unwrap().iter().find(|keeps| keeps["part"] == 1.0).unwrap();
+    assert_eq!((all["strong_share"].as_f64(), all["cost_part"].as_f64()), (Some(0.5), Some(0.5)));
+    let svg = std::fs::read_to_string(folder.path().join("cost-quality.svg")).unwrap();
+    let document = Document::parse(&svg).unwrap();
+    assert!(document.descendants().any(|node| node.attribute("id") == Some("this head")));
+    assert!(svg.contains("95 % of quality at 50 % of cost"), "{svg}");
+
+    let policy = repository().join("docs/examples/two-models.yaml");
+    let policy = ["--policy", policy.to_str().unwrap(), "--answer-tokens", "100"];
+    let priced = [&arguments[..], &["--positive", "Code Generation"], &policy].concat();
+    let table = stdout(&priced);
+    assert!(table.contains("cost: small ($0.05 / $0.08 per million tokens) or large"), "{table}");
+    // Half of the rows with a model of a fifteenth of the price.
+    assert!(table.contains("keeps 100 % of the quality at 53 % of the cost (50 % strong calls)"), "{table}");
+}
+
+#[test]
+fn example_routes_are_measured_by_the_code_that_serves_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let texts = |label: &str, texts: &[&str]| -> String {
+        texts.iter().map(|text| format!("\"{text}\",{label}\n")).collect()
+    };
+    let train = [
+        "text,label\n".to_owned(),
+        texts("billing", &["Where is my invoice?", "I want my money back", "You charged me twice"]),
+        texts("technical", &["The app crashes on start", "Error 500 when I log in", "It is very slow today"]),
+        texts("oos", &["Who was Napoleon?"]),
+    ];
+    let data = [
+        "text,label\n".to_owned(),
+        texts("billing", &["I was billed two times", "please refund my payment"]),
+        texts("technical", &["the program always crashes", "login shows an error"]),
+        texts("oos", &["How far away is the moon?", "a recipe for pancakes"]),
+    ];
+    let (train, data) = (
+        write(folder.path(), "train.csv", &train.concat()),
+        write(folder.path(), "data.csv", &data.concat()),
+    );
+    let model = minilm();
+    let arguments = ["eval", "--model", model.to_str().unwrap(), "--train", &train, "--data", &data];
+    let found = json(&[&arguments[..], &["--examples", "3", "--out-of-scope", "oos"]].concat());
+    let examples = &found["examples"];
+    assert_eq!(
+        (examples["total"].as_u64(), examples["accuracy"].as_f64()),
+        (Some(6), Some(1.0)),
+        "{examples}"
+    );
+    assert_eq!(examples["out_of_scope"]["auroc"], 1.0, "{examples}");
+    assert!(
+        refusal(&[&arguments[..], &["--examples", "4", "--out-of-scope", "oos"]].concat()).contains("3 rows")
+    );
+    assert!(refusal(&[&arguments[..], &["--examples", "3"]].concat()).contains("1 rows of \"oos\""));
+}
+
+#[test]
+fn what_cannot_be_measured_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = write(folder.path(), "rows.jsonl", "{\"text\": \"hi\", \"label\": \"Small Talk\"}\n");
+    let model = minilm();
+    let arguments = ["eval", "--model", model.to_str().unwrap(), "--data", &rows];
+    for (more, reason) in [
+        (&["--head", "task"][..], "rows.jsonl, line 1: the head has no label \"Small Talk\""),
+        (&["--head", "mood"], "--head mood: the model has no such head, only [\"task\""),
+        (&["--head", "task", "--label-field", "kind"], "the field \"kind\" must be a string"),
+        (&["--head", "task", "--win-rate"], "name those that count with --positive"),
+        (&["--head", "task", "--win-rate", "--positive", "Other"], "the field \"weak\" must be a number"),
+        (&[], "--head"),
+    ] {
+        let error = refusal(&[&arguments[..], more].concat());
+        assert!(error.contains(reason), "{more:?}: {error}");
+    }
+    let renamed = run(&[&arguments[..], &["--head", "task", "--map", "Small Talk=Chatbot"]].concat());
+    assert!(renamed.status.success(), "{}", String::from_utf8_lossy(&renamed.stderr));
+}
