@@ -21,13 +21,13 @@ LENGTHS = (32, 128, 256, 512)
 MIX = (9, 14, 20, 30, 45, 64, 90, 128, 180, 250)
 """Tokens of the prompts that the callers ask."""
 
-# What is wanted of a prompt, by the rows' names. Scores need four of the encoder's six layers, the embedding all: that is
-# what the peers compute.
+# What is wanted of a prompt, by the rows' names. The peers compute the embedding; the heads' scores are what serves a
+# prompt.
 OURS = {
     "ours, embedding, fp32": ("embedding", "fp32"),
     "ours, embedding, bf16": ("embedding", "bf16"),
-    "ours, task head, fp32": ("scores", "fp32"),
-    "ours, task head, bf16": ("scores", "bf16"),
+    "ours, five heads, fp32": ("scores", "fp32"),
+    "ours, five heads, bf16": ("scores", "bf16"),
 }
 
 
@@ -49,7 +49,7 @@ def reading_all() -> pathlib.Path:
     twice as much."""
     folder = bench_peers.ONNX / "model"
     folder.mkdir(exist_ok=True)
-    for file in ("config.json", "model.safetensors", "tokenizer.json", "heads"):
+    for file in ("config.json", "model.safetensors", "tokenizer.json", "heads", *bench_peers.ADAPTER):
         if not (link := folder / file).exists():
             link.symlink_to(bench_peers.MODEL / file)
     return folder

@@ -12,6 +12,8 @@ REPO = pathlib.Path(__file__).resolve().parent.parent
 MODEL = REPO / "models" / "minilm"
 ONNX = REPO / "target" / "peers"
 MAX_TOKENS = 512
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+"""What the peers do without: merged into the weights, it costs nothing."""
 
 Embed = Callable[[str], torch.Tensor]
 

@@ -28,6 +28,13 @@ def rows_of(name: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in lines if line.strip()]
 
 
+def trained_on() -> set[str]:
+    """The texts of all training data; a few validation prompts are among another head's."""
+    files = [path for path in DATA.rglob("*.jsonl") if "train" in path.relative_to(DATA).as_posix()]
+    lines = [line for path in files for line in path.read_text("utf-8").splitlines()]
+    return {json.loads(line)["text"].strip() for line in lines}
+
+
 def rank(row: dict[str, object]) -> str:
     return hashlib.sha256(str(row["text"]).encode()).hexdigest()
 
@@ -41,8 +48,9 @@ def sample(rows: list[dict[str, object]], count: int) -> list[dict[str, object]]
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
+    trained = trained_on()
     for head, (name, count) in HEADS.items():
-        rows = sample(rows_of(name), count)
+        rows = sample([row for row in rows_of(name) if str(row["text"]).strip() not in trained], count)
         if not rows:
             print(f"{head}: no rows in {name}, left as it is")
             continue

@@ -12,9 +12,12 @@ use serde_json::{Value, json};
 
 use crate::bench::statistics::percentile;
 use crate::model::Model;
-use crate::model::scores::{Answer, Want};
+use crate::model::scores::{Answer, Scores, Want};
 use crate::model::tokenizer::{Read, Tokenizer};
 use crate::serve::EngineArgs;
+
+/// Labels and dimensions below it are left out of what people read.
+const LEAST_PRINTED: f32 = 0.05;
 
 /// Options of `classify`.
 #[derive(Debug, Args)]
@@ -125,15 +128,21 @@ fn print_text(out: &mut impl Write, classified: &Classified) -> Result<()> {
         _ => writeln!(out, "  {tokens}, p50 {p50:.1} ms, p95 {p95:.1} ms of {repeated}")?,
     }
     for scores in &classified.said.scores {
-        match (scores.score, scores.top().unwrap_or_default()) {
-            (Some(score), _) => writeln!(out, "  {}: {score:.3}", scores.head)?,
-            (None, (label, confidence)) => writeln!(out, "  {}: {label} ({confidence:.3})", scores.head)?,
-        }
-        for (label, confidence) in scores.sorted() {
-            writeln!(out, "    {confidence:.3}  {label}")?;
-        }
+        writeln!(out, "  {}", head_line(scores))?;
     }
     Ok(())
+}
+
+/// `domain: chemistry 0.416, physics 0.210`, or `complexity: 0.269 (reasoning 0.534)`; without what hardly counts.
+fn head_line(scores: &Scores) -> String {
+    let counts = |&(place, (_, number)): &(usize, (&str, f32))| place == 0 || number >= LEAST_PRINTED;
+    let named = |(_, (name, number)): (usize, (&str, f32))| format!("{name} {number:.3}");
+    let all = scores.sorted().into_iter().enumerate().filter(counts).map(named).collect::<Vec<_>>().join(", ");
+    match scores.score {
+        Some(score) if scores.labels.len() == 1 => format!("{}: {score:.3}", scores.head),
+        Some(score) => format!("{}: {score:.3} ({all})", scores.head),
+        None => format!("{}: {all}", scores.head),
+    }
 }
 
 /// `15 tokens`, or `256 of 900 tokens` of a text that is not read whole.
