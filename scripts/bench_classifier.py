@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -16,7 +17,7 @@ REPO = bench_peers.REPO
 TURN_SECONDS = 1.0
 CALLERS = 32
 LENGTHS = (32, 128, 256, 512)
-"""Tokens of the one caller's text. The sidecar reads no more than the last of a text."""
+"""Tokens of the one caller's text."""
 MIX = (9, 14, 20, 30, 45, 64, 90, 128, 180, 250)
 """Tokens of the prompts that the callers ask."""
 
@@ -43,10 +44,21 @@ def prompt(tokens: int) -> str:
     return " ".join(["the"] * (tokens - 2))
 
 
+def reading_all() -> pathlib.Path:
+    """The shipped model, but for the file that says how long the texts were which it was trained with: the peers read
+    twice as much."""
+    folder = bench_peers.ONNX / "model"
+    folder.mkdir(exist_ok=True)
+    for file in ("config.json", "model.safetensors", "tokenizer.json", "heads"):
+        if not (link := folder / file).exists():
+            link.symlink_to(bench_peers.MODEL / file)
+    return folder
+
+
 def ours(want: str, precision: str, *options: object) -> Callable[[], Turn]:
     """The sidecar's own benchmark: the engine as `serve` runs it, in a process of its own each turn."""
     command = [REPO / "target/release/llm-router-sidecar", "bench", "--json", "--device", "cpu"]
-    command += ["--model", bench_peers.MODEL, "--want", want, "--precision", precision]
+    command += ["--model", reading_all(), "--want", want, "--precision", precision]
     command += ["--seconds", TURN_SECONDS, "--warmup", 0.2, *options]
 
     def turn() -> Turn:

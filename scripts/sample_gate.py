@@ -11,19 +11,20 @@ import pathlib
 
 DATA = pathlib.Path(__file__).resolve().parent.parent / "models" / "data"
 
-# Each head: where its validation rows are, folders or files, and how many of each label are taken.
+# Each head: where its validation rows are, and how many of each label are taken.
 HEADS = {
-    "task": (["validation", "task/validation"], 10),
-    "domain": (["domain/validation"], 8),
-    "safety": (["safety/validation"], 80),
-    "complexity": (["complexity/validation"], 60),
+    "task": ("task/validation", 10),
+    "domain": ("domain/validation", 8),
+    "safety": ("safety/validation", 80),
+    "complexity": ("complexity/validation", 60),
 }
 
 
-def rows_of(names: list[str]) -> list[dict[str, object]]:
-    """The rows of the files NAME.jsonl, and of all files of the folders NAME."""
-    files = [file for name in names for file in [DATA / f"{name}.jsonl", *sorted((DATA / name).glob("*.jsonl"))]]
-    lines = [line for file in files if file.is_file() for line in file.read_text("utf-8").split("\n")]
+def rows_of(name: str) -> list[dict[str, object]]:
+    """The rows of NAME.jsonl, or of the files of the folder NAME."""
+    path = DATA / name
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path.with_name(path.name + ".jsonl")]
+    lines = [line for file in files if file.is_file() for line in file.read_text("utf-8").splitlines()]
     return [json.loads(line) for line in lines if line.strip()]
 
 
@@ -40,10 +41,10 @@ def sample(rows: list[dict[str, object]], count: int) -> list[dict[str, object]]
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
-    for head, (names, count) in HEADS.items():
-        rows = sample(rows_of(names), count)
+    for head, (name, count) in HEADS.items():
+        rows = sample(rows_of(name), count)
         if not rows:
-            print(f"{head}: no rows in {', '.join(names)}, left as it is")
+            print(f"{head}: no rows in {name}, left as it is")
             continue
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
         (DATA / "gate" / f"{head}.jsonl").write_text("".join(lines), "utf-8")

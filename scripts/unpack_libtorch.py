@@ -1,4 +1,4 @@
-"""Unpacks from PyPI wheels the parts of libtorch that a CPU build links against: headers and five libraries."""
+"""Unpacks from PyPI wheels what a build needs of libtorch: headers, CUDA's too, and the libraries of its CPU part."""
 
 import pathlib
 import sys
@@ -18,8 +18,9 @@ LIBRARIES = {
 def target_of(member: str) -> str | None:
     """The path below the libtorch folder for a wheel's member, or None if it is not wanted."""
     name = member.rsplit("/", 1)[-1]
-    if member.startswith("torch/include/") and name:
-        return member.removeprefix("torch/")
+    for include in ("torch/include/", "nvidia/cu13/include/"):
+        if member.startswith(include) and name:
+            return "include/" + member.removeprefix(include)
     return f"lib/{name}" if name in LIBRARIES else None
 
 

@@ -97,6 +97,22 @@ pub(crate) fn number_property(path: &[&str]) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.try_into().ok()?))
 }
 
+/// Which attempt of the request this is, by Envoy's retries; the first is 1.
+pub(crate) fn attempt() -> u64 {
+    number_property(&["upstream", "request_attempt_count"]).unwrap_or(1)
+}
+
+/// The cluster that the request was sent to last.
+pub(crate) fn cluster() -> Option<String> {
+    text_property(&["xds", "cluster_name"])
+}
+
+/// A property that is text.
+pub(crate) fn text_property(path: &[&str]) -> Option<String> {
+    let bytes = hostcalls::get_property(path.to_vec()).ok().flatten()?;
+    String::from_utf8(bytes).ok()
+}
+
 /// The plugin's configuration, in `on_configure` only.
 pub(crate) fn plugin_configuration() -> Bytes {
     hostcalls::get_buffer(BufferType::PluginConfiguration, 0, usize::MAX).ok().flatten().unwrap_or_default()
@@ -118,9 +134,14 @@ pub(crate) fn response_chunk(size: usize) -> Bytes {
     hostcalls::get_buffer(BufferType::HttpResponseBody, 0, size).ok().flatten().unwrap_or_default()
 }
 
-/// Filter state for access logs, under `wasm.NAME`.
+/// Filter state for access logs and other filters, under `wasm.NAME`.
 pub(crate) fn set_filter_state(name: &str, value: &str) {
     let _ = hostcalls::set_property(vec![name], Some(value.as_bytes()));
+}
+
+/// What [`set_filter_state`] set.
+pub(crate) fn filter_state(name: &str) -> Option<Bytes> {
+    hostcalls::get_property(vec![name]).ok().flatten()
 }
 
 /// Envoy's number of a stat, which it makes if it does not know the name.

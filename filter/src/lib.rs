@@ -1,13 +1,15 @@
 //! The proxy-wasm filter: carries the decisions of `llm-router-routing` out inside Envoy.
 //!
 //! [`root`] holds the configuration, [`http`] takes one request through its phases: [`body`] reads it, [`classifier`]
-//! asks the sidecar as part of the client's [`trace`], [`stats`] counts, [`access_log`] tells. [`host`] has Envoy's
+//! asks the sidecar as part of the client's [`trace`], [`stats`] counts, [`access_log`] tells.
+//! [`failover`] is a filter of its own, which Envoy runs once an attempt, in front of the LLMs. [`host`] has Envoy's
 //! functions for all of them.
 
 mod access_log;
 mod body;
 mod classifier;
 mod configuration;
+mod failover;
 mod host;
 mod http;
 mod place;

@@ -11,6 +11,7 @@ use proxy_wasm::types::ContextType;
 
 use crate::classifier::Calls;
 use crate::configuration;
+use crate::failover::Attempt;
 use crate::host;
 use crate::http::Http;
 use crate::stats::{self, Stats};
@@ -21,10 +22,22 @@ const OLDEST_ENVOY_MINOR: u64 = 35;
 
 /// One in each of Envoy's workers, and one on its main thread.
 #[derive(Default)]
-pub(crate) struct Root {
-    /// None until Envoy has configured us; it makes no request contexts before.
-    shared: Option<Rc<Shared>>,
+pub(crate) struct Root(Role);
+
+/// What the plugin is there for.
+#[derive(Default)]
+enum Role {
+    /// Envoy has not configured us yet; it makes no request contexts before.
+    #[default]
+    Unknown,
+    /// The filter that decides.
+    Router(Rc<Shared>),
+    /// The filter in front of the LLMs; its `root_id` says so.
+    Failover,
 }
+
+/// The `root_id` of the plugin in front of the LLMs.
+const FAILOVER_ROOT: &str = "failover";
 
 /// What the requests of a worker share.
 pub(crate) struct Shared {
@@ -48,12 +61,16 @@ impl RootContext for Root {
             );
             return false;
         }
+        if host::text_property(&["plugin_root_id"]).as_deref() == Some(FAILOVER_ROOT) {
+            self.0 = Role::Failover;
+            return true;
+        }
         match Config::from_json(&configuration::to_json(&host::plugin_configuration())) {
             Ok(config) => {
                 info!("configured: default policy {}, mode {:?}", config.default_policy.name, config.mode);
                 let router = RefCell::new(RememberingRouter::new(config.clone()));
                 let room = if config.mode == Mode::Shadow { 0 } else { config.body_growth() };
-                self.shared = Some(Rc::new(Shared {
+                self.0 = Role::Router(Rc::new(Shared {
                     router,
                     config,
                     room,
@@ -72,14 +89,17 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        if let Some(shared) = &self.shared {
+        if let Role::Router(shared) = &self.0 {
             shared.stats.flush();
         }
     }
 
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
-        let shared = Rc::clone(self.shared.as_ref()?);
-        Some(Box::new(Http::new(shared)))
+        match &self.0 {
+            Role::Unknown => None,
+            Role::Router(shared) => Some(Box::new(Http::new(Rc::clone(shared)))),
+            Role::Failover => Some(Box::new(Attempt::default())),
+        }
     }
 
     fn get_type(&self) -> Option<ContextType> {

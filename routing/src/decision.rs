@@ -19,6 +19,9 @@ pub struct Decision {
     pub classification: Option<Classification>,
     /// Why this model.
     pub reason: Reason,
+    /// Who takes the request if the model fails, best first; none without `failover`, or where the client or a rule
+    /// named the model.
+    pub next: Vec<Arc<Model>>,
 }
 
 /// Why a model was chosen, as operators see it in `x-llm-router-reason`.
@@ -42,6 +45,8 @@ pub enum Reason {
     Default,
     /// The policy's default, because the classifier could not be asked.
     Fallback,
+    /// Those before it failed: it is the next of the policy's `fallback`.
+    Failover,
     /// It only would have been chosen: the router runs in shadow.
     Shadow,
 }
@@ -59,6 +64,7 @@ impl Reason {
             Self::Capability => "capability",
             Self::Default => "default",
             Self::Fallback => "fallback",
+            Self::Failover => "failover",
             Self::Shadow => "shadow",
         }
     }
@@ -71,6 +77,13 @@ impl fmt::Display for Reason {
 }
 
 impl Decision {
+    /// Who gets the request at this attempt; the first, by the chosen model, is 1. After the last, the last again.
+    pub fn at_attempt(&self, attempt: u64) -> &Arc<Model> {
+        let place = attempt.checked_sub(2).and_then(|place| usize::try_from(place).ok());
+        let next = place.and_then(|place| self.next.get(place).or(self.next.last()));
+        next.unwrap_or(&self.model)
+    }
+
     /// The response headers that explain the decision to the client.
     pub fn response_headers(&self) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
         let label = self.classification.as_ref().and_then(Classification::label);

@@ -13,6 +13,7 @@ pub mod admission;
 pub mod classification;
 pub mod config;
 pub mod decision;
+pub mod failover;
 pub mod headers;
 mod json;
 pub mod memory;

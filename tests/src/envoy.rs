@@ -86,10 +86,40 @@ impl Envoy {
         request.open(self.gateway).await
     }
 
+    /// Sets a runtime value by the admin interface.
+    pub async fn set_runtime(&self, key: &str, value: &str) {
+        let request = Request::new(Method::POST, &format!("/runtime_modify?{key}={value}"), "");
+        assert_eq!(request.send(self.admin).await.status, 200, "{key}={value}");
+    }
+
     /// Its stats as Prometheus gets them, by name and labels as they are written there.
     pub async fn stats(&self) -> HashMap<String, f64> {
         let text = get(self.admin, "/stats/prometheus").await.expect("Envoy's stats");
         samples(&text)
+    }
+
+    /// Its stats, once one whose name begins so counts something: our filter's come a second late.
+    pub async fn stats_with(&self, name: &str) -> HashMap<String, f64> {
+        wait(&self.process, async || {
+            let counts = |(it, value): (&String, &f64)| it.starts_with(name) && *value > 0.0;
+            Some(self.stats().await).filter(|stats| stats.iter().any(counts))
+        })
+        .await
+    }
+
+    /// Waits until its output has this text.
+    pub async fn log_has(&self, text: &str) {
+        wait(&self.process, async || self.output().contains(text).then_some(())).await;
+    }
+
+    /// The first line of the access log that `is_it`, once it is there.
+    pub async fn access_log(&self, is_it: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        wait(&self.process, async || {
+            let output = self.output();
+            let lines = output.lines().filter_map(|line| serde_json::from_str(line).ok());
+            lines.into_iter().find(&is_it)
+        })
+        .await
     }
 
     /// All of its output so far: its log, and the access log.

@@ -48,6 +48,12 @@ impl Fleet {
         self.hooks.received.find(id)
     }
 
+    /// The request with this test id, each time that an LLM got it.
+    #[must_use]
+    pub fn attempts(&self, id: &str) -> Vec<Received> {
+        self.hooks.received.attempts(id)
+    }
+
     /// Holds back the stream that answers the request with this test id.
     #[must_use]
     pub fn hold(&self, id: &str) -> Gate {

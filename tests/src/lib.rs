@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod client;
 pub mod envoy;
 pub mod fleet;
+pub mod load;
 pub mod process;
 pub mod sidecar;
 pub mod stand_in;

@@ -11,6 +11,7 @@ use std::time::Duration;
 /// A child process, killed on drop, and by the kernel if the tests die before that.
 #[derive(Debug)]
 pub struct Process {
+    id: u32,
     log: PathBuf,
     stop: Sender<()>,
     keeper: Option<JoinHandle<()>>,
@@ -34,7 +35,7 @@ impl Process {
         // A thread of its own, which lives as long as the child: a test's thread may end earlier.
         let keeper = thread::spawn(move || match command.spawn() {
             Ok(mut child) => {
-                let _ = report.send(Ok(()));
+                let _ = report.send(Ok(child.id()));
                 while !exited(&mut child) {
                     if stopped.recv_timeout(Duration::from_millis(50)) != Err(RecvTimeoutError::Timeout) {
                         break;
@@ -47,14 +48,24 @@ impl Process {
                 let _ = report.send(Err(error));
             }
         });
-        reported.recv().unwrap_or_else(|_| Err(io::Error::other("the child's thread died")))?;
-        Ok(Self { log, stop, keeper: Some(keeper) })
+        let id = reported.recv().unwrap_or_else(|_| Err(io::Error::other("the child's thread died")))?;
+        Ok(Self { id, log, stop, keeper: Some(keeper) })
     }
 
     /// Whether the process has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.keeper.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Sends it a signal, named as in `kill -NAME`.
+    ///
+    /// # Panics
+    /// It has ended.
+    pub fn signal(&self, name: &str) {
+        assert!(!self.has_ended(), "it has ended\n{}", self.log_tail());
+        let status = Command::new("kill").args([&format!("-{name}"), &self.id.to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -{name}");
     }
 
     /// All of its output so far.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use hyper::{Method, StatusCode};
@@ -22,7 +22,7 @@ static BY_POLICY: Mutex<Option<HashMap<String, Weak<Sidecar>>>> = Mutex::const_n
 /// A running sidecar.
 #[derive(Debug)]
 pub struct Sidecar {
-    _process: Process,
+    process: Process,
     /// Where it serves ext_proc.
     pub address: SocketAddr,
 }
@@ -31,6 +31,23 @@ impl Sidecar {
     /// The sidecar without a policy, which all tests share, since loading the model takes longer than most tests.
     pub async fn shared() -> &'static Self {
         SHARED.get_or_init(|| Self::start(None)).await
+    }
+
+    /// One without a policy for a test that does something to it.
+    pub async fn alone() -> Self {
+        Self::start(None).await
+    }
+
+    /// One with further options that name files.
+    pub async fn with_options(options: &[(&str, &PathBuf)]) -> Self {
+        let text =
+            |(name, file): &(&str, &PathBuf)| [(*name).to_owned(), file.to_string_lossy().into_owned()];
+        Self::start_with(options.iter().flat_map(text).collect()).await
+    }
+
+    /// Sends it a signal, named as in `kill -NAME`.
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
     }
 
     /// Points the bootstrap at a sidecar with its policy, if it has one for it.
@@ -55,16 +72,17 @@ impl Sidecar {
     }
 
     async fn start(policy: Option<&Path>) -> Self {
+        let policy = policy.map(|policy| ["--policy".to_owned(), policy.to_string_lossy().into_owned()]);
+        Self::start_with(policy.into_iter().flatten().collect()).await
+    }
+
+    async fn start_with(options: Vec<String>) -> Self {
         let binary =
             crate::binary("target/release/llm-router-sidecar", "cargo build --release -p llm-router-sidecar");
         let (address, admin) = (free_port(), free_port());
         let (listen, admin_option) = (address.to_string(), admin.to_string());
-        let mut arguments =
-            vec!["serve", "--model", "models/minilm", "--listen", &listen, "--admin", &admin_option];
-        if let Some(policy) = policy {
-            arguments.extend(["--policy", policy.to_str().expect("a path in UTF-8")]);
-        }
-        let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
+        let arguments = ["serve", "--model", "models/minilm", "--listen", &listen, "--admin", &admin_option];
+        let arguments: Vec<_> = arguments.map(str::to_owned).into_iter().chain(options).collect();
         let process = Process::spawn(&binary, &arguments, crate::scratch_file("sidecar", "log"))
             .expect("starting the sidecar");
         wait(&process, async || {
@@ -72,7 +90,7 @@ impl Sidecar {
             (ready.status() == StatusCode::OK).then_some(())
         })
         .await;
-        Self { _process: process, address }
+        Self { process, address }
     }
 }
 

@@ -40,6 +40,10 @@ std::optional<at::Tensor> optional(const at::Tensor* tensor) {
   return tensor == nullptr ? std::nullopt : std::make_optional(*tensor);
 }
 
+bool is_bf16_panels(const at::Tensor& weight) {
+  return !weight.is_mkldnn() && weight.scalar_type() == at::kBFloat16;
+}
+
 }  // namespace
 
 extern "C" {
@@ -48,7 +52,9 @@ void torch_ops_free(char* message) { free(message); }
 
 char* torch_ops_pack(const at::Tensor* weight, at::Tensor** packed) {
   return guarded([&] {
-    if (auto panels = torch_ops::pack_panels(*weight)) {
+    auto panels = torch_ops::pack_panels(*weight);
+    if (!panels.has_value()) panels = torch_ops::pack_panels_bf16(*weight);
+    if (panels.has_value()) {
       *packed = new at::Tensor(std::move(*panels));
       return;
     }
@@ -61,6 +67,10 @@ char* torch_ops_pack(const at::Tensor* weight, at::Tensor** packed) {
 char* torch_ops_linear(const at::Tensor* input, const at::Tensor* weight, const at::Tensor* bias, bool gelu,
                        at::Tensor** output) {
   return guarded([&] {
+    if (is_bf16_panels(*weight)) {
+      *output = new at::Tensor(torch_ops::apply_panels_bf16(*input, *weight, optional(bias), std::nullopt, gelu));
+      return;
+    }
     if (!weight->is_mkldnn()) {
       at::Tensor result = torch_ops::apply_panels(*input, *weight, optional(bias), std::nullopt);
       if (gelu) at::gelu_(result, "none");
@@ -80,6 +90,10 @@ char* torch_ops_linear(const at::Tensor* input, const at::Tensor* weight, const 
 char* torch_ops_linear_add(const at::Tensor* input, const at::Tensor* weight, const at::Tensor* bias,
                            const at::Tensor* addend, at::Tensor** output) {
   return guarded([&] {
+    if (is_bf16_panels(*weight)) {
+      *output = new at::Tensor(torch_ops::apply_panels_bf16(*input, *weight, optional(bias), *addend, false));
+      return;
+    }
     if (!weight->is_mkldnn()) {
       *output = new at::Tensor(torch_ops::apply_panels(*input, *weight, optional(bias), *addend));
       return;

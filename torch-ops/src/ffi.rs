@@ -10,6 +10,7 @@ use super::OpError;
 
 unsafe extern "C" {
     fn torch_ops_free(message: *mut c_char);
+    pub(super) fn torch_ops_copy(to: *const C_tensor, from: *const C_tensor) -> *mut c_char;
     pub(super) fn torch_ops_pack(weight: *const C_tensor, packed: *mut *mut C_tensor) -> *mut c_char;
     pub(super) fn torch_ops_linear(
         input: *const C_tensor,
@@ -35,12 +36,17 @@ pub(super) fn handle(tensor: &Tensor) -> *const C_tensor {
 /// Calls a function that writes a new tensor to where it is told, or returns what went wrong.
 pub(super) fn call(function: impl FnOnce(*mut *mut C_tensor) -> *mut c_char) -> Result<Tensor, OpError> {
     let mut output = null_mut();
-    let message = function(&raw mut output);
+    check(function(&raw mut output))?;
+    // SAFETY: without a message the function has written a tensor, which nobody else owns.
+    Ok(unsafe { Tensor::from_ptr(output) })
+}
+
+/// What a function's message says went wrong, if there is one.
+pub(super) fn check(message: *mut c_char) -> Result<(), OpError> {
     if message.is_null() {
-        // SAFETY: without a message the function has written a tensor, which nobody else owns.
-        return Ok(unsafe { Tensor::from_ptr(output) });
+        return Ok(());
     }
-    // SAFETY: a message is a C string, which is ours to free, once.
+    // SAFETY: a message is a C string from `strdup`, which is ours to free, once.
     unsafe {
         let text = CStr::from_ptr(message).to_string_lossy().into_owned();
         torch_ops_free(message);

@@ -1,10 +1,12 @@
-//! Operators of libtorch that `tch` does not bind: linear layers with weights packed for the CPU.
+//! What `tch` does not bind of libtorch: linear layers with weights packed for the CPU, CUDA graphs, and copies that do
+//! not wait.
 //!
 //! libtorch's own `linear` brings the weights into the order that the processor reads them in at every call; here that
 //! is done once. What usually follows comes with it: GELU, or adding a residual.
 // The workspace's only unsafe code but for loading CUDA: calls into C++.
 #![allow(unsafe_code)]
 
+pub mod cuda_graph;
 mod ffi;
 
 use tch::Tensor;
@@ -13,6 +15,16 @@ use tch::Tensor;
 #[derive(Debug, thiserror::Error)]
 #[error("libtorch: {0}")]
 pub struct OpError(String);
+
+/// Copies into a tensor of the same shape. Between a GPU and pinned memory it only queues the copy: neither may change
+/// until the GPU's stream is synchronised.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn copy(to: &Tensor, from: &Tensor) -> Result<(), OpError> {
+    // SAFETY: both are valid for the call, and libtorch's tensors are handles on memory that may be written.
+    ffi::check(unsafe { ffi::torch_ops_copy(ffi::handle(to), ffi::handle(from)) })
+}
 
 /// What is applied to the output of a linear layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,9 +105,18 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_fills_a_tensor_of_the_same_shape() {
+        let (to, from) =
+            (Tensor::zeros([2, 3], (Kind::Int64, Device::Cpu)), Tensor::from_slice(&[1i64, 2, 3]));
+        copy(&to.select(0, 1), &from).unwrap();
+        assert_eq!(Vec::<Vec<i64>>::try_from(&to).unwrap(), [[0, 0, 0], [1, 2, 3]]);
+        assert!(copy(&to, &Tensor::from_slice(&[1i64, 2])).is_err());
+    }
+
+    #[test]
     fn packed_weights_compute_what_plain_ones_do() {
         for (kind, tolerance) in [(Kind::Float, 1e-5), (Kind::BFloat16, 0.02)] {
-            for outputs in [48, 192] {
+            for outputs in [48, 192, 256] {
                 packed_computes_what_plain_does(kind, outputs, tolerance);
             }
         }
@@ -128,11 +149,13 @@ mod tests {
 
     #[test]
     fn what_libtorch_refuses_is_an_error() {
-        for outputs in [4, 64] {
-            let packed = PackedLinear::new(&random(&[outputs, 4], Kind::Float), None).unwrap();
-            assert!(packed.apply(&random(&[3, 5], Kind::Float), Activation::None).is_err());
-            let input = random(&[3, 4], Kind::Float);
-            assert!(packed.apply_add(&input, &random(&[3, 5], Kind::Float)).is_err());
+        for (kind, outputs) in
+            [(Kind::Float, 4), (Kind::Float, 64), (Kind::BFloat16, 4), (Kind::BFloat16, 128)]
+        {
+            let packed = PackedLinear::new(&random(&[outputs, 4], kind), None).unwrap();
+            assert!(packed.apply(&random(&[3, 5], kind), Activation::None).is_err());
+            let input = random(&[3, 4], kind);
+            assert!(packed.apply_add(&input, &random(&[3, 5], kind)).is_err());
         }
         assert!(PackedLinear::new(&Tensor::from_slice(&[1.0f32]), None).is_err());
     }

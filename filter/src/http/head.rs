@@ -12,10 +12,10 @@ use crate::body::Body;
 use crate::host::{self, RequestHeaders};
 
 /// What is kept of the request's headers.
-pub(super) struct Head {
-    pub(super) endpoint: Endpoint,
-    pub(super) path: String,
-    pub(super) headers: Vec<(String, Vec<u8>)>,
+pub(crate) struct Head {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(super) has_content_length: bool,
     pub(super) body: Body,
 }

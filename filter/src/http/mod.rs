@@ -1,7 +1,7 @@
 //! One request on its way through the filter: its [`head`], the [`plan`] once its body is there, perhaps a time of
 //! [`waiting`] for the sidecar, the [`route`] that it takes, and the [`response`].
 
-mod head;
+pub(crate) mod head;
 mod plan;
 mod response;
 mod route;
@@ -108,7 +108,7 @@ impl HttpContext for Http {
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         match &mut self.phase {
-            Phase::Routed(routed) => routed.headers(),
+            Phase::Routed(routed) => routed.headers(&self.shared),
             Phase::Untouched | Phase::Refused => {}
             // Envoy answers the request itself: the body is over its limit, or time is up. Nothing of the request may be
             // touched any more.
@@ -117,9 +117,12 @@ impl HttpContext for Http {
         Action::Continue
     }
 
-    fn on_http_response_body(&mut self, size: usize, _end_of_stream: bool) -> Action {
+    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         if let Phase::Routed(routed) = &mut self.phase {
             routed.body(size, &self.shared.stats);
+            if end_of_stream && self.shared.config.filter_state {
+                routed.tell_usage();
+            }
         }
         Action::Continue
     }

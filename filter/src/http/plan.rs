@@ -8,6 +8,7 @@ use proxy_wasm::types::Action;
 use super::head::Head;
 use super::waiting::Waiting;
 use super::{Http, Phase};
+use crate::access_log;
 use crate::classifier::Teach;
 use crate::host;
 
@@ -17,6 +18,9 @@ impl Http {
         let now = host::now();
         let body = head.body.read();
         let request = Request::parse(head.endpoint, body.bytes())?;
+        if self.shared.config.filter_state {
+            access_log::tell_estimate(request.needs.tokens);
+        }
         let client = Client { path: &head.path, headers: &head.headers };
         let plan = self.shared.router.borrow_mut().plan(&request, &client, now)?;
         let (decision, rewrite) = match plan {

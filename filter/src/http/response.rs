@@ -1,12 +1,15 @@
 //! The answer of an LLM on its way back: told what was decided, and read for usage without being held.
 
 use std::mem;
+use std::sync::Arc;
 use std::time::Duration;
 
 use llm_router_routing::decision::{Decision, Reason};
 use llm_router_routing::usage::UsageReader;
 
+use crate::access_log;
 use crate::host;
+use crate::root::Shared;
 use crate::stats::Stats;
 
 /// A request that went on, and its answer.
@@ -28,7 +31,8 @@ impl Routed {
     }
 
     /// In the response headers' callback.
-    pub(crate) fn headers(&mut self) {
+    pub(crate) fn headers(&mut self, shared: &Shared) {
+        self.find_who_answered(shared);
         for (name, value) in self.decision.response_headers() {
             host::set_response_header(name, &value);
         }
@@ -38,6 +42,24 @@ impl Routed {
         self.awaits_content = content_type.as_deref().is_some_and(|it| it.starts_with("text/event-stream"))
             && self.decision.reason != Reason::Shadow;
         self.usage = Some(UsageReader::new(content_type.as_deref()));
+    }
+
+    /// Perhaps Envoy's retries went to another model.
+    fn find_who_answered(&mut self, shared: &Shared) {
+        if self.decision.next.is_empty() {
+            return;
+        }
+        let model = Arc::clone(self.decision.at_attempt(host::attempt()));
+        // Envoy's routes may retry without changing the cluster.
+        if model.name == self.decision.model.name || host::cluster().as_ref() != Some(&model.cluster) {
+            return;
+        }
+        shared.stats.failed_over(&self.decision.model);
+        self.decision.model = model;
+        self.decision.reason = Reason::Failover;
+        if shared.config.filter_state {
+            access_log::tell_decision(&self.decision);
+        }
     }
 
     /// In the response body's callback, for each chunk.
@@ -53,6 +75,13 @@ impl Routed {
         if self.awaits_content && usage.has_content() {
             self.awaits_content = false;
             stats.first_token(&self.decision.model, host::now().saturating_sub(self.since));
+        }
+    }
+
+    /// At the body's end: in time for rate limits that count what a request took.
+    pub(crate) fn tell_usage(&self) {
+        if let Some(usage) = self.usage.as_ref().and_then(UsageReader::usage) {
+            access_log::tell_usage(&usage);
         }
     }
 

@@ -13,6 +13,7 @@ use super::head::Head;
 use super::response::Routed;
 use super::{Http, Phase};
 use crate::access_log;
+use crate::failover;
 use crate::host::{self, RequestHeaders};
 
 impl Http {
@@ -27,6 +28,7 @@ impl Http {
     ) {
         if self.in_shadow() {
             decision.reason = Reason::Shadow;
+            decision.next.clear();
         } else {
             self.rewrite(&decision, head, rewrite, body);
         }
@@ -52,6 +54,7 @@ impl Http {
             RequestHeaders.set(":authority", host);
         }
         RequestHeaders.set(&self.shared.config.cluster_header, &model.cluster);
+        failover::prepare(&self.shared.config, decision, head);
     }
 
     /// Answers in place of an LLM; in shadow, lets the request go on as it was sent.

@@ -34,6 +34,7 @@ pub(crate) struct Stats {
 enum Counter {
     Requests { policy: Option<Place>, model: Place, reason: Reason },
     Refused { code: &'static str },
+    FailedOver { model: Place },
     CacheHits,
     CacheMisses,
     Calls { classifier: Place, answered: bool },
@@ -65,6 +66,12 @@ impl Stats {
     pub(crate) fn refused(&self, refusal: &Refusal) {
         let code = refusal.code();
         self.counters.add(Counter::Refused { code }, 1, || format!("code.{code}.refused_total"));
+    }
+
+    /// The LLM failed, and another was asked in its place.
+    pub(crate) fn failed_over(&self, model: &Model) {
+        let stat = Counter::FailedOver { model: Place::of(model) };
+        self.counters.add(stat, 1, || format!("model.{}.failovers_total", model.name));
     }
 
     pub(crate) fn cache_hit(&self) {

@@ -44,6 +44,8 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// Whether access logs are told of decisions by Envoy's filter state.
     pub filter_state: bool,
+    /// Whether Envoy's retries go to the policy's next model.
+    pub failover: bool,
     /// How classifications are remembered; none if they are not.
     pub cache: Option<Memory>,
     /// How conversations are kept with their model; none if they are not.

@@ -37,10 +37,15 @@ pub(super) struct Config {
     #[cfg_attr(feature = "schema", schemars(extend("default" = "enforce")))]
     pub(super) mode: Mode,
     /// Whether decisions are told in Envoy's filter state too, for access logs: `wasm.llm_router.model`, `.policy`,
-    /// `.reason`, `.label`, `.confidence` and `.score`, and `.refused`. Without, access logs have the response headers,
-    /// for less work a request. The native mode has no filter state.
+    /// `.reason`, `.label`, `.confidence` and `.score`, and `.refused`; and for rate limits, `.estimated_tokens` before
+    /// the request goes on, and `.tokens`, `.input_tokens` and `.output_tokens` when the answer is complete. Without,
+    /// access logs have the response headers, for less work a request. The native mode has no filter state.
     #[serde(default)]
     pub(super) filter_state: bool,
+    /// Whether Envoy's retries of a request go to the next model of the policy's `fallback`, if it was a policy that
+    /// chose. Needs Envoy 1.39, its routes as in `envoy/failover.yaml`, and our filter: the native mode has none.
+    #[serde(default)]
+    pub(super) failover: bool,
     /// The policy of requests that name none.
     pub(super) default_policy: String,
     /// What to do with a request whose `model` is not configured.

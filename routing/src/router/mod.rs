@@ -48,6 +48,7 @@ pub struct Pending {
     conversation: Key,
     threshold: Option<f32>,
     needs: Needs,
+    failover: bool,
 }
 
 /// A classifier's answer.
@@ -98,7 +99,8 @@ impl Router {
         };
         check_threshold(&policy, threshold)?;
         let text = request.text_to_classify(self.config.limits.classify_text);
-        let pending = Pending { policy, text, conversation, threshold, needs: request.needs };
+        let failover = self.config.failover;
+        let pending = Pending { policy, text, conversation, threshold, needs: request.needs, failover };
         if pending.text.is_empty() {
             return pending.by_default(None, Reason::Default).map(Plan::Route);
         }
@@ -147,7 +149,14 @@ impl Pending {
             return None;
         }
         let policy = Some(Arc::clone(&self.policy));
-        Some(Decision { model: Arc::clone(model), policy, classification: None, reason: Reason::Sticky })
+        let next = self.next_after(model);
+        Some(Decision {
+            model: Arc::clone(model),
+            policy,
+            classification: None,
+            reason: Reason::Sticky,
+            next,
+        })
     }
 
     /// Tells this conversation under this policy from others.
@@ -202,12 +211,22 @@ impl Pending {
             None => (chosen, reason),
             Some(lack) => (self.stand_in(lack)?, Reason::Capability),
         };
-        Ok(Decision { model, policy: Some(Arc::clone(&self.policy)), classification, reason })
+        let next = self.next_after(&model);
+        Ok(Decision { model, policy: Some(Arc::clone(&self.policy)), classification, reason, next })
     }
 
     fn stand_in(&self, lack: Lack) -> Result<Arc<Model>, Refusal> {
         let able = self.policy.stand_ins.iter().find(|model| model.lacks(&self.needs).is_none());
         able.cloned().ok_or_else(|| Refusal::no_model_can(lack))
+    }
+
+    /// Who can take the request too, should this model fail.
+    fn next_after(&self, model: &Arc<Model>) -> Vec<Arc<Model>> {
+        if !self.failover {
+            return Vec::new();
+        }
+        let others = self.policy.stand_ins.iter().filter(|other| other.name != model.name);
+        others.filter(|other| other.lacks(&self.needs).is_none()).cloned().collect()
     }
 }
 
@@ -232,7 +251,7 @@ fn by_name(
 ) -> Result<Decision, Refusal> {
     match model.lacks(needs) {
         Some(lack @ Lack::Api(_)) => Err(Refusal::model_cannot(model.name.as_str(), lack)),
-        _ => Ok(Decision { model, policy, classification: None, reason }),
+        _ => Ok(Decision { model, policy, classification: None, reason, next: Vec::new() }),
     }
 }
 

@@ -353,3 +353,41 @@ fn weighted_models_share_conversations_and_keep_each() {
     assert!((200..300).contains(&large), "{large} of 1000");
     assert!((0..50).all(|i| model_of(&format!("q{i}"), false) == model_of(&format!("q{i}"), true)));
 }
+
+#[test]
+fn with_failover_the_next_are_those_of_the_policy_that_can_take_the_request() {
+    let router = router(|it| {
+        it["failover"] = json!(true);
+        it["models"]["blind"] = json!({"cluster": "c", "model": "m", "capabilities": ["json"]});
+        it["models"]["other"] = json!({"cluster": "c", "model": "m", "api": "anthropic"});
+        it["policies"]["task_router"]["fallback"] = json!(["other", "blind", "large", "small"]);
+    });
+    let names = |decision: &Decision| decision.next.iter().map(|it| it.name.to_string()).collect::<Vec<_>>();
+    let decision = decide(&router, "Code Generation", 0.9);
+    assert_eq!(
+        (decision.model.name.as_str(), names(&decision)),
+        ("large", vec!["blind".into(), "small".into()])
+    );
+    let attempts: Vec<_> = (0..5).map(|attempt| decision.at_attempt(attempt).name.as_str()).collect();
+    assert_eq!(attempts, ["large", "large", "blind", "small", "small"]);
+
+    let tools = json!({"model": "auto", "messages": [{"role": "user", "content": "hi"}], "tools": [{"type": "function"}]});
+    let Plan::Classify(pending) = plan_body(&router, &tools, None).unwrap() else {
+        panic!("not to classify")
+    };
+    let decision = router.decide(&pending, Answer::None).unwrap();
+    assert_eq!((decision.model.name.as_str(), names(&decision)), ("small", vec!["large".into()]));
+}
+
+#[test]
+fn nobody_stands_in_for_a_model_that_fails_unless_a_policy_chose_it_with_failover() {
+    let chosen = |router: &Router, model: &str| match plan(router, model, Value::Null, None).unwrap() {
+        Plan::Route(decision) => decision,
+        Plan::Classify(pending) => router.decide(&pending, Answer::None).unwrap(),
+        Plan::Passthrough => panic!("not routed"),
+    };
+    let on = router(|it| it["failover"] = json!(true));
+    assert!(!chosen(&on, "auto").next.is_empty());
+    assert!(chosen(&on, "small").next.is_empty());
+    assert!(chosen(&router(|_| {}), "auto").next.is_empty());
+}

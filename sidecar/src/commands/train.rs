@@ -105,7 +105,7 @@ struct HowArgs {
     #[arg(long, default_value_t = 32)]
     batch: usize,
     /// Tokens that are computed at once; a batch with more goes in parts.
-    #[arg(long, default_value_t = 4096)]
+    #[arg(long, default_value_t = 2048)]
     batch_tokens: usize,
     /// The encoder's highest learning rate; 5e-4 for adapters and 3e-5 for all weights by default.
     #[arg(long)]

@@ -8,6 +8,9 @@ use crate::model::tokenizer::Tokens;
 
 /// Classifies texts; owned by one worker thread.
 pub trait Backend: Send + 'static {
+    /// Called once by the thread that will classify, before it takes texts.
+    fn prepare(&self) {}
+
     /// What is wanted of each text, in the texts' order.
     ///
     /// # Errors

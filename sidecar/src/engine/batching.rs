@@ -39,6 +39,11 @@ impl Batching {
     /// Number of lanes.
     pub(super) const LANES: usize = LANES.len() + 1;
 
+    /// The longest lengths of the lanes up to `most` tokens, and that.
+    pub(super) fn lengths(most: usize) -> impl Iterator<Item = usize> {
+        LANES.into_iter().filter(move |&length| length < most).chain([most])
+    }
+
     /// How many texts of a lane share a forward pass.
     pub(super) fn texts(self, lane: usize) -> usize {
         match (self, LANES.get(lane)) {

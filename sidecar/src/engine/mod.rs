@@ -7,6 +7,7 @@
 mod backend;
 mod batching;
 mod queue;
+mod recorded;
 mod worker;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio::sync::oneshot;
 pub use backend::Backend;
 pub use batching::Batching;
 use queue::{PushError, Queue};
+pub use recorded::Recorded;
 use worker::Job;
 
 use crate::model::scores::{Answer, Want};

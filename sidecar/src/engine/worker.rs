@@ -31,6 +31,7 @@ pub(super) struct Job {
 
 /// Works until the queue is closed and empty.
 pub(super) fn run(backend: &impl Backend, batching: Batching, queue: &Queue<Job>, metrics: &Metrics) {
+    backend.prepare();
     while let Some(jobs) = queue.pop(|lane| batching.texts(lane)) {
         metrics.queue_depth.dec_by(jobs.len() as i64);
         let start = Instant::now();

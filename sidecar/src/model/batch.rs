@@ -1,6 +1,7 @@
 //! The texts of one forward pass as tensors.
 
 use anyhow::{Result, ensure};
+use llm_router_torch_ops::copy;
 use tch::{Device, Tensor};
 
 use super::tokenizer::Tokens;
@@ -16,7 +17,7 @@ pub(crate) enum Lengths {
 }
 
 impl Lengths {
-    fn of(self, longest: usize) -> usize {
+    pub(crate) fn of(self, longest: usize) -> usize {
         match self {
             Self::Any => longest,
             Self::Sixteens { most } => longest.next_multiple_of(16).min(most).max(longest),
@@ -52,7 +53,7 @@ impl Batch {
             mask.extend(std::iter::repeat_n(false, padding));
         }
         let padded = mask.contains(&false);
-        let on_device = |tensor: Tensor| tensor.f_view(shape)?.f_to_device(device);
+        let on_device = |tensor: Tensor| to_device(&tensor.f_view(shape)?, device);
         Ok(Self {
             ids: on_device(Tensor::f_from_slice(&ids)?)?,
             mask: if padded { Some(on_device(Tensor::f_from_slice(&mask)?)?) } else { None },
@@ -76,6 +77,16 @@ impl Batch {
     pub fn mask(&self) -> Option<&Tensor> {
         self.mask.as_ref()
     }
+}
+
+/// The tensor on the device. A GPU fetches it by itself, and before it does anything that is asked of it later.
+fn to_device(tensor: &Tensor, device: Device) -> Result<Tensor> {
+    if !device.is_cuda() {
+        return Ok(tensor.f_to_device(device)?);
+    }
+    let there = Tensor::f_empty(tensor.size(), (tensor.kind(), device))?;
+    copy(&there, &tensor.f_pin_memory(device)?)?;
+    Ok(there)
 }
 
 #[cfg(test)]

@@ -34,6 +34,9 @@ pub struct Encoder {
     architecture: Architecture,
 }
 
+/// What a batch's number of tokens is a multiple of in training.
+const TOKENS: usize = 64;
+
 /// What every encoder has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
@@ -136,12 +139,42 @@ impl Encoder {
         self.shape.max_tokens
     }
 
+    /// What fills a batch's shorter texts.
+    #[must_use]
+    pub fn pad_token(&self) -> i64 {
+        self.shape.pad_token
+    }
+
+    /// Where it computes.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
     /// The texts as tensors on the encoder's device, padded with its padding token.
     ///
     /// # Errors
     /// If there is no text, one has no token, or libtorch fails.
     pub fn batch(&self, texts: &[&Tokens]) -> Result<Batch> {
         Batch::new(texts, self.shape.pad_token, self.lengths, self.device)
+    }
+
+    /// The texts as [`Encoder::batch`] has them, and, where kernels are kept for each number of tokens, the first text
+    /// again until that is a multiple of [`TOKENS`], so that there are few such numbers.
+    ///
+    /// # Errors
+    /// As [`Encoder::batch`].
+    pub fn batch_for_training(&self, texts: &[&Tokens]) -> Result<Batch> {
+        let longest = texts.iter().map(|text| text.ids().len()).max().unwrap_or(0);
+        let mut texts = texts.to_vec();
+        if let (Lengths::Sixteens { .. }, Some(&first)) = (self.lengths, texts.first()) {
+            let padded = self.lengths.of(longest);
+            let most = texts.len() + TOKENS;
+            while texts.len() < most && !(texts.len() * padded).is_multiple_of(TOKENS) {
+                texts.push(first);
+            }
+        }
+        self.batch(&texts)
     }
 
     /// The texts' token vectors after each of the first `layers` layers, each `[texts, tokens, hidden]`; the last

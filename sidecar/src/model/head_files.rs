@@ -275,7 +275,8 @@ mod tests {
             save(&saved, model.path(), None).unwrap();
             let [loaded] = load_from(model.path()).unwrap().try_into().unwrap();
             let states = [Tensor::from_slice(&[0.3f32]).view([1, 1, 1])];
-            assert_eq!(loaded.score(&states, None, &[]).unwrap(), saved.score(&states, None, &[]).unwrap());
+            let scores = |head: &Head| head.read(&head.logits(&states, None).unwrap(), &[]).unwrap();
+            assert_eq!(scores(&loaded), scores(&saved));
         }
     }
 
@@ -288,7 +289,8 @@ mod tests {
         std::fs::write(folder.join(SETTINGS), r#"{"layer": 1, "pooling": "none", "kind": "multi-label"}"#)
             .unwrap();
         let [head] = load_from(model.path()).unwrap().try_into().unwrap();
-        let scores = head.score(&[Tensor::from_slice(&[0.0f32]).view([1, 1, 1])], None, &[]).unwrap();
+        let logits = head.logits(&[Tensor::from_slice(&[0.0f32]).view([1, 1, 1])], None).unwrap();
+        let scores = head.read(&logits, &[]).unwrap();
         assert_eq!(scores[0].top(), Some(("a", 0.5)));
     }
 
@@ -299,7 +301,8 @@ mod tests {
         let states = [Tensor::from_slice(&[0.3f32]).view([1, 1, 1])];
         let confidences = |settings: &str| {
             std::fs::write(folder.join(SETTINGS), settings).unwrap();
-            load_from(model.path()).unwrap()[0].score(&states, None, &[]).unwrap().remove(0).confidences
+            let head = load_from(model.path()).unwrap().remove(0);
+            head.read(&head.logits(&states, None).unwrap(), &[]).unwrap().remove(0).confidences
         };
         let (plain, hot) = (confidences(r#"{"layer": 1}"#), confidences(r#"{"layer": 1, "temperature": 2}"#));
         let roots: Vec<_> = plain.iter().map(|probability| probability.sqrt()).collect();

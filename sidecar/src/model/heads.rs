@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 pub use output::Output;
 
@@ -30,6 +30,8 @@ pub struct Head {
     reads: Reads,
     /// None if the vectors that it reads are logits already.
     linear: Option<Linear>,
+    /// The part of the linear layer's weight that counts what was counted in the text, `[outputs, features]` on CPU.
+    of_counted: Option<Weight>,
     output: Output,
 }
 
@@ -63,17 +65,28 @@ impl Reads {
         mask: Option<&Tensor>,
         texts: &[&TextFeatures],
     ) -> Result<Tensor> {
-        let Self { layer, pooling, features } = self;
-        let hidden = layer.checked_sub(1).and_then(|index| hidden_states.get(index));
-        let pooled =
-            pooling.apply(hidden.with_context(|| format!("the encoder has no layer {layer}"))?, mask)?;
-        if features.is_empty() {
-            return Ok(pooled);
-        }
-        let counted: Vec<f32> =
-            texts.iter().flat_map(|text| features.iter().map(|feature| feature.of(text))).collect();
-        let counted = Tensor::f_from_slice(&counted)?.f_view([texts.len() as i64, features.len() as i64])?;
+        let pooled = self.pooled(hidden_states, mask)?;
+        let Some(counted) = self.counted(texts)? else { return Ok(pooled) };
+        // Texts that only fill the batch come last.
+        let pooled = pooled.f_narrow(0, 0, texts.len() as i64)?;
         Ok(Tensor::f_cat(&[&pooled, &counted.f_to_device(pooled.device())?], 1)?)
+    }
+
+    /// What is made of the layer's token vectors, the first numbers of what is read.
+    fn pooled(&self, hidden_states: &[Tensor], mask: Option<&Tensor>) -> Result<Tensor> {
+        let Self { layer, pooling, .. } = self;
+        let hidden = layer.checked_sub(1).and_then(|index| hidden_states.get(index));
+        pooling.apply(hidden.with_context(|| format!("the encoder has no layer {layer}"))?, mask)
+    }
+
+    /// What was counted in the texts, `[texts, features]` on CPU, if anything is read of it.
+    fn counted(&self, texts: &[&TextFeatures]) -> Result<Option<Tensor>> {
+        if self.features.is_empty() {
+            return Ok(None);
+        }
+        let numbers = texts.iter().flat_map(|text| self.features.iter().map(|feature| feature.of(text)));
+        let numbers = Tensor::f_from_slice(&numbers.collect::<Vec<f32>>())?;
+        Ok(Some(numbers.f_view([texts.len() as i64, self.features.len() as i64])?))
     }
 }
 
@@ -84,6 +97,24 @@ pub struct Linear {
     pub weight: Weight,
     /// `[outputs]`
     pub bias: Weight,
+}
+
+impl Linear {
+    /// The weight's columns for the vector, without those for what is counted, `[outputs, width]`.
+    fn of_pooled(&self, reads: &Reads) -> Result<Tensor> {
+        let width = self.weight.size2()?.1 - reads.features.len() as i64;
+        Ok(self.weight.f_narrow(1, 0, width)?)
+    }
+
+    /// The others, on CPU, if there are any.
+    fn of_counted(&self, reads: &Reads) -> Result<Option<Weight>> {
+        let count = reads.features.len() as i64;
+        if count == 0 {
+            return Ok(None);
+        }
+        let columns = self.weight.f_narrow(1, self.weight.size2()?.1 - count, count)?;
+        Ok(Some(Weight::new(columns.f_to_device(Device::Cpu)?)))
+    }
 }
 
 impl Head {
@@ -100,7 +131,8 @@ impl Head {
     ) -> Result<Self> {
         check_name(name)?;
         check_labels(&labels, &output)?;
-        Ok(Self { name: name.into(), labels: labels.into(), reads, linear, output })
+        let of_counted = linear.as_ref().map(|linear| linear.of_counted(&reads)).transpose()?.flatten();
+        Ok(Self { name: name.into(), labels: labels.into(), reads, linear, of_counted, output })
     }
 
     /// The head's name, which is its folder's.
@@ -133,28 +165,44 @@ impl Head {
         &self.output
     }
 
-    /// What the head says of each text, by what it reads of it; see [`Reads::vectors`].
+    /// How many logits it has.
+    #[must_use]
+    pub fn outputs(&self) -> i64 {
+        let rows = |linear: &Linear| linear.weight.size().first().copied();
+        self.linear.as_ref().and_then(rows).unwrap_or(self.labels.len() as i64)
+    }
+
+    /// Each text's logits `[texts, outputs]`, but for what was counted in it, by its token vectors after each of the
+    /// encoder's layers, each `[texts, tokens, hidden]`, without those that `mask` `[texts, tokens]` says are padding.
+    /// Computed on their device, without waiting for it.
     ///
     /// # Errors
-    /// If the head's layer is not among the states, or libtorch fails.
-    pub fn score(
-        &self,
-        hidden_states: &[Tensor],
-        mask: Option<&Tensor>,
-        texts: &[&TextFeatures],
-    ) -> Result<Vec<Scores>> {
-        let vectors = self.reads.vectors(hidden_states, mask, texts)?;
-        let logits = match &self.linear {
-            Some(Linear { weight, bias }) => vectors.f_linear(weight, Some(&**bias))?,
-            None => vectors,
+    /// If the head's layer is not among them, or libtorch fails.
+    pub fn logits(&self, hidden_states: &[Tensor], mask: Option<&Tensor>) -> Result<Tensor> {
+        let pooled = self.reads.pooled(hidden_states, mask)?;
+        Ok(match &self.linear {
+            Some(linear) => pooled.f_linear(&linear.of_pooled(&self.reads)?, Some(&*linear.bias))?,
+            None => pooled,
+        })
+    }
+
+    /// What the head says of each text, by [`Self::logits`] `[texts, outputs]`, on CPU, and what was counted in it.
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    pub fn read(&self, logits: &Tensor, texts: &[&TextFeatures]) -> Result<Vec<Scores>> {
+        let counted = match (&self.of_counted, self.reads.counted(texts)?) {
+            (Some(weight), Some(counted)) => Some(counted.f_linear::<&Tensor>(weight, None)?.f_add(logits)?),
+            _ => None,
         };
+        let logits = counted.as_ref().unwrap_or(logits);
         let scores = |(confidences, score)| Scores {
             head: self.name.clone(),
             labels: self.labels.clone(),
             confidences,
             score,
         };
-        Ok(self.output.read(&logits)?.into_iter().map(scores).collect())
+        Ok(self.output.read(logits)?.into_iter().map(scores).collect())
     }
 }
 
@@ -189,6 +237,7 @@ fn check_labels(labels: &[String], output: &Output) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::text_features::TextFeature;
 
     fn head(name: &str, labels: Vec<String>, layer: usize) -> Result<Head> {
         let weight = Tensor::from_slice2(&[[1.0f32, 0.0], [0.0, 1.0], [-1.0, -1.0]]);
@@ -207,7 +256,8 @@ mod tests {
         let head = head("task", labels(), 2).unwrap();
         // One token of width 1: whole and beginning are both normalised to 1 or to -1.
         let states = [-3.0f32, 5.0].map(|state| Tensor::from_slice(&[state]).view([1, 1, 1]));
-        let [scores] = head.score(&states, None, &[]).unwrap().try_into().unwrap();
+        let read = head.logits(&states, None).and_then(|logits| head.read(&logits, &[]));
+        let [scores] = read.unwrap().try_into().unwrap();
         let logits = [1.0f32, 1.0, -1.5];
         let sum: f32 = logits.iter().map(|logit| logit.exp()).sum();
         for ((_, score), logit) in scores.iter().zip(logits) {
@@ -216,10 +266,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_counted_in_a_text_adds_to_its_logits() {
+        let weight = Tensor::from_slice2(&[[2.0f32, 1.0], [0.0, -3.0]]);
+        let linear =
+            Linear { weight: Weight::new(weight), bias: Weight::new(Tensor::from_slice(&[0.5f32, 0.0])) };
+        let feature = ScaledFeature { name: TextFeature::Lines, mean: 1.0, scale: 0.5 };
+        let reads = Reads { layer: 1, pooling: Pooling::Mean, features: vec![feature] };
+        let labels = labels()[..2].to_vec();
+        let head = Head::new("task", labels, reads, Some(linear), Output::MultiLabel).unwrap();
+        let text = TextFeatures::of(&["\n\n"], 2);
+        let states = [Tensor::from_slice(&[4.0f32]).view([1, 1, 1])];
+        let vector = head.reads().vectors(&states, None, &[&text]).unwrap();
+        let Linear { weight, bias } = head.linear().unwrap();
+        let expected = vector.linear(weight, Some(&**bias)).sigmoid();
+        let logits = head.logits(&states, None).unwrap();
+        let scores = head.read(&logits, &[&text]).unwrap().remove(0);
+        assert_eq!(scores.confidences, Vec::<f32>::try_from(expected.view(-1)).unwrap());
+        assert_ne!(scores, head.read(&logits, &[&TextFeatures::of(&["x"], 1)]).unwrap().remove(0));
+    }
+
+    #[test]
     fn a_layer_that_the_encoder_has_not_is_an_error() {
         for layer in [0, 2] {
             let head = head("task", labels(), layer).unwrap();
-            assert!(head.score(&[Tensor::from_slice(&[1.0f32]).view([1, 1, 1])], None, &[]).is_err());
+            assert!(head.logits(&[Tensor::from_slice(&[1.0f32]).view([1, 1, 1])], None).is_err());
         }
     }
 

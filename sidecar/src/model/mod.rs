@@ -21,8 +21,9 @@ pub mod weights;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
+use batch::Batch;
 use checkpoint::Checkpoint;
 use encoder::Encoder;
 use folder::ModelFolder;
@@ -82,30 +83,72 @@ impl Model {
         self.heads.iter().map(Head::name)
     }
 
+    /// Where it computes.
+    pub(crate) fn device(&self) -> Device {
+        self.encoder.device()
+    }
+
+    /// What fills a batch's shorter texts.
+    pub(crate) fn pad_token(&self) -> i64 {
+        self.encoder.pad_token()
+    }
+
+    /// Longest text that the encoder can read, in tokens.
+    pub(crate) fn max_tokens(&self) -> usize {
+        self.encoder.max_tokens()
+    }
+
     /// One forward pass: what is wanted of each text, in the texts' order, no deeper than it needs. A text says the same
     /// alone and in a batch, within rounding; alone, it is not padded.
     ///
     /// # Errors
     /// If there is no text, or libtorch fails.
     pub fn classify(&self, texts: &[&Tokens], want: Want) -> Result<Vec<Answer>> {
-        let batch = self.encoder.batch(texts)?;
+        let rows = self.forward(&self.encoder.batch(texts)?, want)?;
+        self.answers(texts, want, &rows.f_to_device(Device::Cpu)?)
+    }
+
+    /// What [`Self::answers`] reads, a row for each text: the logits of all heads side by side, then the sentence
+    /// embedding; float32, on the encoder's device, without waiting for it.
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    pub(crate) fn forward(&self, batch: &Batch, want: Want) -> Result<Tensor> {
         let layers = if want.embedding() { self.encoder.layers() } else { self.layers };
-        let hidden_states = self.encoder.hidden_states(&batch, layers)?;
-        let answer = |text: &&Tokens| Answer { read: text.read(), ..Answer::default() };
-        let mut answers: Vec<_> = texts.iter().map(answer).collect();
+        let hidden_states = self.encoder.hidden_states(batch, layers)?;
+        let mut parts = Vec::with_capacity(self.heads.len() + 1);
         if want.scores() {
-            let features: Vec<_> = texts.iter().map(|text| text.features()).collect();
             for head in &self.heads {
-                for (answer, scores) in
-                    answers.iter_mut().zip(head.score(&hidden_states, batch.mask(), &features)?)
-                {
-                    answer.scores.push(scores);
-                }
+                parts.push(head.logits(&hidden_states, batch.mask())?);
             }
         }
         if want.embedding() {
             let last = hidden_states.last().context("the encoder has no layers")?;
-            let embeddings = pooling::sentence_embedding(last, batch.mask())?;
+            parts.push(pooling::sentence_embedding(last, batch.mask())?);
+        }
+        Ok(Tensor::f_cat(&parts, 1)?)
+    }
+
+    /// What a forward pass for the same texts and the same want says of them, by its rows, on CPU. There may be more
+    /// rows than texts.
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    pub(crate) fn answers(&self, texts: &[&Tokens], want: Want, rows: &Tensor) -> Result<Vec<Answer>> {
+        let rows = rows.f_narrow(0, 0, texts.len() as i64)?;
+        let answer = |text: &&Tokens| Answer { read: text.read(), ..Answer::default() };
+        let mut answers: Vec<_> = texts.iter().map(answer).collect();
+        let mut first = 0;
+        if want.scores() {
+            let features: Vec<_> = texts.iter().map(|text| text.features()).collect();
+            for head in &self.heads {
+                let scores = head.read(&rows.f_narrow(1, first, head.outputs())?, &features)?;
+                first += head.outputs();
+                answers.iter_mut().zip(scores).for_each(|(answer, scores)| answer.scores.push(scores));
+            }
+        }
+        if want.embedding() {
+            let embeddings = rows.f_narrow(1, first, self.encoder.hidden_size())?;
             for (answer, embedding) in answers.iter_mut().zip(Vec::<Vec<f32>>::try_from(embeddings)?) {
                 answer.embedding = Some(embedding);
             }

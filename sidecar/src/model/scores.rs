@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::tokenizer::Read;
 
 /// What is wanted of a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Want {
     /// Every head's scores.
     Scores,

@@ -10,7 +10,7 @@ use tch::Device;
 use super::{EngineArgs, policy_file};
 use crate::commands::cores;
 use crate::device::Compute;
-use crate::engine::{Batching, Engine};
+use crate::engine::{Batching, Engine, Recorded};
 use crate::ext_proc::{PolicyRouter, Service};
 use crate::model::Model;
 use crate::model::scores::Want;
@@ -89,7 +89,13 @@ impl Loader {
         let Self { compute, workers, batching, queue, .. } = self;
         let folder = self.model.display();
         tracing::info!(model = %folder, ?heads, ?compute, workers, ?batching, queue, "model loaded");
-        let engine = Engine::start(vec![model; *workers], *queue, *batching, self.metrics.clone())?;
+        let metrics = self.metrics.clone();
+        let engine = if compute.device.is_cuda() {
+            let workers = (0..*workers).map(|_| Recorded::on_cuda(model.clone())).collect();
+            Engine::start(workers, *queue, *batching, metrics)
+        } else {
+            Engine::start(vec![model; *workers], *queue, *batching, metrics)
+        }?;
         Ok(Loaded { tokenizer: Arc::new(tokenizer), engine: Arc::new(engine), heads })
     }
 }

@@ -9,6 +9,7 @@ mod messages;
 mod received;
 mod responses;
 mod server;
+pub mod tls;
 
 pub use gate::{Gate, Gates};
 pub use received::{Received, ReceivedLog};
@@ -16,6 +17,9 @@ pub use server::serve;
 
 /// Names a request, so that a test finds among the [`Received`] its own, and its own [`Gate`].
 pub const TEST_ID: &str = "x-test-id";
+
+/// Makes stand-ins fail: `CLUSTER:STATUS`, and more of them with commas between.
+pub const FAILS: &str = "x-test-fails";
 
 /// How tests look into stand-ins and steer them. Several stand-ins can share one.
 #[derive(Debug, Default)]

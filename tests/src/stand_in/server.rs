@@ -1,6 +1,7 @@
 //! The stand-in's HTTP server: HTTP/1.1, and HTTP/2 without TLS.
 
 use std::convert::Infallible;
+use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +13,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
+use axum::serve::Listener;
 use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use super::answer::{Answer, Endpoint};
 use super::{Gate, Hooks, Received, TEST_ID};
@@ -33,7 +34,11 @@ struct StandIn {
 ///
 /// # Errors
 /// What accepting connections ended with.
-pub async fn serve(listener: TcpListener, cluster: String, hooks: Arc<Hooks>) -> io::Result<()> {
+pub async fn serve(
+    listener: impl Listener<Addr: Debug>,
+    cluster: String,
+    hooks: Arc<Hooks>,
+) -> io::Result<()> {
     let stand_in = Arc::new(StandIn { cluster, hooks });
     axum::serve(listener, Router::new().fallback(handle).with_state(stand_in)).await
 }
@@ -60,6 +65,7 @@ async fn receive(cluster: &str, request: Request) -> Result<Received, axum::BoxE
         method: head.method,
         path: head.uri.path_and_query().map_or_else(String::new, ToString::to_string),
         version: head.version,
+        authority: head.uri.authority().map(ToString::to_string),
         headers: head.headers,
         trailers: collected.trailers().cloned().unwrap_or_default(),
         body: collected.to_bytes(),
@@ -68,6 +74,9 @@ async fn receive(cluster: &str, request: Request) -> Result<Received, axum::BoxE
 
 impl StandIn {
     fn answer(&self, received: &Received) -> Response {
+        if let Some(status) = received.failure() {
+            return failure(status, "this is a test of failures");
+        }
         let path = received.path.split('?').next().unwrap_or_default();
         if path.ends_with("/models") {
             let model =

@@ -4,8 +4,15 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod discovery;
+mod dynamic;
 mod examples;
+mod failover;
 mod failure;
+mod install;
+mod limits_per_client;
+mod providers;
+mod replicas;
+mod secure_sidecar;
 // With a path, its modules are looked for beside it, as in the other mode.
 #[path = "suite.rs"]
 mod suite;

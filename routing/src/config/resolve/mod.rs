@@ -45,6 +45,7 @@ pub(super) fn resolve(raw: raw::Config) -> Result<Config, ConfigError> {
         limits: limits(&raw.limits)?,
         mode: raw.mode,
         filter_state: raw.filter_state,
+        failover: raw.failover,
         on_unknown_model: raw.on_unknown_model,
         default_policy,
         names: names(&models, &policies, raw.aliases)?,

@@ -59,14 +59,12 @@ impl Complexity {
         Ok((Self { dimensions: dimensions.into(), weightings }, names))
     }
 
-    /// Each text's dimensions `[texts, dimensions]`, of the heads' logits side by side. The few-shot examples are their
+    /// Each text's dimensions `[texts, dimensions]`, of the heads' logits side by side, on CPU. The few-shot examples are their
     /// number; the others are between 0 and 1.
     ///
     /// # Errors
     /// If libtorch fails.
     pub(crate) fn dimensions(&self, logits: &Tensor) -> Result<Tensor> {
-        // A handful of numbers: one copy, rather than a kernel for each of them on a GPU.
-        let logits = logits.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Float)?;
         let mut columns = Vec::with_capacity(self.weightings.len());
         let mut first = 0;
         for (dimension, weighting) in self.dimensions.iter().zip(&self.weightings) {

@@ -258,6 +258,11 @@ impl Trainer<'_> {
         let per_epoch = self.examples.texts.len().div_ceil(settings.batch.max(1));
         let all = per_epoch * settings.epochs;
         let progress = Progress::training(all, state.steps)?;
+        progress.println(&format!(
+            "{} texts, {per_epoch} steps an epoch; as it is: {:.4}",
+            self.examples.texts.len(),
+            state.epochs.first().map_or(0.0, |epoch| epoch.score)
+        ));
         progress.score(&state.epochs);
         let mut kept = Instant::now();
         let ended = 'epochs: loop {

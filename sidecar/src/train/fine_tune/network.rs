@@ -57,7 +57,7 @@ impl Network {
     ) -> Result<Tensor> {
         let texts: Vec<_> = part.iter().filter_map(|&index| examples.texts.get(index)).collect();
         let tokens: Vec<_> = texts.iter().map(|text| &text.tokens).collect();
-        let batch = self.encoder.batch(&tokens)?;
+        let batch = self.encoder.batch_for_training(&tokens)?;
         let states = self.encoder.hidden_states(&batch, self.layers())?;
         let counted: Vec<_> = tokens.iter().map(|text| text.features()).collect();
         let mut total = Tensor::f_zeros([], (Kind::Float, self.device))?;
@@ -101,11 +101,12 @@ impl Network {
         vectors.resize_with(reads.len(), Vec::new);
         for part in batches::parts(&all, length, self.batch_tokens) {
             let tokens: Vec<_> = part.iter().filter_map(|&text| texts.get(text).copied()).collect();
-            let batch = self.encoder.batch(&tokens)?;
+            let batch = self.encoder.batch_for_training(&tokens)?;
             let states = self.encoder.hidden_states(&batch, layers)?;
             let counted: Vec<_> = tokens.iter().map(|text| text.features()).collect();
             for (reads, vectors) in reads.iter().zip(&mut vectors) {
-                vectors.push(reads.vectors(&states, batch.mask(), &counted)?.f_to_device(Device::Cpu)?);
+                let read = reads.vectors(&states, batch.mask(), &counted)?.f_narrow(0, 0, tokens.len() as i64)?;
+                vectors.push(read.f_to_device(Device::Cpu)?);
             }
             progress(part.len());
             order.extend(part.iter().map(|&text| text as i64));

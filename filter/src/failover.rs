@@ -1,0 +1,96 @@
+//! The filter in front of the LLMs, which Envoy runs once an attempt of a request: it makes of a retry what the policy's
+//! next model wants, and says where the attempt after it goes.
+//!
+//! It runs upstream of the retries, so it sees what the attempt before left: what it changes of the headers stays,
+//! while the body comes anew, as the filter that decides wrote it for the first model.
+
+use llm_router_routing::config::Config;
+use llm_router_routing::decision::Decision;
+use llm_router_routing::failover::{Failover, credentials, foreign_credentials};
+use llm_router_routing::request::{Endpoint, Request};
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+
+use crate::host::{self, RequestHeaders};
+use crate::http::head::Head;
+
+/// The filter state that holds the [`Failover`] of a request.
+const RETRIES: &str = "llm_router.failover";
+/// The filter state that tells which keys a request came with.
+const CREDENTIALS: &str = "llm_router.credentials";
+
+/// Leaves for the attempts what they need, if somebody stands in for the model.
+pub(crate) fn prepare(config: &Config, decision: &Decision, head: &Head) {
+    // So it is for all requests without `failover`.
+    if decision.next.is_empty() {
+        return;
+    }
+    let host = head.headers.iter().find(|(name, _)| name == ":authority");
+    let host = host.map(|(_, host)| String::from_utf8_lossy(host)).unwrap_or_default();
+    if let Some(failover) = Failover::new(config, decision, head.endpoint, &head.path, &host) {
+        host::set_filter_state(RETRIES, &failover.to_json());
+    }
+}
+
+/// One attempt.
+#[derive(Default)]
+pub(crate) struct Attempt {
+    /// While its headers are held.
+    waiting: Option<Waiting>,
+}
+
+/// What is to be made of a body that is not there yet.
+struct Waiting {
+    endpoint: Endpoint,
+    model: String,
+    has_content_length: bool,
+}
+
+impl HttpContext for Attempt {
+    fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
+        let Some(failover) = host::filter_state(RETRIES).and_then(|json| Failover::from_json(&json)) else {
+            return Action::Continue;
+        };
+        let attempt = host::attempt();
+        let headers = RequestHeaders.get_all();
+        // The cluster of a retry is read from the header that the attempt before it left.
+        if let Some(next) = failover.at_attempt(attempt.saturating_add(1)) {
+            RequestHeaders.set(&failover.cluster_header, &next.cluster);
+        }
+        let Some(retry) = failover.at_attempt(attempt) else {
+            host::set_filter_state(CREDENTIALS, &credentials(&headers));
+            return Action::Continue;
+        };
+        // A provider's key must not reach another provider, whoever it is.
+        let before = host::filter_state(CREDENTIALS).unwrap_or_default();
+        for name in foreign_credentials(&headers, &String::from_utf8_lossy(&before)) {
+            RequestHeaders.remove(name);
+        }
+        // Envoy's routes may retry without changing the cluster.
+        if end_of_stream || host::cluster().as_ref() != Some(&retry.cluster) {
+            return Action::Continue;
+        }
+        let Some(endpoint) = Endpoint::from_path(&failover.path) else { return Action::Continue };
+        RequestHeaders.set(":path", &retry.path);
+        RequestHeaders.set(":authority", &retry.host);
+        let has_content_length = headers.iter().any(|(name, _)| name == "content-length");
+        self.waiting = Some(Waiting { endpoint, model: retry.model.clone(), has_content_length });
+        Action::Pause
+    }
+
+    /// Envoy has kept the whole body for its retries, so it comes in one piece.
+    fn on_http_request_body(&mut self, size: usize, _end_of_stream: bool) -> Action {
+        let Some(waiting) = self.waiting.take_if(|_| size > 0) else { return Action::Continue };
+        let body = host::request_body();
+        if let Ok(request) = Request::parse(waiting.endpoint, &body) {
+            let rewritten = request.into_rewrite().apply(&body, &waiting.model);
+            host::set_request_body(&rewritten);
+            if waiting.has_content_length {
+                RequestHeaders.set("content-length", &rewritten.len().to_string());
+            }
+        }
+        Action::Continue
+    }
+}
+
+impl Context for Attempt {}

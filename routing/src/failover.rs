@@ -1,0 +1,134 @@
+//! What each of Envoy's retries has to make of a request, so that the next model can answer it: written by the filter
+//! that decides, and read by the one in front of the models, which sees the request once an attempt.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::decision::Decision;
+use crate::memory::Key;
+use crate::request::Endpoint;
+
+/// Request headers that can hold a key for an LLM.
+const CREDENTIALS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
+
+/// The attempts that follow the first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failover {
+    /// The request header that Envoy's routes read the cluster from.
+    pub cluster_header: String,
+    /// `:path` as the client sent it.
+    pub path: String,
+    retries: Vec<Retry>,
+}
+
+/// The request as the next model wants it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// The Envoy cluster that serves it.
+    pub cluster: String,
+    /// The value of the body's `model`.
+    pub model: String,
+    /// `:path`.
+    pub path: String,
+    /// `:authority`.
+    pub host: String,
+}
+
+impl Failover {
+    /// None if nobody stands in. `path` and `host` are the client's.
+    pub fn new(
+        config: &Config,
+        decision: &Decision,
+        endpoint: Endpoint,
+        path: &str,
+        host: &str,
+    ) -> Option<Self> {
+        let retries: Vec<_> = decision
+            .next
+            .iter()
+            .map(|model| Retry {
+                cluster: model.cluster.clone(),
+                model: model.upstream.clone(),
+                path: model
+                    .base_path
+                    .as_ref()
+                    .map_or_else(|| path.to_owned(), |base| endpoint.path_at(path, base)),
+                host: model.host.clone().unwrap_or_else(|| host.to_owned()),
+            })
+            .collect();
+        let cluster_header = config.cluster_header.clone();
+        (!retries.is_empty()).then(|| Self { cluster_header, path: path.to_owned(), retries })
+    }
+
+    /// As filter state carries it.
+    pub fn to_json(&self) -> String {
+        // Texts always serialize.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// None if it is not [`to_json`](Self::to_json)'s.
+    pub fn from_json(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+
+    /// What to make of the request at this attempt; none at the first, which is 1. After the last, the last again.
+    pub fn at_attempt(&self, attempt: u64) -> Option<&Retry> {
+        let place = usize::try_from(attempt.checked_sub(2)?).ok()?;
+        self.retries.get(place).or(self.retries.last())
+    }
+}
+
+/// What tells the keys of a request from others, without telling them: for [`foreign_credentials`].
+pub fn credentials(headers: &[(String, Vec<u8>)]) -> String {
+    let digest = |(name, value): (&str, &[u8])| format!("{name}={:016x}\n", Key::of(&[value]).number());
+    keys(headers).map(digest).collect()
+}
+
+/// The headers of keys that came to a request since its [`credentials`] were taken. An upstream filter of Envoy that
+/// adds a key adds it to the later attempts too, which go to other providers.
+pub fn foreign_credentials<'a>(headers: &'a [(String, Vec<u8>)], before: &str) -> Vec<&'a str> {
+    let is_new = |name: &str, value: &[u8]| {
+        let digest = credentials(&[(name.to_owned(), value.to_owned())]);
+        !before.split_inclusive('\n').any(|line| line == digest)
+    };
+    keys(headers).filter(|(name, value)| is_new(name, value)).map(|(name, _)| name).collect()
+}
+
+fn keys(headers: &[(String, Vec<u8>)]) -> impl Iterator<Item = (&str, &[u8])> {
+    let all = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+    all.filter(|(name, _)| CREDENTIALS.contains(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn retry(cluster: &str) -> Retry {
+        Retry { cluster: cluster.into(), model: "m".into(), path: "/v1/x".into(), host: "h".into() }
+    }
+
+    fn headers(all: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
+        all.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect()
+    }
+
+    #[test]
+    fn each_attempt_after_the_first_has_the_next_model_and_the_last_stays() {
+        let retries = vec![retry("a"), retry("b")];
+        let failover = Failover { cluster_header: "x".into(), path: "/v1/x".into(), retries };
+        let clusters: Vec<_> = (0..6).map(|attempt| failover.at_attempt(attempt)).collect();
+        let (a, b) = (retry("a"), retry("b"));
+        assert_eq!(clusters, [None, None, Some(&a), Some(&b), Some(&b), Some(&b)]);
+        assert_eq!(Failover::from_json(failover.to_json().as_bytes()), Some(failover));
+    }
+
+    #[test]
+    fn keys_that_came_later_are_told_from_the_clients() {
+        let clients = headers(&[("authorization", "Bearer client"), ("accept", "*/*")]);
+        let before = credentials(&clients);
+        assert!(!before.contains("client"), "{before}");
+        assert!(foreign_credentials(&clients, &before).is_empty());
+        let injected = headers(&[("authorization", "Bearer provider"), ("x-api-key", "key")]);
+        assert_eq!(foreign_credentials(&injected, &before), ["authorization", "x-api-key"]);
+        assert_eq!(foreign_credentials(&injected, ""), ["authorization", "x-api-key"]);
+    }
+}

@@ -1,0 +1,13 @@
+"""Writes rows with a score for training `win-rate`, of a file whose rows have two models' grades `weak` and `strong`, 0 to 1.
+
+The score is 1 if only the weak model was right, 0 if only the strong one was, and 0.5 if it makes no difference. Regressing the
+gain beats predicting whether the weak model is wrong: prompts on which both fail need no strong model either.
+"""
+
+import json
+import pathlib
+import sys
+
+for line in pathlib.Path(sys.argv[1]).read_text("utf-8").splitlines():
+    row = json.loads(line)
+    print(json.dumps({"text": row["text"], "score": (row["weak"] - row["strong"] + 1) / 2}))
