@@ -24,7 +24,7 @@ def rows_of(name: str) -> list[dict[str, object]]:
     """The rows of NAME.jsonl, or of the files of the folder NAME."""
     path = DATA / name
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path.with_name(path.name + ".jsonl")]
-    lines = [line for file in files if file.is_file() for line in file.read_text("utf-8").splitlines()]
+    lines = [line for file in files if file.is_file() for line in file.read_text("utf-8").split("\n")]
     return [json.loads(line) for line in lines if line.strip()]
 
 

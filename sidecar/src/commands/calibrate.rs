@@ -215,12 +215,13 @@ fn fit_outputs(said: &Said, now: &Temperature) -> Result<Fit> {
         let factor = temperature::of_output(&probabilities, &truths).unwrap_or(1.0);
         temperatures.push(rounded(f64::from(now.of(output)) * factor));
         for (&probability, truth) in probabilities.iter().zip(truths) {
-            before.push((f64::from(probability), truth >= 0.5));
-            after.push((f64::from(temperature::rescaled_output(probability, factor)), truth >= 0.5));
+            before.push((f64::from(probability), truth));
+            after.push((f64::from(temperature::rescaled_output(probability, factor)), truth));
         }
     }
     let temperature = Temperature::Each(temperatures);
-    Ok(Fit { temperature, before: Reliability::of(&before), after: Reliability::of(&after) })
+    let (before, after) = (Reliability::of_shares(&before), Reliability::of_shares(&after));
+    Ok(Fit { temperature, before, after })
 }
 
 /// How true a label is of a row: of a score, the row's number for the dimension, if it has one.

@@ -35,13 +35,20 @@ impl Reliability {
     /// Of answers, each with its confidence of 0 to 1, and whether it was right.
     #[must_use]
     pub fn of(answers: &[(f64, bool)]) -> Self {
-        let mut all = vec![(0usize, 0.0, 0usize); BINS];
+        let share = |&(confidence, right)| (confidence, f64::from(u8::from(right)));
+        Self::of_shares(&answers.iter().map(share).collect::<Vec<_>>())
+    }
+
+    /// The same where answers can be right in part, 0 to 1, as scores are.
+    #[must_use]
+    pub fn of_shares(answers: &[(f64, f64)]) -> Self {
+        let mut all = vec![(0usize, 0.0, 0.0); BINS];
         for &(confidence, right) in answers {
             let bin = ((confidence * BINS as f64).ceil() as usize).clamp(1, BINS) - 1;
             if let Some((rows, sum, rights)) = all.get_mut(bin) {
                 *rows += 1;
                 *sum += confidence;
-                *rights += usize::from(right);
+                *rights += right;
             }
         }
         let bins: Vec<_> = all
@@ -53,7 +60,7 @@ impl Reliability {
                 to: (index + 1) as f64 / BINS as f64,
                 rows,
                 confidence: sum / rows as f64,
-                accuracy: rights as f64 / rows as f64,
+                accuracy: rights / rows as f64,
             })
             .collect();
         let off = bins.iter().map(|bin| bin.rows as f64 * (bin.confidence - bin.accuracy).abs());
@@ -81,6 +88,7 @@ mod tests {
     fn right_as_often_as_said_is_no_error() {
         let answers: Vec<_> = (0..10).map(|row| (0.7, row < 7)).collect();
         assert!(Reliability::of(&answers).ece < 1e-12);
+        assert!(Reliability::of_shares(&[(0.7, 0.6), (0.7, 0.8)]).ece < 1e-12);
         assert_eq!(Reliability::of(&[]).ece, 0.0);
     }
 }

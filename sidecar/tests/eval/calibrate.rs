@@ -1,6 +1,61 @@
 //! `calibrate` on real rows and the real encoder.
 
+use std::path::Path;
+
+use serde_json::Value;
+use tch::Tensor;
+
 use crate::{gate, json, minilm, model, refusal, stdout, write};
+
+/// A score of two dimensions: weights of no meaning.
+fn add_score_head(model: &Path) {
+    let folder = model.join("heads/hardness");
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut random = fastrand::Rng::with_seed(3);
+    let weight: Vec<f32> = (0..2 * 384).map(|_| 1.5 * (random.f32() - 0.5)).collect();
+    let tensors = [
+        ("linear.weight", Tensor::from_slice(&weight).view([2, 384])),
+        ("linear.bias", Tensor::from_slice(&[0.0f32, 0.0])),
+    ];
+    Tensor::write_safetensors(&tensors, folder.join("head.safetensors")).unwrap();
+    std::fs::write(folder.join("labels.json"), r#"["x", "y"]"#).unwrap();
+    let shipped: Value =
+        serde_json::from_slice(&std::fs::read(model.join("heads/task/head.json")).unwrap()).unwrap();
+    let mut settings = serde_json::json!({"layer": 4, "pooling": "mean", "kind": "score"});
+    if let Some(adapter) = shipped.get("adapter") {
+        settings["adapter"] = adapter.clone();
+    }
+    std::fs::write(folder.join("head.json"), settings.to_string()).unwrap();
+}
+
+#[test]
+fn each_output_of_a_score_has_a_temperature_of_its_own() {
+    let model = model();
+    add_score_head(model.path());
+    let rows: String = (0..40)
+        .map(|row| {
+            format!(
+                "{{\"text\": \"prompt {row}\", \"x\": 0.5, \"y\": {}}}\n",
+                if row % 2 == 0 { 1 } else { 0 }
+            )
+        })
+        .collect();
+    let rows = write(model.path(), "rows.jsonl", &rows);
+    let arguments = ["--model", model.path().to_str().unwrap(), "--head", "hardness", "--data", &rows];
+    let error = |name: &str| {
+        let found = json(&[&["eval"], &arguments[..]].concat());
+        let dimensions = found["score"]["dimensions"].as_array().unwrap().clone();
+        dimensions.iter().find(|dimension| dimension["name"] == name).unwrap()["mean_absolute_error"]
+            .as_f64()
+            .unwrap()
+    };
+    let before = error("x");
+    let found = json(&[&["calibrate", "temperature"], &arguments[..]].concat());
+    let temperatures: Vec<f64> = serde_json::from_value(found["temperature"].clone()).unwrap();
+    // Always a half is true of x: the hotter, the nearer.
+    assert!(temperatures.len() == 2 && temperatures[0] > 5.0, "{found}");
+    assert!(error("x") < before / 2.0, "{} {before}", error("x"));
+}
 
 #[test]
 fn a_temperature_is_written_and_makes_the_head_say_what_is_true() {

@@ -7,6 +7,7 @@ mod calibrate;
 mod classify;
 mod command;
 mod measures;
+mod sections;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -9,7 +9,6 @@ use llm_router_routing::config::Cost;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::or_dash;
 use crate::eval::tradeoff::{self, Row, StrongWhen, Yield};
 use crate::eval::{Grades, RoutingQuality, Section, random_apgr};
 use crate::model::scores::{Answer, Scores};
@@ -239,12 +238,11 @@ impl Section for WinRate {
                 100.0 * point.strong_share
             );
         }
-        let gap = self.strong - self.weak;
-        let recovered = or_dash((gap > 0.0).then_some(self.weak / self.strong));
         let _ = writeln!(
             text,
-            "the weak model alone has {recovered} of the strong one's quality; thresholds were \
-                                chosen on these rows, and do a little worse on others"
+            "the weak model alone has {:.1} % of the strong one's quality; thresholds were chosen on these rows, and do a \
+             little worse on others",
+            100.0 * self.weak / self.strong
         );
         text
     }
