@@ -70,6 +70,21 @@ impl HeadTask {
         Ok(task)
     }
 
+    /// The texts that are held out of a score's data, with the scores that they should get.
+    #[must_use]
+    pub fn held_out(&self) -> Vec<(&str, f32)> {
+        let shares = self.shares();
+        let rows = self.split.held_out.iter().filter_map(|&row| self.data.rows.get(row));
+        rows.filter_map(|row| match &row.target {
+            Target::Numbers(numbers) => {
+                let score = numbers.iter().zip(&shares).map(|(number, share)| number.map(|it| it * share));
+                Some((row.text.as_str(), score.sum::<Option<f32>>()?))
+            }
+            Target::Label(_) | Target::Labels(_) => None,
+        })
+        .collect()
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.plan.name
     }
