@@ -142,8 +142,11 @@ fn of_team(team: &str, body: impl ToString) -> Request {
     Request::chat(body).header("authorization", &format!("Bearer replace-me-{team}"))
 }
 
-/// Tells the descriptor's entries and the hits of each call, and allows them all.
-fn rate_limit_service() -> (SocketAddr, UnboundedReceiver<(Vec<(String, String)>, u64)>) {
+/// A descriptor's entries, and its hits.
+type Call = (Vec<(String, String)>, u64);
+
+/// Tells each call, and allows them all.
+fn rate_limit_service() -> (SocketAddr, UnboundedReceiver<Call>) {
     let (sender, calls) = unbounded_channel();
     let answer = move |request: axum::extract::Request| {
         let sender = sender.clone();

@@ -1,6 +1,6 @@
 //! Mutual TLS to the sidecar, as `docs/security.md` says.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use llm_router_tests::bootstrap::Bootstrap;
 use llm_router_tests::client::{Request, chat};
@@ -57,6 +57,6 @@ fn file(name: &str, text: &str) -> PathBuf {
     path
 }
 
-fn path(file: &PathBuf) -> Value {
+fn path(file: &Path) -> Value {
     serde_json::json!(file)
 }

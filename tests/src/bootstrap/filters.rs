@@ -1,0 +1,83 @@
+//! The HTTP filters, and the policy that ours or the sidecar has.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{Bootstrap, CONNECTION_MANAGER};
+
+const EXTENSION: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
+const FILTER: &str = "llm_router";
+const POLICY: &str = "/typed_config/config/configuration/value";
+
+impl Bootstrap {
+    /// Changes the policy, of whoever decides by it.
+    #[must_use]
+    pub fn policy(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        match &mut self.sidecar_policy {
+            Some(policy) => change(policy),
+            None => change(self.filter_policy()),
+        }
+        self
+    }
+
+    /// Changes an HTTP filter.
+    #[must_use]
+    pub fn filter(mut self, name: &str, change: impl FnOnce(&mut Value)) -> Self {
+        change(&mut self.http_filter(name)["typed_config"]);
+        self
+    }
+
+    /// Puts an HTTP filter before the last, which is the router.
+    #[must_use]
+    pub fn add_filter(mut self, filter: Value) -> Self {
+        let filters = self.at(CONNECTION_MANAGER)["http_filters"].as_array_mut().expect("filters");
+        filters.insert(filters.len() - 1, filter);
+        self
+    }
+
+    /// Changes Envoy's own filter, if that is the one that asks the sidecar.
+    #[must_use]
+    pub fn ext_proc(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        let filter = &mut self.at(CONNECTION_MANAGER)["http_filters"][0];
+        if filter["name"] == "envoy.filters.http.ext_proc" {
+            change(&mut filter["typed_config"]);
+        }
+        self
+    }
+
+    /// Shows the sidecar the LLMs' answers, if it decides. Our filter sees them anyway.
+    #[must_use]
+    pub fn reading_answers(self) -> Self {
+        self.ext_proc(|filter| filter["processing_mode"]["response_body_mode"] = json!("STREAMED"))
+    }
+
+    /// Has Envoy take the filter, as it is configured now, from this file, and again when another is put in its place.
+    #[must_use]
+    pub fn discovering(mut self, file: &Path) -> Self {
+        // Envoy discovers only for somebody.
+        self.envoy["node"] = json!({ "id": "test", "cluster": "test" });
+        let filter = self.http_filter(FILTER);
+        let (name, config) = (filter["name"].take(), filter["typed_config"].take());
+        let types = [config["@type"].clone()];
+        let source = json!({ "path_config_source": { "path": file } });
+        *filter =
+            json!({ "name": name, "config_discovery": { "config_source": source, "type_urls": types } });
+        let found = json!({ "@type": EXTENSION, "name": name, "typed_config": config });
+        // Envoy looks again only when a file was moved there.
+        let new = file.with_extension("new");
+        std::fs::write(&new, json!({ "resources": [found] }).to_string()).expect("the filter's file");
+        std::fs::rename(new, file).expect("the filter's file in its place");
+        self
+    }
+
+    pub(super) fn filter_policy(&mut self) -> &mut Value {
+        self.http_filter(FILTER).pointer_mut(POLICY).expect("a policy in the filter's configuration")
+    }
+
+    pub(super) fn http_filter(&mut self, name: &str) -> &mut Value {
+        let filters = self.at(CONNECTION_MANAGER)["http_filters"].as_array_mut();
+        let filter = filters.and_then(|all| all.iter_mut().find(|filter| filter["name"] == name));
+        filter.unwrap_or_else(|| panic!("the bootstrap has no filter {name}"))
+    }
+}

@@ -1,0 +1,114 @@
+//! The bootstraps that we ship, adapted to a test: free ports, and whatever the test is about.
+
+mod clusters;
+mod filters;
+mod shipped;
+
+use serde_json::{Value, json};
+
+use crate::PATIENCE;
+
+const LISTENER: &str = "/static_resources/listeners/0";
+const CONNECTION_MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+const SIDECAR: &str = "llm-router-sidecar";
+const PORT: &str = "/address/socket_address/port_value";
+
+/// Who decides by the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Our filter, in Envoy.
+    Wasm,
+    /// The sidecar, which Envoy's own filter calls.
+    Native,
+}
+
+/// An Envoy bootstrap.
+#[derive(Debug, Clone)]
+pub struct Bootstrap {
+    envoy: Value,
+    /// For a sidecar of its own, which Envoy is started with.
+    sidecar_policy: Option<Value>,
+}
+
+impl Bootstrap {
+    /// The policy that the sidecar is to be started with, if it is.
+    #[must_use]
+    pub fn sidecar_policy(&self) -> Option<&Value> {
+        self.sidecar_policy.as_ref()
+    }
+
+    /// Waits for the sidecar as long as it takes: the tests keep the machine busy, and a classification that
+    /// came too late would be taken for a wrong one.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        let limit = json!(format!("{}s", PATIENCE.as_secs()));
+        let filters = self.at(CONNECTION_MANAGER)["http_filters"].as_array_mut().expect("filters");
+        match filters.iter_mut().find_map(|filter| filter["typed_config"].get_mut("message_timeout")) {
+            Some(timeout) => *timeout = limit.clone(),
+            None => {
+                let options = &mut self.named_cluster(SIDECAR)["typed_extension_protocol_options"];
+                options[HTTP_OPTIONS]["common_http_protocol_options"]["max_stream_duration"] = limit.clone();
+            }
+        }
+        self.policy(|policy| {
+            policy["sidecar"]["timeout"] = limit;
+            // Tests send the same prompts over and over, and are about how they are classified.
+            policy["cache"] = json!({ "entries": 0 });
+        })
+    }
+
+    /// Sets Envoy's own limit on a request's body, in bytes.
+    #[must_use]
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        self.at(CONNECTION_MANAGER)["route_config"]["virtual_hosts"][0]["request_body_buffer_limit"] =
+            json!(bytes);
+        // Envoy takes the larger of the two.
+        self.at(LISTENER)["per_connection_buffer_limit_bytes"] = json!(bytes);
+        self
+    }
+
+    /// Makes histograms tell what they got so soon after.
+    #[must_use]
+    pub fn stats_flush_interval(mut self, duration: &str) -> Self {
+        self.envoy["stats_flush_interval"] = json!(duration);
+        self
+    }
+
+    /// Lets Envoy answer a request itself when nothing happens for so long.
+    #[must_use]
+    pub fn idle_timeout(mut self, duration: &str) -> Self {
+        self.at(CONNECTION_MANAGER)["stream_idle_timeout"] = json!(duration);
+        self
+    }
+
+    /// Lets trailers of HTTP/1.1 requests reach the filters. Envoy drops them otherwise.
+    #[must_use]
+    pub fn http1_trailers(mut self) -> Self {
+        self.at(CONNECTION_MANAGER)["http_protocol_options"] = json!({ "enable_trailers": true });
+        self
+    }
+
+    fn with(mut self, pointer: &str, value: impl Into<Value>) -> Self {
+        *self.at(pointer) = value.into();
+        self
+    }
+
+    fn at(&mut self, pointer: &str) -> &mut Value {
+        self.envoy.pointer_mut(pointer).unwrap_or_else(|| panic!("the bootstrap has no {pointer}"))
+    }
+
+    /// The bootstrap as YAML, of the subset that is JSON.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        self.envoy.to_string()
+    }
+}
+
+/// A file in `envoy/`.
+#[must_use]
+pub fn read(name: &str) -> Value {
+    let path = crate::repository().join("envoy").join(name);
+    let yaml = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_saphyr::from_str(&yaml).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

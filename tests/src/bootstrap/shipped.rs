@@ -1,0 +1,86 @@
+//! Which bootstraps there are.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::{Bootstrap, LISTENER, PORT, read};
+
+impl Bootstrap {
+    /// `envoy/wasm.yaml`: our filter decides.
+    #[must_use]
+    pub fn wasm() -> Self {
+        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
+        Self::load("wasm.yaml")
+    }
+
+    /// `envoy/shadow.yaml`: our filter only tells what it would decide.
+    #[must_use]
+    pub fn shadow() -> Self {
+        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
+        Self::load("shadow.yaml")
+    }
+
+    /// `envoy/failover.yaml`: our filter decides, and again when a model fails.
+    #[must_use]
+    pub fn failover() -> Self {
+        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
+        Self::load("failover.yaml")
+    }
+
+    /// `envoy/providers.yaml`: our filter, and providers with TLS and keys.
+    #[must_use]
+    pub fn providers() -> Self {
+        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
+        Self::load("providers.yaml")
+    }
+
+    /// `envoy/limits.yaml`: our filter, and clients with keys and limits.
+    #[must_use]
+    pub fn limits() -> Self {
+        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
+        Self::load("limits.yaml")
+    }
+
+    /// `envoy/replicas.yaml`: our filter, and three sidecars.
+    #[must_use]
+    pub fn replicas() -> Self {
+        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
+        Self::load("replicas.yaml")
+    }
+
+    /// `envoy/install/STEP.yaml`: a step of `docs/install-envoy.md`.
+    #[must_use]
+    pub fn install(step: &str) -> Self {
+        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
+        Self::load(&format!("install/{step}.yaml"))
+    }
+
+    /// `envoy/dynamic/bootstrap.yaml`, which finds the other files in this folder.
+    #[must_use]
+    pub fn dynamic(folder: &Path) -> Self {
+        let mut envoy = read("dynamic/bootstrap.yaml");
+        for (source, file) in [("lds_config", "listeners.yaml"), ("cds_config", "clusters.yaml")] {
+            envoy["dynamic_resources"][source]["path_config_source"]["path"] = json!(folder.join(file));
+        }
+        Self { envoy, sidecar_policy: None }.with(&format!("/admin{PORT}"), 0)
+    }
+
+    /// `envoy/native.yaml`: Envoy's ext_proc filter calls a sidecar, which decides by `envoy/policy.yaml`.
+    #[must_use]
+    pub fn native() -> Self {
+        Self { sidecar_policy: Some(read("policy.yaml")), ..Self::load("native.yaml") }
+    }
+
+    /// `envoy/native.yaml` with a sidecar that only tells what it would decide, by the policy of `envoy/shadow.yaml`.
+    #[must_use]
+    pub fn native_shadow() -> Self {
+        let policy = Self::load("shadow.yaml").filter_policy().clone();
+        Self { sidecar_policy: Some(policy), ..Self::load("native.yaml") }
+    }
+
+    fn load(name: &str) -> Self {
+        let bootstrap = Self { envoy: read(name), sidecar_policy: None };
+        bootstrap.with(&format!("{LISTENER}{PORT}"), 0).with(&format!("/admin{PORT}"), 0)
+    }
+}
