@@ -137,7 +137,8 @@ fn print_text(out: &mut impl Write, classified: &Classified) -> Result<()> {
 fn head_line(scores: &Scores) -> String {
     let counts = |&(place, (_, number)): &(usize, (&str, f32))| place == 0 || number >= LEAST_PRINTED;
     let named = |(_, (name, number)): (usize, (&str, f32))| format!("{name} {number:.3}");
-    let all = scores.sorted().into_iter().enumerate().filter(counts).map(named).collect::<Vec<_>>().join(", ");
+    let all =
+        scores.sorted().into_iter().enumerate().filter(counts).map(named).collect::<Vec<_>>().join(", ");
     match scores.score {
         Some(score) if scores.labels.len() == 1 => format!("{}: {score:.3}", scores.head),
         Some(score) => format!("{}: {score:.3} ({all})", scores.head),

@@ -26,7 +26,9 @@ impl Workplace {
         let workplace = Self { folder: tempfile::tempdir().unwrap() };
         let encoders = fixtures().join("encoders");
         std::fs::create_dir(workplace.path("base")).unwrap();
-        for (from, name) in [(encoder, "config.json"), (encoder, "model.safetensors"), ("nvidia", "tokenizer.json")] {
+        for (from, name) in
+            [(encoder, "config.json"), (encoder, "model.safetensors"), ("nvidia", "tokenizer.json")]
+        {
             std::fs::copy(encoders.join(from).join(name), workplace.path("base").join(name)).unwrap();
         }
         std::fs::write(workplace.path("rows.jsonl"), rows()).unwrap();
@@ -51,7 +53,13 @@ impl Workplace {
         Plan { heads: vec![label, score] }
     }
 
-    pub(crate) fn train(&self, out: &str, settings: &Settings, resume: bool, stop: &Stop) -> Result<Vec<Report>> {
+    pub(crate) fn train(
+        &self,
+        out: &str,
+        settings: &Settings,
+        resume: bool,
+        stop: &Stop,
+    ) -> Result<Vec<Report>> {
         let job = Job {
             model: &self.path("base"),
             out: &self.path(out),
