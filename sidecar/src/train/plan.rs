@@ -262,7 +262,7 @@ mod tests {
     fn a_plan_has_heads_with_defaults_and_sources_with_settings() {
         let plan = read(
             "heads:\n\
-             - name: task\n  data: [a.jsonl, {path: b.csv, map: {x: X}, weight: 2, label: Y}]\n\
+             - name: task\n  data: [a.jsonl, {path: b.csv, map: {x: X}, weight: 2, label: code}]\n\
              - name: complexity\n  kind: score\n  score_fields: [reasoning, depth]\n  weights: {reasoning: 2}\n\
              \x20 features: [log_length, numbers]\n  layer: 4\n  data: [c.jsonl]\n  validation: [d.jsonl]\n",
         )

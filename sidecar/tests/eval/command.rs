@@ -125,7 +125,7 @@ fn what_cannot_be_measured_says_why() {
     let arguments = ["eval", "--model", model.to_str().unwrap(), "--data", &rows];
     for (more, reason) in [
         (&["--head", "task"][..], "rows.jsonl, line 1: the head has no label \"Small Talk\""),
-        (&["--head", "mood"], "--head mood: the model has no such head, only [\"task\""),
+        (&["--head", "mood"], "--head mood: the model has no such head, only ["),
         (&["--head", "task", "--label-field", "kind"], "the field \"kind\" must be a string"),
         (&["--head", "task", "--win-rate"], "name those that count with --positive"),
         (&["--head", "task", "--win-rate", "--positive", "Other"], "the field \"weak\" must be a number"),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use llm_router_sidecar::model::encoder::Encoder;
 use llm_router_sidecar::model::load_encoder;
-use llm_router_sidecar::model::tokenizer::Tokens;
+use llm_router_sidecar::model::tokenizer::{Tokenizer, Tokens};
 use serde::Deserialize;
 use tch::Device;
 
@@ -29,6 +29,16 @@ pub(crate) fn model() -> PathBuf {
     folder
 }
 
+/// The encoder as it was published, without the adapter that the shipped heads read it through.
+fn load_published() -> (Encoder, Tokenizer) {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors", "tokenizer.json", "sentence_bert_config.json"] {
+        std::os::unix::fs::symlink(model().canonicalize().unwrap().join(name), folder.path().join(name))
+            .unwrap();
+    }
+    load_encoder(folder.path(), Device::Cpu).unwrap()
+}
+
 fn reference() -> Vec<Case> {
     let json = include_str!("../fixtures/minilm_reference.json");
     serde_json::from_str::<Reference>(json).unwrap().cases
@@ -47,14 +57,14 @@ fn assert_near(text: &str, ours: &[f32], theirs: &[f32]) {
 #[test]
 fn the_reference_covers_one_token_to_the_longest_input() {
     let lengths: Vec<_> = reference().iter().map(|case| case.ids.len()).collect();
-    let (_, tokenizer) = load_encoder(&model(), Device::Cpu).unwrap();
+    let (_, tokenizer) = load_published();
     assert_eq!(tokenizer.max_tokens(), 256);
     assert!(lengths.contains(&3) && lengths.contains(&256), "{lengths:?}");
 }
 
 #[test]
 fn texts_alone_embed_as_in_transformers() {
-    let (encoder, tokenizer) = load_encoder(&model(), Device::Cpu).unwrap();
+    let (encoder, tokenizer) = load_published();
     for case in reference() {
         let tokens = tokenizer.tokenize(&case.text).unwrap();
         assert_eq!(tokens.ids(), case.ids, "{:?}", case.text);
@@ -65,7 +75,7 @@ fn texts_alone_embed_as_in_transformers() {
 
 #[test]
 fn texts_in_a_padded_batch_embed_as_in_transformers() {
-    let (encoder, tokenizer) = load_encoder(&model(), Device::Cpu).unwrap();
+    let (encoder, tokenizer) = load_published();
     let cases = reference();
     let texts: Vec<Tokens> = cases.iter().map(|case| tokenizer.tokenize(&case.text).unwrap()).collect();
     let embeddings = embed(&encoder, &texts.iter().collect::<Vec<_>>());
@@ -76,7 +86,7 @@ fn texts_in_a_padded_batch_embed_as_in_transformers() {
 
 #[test]
 fn the_layers_that_heads_read_end_in_the_embedding() {
-    let (encoder, tokenizer) = load_encoder(&model(), Device::Cpu).unwrap();
+    let (encoder, tokenizer) = load_published();
     let tokens = tokenizer.tokenize("Write a Python function that merges two sorted lists.").unwrap();
     let states = encoder.hidden_states(&encoder.batch(&[&tokens]).unwrap(), encoder.layers()).unwrap();
     assert_eq!(states.len(), 6);
@@ -88,7 +98,7 @@ fn the_layers_that_heads_read_end_in_the_embedding() {
 
 #[test]
 fn of_a_megabyte_as_much_is_read_as_of_its_ends() {
-    let (_, tokenizer) = load_encoder(&model(), Device::Cpu).unwrap();
+    let (_, tokenizer) = load_published();
     let middle = "word and ünïcode ".repeat(60_000);
     let tokens =
         tokenizer.tokenize(&format!("{} {middle} {}", "first ".repeat(500), "last ".repeat(500))).unwrap();

@@ -132,7 +132,13 @@ pub(crate) fn minilm() -> PathBuf {
 pub(crate) fn model_with_head(folder: &Path, head: &str) {
     let from = minilm();
     fs::create_dir_all(folder.join("heads")).unwrap();
-    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+    for name in [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ] {
         symlink(from.join(name), folder.join(name)).unwrap();
     }
     symlink(from.join("heads/task"), folder.join("heads").join(head)).unwrap();
