@@ -30,6 +30,6 @@ pub(super) fn embed(encoder: &Encoder, reads: &Reads, texts: &[&Tokens]) -> Resu
         },
     )?;
     progress.finish();
-    let shape = [texts.len() as i64, features.first().map_or(0, Vec::len) as i64];
+    let shape = [texts.len() as i64, reads.width(encoder.hidden_size())];
     Ok(Tensor::f_from_slice(&features.concat())?.f_view(shape)?)
 }
