@@ -105,7 +105,8 @@ impl Network {
             let states = self.encoder.hidden_states(&batch, layers)?;
             let counted: Vec<_> = tokens.iter().map(|text| text.features()).collect();
             for (reads, vectors) in reads.iter().zip(&mut vectors) {
-                let read = reads.vectors(&states, batch.mask(), &counted)?.f_narrow(0, 0, tokens.len() as i64)?;
+                let read =
+                    reads.vectors(&states, batch.mask(), &counted)?.f_narrow(0, 0, tokens.len() as i64)?;
                 vectors.push(read.f_to_device(Device::Cpu)?);
             }
             progress(part.len());
