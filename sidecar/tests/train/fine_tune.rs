@@ -44,7 +44,7 @@ fn every_encoder_learns_and_is_served_as_it_was_trained() {
             let workplace = Workplace::new(encoder);
             let reports = workplace.train("out", &settings, false, &Stop::default()).unwrap();
             let losses = epochs(&reports[0]);
-            assert!(losses.last().unwrap() < &(0.9 * losses[1]), "{encoder}: {losses:?}");
+            assert!(losses.last().unwrap() < &(0.95 * losses[1]), "{encoder}: {losses:?}");
             let Some(Quality::Score(quality)) = &reports[1].held_out else { panic!("no score") };
             let (trained, served) = (quality.score.mean_absolute_error, served_error(&workplace, "out"));
             assert!((trained - served).abs() < 1e-5, "{encoder}: trained {trained}, served {served}");
@@ -66,7 +66,7 @@ fn the_same_command_gives_the_same_bytes() {
 #[test]
 fn what_was_interrupted_goes_on_to_the_same_end() {
     let workplace = Workplace::new("bert");
-    workplace.train("whole", &lora(), false, &Stop::default()).unwrap();
+    let whole = workplace.train("whole", &lora(), false, &Stop::default()).unwrap();
 
     let stop = Stop::default();
     let state = workplace.path("parts/.training/state.json");
@@ -86,7 +86,7 @@ fn what_was_interrupted_goes_on_to_the_same_end() {
     assert!(Model::load(&workplace.path("parts"), Device::Cpu).is_ok(), "the best so far is not there");
 
     let reports = workplace.train("parts", &lora(), true, &Stop::default()).unwrap();
-    assert_eq!(ended(&reports[0]).0, Ended::Done);
+    assert_eq!(ended(&reports[0]), ended(&whole[0]));
     for name in ["adapter_model.safetensors", "heads/word/head.safetensors", "heads/small/head.safetensors"] {
         let [whole, parts] = ["whole", "parts"].map(|out| workplace.read(&format!("{out}/{name}")));
         assert!(whole == parts, "{name} differs");
