@@ -143,7 +143,7 @@ mod tests {
         }
     }
 
-    const ADAMW: [f32; 2] = [0.7015198, -2.2941980];
+    const ADAMW: [f32; 2] = [0.7015198, -2.294_198];
 
     #[test]
     fn a_long_gradient_is_shortened() {
