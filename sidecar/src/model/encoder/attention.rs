@@ -1,7 +1,7 @@
 //! Scaled dot-product attention, from one stacked projection to the token vectors.
 
 use anyhow::Result;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 /// Query, key and value, each `[texts, attention heads, tokens, width of a head]`.
 pub(super) struct Projections {
@@ -25,11 +25,35 @@ impl Projections {
     /// is given. Returns `[texts, tokens, hidden]`.
     pub(super) fn attend(&self, mask: Option<&Tensor>, scale: Option<f64>) -> Result<Tensor> {
         let Self { query, key, value } = self;
-        let attended =
-            Tensor::f_scaled_dot_product_attention(query, key, value, mask, 0.0, false, scale, false)?;
+        let attended = if in_training(query) {
+            self.attend_in_products(mask, scale)?
+        } else {
+            Tensor::f_scaled_dot_product_attention(query, key, value, mask, 0.0, false, scale, false)?
+        };
         let (texts, heads, tokens, width) = attended.size4()?;
         Ok(attended.f_transpose(1, 2)?.f_reshape([texts, tokens, heads * width])?)
     }
+
+    /// The same as two products of all texts and heads at once.
+    fn attend_in_products(&self, mask: Option<&Tensor>, scale: Option<f64>) -> Result<Tensor> {
+        let Self { query, key, value } = self;
+        let width = query.size4()?.3;
+        let scale = scale.unwrap_or_else(|| (width as f64).sqrt().recip());
+        let mut products = query.f_mul_scalar(scale)?.f_matmul(&key.f_transpose(2, 3)?)?;
+        if let Some(mask) = mask {
+            products = match mask.kind() {
+                Kind::Bool => products.f_masked_fill(&mask.f_logical_not()?, f64::NEG_INFINITY)?,
+                _ => products.f_add(mask)?,
+            };
+        }
+        Ok(products.f_softmax(-1, query.kind())?.f_matmul(value)?)
+    }
+}
+
+/// Whether gradients will be computed in bf16 on CPU, where fused attention makes a product of its own for each text and
+/// head, each way; naming them to oneDNN takes longer than computing them.
+fn in_training(query: &Tensor) -> bool {
+    query.requires_grad() && query.kind() == Kind::BFloat16 && query.device() == Device::Cpu
 }
 
 /// A batch's mask `[texts, tokens]` as `[texts, 1, 1, tokens]`: the same keys are hidden from every attention head and
