@@ -27,6 +27,10 @@ pub const SERVICE: &str = "envoy.service.ext_proc.v3.ExternalProcessor";
 /// The only method of [`SERVICE`].
 pub const METHOD: &str = "Process";
 
+/// All of the above as an encoded `google.protobuf.FileDescriptorSet`, for gRPC reflection.
+#[cfg(feature = "server")]
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 /// The namespace of our metadata, in requests (`metadata_context`) and answers (`dynamic_metadata`).
 pub const METADATA_NAMESPACE: &str = "llm_router";
 /// The field of the request's metadata that lists the classifiers wanted.

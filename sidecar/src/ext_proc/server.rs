@@ -1,4 +1,4 @@
-//! The gRPC server: the service, its health, its limits, and a stop that lets requests finish.
+//! The gRPC server: the service, its health and description, its limits, and a stop that lets requests finish.
 
 use std::io;
 use std::time::Duration;
@@ -66,14 +66,17 @@ where
         server = server.tls_config(tls).context("the TLS certificate, key or client CA is not valid")?;
     }
     let stopped = stop.clone();
-    let server = server.add_service(health_service).add_service(live).serve_with_incoming_shutdown(
-        connections,
-        async move {
-            stopped.cancelled().await;
-            health.set_not_serving::<Live>().await;
-            health.set_service_status("", ServingStatus::NotServing).await;
-        },
-    );
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(llm_router_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .context("the service's own description is not valid")?;
+    let services = server.add_service(health_service).add_service(reflection).add_service(live);
+    let server = services.serve_with_incoming_shutdown(connections, async move {
+        stopped.cancelled().await;
+        health.set_not_serving::<Live>().await;
+        health.set_service_status("", ServingStatus::NotServing).await;
+    });
     let overdue = async {
         stop.cancelled().await;
         tokio::time::sleep(settings.drain).await;

@@ -6,12 +6,16 @@ use llm_router_proto::envoy::config::core::v3::Metadata;
 use llm_router_proto::envoy::service::ext_proc::v3::{
     CommonResponse, HttpTrailers, ProcessingRequest, processing_request, processing_response,
 };
-use llm_router_proto::{CLASSIFIERS, Kind, ListValue, METADATA_NAMESPACE, Struct, Value};
+use llm_router_proto::{CLASSIFIERS, Kind, ListValue, METADATA_NAMESPACE, METHOD, SERVICE, Struct, Value};
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use super::{
     PROMPT, Sure, begun, body, body_answer, exchange, gated, headers, message, metric, serve, set_headers,
@@ -171,4 +175,30 @@ pub(super) fn wanting(classifier: &str, mut request: ProcessingRequest) -> Proce
     let filter_metadata = [(METADATA_NAMESPACE.to_owned(), ours)].into();
     request.metadata_context = Some(Metadata { filter_metadata });
     request
+}
+
+#[tokio::test]
+async fn the_server_describes_its_services() {
+    let running = serve(Sure, 8).await;
+    let channel =
+        Channel::from_shared(format!("http://{}", running.address)).unwrap().connect().await.unwrap();
+    let ask = |request| ServerReflectionRequest { host: String::new(), message_request: Some(request) };
+    let questions = vec![
+        ask(MessageRequest::ListServices(String::new())),
+        ask(MessageRequest::FileContainingSymbol(format!("{SERVICE}.{METHOD}"))),
+    ];
+    let mut client = ServerReflectionClient::new(channel);
+    let mut answers =
+        client.server_reflection_info(futures_util::stream::iter(questions)).await.unwrap().into_inner();
+
+    let listed = answers.message().await.unwrap().unwrap().message_response;
+    let Some(MessageResponse::ListServicesResponse(listed)) = listed else { panic!("{listed:?}") };
+    let names: Vec<_> = listed.service.into_iter().map(|service| service.name).collect();
+    assert!(
+        names.contains(&SERVICE.to_owned()) && names.contains(&"grpc.health.v1.Health".to_owned()),
+        "{names:?}"
+    );
+
+    let described = answers.message().await.unwrap().unwrap().message_response;
+    assert!(matches!(described, Some(MessageResponse::FileDescriptorResponse(_))), "{described:?}");
 }
