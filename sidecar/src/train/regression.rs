@@ -1,8 +1,6 @@
 //! Fits a head: logistic regression on features, multinomial for one label, full batch, hence deterministic.
 
-use std::ops::ControlFlow;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
 
@@ -11,12 +9,8 @@ use super::plan;
 use crate::model::heads;
 use crate::model::weights::Weight;
 
-/// Most steps of the optimiser.
+/// Steps of the optimiser.
 const STEPS: i32 = 400;
-/// How often other examples are looked at.
-const CHECK_EVERY: i32 = 5;
-/// Steps without a smaller loss of other examples before it stops.
-const PATIENCE: i32 = 30;
 /// Adam's first step size, which falls to zero along a cosine. Features have length 1, so weights become large.
 const LEARNING_RATE: f64 = 0.5;
 
@@ -64,52 +58,6 @@ impl Linear {
     /// # Errors
     /// If libtorch fails.
     pub(super) fn fit(examples: &Examples, weights: &Tensor, outputs: i64, l2: f64) -> Result<Self> {
-        let mut last = None;
-        Self::descend(examples, weights, outputs, l2, |_, linear| {
-            last = Some(linear);
-            Ok(ControlFlow::Continue(()))
-        })?;
-        last.context("no steps")
-    }
-
-    /// The same, but only until it gets no better on other examples that count by their weights, and with what was best
-    /// there.
-    ///
-    /// # Errors
-    /// If libtorch fails.
-    pub(super) fn fit_until(
-        examples: &Examples,
-        weights: &Tensor,
-        outputs: i64,
-        l2: f64,
-        (others, their_weights): (&Examples, &Tensor),
-    ) -> Result<Self> {
-        let mut best: Option<(f64, i32, Self)> = None;
-        Self::descend(examples, weights, outputs, l2, |step, linear| {
-            if step % CHECK_EVERY != 0 {
-                return Ok(ControlFlow::Continue(()));
-            }
-            let loss = linear.log_loss(others, their_weights)?;
-            match &best {
-                Some((least, at, _)) if loss >= *least => {
-                    let over = step - at >= PATIENCE;
-                    return Ok(if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
-                }
-                _ => best = Some((loss, step, linear.copy()?)),
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(best.context("no steps")?.2)
-    }
-
-    /// Goes down the loss, and shows `after` the layer after each step, counted from 1; it may end it.
-    fn descend(
-        examples: &Examples,
-        weights: &Tensor,
-        outputs: i64,
-        l2: f64,
-        mut after: impl FnMut(i32, Self) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
         let variables = nn::VarStore::new(Device::Cpu);
         let weight = variables.root().f_zeros("weight", &[outputs, examples.features.size2()?.1])?;
         let bias = variables.root().f_zeros("bias", &[outputs])?;
@@ -123,17 +71,8 @@ impl Linear {
             optimizer.zero_grad();
             loss.f_add(&penalty)?.f_backward()?;
             optimizer.step();
-            // On the same memory as the variables.
-            if after(step + 1, Self { weight: weight.f_detach()?, bias: bias.f_detach()? })?.is_break() {
-                break;
-            }
         }
-        Ok(())
-    }
-
-    /// The same numbers in other memory.
-    fn copy(&self) -> Result<Self> {
-        Ok(Self { weight: self.weight.f_detach_copy()?, bias: self.bias.f_detach_copy()? })
+        Ok(Self { weight: weight.f_detach()?, bias: bias.f_detach()? })
     }
 
     /// The head's numbers.
@@ -215,23 +154,6 @@ mod tests {
     fn separable_labels_are_learnt() {
         let examples = clusters();
         assert_eq!(predict(&fit(&examples), &examples), Vec::<i64>::try_from(examples.targets).unwrap());
-    }
-
-    #[test]
-    fn it_stops_where_others_are_answered_best() {
-        // A row of each label is labelled wrong, so that the certainty of many steps is wrong of others.
-        let (all, wrong) = (clusters(), [0i64, 30, 60]);
-        let (fit, others): (Vec<_>, Vec<_>) = (0..90usize).partition(|row| row % 5 != 0);
-        let (mut fit, others) = (all.select(&fit).unwrap(), all.select(&others).unwrap());
-        let turned = &fit.targets.index_select(0, &Tensor::from_slice(&wrong)) + 1;
-        fit.targets = fit.targets.index_copy(0, &Tensor::from_slice(&wrong), &turned.remainder(3));
-        let ones = |examples: &Examples| examples.targets.ones_like().to_kind(Kind::Float);
-        let (weights, others_weights) = (ones(&fit), ones(&others));
-        let long = Linear::fit(&fit, &weights, 3, 0.0).unwrap();
-        let short = Linear::fit_until(&fit, &weights, 3, 0.0, (&others, &others_weights)).unwrap();
-        let loss = |linear: &Linear| linear.log_loss(&others, &others_weights).unwrap();
-        assert!(loss(&short) < loss(&long), "{} {}", loss(&short), loss(&long));
-        assert_eq!(predict(&short, &others), Vec::<i64>::try_from(&others.targets).unwrap());
     }
 
     #[test]

@@ -22,25 +22,19 @@ pub(super) fn fit(
     texts: &Texts,
     run: &Run,
 ) -> Result<Vec<Linear>> {
-    let rows = tasks.iter().map(|task| task.split.fit.len() + task.split.choose.len()).sum();
-    let progress = Progress::counting("reading", rows)?;
+    let progress = Progress::counting("reading", tasks.iter().map(|task| task.split.fit.len()).sum())?;
     let done = |texts| {
         progress.add(texts);
         run.stop.check()
     };
     let mut linears = Vec::new();
     for ((task, reads), tokens) in tasks.iter().zip(reads).zip(&texts.data) {
-        let examples = |rows: &[usize]| {
-            let tokens: Vec<_> = rows.iter().filter_map(|&row| tokens.get(row)).collect();
-            let features = network.vectors(&tokens, reads, done)?;
-            anyhow::Ok(Examples { kind: task.kind(), features, targets: task.targets_of(rows)? })
-        };
-        let (fit, choose) = (examples(&task.split.fit)?, examples(&task.split.choose)?);
-        let weights = class_weights_of(task, &task.split.fit, &fit.targets, task.plan.class_weights)?;
-        let choose_weights = task.source_weights(&task.split.choose)?;
-        linears.push(tch::with_grad(|| {
-            Linear::fit_until(&fit, &weights, task.outputs(), L2, (&choose, &choose_weights))
-        })?);
+        let fit = &task.split.fit;
+        let tokens: Vec<_> = fit.iter().filter_map(|&row| tokens.get(row)).collect();
+        let features = network.vectors(&tokens, reads, done)?;
+        let examples = Examples { kind: task.kind(), features, targets: task.targets_of(fit)? };
+        let weights = class_weights_of(task, fit, &examples.targets, task.plan.class_weights)?;
+        linears.push(tch::with_grad(|| Linear::fit(&examples, &weights, task.outputs(), L2))?);
         run.stop.check()?;
     }
     progress.finish();
