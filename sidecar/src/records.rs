@@ -26,8 +26,17 @@ impl Record {
     /// # Errors
     /// If it is missing or something else.
     pub fn text(&self, field: &str) -> Result<&str> {
-        let text = self.fields.get(field).and_then(Value::as_str);
-        text.with_context(|| format!("{self}: the field {field:?} must be a string"))
+        let value = self.field(field)?;
+        value
+            .as_str()
+            .with_context(|| format!("{self}: the field {field:?} must be a string{}", quote(value)))
+    }
+
+    fn field(&self, name: &str) -> Result<&Value> {
+        let given = || self.fields.keys().map(|key| format!("{key:?}")).collect::<Vec<_>>().join(", ");
+        self.fields
+            .get(name)
+            .with_context(|| format!("{self}: the field {name:?} is missing among {}", given()))
     }
 
     /// A field that must be a finite number, or a text that is one, as in CSV.
@@ -57,17 +66,36 @@ impl Record {
         }
     }
 
-    /// A field that must be a text or a list of texts.
+    /// A field with labels: a list, or as CSV has them, a text with `|` between them.
     ///
     /// # Errors
     /// If it is missing or something else.
-    pub fn texts(&self, field: &str) -> Result<Vec<&str>> {
-        let texts = match self.fields.get(field) {
-            Some(Value::String(text)) => Some(vec![text.as_str()]),
-            Some(Value::Array(list)) => list.iter().map(Value::as_str).collect(),
+    pub fn labels(&self, field: &str) -> Result<Vec<&str>> {
+        let value = self.field(field)?;
+        let labels = match value {
+            Value::String(text) => {
+                Some(text.split('|').map(str::trim).filter(|label| !label.is_empty()).collect())
+            }
+            Value::Array(list) => list.iter().map(Value::as_str).collect(),
             _ => None,
         };
-        texts.with_context(|| format!("{self}: the field {field:?} must be a string or a list of strings"))
+        labels.with_context(|| {
+            format!("{self}: the field {field:?} must be a string or a list of strings{}", quote(value))
+        })
+    }
+}
+
+/// What to do about a label that JSON takes for something else.
+fn quote(value: &Value) -> String {
+    match value {
+        Value::Bool(_) | Value::Number(_) => format!(", but is {value}: quote it"),
+        Value::Array(list) => list
+            .iter()
+            .map(quote)
+            .find(|advice| !advice.is_empty())
+            .unwrap_or_else(|| ", but is a list".to_owned()),
+        Value::Null => ", but is null".to_owned(),
+        Value::String(_) | Value::Object(_) => String::new(),
     }
 }
 
@@ -108,7 +136,8 @@ pub fn read_all(paths: &[PathBuf]) -> Result<Vec<Record>> {
             records.push(record?);
         }
     }
-    ensure!(!records.is_empty(), "the data have no rows");
+    let names = || paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    ensure!(!records.is_empty(), "{} has no rows", names());
     Ok(records)
 }
 
@@ -236,11 +265,30 @@ mod tests {
         let row = &read_all(&[path]).unwrap()[0];
         assert_eq!(row.number_if_any("none").unwrap(), None);
         assert!(row.number_if_any("weak").is_err());
-        assert_eq!(row.texts("label").unwrap(), ["a", "b"]);
-        for error in [row.text("text").unwrap_err(), row.text("none").unwrap_err()] {
-            assert!(error.to_string().contains("a.jsonl, line 1: the field"), "{error}");
+        for (error, wrong) in [
+            (row.text("text"), "the field \"text\" must be a string, but is 1: quote it"),
+            (row.text("label"), "the field \"label\" must be a string, but is a list"),
+            (row.text("none"), "the field \"none\" is missing among \"text\", \"label\", \"weak\""),
+        ] {
+            let error = error.unwrap_err().to_string();
+            assert!(error.ends_with(&format!("a.jsonl, line 1: {wrong}")), "{error}");
         }
         assert!(row.number("weak").unwrap_err().to_string().contains("\"weak\" must be a number"));
-        assert!(row.texts("weak").is_ok_and(|texts| texts == ["much"]));
+    }
+
+    #[test]
+    fn labels_are_a_list_or_have_bars_between_them() {
+        let rows = r#"{"label": ["a", "b|c"]}
+            {"label": " a | b|"}
+            {"label": ["a", false]}"#;
+        let (_folder, path) = write("a.jsonl", rows);
+        let rows = read_all(&[path]).unwrap();
+        assert_eq!(rows[0].labels("label").unwrap(), ["a", "b|c"]);
+        assert_eq!(rows[1].labels("label").unwrap(), ["a", "b"]);
+        let error = rows[2].labels("label").unwrap_err().to_string();
+        assert!(
+            error.contains("line 3") && error.ends_with("a list of strings, but is false: quote it"),
+            "{error}"
+        );
     }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::command_line;
 use super::eval::share;
 use super::rows::{RowsArgs, of_head};
 use super::two_models::TwoModelsArgs;
@@ -16,13 +17,14 @@ use crate::model::scores::{Answer, Scores, Want};
 use crate::model::temperature::{HeadSettings, Temperature};
 use crate::records::Record;
 use crate::serve::EngineArgs;
+use crate::train::Calibration;
 
 /// What is calibrated.
 #[derive(Debug, Subcommand)]
 pub enum CalibrateCommand {
     /// Find the threshold between a weak and a strong model.
     Threshold(Box<ThresholdArgs>),
-    /// Fit a head's temperature, so that its confidences are what they say, and write it into its head.json.
+    /// Fit a head's temperature, so that its confidences are what they say, and write it into its head.json and its card.
     Temperature(Box<TemperatureArgs>),
 }
 
@@ -162,6 +164,11 @@ async fn fit_temperature(args: &TemperatureArgs) -> Result<()> {
         false => fit_labels(&said, &now)?,
     };
     let path = if args.dry_run { None } else { Some(settings.write_temperature(&temperature)?) };
+    if let Some(folder) = path.as_ref().and_then(|path| path.parent()) {
+        let (temperature, rows) = (temperature.clone(), said.records.len());
+        let calibration = Calibration { temperature, rows, ece: after.ece, command: command_line()? };
+        calibration.write(folder)?;
+    }
     let mut out = std::io::stdout().lock();
     if *json {
         let found = json!({"temperature": temperature, "ece_before": before.ece, "ece_after": after.ece});

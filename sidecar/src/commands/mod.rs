@@ -15,6 +15,7 @@ pub mod two_models;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::device::{DeviceChoice, PrecisionChoice};
@@ -85,4 +86,11 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 /// Cores that this process may use, at least one.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// This command as a shell would take it, with the program's name instead of where it was built.
+pub(crate) fn command_line() -> Result<String> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words = std::iter::once("llm-router-sidecar").chain(arguments.iter().map(String::as_str));
+    shlex::try_join(words).context("an argument has a NUL character")
 }

@@ -57,7 +57,8 @@ fn no_head(answer: &Answer, head: &str) -> String {
     format!("--head {head}: the model has no such head, only {heads:?}")
 }
 
-fn rename(argument: &str) -> Result<(String, String), String> {
+/// `FROM=TO` of `--map`.
+pub(super) fn rename(argument: &str) -> Result<(String, String), String> {
     let (from, to) = argument.split_once('=').ok_or_else(|| format!("{argument:?} is not FROM=TO"))?;
     Ok((from.to_owned(), to.to_owned()))
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
-use super::{ModelArgs, cores};
+use super::rows::rename;
+use super::{ModelArgs, command_line, cores};
 use crate::device::{self, Compute, PrecisionChoice};
 use crate::model::text_features::TextFeature;
 use crate::train::{
@@ -160,7 +161,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let plan = args.what.plan()?;
     let tasks = load(&plan, args.how.seed)?;
     let device = device::select(args.model.device)?;
-    let command = command()?;
+    let command = command_line()?;
     let out = match (&args.out, args.method) {
         (Some(out), _) => out,
         (None, MethodChoice::Head) => &args.model.model,
@@ -274,23 +275,10 @@ fn log(report: &Report) {
     }
 }
 
-/// This command as a shell would take it, with the program's name instead of where it was built.
-fn command() -> Result<String> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words = std::iter::once("llm-router-sidecar").chain(arguments.iter().map(String::as_str));
-    shlex::try_join(words).context("an argument has a NUL character")
-}
-
-fn rename(argument: &str) -> Result<(String, String), String> {
-    let (from, to) = argument.split_once('=').ok_or_else(|| format!("{argument:?} is not FROM=TO"))?;
-    Ok((from.to_owned(), to.to_owned()))
-}
-
 fn feature(name: &str) -> Result<TextFeature, String> {
-    let named = |feature: &TextFeature| serde_json::to_value(feature).is_ok_and(|it| it == name);
-    let all = || TextFeature::ALL.iter().filter_map(|feature| serde_json::to_value(feature).ok());
-    let names: Vec<_> = all().filter_map(|name| name.as_str().map(str::to_owned)).collect();
-    TextFeature::ALL.into_iter().find(named).ok_or_else(|| format!("not one of {}", names.join(", ")))
+    let names = TextFeature::ALL.map(|feature| feature.to_string()).join(", ");
+    let found = TextFeature::ALL.into_iter().find(|feature| feature.to_string() == name);
+    found.ok_or_else(|| format!("not one of {names}"))
 }
 
 /// A number with `s`, `m` or `h`; seconds without.

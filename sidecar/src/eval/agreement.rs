@@ -41,16 +41,7 @@ impl Evaluation {
             .iter()
             .zip(0i64..)
             .map(|(name, label)| {
-                let rows = truth.iter().filter(|&&t| t == label).count();
-                let answers = predicted.iter().filter(|&&p| p == label).count();
-                let right = pairs().filter(|&(&p, &t)| p == label && t == label).count();
-                LabelEvaluation {
-                    label: name.clone(),
-                    rows,
-                    precision: share(right, answers),
-                    recall: share(right, rows),
-                    f1: share(2 * right, rows + answers),
-                }
+                LabelEvaluation::of(name, pairs().map(|(&answer, &truth)| (answer == label, truth == label)))
             })
             .filter(|label| label.rows > 0)
             .collect();
@@ -66,7 +57,28 @@ impl Evaluation {
     }
 }
 
-fn share(part: usize, whole: usize) -> f64 {
+impl LabelEvaluation {
+    /// Of rows: whether the label was answered, and whether it is true.
+    #[must_use]
+    pub fn of(label: &str, pairs: impl IntoIterator<Item = (bool, bool)>) -> Self {
+        let (mut right, mut answers, mut rows) = (0, 0, 0);
+        for (answer, truth) in pairs {
+            right += usize::from(answer && truth);
+            answers += usize::from(answer);
+            rows += usize::from(truth);
+        }
+        Self {
+            label: label.to_owned(),
+            rows,
+            precision: share(right, answers),
+            recall: share(right, rows),
+            f1: share(2 * right, rows + answers),
+        }
+    }
+}
+
+/// A part of a whole, 0 of nothing.
+pub(crate) fn share(part: usize, whole: usize) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 

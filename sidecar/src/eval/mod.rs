@@ -16,6 +16,7 @@ mod sections;
 pub mod temperature;
 pub mod tradeoff;
 
+pub(crate) use agreement::share;
 pub use agreement::{Evaluation, LabelEvaluation};
 pub use calibration::{BINS, Bin, Reliability};
 pub use confusion::Confusion;

@@ -18,15 +18,13 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// A row's labels, renamed: a list, or as CSV has them, separated by `|`.
+    /// A row's labels, renamed.
     ///
     /// # Errors
     /// If it has none, naming file and line.
     pub fn labels<'a>(&'a self, record: &'a Record) -> Result<Vec<&'a str>> {
         let rename = |label: &'a str| self.renames.get(label).map_or(label, String::as_str);
-        let texts = record.texts(&self.label)?.into_iter();
-        let labels = texts.flat_map(|text| text.split('|')).map(str::trim);
-        Ok(labels.filter(|label| !label.is_empty()).map(rename).collect())
+        Ok(record.labels(&self.label)?.into_iter().map(rename).collect())
     }
 
     /// A row's only label, renamed.

@@ -151,6 +151,7 @@ fn load(folder: &Path, name: &str, encoder: &EncoderShape, device: Device) -> Re
     let in_settings = || format!("in {}", folder.join(SETTINGS).display());
     let reads =
         Reads { layer: settings.layer, pooling: settings.pooling, features: settings.features.clone() };
+    settings.features.iter().try_for_each(ScaledFeature::check).with_context(in_settings)?;
     settings.check_adapter(encoder.adapter.as_deref()).with_context(in_settings)?;
     ensure!(
         (1..=encoder.layers).contains(&reads.layer),
@@ -347,6 +348,11 @@ mod tests {
             (SETTINGS, r#"{"layer": 1, "kind": "score", "weights": [1, -1, 1]}"#, "negative"),
             (SETTINGS, r#"{"layer": 1, "temperature": 0}"#, "a temperature must be a number above 0"),
             (SETTINGS, r#"{"layer": 1, "temperature": [1, 2, 3]}"#, "a temperature for each label is for"),
+            (
+                SETTINGS,
+                r#"{"layer": 1, "features": [{"name": "lines", "mean": 1, "scale": 0}]}"#,
+                "features: the scale of lines must be a number above 0",
+            ),
             (SETTINGS, r#"{"layer": 1, "pooling": "mean"}"#, "expected [3, 1]"),
             (SETTINGS, r#"{"layer": 1, "pooling": "none"}"#, "3 labels for 1 logits"),
         ] {

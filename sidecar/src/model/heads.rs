@@ -129,8 +129,7 @@ impl Head {
         linear: Option<Linear>,
         output: Output,
     ) -> Result<Self> {
-        check_name(name)?;
-        check_labels(&labels, &output)?;
+        check(name, &labels, &output)?;
         let of_counted = linear.as_ref().map(|linear| linear.of_counted(&reads)).transpose()?.flatten();
         Ok(Self { name: name.into(), labels: labels.into(), reads, linear, of_counted, output })
     }
@@ -204,6 +203,15 @@ impl Head {
         };
         Ok(self.output.read(logits)?.into_iter().map(scores).collect())
     }
+}
+
+/// Refuses what cannot be part of a header: some names, and some labels.
+///
+/// # Errors
+/// If it says what is wrong.
+pub fn check(name: &str, labels: &[String], output: &Output) -> Result<()> {
+    check_name(name)?;
+    check_labels(labels, output)
 }
 
 /// Refuses a head's name that cannot be part of a header's name, as it is in `x-llm-NAME`.

@@ -1,6 +1,9 @@
 //! Numbers counted in a text itself, which may join what a head reads of the encoder: how long a prompt is, or how many
 //! numbers it has, says something about its difficulty that the mean of token vectors has lost.
 
+use std::fmt;
+
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 /// What can be counted in a text.
@@ -23,6 +26,13 @@ impl TextFeature {
     /// All that there are.
     pub const ALL: [Self; 5] =
         [Self::LogLength, Self::Numbers, Self::CodeMarks, Self::Lines, Self::QuestionMarks];
+}
+
+impl fmt::Display for TextFeature {
+    /// Its name in files.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// The features of one text.
@@ -111,15 +121,25 @@ pub struct ScaledFeature {
 }
 
 impl ScaledFeature {
-    /// Learns mean and scale of texts. A feature that is the same in all texts has scale 1.
+    /// Learns mean and scale of texts; none if the feature is the same in all of them.
     #[must_use]
-    pub fn fit(name: TextFeature, texts: &[TextFeatures]) -> Self {
+    pub fn fit(name: TextFeature, texts: &[TextFeatures]) -> Option<Self> {
         let count = texts.len().max(1) as f64;
         let values = || texts.iter().map(|text| f64::from(text.get(name)));
         let mean = values().sum::<f64>() / count;
         let deviation = (values().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt();
-        let scale = if deviation > 1e-6 { deviation } else { 1.0 };
-        Self { name, mean: mean as f32, scale: scale as f32 }
+        (deviation > 1e-6).then_some(Self { name, mean: mean as f32, scale: deviation as f32 })
+    }
+
+    /// Refuses what cannot be computed.
+    ///
+    /// # Errors
+    /// If it says what is wrong.
+    pub(super) fn check(&self) -> Result<()> {
+        let Self { name, mean, scale } = self;
+        ensure!(mean.is_finite(), "features: the mean of {name} must be a number");
+        ensure!(scale.is_finite() && *scale > 0.0, "features: the scale of {name} must be a number above 0");
+        Ok(())
     }
 
     /// The feature of a text.
@@ -157,10 +177,17 @@ mod tests {
     #[test]
     fn a_feature_is_scaled_to_mean_0_and_deviation_1() {
         let texts = ["a", "bbb", "ccccccc"].map(|text| TextFeatures::of(&[text], text.len()));
-        let scaled = ScaledFeature::fit(TextFeature::LogLength, &texts);
+        let scaled = ScaledFeature::fit(TextFeature::LogLength, &texts).unwrap();
         let values = texts.map(|text| scaled.of(&text));
         assert!(values.iter().sum::<f32>().abs() < 1e-5);
         assert!((values.iter().map(|value| value * value).sum::<f32>() / 3.0 - 1.0).abs() < 1e-5);
-        assert_eq!(ScaledFeature::fit(TextFeature::Numbers, &texts).of(&texts[0]), 0.0);
+    }
+
+    #[test]
+    fn a_feature_that_is_always_the_same_has_no_scale() {
+        let texts = vec![TextFeatures::of(&["What is 1 + 1?"], 14); 1000];
+        for name in TextFeature::ALL {
+            assert_eq!(ScaledFeature::fit(name, &texts), None, "{name}");
+        }
     }
 }

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use super::fine_tune::{Ended, History, Method};
-use super::quality::{Dimension, Quality};
+use super::quality::{Dimension, Quality, Tags};
 use super::report::{How, Report, SourceQuality};
+use crate::eval::Evaluation;
 
 /// A file beside the head that is put into its card: what the trainer cannot know, as the data's licences.
 pub(super) const ABOUT: &str = "about.md";
@@ -51,10 +52,8 @@ fn trained(history: &History) -> String {
         Method::Full => "All weights but the embeddings".to_owned(),
     };
     let ended = match history.ended {
-        Ended::Done => "",
-        Ended::NoBetter => ", stopped since validation got no better",
-        Ended::TimeBudget => ", ended by the time budget",
-        Ended::Interrupted => ", interrupted",
+        Ended::Done => String::new(),
+        other => format!(", {}", other.why()),
     };
     let best = history.epochs.iter().enumerate().max_by(|a, b| a.1.score.total_cmp(&b.1.score));
     format!(
@@ -154,20 +153,14 @@ fn explanation(quality: &Quality) -> &'static str {
 fn table(quality: &Quality) -> String {
     let mut table = String::new();
     match quality {
-        Quality::Label(evaluation) => {
+        Quality::Label(Evaluation { labels, .. }) | Quality::Labels(Tags { labels, .. }) => {
             table += "| label | rows | precision | recall | F1 |\n|---|---|---|---|---|\n";
-            for it in &evaluation.labels {
+            for it in labels {
                 let _ = writeln!(
                     table,
                     "| {} | {} | {:.3} | {:.3} | {:.3} |",
                     it.label, it.rows, it.precision, it.recall, it.f1
                 );
-            }
-        }
-        Quality::Labels(tags) => {
-            table += "| label | rows | F1 |\n|---|---|---|\n";
-            for it in &tags.labels {
-                let _ = writeln!(table, "| {} | {} | {:.3} |", it.label, it.rows, it.f1);
             }
         }
         Quality::Score(quality) => {

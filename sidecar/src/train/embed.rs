@@ -1,10 +1,10 @@
 //! Computes every text's features once with the frozen encoder, on all cores.
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 use tch::Tensor;
 
 use super::parallel;
+use super::progress::Progress;
 use crate::model::encoder::Encoder;
 use crate::model::heads::Reads;
 use crate::model::tokenizer::Tokens;
@@ -17,15 +17,14 @@ use crate::model::vectors;
 /// # Errors
 /// If libtorch fails.
 pub(super) fn embed(encoder: &Encoder, reads: &Reads, texts: &[&Tokens]) -> Result<Tensor> {
-    let style = ProgressStyle::with_template("embedding {bar:30} {pos}/{len} texts, {eta} left")?;
-    let progress = ProgressBar::new(texts.len() as u64).with_style(style);
+    let progress = Progress::counting("embedding", texts.len())?;
     let features: Vec<Vec<f32>> = parallel::map(
         texts.len(),
         || encoder.clone(),
         |encoder, index| {
             let text = texts.get(index).context("no such text")?;
             let vectors = vectors(encoder, &[text], reads)?;
-            progress.inc(1);
+            progress.add(1);
             Ok(Vec::try_from(vectors.f_squeeze_dim(0)?)?)
         },
     )?;

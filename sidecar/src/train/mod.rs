@@ -1,5 +1,6 @@
 //! Trains heads, alone or together with the encoder, and reports how good they are on rows they have not seen.
 
+mod calibrated;
 mod card;
 mod data;
 mod embed;
@@ -8,8 +9,8 @@ mod loss;
 mod parallel;
 mod plan;
 mod probe;
+mod progress;
 mod quality;
-mod records;
 mod regression;
 mod report;
 mod save;
@@ -23,10 +24,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use tch::Tensor;
 
+pub use calibrated::Calibration;
 pub use data::{Data, Row, Target};
 pub use fine_tune::{Decay, Ended, Epoch, History, Method, Settings, Stop};
 pub use plan::{HeadPlan, Kind, Plan, Source};
-pub use quality::{Dimension, Quality, ScoreQuality, Tag, Tags};
+pub use quality::{Dimension, Quality, ScoreQuality, Tags};
 pub use report::{How, Report, SourceQuality, SourceRows, SplitSizes, Trial, TrialSettings};
 pub use task::{HeadTask, load};
 pub use weighting::ClassWeights;
@@ -39,6 +41,10 @@ use crate::model::tokenizer::{Tokenizer, Tokens};
 use crate::model::training::Dropout;
 use crate::model::{load_encoder, load_tokenizer};
 use fine_tune::{Run, Texts, TrainedHead};
+
+/// A head's model card, and the same for programs, in its folder.
+const CARD: &str = "README.md";
+const METRICS: &str = "metrics.json";
 
 /// Where a training reads and writes, and on what it runs.
 #[derive(Debug)]
@@ -146,7 +152,17 @@ fn reads(task: &HeadTask, encoder: &Encoder, data: &[Tokens]) -> Result<Reads> {
     );
     let fit: Vec<TextFeatures> =
         task.split.fit.iter().filter_map(|&row| data.get(row)).map(|text| *text.features()).collect();
-    let features = task.plan.features.iter().map(|&name| ScaledFeature::fit(name, &fit)).collect();
+    let mut features = Vec::new();
+    for &name in &task.plan.features {
+        let feature = ScaledFeature::fit(name, &fit);
+        features.push(feature.with_context(|| {
+            format!(
+                "head {:?}: features: {name} is the same in all {} texts that are fitted, and says nothing: leave it out",
+                task.name(),
+                fit.len()
+            )
+        })?);
+    }
     Ok(Reads { layer, pooling: task.plan.pooling, features })
 }
 

@@ -125,8 +125,8 @@ pub struct Trial {
 impl Report {
     pub(super) fn new(task: &HeadTask, head: &TrainedHead, seed: u64, training: How) -> Result<Self> {
         let HeadTask { data, validation, split, .. } = task;
-        let held_out: Vec<_> = split.held_out.iter().filter_map(|&row| data.rows.get(row)).cloned().collect();
-        let targets = task.targets(&held_out)?;
+        let held_out: Vec<_> = split.held_out.iter().filter_map(|&row| data.rows.get(row)).collect();
+        let targets = task.targets_of(&split.held_out)?;
         let sources: Vec<_> = held_out.iter().map(|row| row.source).collect();
         let all: Vec<_> = validation.rows.iter().map(|row| row.source).collect();
         let held_out_quality = match held_out.is_empty() {

@@ -25,13 +25,17 @@ impl Split {
     /// Splits by a seed, each label in the same proportions.
     ///
     /// # Errors
-    /// If a label has fewer than ten rows.
+    /// If labels have fewer than ten rows, naming them.
     pub(super) fn by_label(labels: &[&str], held_out: f64, seed: u64) -> Result<Self> {
         let strata = Strata::new(labels);
-        for (label, rows) in &strata.0 {
-            let count = rows.len();
-            ensure!(count >= MIN_ROWS, "label {label:?} has {count} rows; it needs at least {MIN_ROWS}");
-        }
+        let few = strata.0.iter().filter(|(_, rows)| rows.len() < MIN_ROWS);
+        let few: Vec<_> = few.map(|(label, rows)| format!("{label:?} has {}", rows.len())).collect();
+        ensure!(
+            few.is_empty(),
+            "each label needs at least {MIN_ROWS} rows, and {}: add rows, rename it into another with --map, or map in a \
+             plan, or leave it out with only in a plan",
+            few.join(", ")
+        );
         Ok(strata.split(held_out, seed))
     }
 
@@ -116,9 +120,13 @@ mod tests {
     }
 
     #[test]
-    fn a_label_with_too_few_rows_is_named() {
-        let error = Split::by_label(&["rare"; 9], 0.1, 1).unwrap_err().to_string();
-        assert_eq!(error, "label \"rare\" has 9 rows; it needs at least 10");
+    fn labels_with_too_few_rows_are_named() {
+        let labels = [vec!["common"; 10], vec!["rare"; 9], vec!["one"; 1]].concat();
+        let error = Split::by_label(&labels, 0.1, 1).unwrap_err().to_string();
+        assert!(
+            error.starts_with("each label needs at least 10 rows, and \"one\" has 1, \"rare\" has 9: "),
+            "{error}"
+        );
     }
 
     #[test]

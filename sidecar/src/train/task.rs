@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tch::Tensor;
 
 use super::data::{Data, Row, Target};
 use super::plan::{HeadPlan, Kind, Plan};
 use super::split::Split;
 use super::weighting;
-use crate::model::heads::Output;
+use crate::model::heads::{self, Output};
 
 /// A head's plan with its data.
 #[derive(Debug)]
@@ -47,16 +47,15 @@ pub fn load(plan: &Plan, seed: u64) -> Result<Vec<HeadTask>> {
 
 impl HeadTask {
     fn new(plan: HeadPlan, data: Data, validation: Data, seed: u64) -> Result<Self> {
+        ensure!(
+            !data.rows.is_empty(),
+            "data: no rows are left; all texts are in a validation, or only leaves out all labels"
+        );
         let labels = match plan.kind {
             Kind::Score => plan.score_fields.clone(),
             Kind::SingleLabel | Kind::MultiLabel => data.labels(),
         };
-        let fewest = if plan.kind == Kind::SingleLabel { 2 } else { 1 };
-        ensure!(
-            labels.len() >= fewest,
-            "the data have {} labels; training needs {fewest} at least",
-            labels.len()
-        );
+        data.check_spelling()?;
         let strata: Vec<_> = data.rows.iter().map(|row| stratum(&row.target)).collect();
         let split = match plan.kind {
             Kind::SingleLabel => {
@@ -66,8 +65,28 @@ impl HeadTask {
             Kind::MultiLabel | Kind::Score => Split::by_likeness(&strata, plan.held_out(), seed)?,
         };
         let task = Self { plan, data, validation, labels, split };
-        let _ = task.targets(&task.validation.rows).context("validation")?;
+        heads::check(task.name(), &task.labels, &task.output())?;
+        task.check_validation()?;
         Ok(task)
+    }
+
+    /// Refuses labels that only the validation has: the head could not answer them.
+    fn check_validation(&self) -> Result<()> {
+        if self.kind() == Kind::Score {
+            return Ok(());
+        }
+        for row in &self.validation.rows {
+            let unknown = row.target.labels().iter().find(|label| !self.labels.contains(label));
+            if let Some(label) = unknown {
+                let source = self.validation.sources.get(row.source);
+                bail!(
+                    "{} has the label {label:?}, which no row of the training data has; --map, or map in a plan, \
+                     renames it",
+                    source.map_or_else(String::new, |path| path.display().to_string())
+                );
+            }
+        }
+        Ok(())
     }
 
     /// The texts that are held out of a score's data, with the scores that they should get.
@@ -147,6 +166,12 @@ impl HeadTask {
             targets.append(&mut numbers);
         }
         Ok(Tensor::f_from_slice(&targets)?.f_view([rows.len() as i64, self.outputs()])?)
+    }
+
+    /// The targets of some rows of the data, by their indices.
+    pub(super) fn targets_of(&self, rows: &[usize]) -> Result<Tensor> {
+        let rows: Vec<_> = rows.iter().filter_map(|&row| self.data.rows.get(row)).cloned().collect();
+        self.targets(&rows)
     }
 
     /// What rows of the data count by their sources, `[rows]`.

@@ -83,6 +83,12 @@ fn a_temperature_is_written_and_makes_the_head_say_what_is_true() {
     assert!(number(&after["log_loss"]) < number(&before["log_loss"]));
     assert!(number(&after["ece"]) < number(&before["ece"]));
     assert_eq!(after["accuracy"], before["accuracy"], "what is most likely stays so");
+    let read = |name| std::fs::read_to_string(model.path().join("heads/task").join(name)).unwrap();
+    let (ece, card) = (number(&found["ece_after"]), read("README.md"));
+    assert!(card.contains(&format!("(ECE) is now {ece:.3}.")), "{card}");
+    assert!(card.contains("\nllm-router-sidecar calibrate temperature --model"), "{card}");
+    let metrics: serde_json::Value = serde_json::from_str(&read("metrics.json")).unwrap();
+    assert_eq!(metrics["calibration"]["temperature"], found["temperature"]);
     let again = json(&[&["calibrate", "temperature"], &rows[..]].concat());
     assert!((number(&again["temperature"]) / number(&found["temperature"]) - 1.0).abs() < 0.01, "{again}");
 }

@@ -46,8 +46,9 @@ fn several_labels_are_each_counted_and_renamed() {
     assert_eq!(measured.exact, 0.5);
     let [a, b] = &measured.labels[..] else { panic!("{measured:?}") };
     // Of a: three rows, three answers, two right; of b: all.
-    assert_eq!((a.rows, a.precision, a.recall, a.f1), (3, 2.0 / 3.0, 2.0 / 3.0, 2.0 / 3.0));
-    assert_eq!((b.rows, b.precision, b.recall, b.f1), (2, 1.0, 1.0, 1.0));
+    let (of_a, of_b) = (&a.agreement, &b.agreement);
+    assert_eq!((of_a.rows, of_a.precision, of_a.recall, of_a.f1), (3, 2.0 / 3.0, 2.0 / 3.0, 2.0 / 3.0));
+    assert_eq!((of_b.rows, of_b.precision, of_b.recall, of_b.f1), (2, 1.0, 1.0, 1.0));
     // 0.9, 0.4 and 0.6 against 0.7.
     assert_eq!((a.auroc, b.auroc), (Some(1.0 / 3.0), Some(1.0)));
     assert!((measured.macro_f1 - 5.0 / 6.0).abs() < 1e-12);

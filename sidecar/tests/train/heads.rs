@@ -6,6 +6,7 @@ use std::time::Instant;
 use llm_router_sidecar::device::Compute;
 use llm_router_sidecar::model::Model;
 use llm_router_sidecar::model::scores::Want;
+use llm_router_sidecar::model::text_features::TextFeature;
 use llm_router_sidecar::train::{
     HeadPlan, How, Job, Plan, Quality, Report, Settings, Source, Stop, load, train_heads,
 };
@@ -19,7 +20,7 @@ const PLANETS: [&str; 10] =
     ["Mercury", "Venus", "Mars", "Jupiter", "Saturn", "Uranus", "Neptune", "Pluto", "Ceres", "Titan"];
 
 /// A model's folder with the real encoder and no heads.
-fn model() -> tempfile::TempDir {
+pub(crate) fn model() -> tempfile::TempDir {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/minilm").canonicalize().unwrap();
     assert!(files.join("model.safetensors").is_file(), "no encoder in models/minilm: run scripts/setup");
     let folder = tempfile::tempdir().unwrap();
@@ -96,6 +97,17 @@ fn the_same_data_and_seed_give_the_same_bytes() {
         (read("head.safetensors"), read("labels.json"), trials)
     };
     assert!(files() == files(), "the files differ");
+}
+
+#[test]
+fn a_feature_that_says_nothing_is_refused() {
+    let model = model();
+    let data = vec![Source::from(write_rows(model.path()))];
+    let features = vec![TextFeature::LogLength, TextFeature::CodeMarks];
+    let tasks =
+        load(&Plan { heads: vec![HeadPlan { features, ..HeadPlan::new("topic", data) }] }, 3).unwrap();
+    let error = train_heads(&tasks, &job(model.path())).unwrap_err().to_string();
+    assert!(error.starts_with("head \"topic\": features: code_marks is the same in all 36 texts"), "{error}");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod adapters;
+mod command;
+mod data;
 mod fine_tune;
 mod heads;
 mod tiny;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{or_dash, reliability, width};
-use crate::eval::{Fields, Reliability, Section, auroc};
+use crate::eval::{Fields, LabelEvaluation, Reliability, Section, auroc};
 use crate::model::scores::Scores;
 use crate::records::Record;
 
@@ -31,16 +31,9 @@ pub struct MultiLabel {
 /// One label.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Label {
-    /// The label.
-    pub label: String,
-    /// Rows that have it.
-    pub rows: usize,
-    /// The share of the rows answered so that have it.
-    pub precision: f64,
-    /// The share of the rows that have it that are answered so.
-    pub recall: f64,
-    /// Harmonic mean of the two.
-    pub f1: f64,
+    /// How well it is answered.
+    #[serde(flatten)]
+    pub agreement: LabelEvaluation,
     /// How well its probability tells rows that have it from others.
     pub auroc: Option<f64>,
 }
@@ -73,7 +66,7 @@ impl MultiLabel {
         let exact = truths.iter().zip(scores).filter(|(truth, scores)| {
             scores.iter().all(|(label, said)| (said > THRESHOLD) == truth.contains(&label))
         });
-        let with_rows = || labels.iter().filter(|label| label.rows > 0);
+        let with_rows = || labels.iter().map(|label: &Label| &label.agreement).filter(|label| label.rows > 0);
         Ok(Self {
             exact: exact.count() as f64 / records.len().max(1) as f64,
             macro_f1: with_rows().map(|label| label.f1).sum::<f64>() / with_rows().count().max(1) as f64,
@@ -85,19 +78,11 @@ impl MultiLabel {
 
 impl Label {
     fn of(name: &str, rows: &[(f32, bool)]) -> Self {
-        let count = |of: &dyn Fn(bool, bool) -> bool| {
-            rows.iter().filter(|(said, is)| of(*said > THRESHOLD, *is)).count() as f64
-        };
-        let (right, said, is) = (count(&|said, is| said && is), count(&|said, _| said), count(&|_, is| is));
         let scores = |wanted| -> Vec<f64> {
             rows.iter().filter(|(_, is)| *is == wanted).map(|(said, _)| f64::from(*said)).collect()
         };
         Self {
-            label: name.to_owned(),
-            rows: is as usize,
-            precision: right / said.max(1.0),
-            recall: right / is.max(1.0),
-            f1: 2.0 * right / (said + is).max(1.0),
+            agreement: LabelEvaluation::of(name, rows.iter().map(|(said, is)| (*said > THRESHOLD, *is))),
             auroc: auroc(&scores(true), &scores(false)),
         }
     }
@@ -109,7 +94,7 @@ impl Section for MultiLabel {
     }
 
     fn table(&self) -> String {
-        let wide = width(self.labels.iter().map(|label| label.label.as_str()));
+        let wide = width(self.labels.iter().map(|label| label.agreement.label.as_str()));
         let mut text = format!(
             "all labels right {:.3}   macro-F1 {:.3}   ECE {:.3}\n\n{:<wide$}{:>7}{:>11}{:>8}{:>7}{:>7}\n",
             self.exact,
@@ -122,14 +107,12 @@ impl Section for MultiLabel {
             "F1",
             "AUROC"
         );
-        for label in &self.labels {
-            let auroc = or_dash(label.auroc);
+        for Label { agreement: LabelEvaluation { label, rows, precision, recall, f1 }, auroc } in &self.labels
+        {
+            let auroc = or_dash(*auroc);
             // Writing to a String does not fail.
-            let _ = writeln!(
-                text,
-                "{:<wide$}{:>7}{:>11.3}{:>8.3}{:>7.3}{auroc:>7}",
-                label.label, label.rows, label.precision, label.recall, label.f1
-            );
+            let _ =
+                writeln!(text, "{label:<wide$}{rows:>7}{precision:>11.3}{recall:>8.3}{f1:>7.3}{auroc:>7}");
         }
         text
     }

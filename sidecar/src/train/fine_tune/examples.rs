@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 use tch::{Kind, Tensor};
 
 use crate::model::tokenizer::Tokens;
-use crate::train::data::Row;
 use crate::train::plan;
 use crate::train::task::HeadTask;
 use crate::train::weighting;
@@ -58,8 +57,7 @@ impl Answers {
     /// drown a small one.
     fn new(task: &HeadTask, most: usize) -> Result<Self> {
         let fit = &task.split.fit;
-        let rows: Vec<Row> = fit.iter().filter_map(|&row| task.data.rows.get(row)).cloned().collect();
-        let targets = task.targets(&rows)?;
+        let targets = task.targets_of(fit)?;
         let mut weights = task.source_weights(fit)?;
         if task.kind() == plan::Kind::SingleLabel {
             weights = weighting::by_class(&weights, &targets, task.outputs(), task.plan.class_weights)?;

@@ -86,45 +86,50 @@ impl Network {
         Ok(total)
     }
 
-    /// What heads read of texts, each `[texts, width]` on CPU, in the texts' order. `progress` is told how many texts
-    /// are done. Call it without a gradient graph.
+    /// What a head reads of texts, `[texts, width]` on CPU, in their order. `progress` is told how many more are done, and
+    /// can end it. Call it without a gradient graph.
     pub(super) fn vectors(
         &self,
         texts: &[&Tokens],
-        reads: &[&Reads],
-        progress: impl Fn(usize),
-    ) -> Result<Vec<Tensor>> {
+        reads: &Reads,
+        progress: impl Fn(usize) -> Result<()>,
+    ) -> Result<Tensor> {
+        if texts.is_empty() {
+            let width = reads.width(self.encoder.hidden_size());
+            return Ok(Tensor::f_zeros([0, width], (Kind::Float, Device::Cpu))?);
+        }
         let all: Vec<_> = (0..texts.len()).collect();
         let length = |text| texts.get(text).map_or(0, |text: &&Tokens| text.ids().len());
-        let layers = reads.iter().map(|reads| reads.layer).max().unwrap_or(0);
         let (mut order, mut vectors) = (Vec::new(), Vec::new());
-        vectors.resize_with(reads.len(), Vec::new);
         for part in batches::parts(&all, length, self.batch_tokens) {
             let tokens: Vec<_> = part.iter().filter_map(|&text| texts.get(text).copied()).collect();
             let batch = self.encoder.batch_for_training(&tokens)?;
-            let states = self.encoder.hidden_states(&batch, layers)?;
+            let states = self.encoder.hidden_states(&batch, reads.layer)?;
             let counted: Vec<_> = tokens.iter().map(|text| text.features()).collect();
-            for (reads, vectors) in reads.iter().zip(&mut vectors) {
-                let read =
-                    reads.vectors(&states, batch.mask(), &counted)?.f_narrow(0, 0, tokens.len() as i64)?;
-                vectors.push(read.f_to_device(Device::Cpu)?);
-            }
-            progress(part.len());
+            let read = reads.vectors(&states, batch.mask(), &counted)?.f_narrow(0, 0, tokens.len() as i64)?;
+            vectors.push(read.f_to_device(Device::Cpu)?);
+            progress(part.len())?;
             order.extend(part.iter().map(|&text| text as i64));
         }
         let back = Tensor::f_from_slice(&order)?.f_argsort(0, false)?;
-        vectors.iter().map(|parts| Ok(Tensor::f_cat(parts, 0)?.f_index_select(0, &back)?)).collect()
+        Ok(Tensor::f_cat(&vectors, 0)?.f_index_select(0, &back)?)
     }
 
     /// A head's logits of texts, `[texts, outputs]` on CPU. Call it without a gradient graph.
-    pub(super) fn logits(&self, parameters: &Parameters, head: usize, texts: &[&Tokens]) -> Result<Tensor> {
+    pub(super) fn logits(
+        &self,
+        parameters: &Parameters,
+        head: usize,
+        texts: &[&Tokens],
+        progress: impl Fn(usize),
+    ) -> Result<Tensor> {
         let head = self.heads.get(head).context("no such head")?;
         let on_cpu = |id| Ok::<_, anyhow::Error>(parameters.value(id)?.f_detach()?.f_to_device(Device::Cpu)?);
         let (weight, bias) = (on_cpu(head.weight)?, on_cpu(head.bias)?);
-        if texts.is_empty() {
-            return Ok(Tensor::f_zeros([0, bias.size1()?], (Kind::Float, Device::Cpu))?);
-        }
-        let vectors = self.vectors(texts, &[&head.reads], |_| {})?;
-        Ok(vectors.first().context("no vectors")?.f_linear(&weight, Some(&bias))?)
+        let vectors = self.vectors(texts, &head.reads, |texts| {
+            progress(texts);
+            Ok(())
+        })?;
+        Ok(vectors.f_linear(&weight, Some(&bias))?)
     }
 }

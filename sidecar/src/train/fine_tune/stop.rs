@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// Whether somebody wants the training to end. Clones are one.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +23,7 @@ impl Stop {
             runtime.block_on(async {
                 if tokio::signal::ctrl_c().await.is_ok() {
                     told.now();
+                    tracing::info!("ending after this step; Ctrl-C again ends at once and writes nothing");
                 }
                 if tokio::signal::ctrl_c().await.is_ok() {
                     // 128 and the signal's number, as shells have it.
@@ -36,6 +37,15 @@ impl Stop {
     /// Ends the training after the step that runs.
     pub fn now(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends what has nothing to write yet.
+    ///
+    /// # Errors
+    /// If somebody wants the training to end.
+    pub(super) fn check(&self) -> Result<()> {
+        ensure!(!self.wanted(), "interrupted before the first step: nothing is written");
+        Ok(())
     }
 
     pub(super) fn wanted(&self) -> bool {

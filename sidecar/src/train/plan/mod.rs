@@ -1,10 +1,14 @@
 //! What is trained on what: the plan of `train --plan FILE`, in YAML, or what the flags for one head say.
 
+mod source;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
+
+pub use source::Source;
 
 use crate::model::pooling::Pooling;
 use crate::model::text_features::TextFeature;
@@ -72,85 +76,6 @@ pub enum Kind {
     MultiLabel,
     /// Numbers of 0 to 1.
     Score,
-}
-
-/// A file, or a folder of them.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(from = "SourceForm")]
-pub struct Source {
-    /// Where it is; relative to the working folder.
-    pub path: PathBuf,
-    /// New names for labels; others stay as they are.
-    pub map: BTreeMap<String, String>,
-    /// Takes only rows with these labels, before they are renamed; all if empty.
-    pub only: BTreeSet<String>,
-    /// The label of all rows, whatever is in the label's field.
-    pub label: Option<String>,
-    /// Most rows that are taken, by chance.
-    pub limit: Option<usize>,
-    /// What a row counts, times one over the root of the source's size.
-    pub weight: f64,
-    /// The field with the text, if it is not the head's.
-    pub text_field: Option<String>,
-    /// The field with the label, if it is not the head's.
-    pub label_field: Option<String>,
-}
-
-/// How a source may be written: its path alone, or with settings.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum SourceForm {
-    Path(PathBuf),
-    Settings(SourceSettings),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SourceSettings {
-    path: PathBuf,
-    #[serde(default)]
-    map: BTreeMap<String, String>,
-    #[serde(default)]
-    only: BTreeSet<String>,
-    label: Option<String>,
-    limit: Option<usize>,
-    #[serde(default = "one")]
-    weight: f64,
-    text_field: Option<String>,
-    label_field: Option<String>,
-}
-
-impl From<SourceForm> for Source {
-    fn from(form: SourceForm) -> Self {
-        match form {
-            SourceForm::Path(path) => Self::from(path),
-            SourceForm::Settings(SourceSettings {
-                path,
-                map,
-                only,
-                label,
-                limit,
-                weight,
-                text_field,
-                label_field,
-            }) => Self { path, map, only, label, limit, weight, text_field, label_field },
-        }
-    }
-}
-
-impl From<PathBuf> for Source {
-    fn from(path: PathBuf) -> Self {
-        Self {
-            path,
-            map: BTreeMap::new(),
-            only: BTreeSet::new(),
-            label: None,
-            limit: None,
-            weight: 1.0,
-            text_field: None,
-            label_field: None,
-        }
-    }
 }
 
 impl Plan {
@@ -222,12 +147,17 @@ impl HeadPlan {
                 source.path.display()
             );
         }
-        for name in self.weights.keys() {
+        for (name, weight) in &self.weights {
             ensure!(
                 self.kind == Kind::Score && self.score_fields.contains(name),
                 "weights: {name:?} is not a dimension of a score"
             );
+            ensure!(weight.is_finite() && *weight >= 0.0, "weights: that of {name:?} must not be negative");
         }
+        ensure!(
+            self.weights.is_empty() || self.weights.values().any(|weight| *weight > 0.0),
+            "weights: one must be positive"
+        );
         Ok(())
     }
 }
@@ -275,6 +205,24 @@ mod tests {
         assert_eq!((complexity.kind, complexity.layer, complexity.held_out()), (Kind::Score, Some(4), 0.0));
     }
 
+    /// YAML 1.1 takes them for booleans.
+    #[test]
+    fn a_label_is_read_as_it_is_written() {
+        for word in ["Y", "N", "yes", "no", "On", "off", "true", "1", "1.50"] {
+            let plan = read(&format!(
+                "heads:\n\
+                 - name: a\n  data: [{{path: b.csv, label: {word}, only: [{word}], map: {{{word}: {word}}}}}]\n"
+            ));
+            let source = plan.unwrap().heads.remove(0).data.remove(0);
+            assert_eq!(source.only.first().map(String::as_str), Some(word));
+            assert_eq!(
+                source.map.first_key_value().map(|(from, to)| (from.as_str(), to.as_str())),
+                Some((word, word))
+            );
+            assert_eq!(source.label.as_deref(), Some(word));
+        }
+    }
+
     #[test]
     fn what_is_wrong_is_named() {
         for (yaml, wrong) in [
@@ -286,6 +234,9 @@ mod tests {
             ("heads: [{name: a, data: [x], weights: {b: 1}}]", "\"b\""),
             ("heads: [{name: a, data: [x]}, {name: a, data: [x]}]", "two heads"),
             ("heads: [{name: a, data: [x], held_out: 1}]", "held_out"),
+            ("heads: [{name: a, data: [{path: x, lable: y}]}]", "lable"),
+            ("heads: [{name: a, data: [{label: y}]}]", "path"),
+            ("heads: [{name: a, kind: score, data: [x], weights: {score: 0}}]", "weights"),
         ] {
             let error = format!("{:#}", read(yaml).unwrap_err());
             assert!(error.contains(wrong), "{error}");

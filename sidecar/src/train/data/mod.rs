@@ -1,38 +1,17 @@
 //! Labelled texts, from files.
 
-use std::collections::HashSet;
+mod row;
+
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
+use std::slice;
 
-use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use anyhow::{Result, bail};
 
-use super::plan::{HeadPlan, Kind, Source};
-use super::records::{self, Record};
+pub use row::{Row, Target};
 
-/// What separates labels in one field of CSV.
-const SEPARATOR: char = '|';
-
-/// What a head should answer to a text.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Target {
-    /// One label.
-    Label(String),
-    /// Any number of labels.
-    Labels(Vec<String>),
-    /// A number for each dimension; none where it is not known.
-    Numbers(Vec<Option<f32>>),
-}
-
-/// One labelled text.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Row {
-    /// The text, as the classifier will read it.
-    pub text: String,
-    /// What the head should answer.
-    pub target: Target,
-    /// Where it is from: an index into [`Data::sources`].
-    pub source: usize,
-}
+use super::plan::{HeadPlan, Source};
+use crate::records::read_all;
 
 /// Files and folders as they were given, and their rows in order.
 #[derive(Debug, Default)]
@@ -56,12 +35,8 @@ impl Data {
         let mut seen = HashSet::new();
         for (index, source) in sources.iter().enumerate() {
             let mut rows = Vec::new();
-            for file in records::files(&source.path)? {
-                for record in records::read(&file)? {
-                    let row = parse(&record, source, head, index)
-                        .with_context(|| format!("{}, line {}", file.display(), record.line))?;
-                    rows.extend(row);
-                }
+            for record in read_all(slice::from_ref(&source.path))? {
+                rows.extend(Row::read(&record, source, head, index)?);
             }
             rows.retain(|row| !exclude.contains(row.text.as_str()) && seen.insert(row.text.clone()));
             data.rows.extend(match source.limit {
@@ -77,17 +52,36 @@ impl Data {
     /// The rows' labels, sorted; none of numbers.
     #[must_use]
     pub fn labels(&self) -> Vec<String> {
-        let mut labels: Vec<String> = Vec::new();
-        for row in &self.rows {
-            match &row.target {
-                Target::Label(label) => labels.push(label.clone()),
-                Target::Labels(several) => labels.extend(several.iter().cloned()),
-                Target::Numbers(_) => {}
-            }
-        }
+        let mut labels: Vec<String> = self.rows.iter().flat_map(|row| row.target.labels()).cloned().collect();
         labels.sort();
         labels.dedup();
         labels
+    }
+
+    /// Refuses labels that only capitals or white space tell apart: the same was meant.
+    ///
+    /// # Errors
+    /// Names two, and where they are from.
+    pub(super) fn check_spelling(&self) -> Result<()> {
+        let mut spellings: BTreeMap<String, (&String, usize)> = BTreeMap::new();
+        for row in &self.rows {
+            for label in row.target.labels() {
+                let (first, source) =
+                    *spellings.entry(label.trim().to_lowercase()).or_insert((label, row.source));
+                if first != label {
+                    let from =
+                        |source| self.sources.get(source).map(|path: &PathBuf| path.display().to_string());
+                    bail!(
+                        "labels {first:?} ({}) and {label:?} ({}) differ in capitals or white space alone: write them \
+                         alike, or rename one with --map {}, or map in a plan",
+                        from(source).unwrap_or_default(),
+                        from(row.source).unwrap_or_default(),
+                        shlex::try_quote(&format!("{label}={first}"))?,
+                    );
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -100,78 +94,10 @@ fn some(rows: Vec<Row>, limit: usize) -> Vec<Row> {
     chosen.into_iter().map(|(_, row)| row).collect()
 }
 
-/// The record's row; none if the source leaves its label out.
-fn parse(record: &Record, source: &Source, head: &HeadPlan, index: usize) -> Result<Option<Row>> {
-    let field = |name: &str| record.fields.get(name).with_context(|| format!("no field {name:?}"));
-    let text_field = source.text_field.as_ref().unwrap_or(&head.text_field);
-    let text = field(text_field)?;
-    let text =
-        text.as_str().with_context(|| format!("the field {text_field:?} must be a string"))?.to_owned();
-    let label_field = source.label_field.as_ref().unwrap_or(&head.label_field);
-    let rename = |label: &str| source.map.get(label).map_or(label, String::as_str).to_owned();
-    let given = || match &source.label {
-        Some(label) => Ok(vec![label.clone()]),
-        None => labels(field(label_field)?, head.kind).with_context(|| {
-            format!(
-                "the field {label_field:?} must be a string, or a list of them if several labels can be true"
-            )
-        }),
-    };
-    let target = match head.kind {
-        Kind::Score => Target::Numbers(
-            head.score_fields
-                .iter()
-                .map(|name| number(record.fields.get(name)).with_context(|| format!("the field {name:?}")))
-                .collect::<Result<_>>()?,
-        ),
-        Kind::SingleLabel | Kind::MultiLabel => {
-            let labels = given()?;
-            if !source.only.is_empty() && !labels.iter().any(|label| source.only.contains(label)) {
-                return Ok(None);
-            }
-            let labels: Vec<_> = labels.iter().map(|label| rename(label)).collect();
-            match head.kind {
-                Kind::MultiLabel => Target::Labels(labels),
-                _ => Target::Label(labels.into_iter().next().context("no label")?),
-            }
-        }
-    };
-    Ok(Some(Row { text, target, source: index }))
-}
-
-fn labels(value: &Value, kind: Kind) -> Result<Vec<String>> {
-    Ok(match (value, kind) {
-        (Value::String(label), Kind::SingleLabel) => vec![label.clone()],
-        (Value::String(labels), _) => labels
-            .split(SEPARATOR)
-            .map(str::trim)
-            .filter(|label| !label.is_empty())
-            .map(str::to_owned)
-            .collect(),
-        (Value::Array(labels), Kind::MultiLabel) => labels
-            .iter()
-            .map(|label| Ok(label.as_str().context("a label is not a string")?.to_owned()))
-            .collect::<Result<_>>()?,
-        (other, _) => bail!("it is {other}"),
-    })
-}
-
-/// A number from 0 to 1; none if it is not there or empty.
-fn number(value: Option<&Value>) -> Result<Option<f32>> {
-    let number = match value {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
-        Some(Value::String(text)) => text.trim().parse().ok(),
-        Some(value) => value.as_f64(),
-    };
-    let number: f64 = number.context("must be a number")?;
-    ensure!((0.0..=1.0).contains(&number), "must be from 0 to 1; it is {number}");
-    Ok(Some(number as f32))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::plan::Kind;
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
