@@ -126,7 +126,7 @@ fn what_cannot_be_measured_says_why() {
     for (more, reason) in [
         (&["--head", "task"][..], "rows.jsonl, line 1: the head has no label \"Small Talk\""),
         (&["--head", "mood"], "--head mood: the model has no such head, only ["),
-        (&["--head", "task", "--label-field", "kind"], "the field \"kind\" must be a string"),
+        (&["--head", "task", "--label-field", "kind"], "line 1: the field \"kind\" is missing among"),
         (&["--head", "task", "--win-rate"], "name those that count with --positive"),
         (&["--head", "task", "--win-rate", "--positive", "Other"], "the field \"weak\" must be a number"),
         (&[], "--head"),
