@@ -21,7 +21,7 @@ pub struct Policy {
 }
 
 /// What metrics call the labels that have no route of their own.
-pub const UNROUTED: &str = "unrouted";
+const UNROUTED: &str = "unrouted";
 
 /// What a classifier's answers mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,7 +134,7 @@ impl Policy {
         }
     }
 
-    /// A classifier's label as metrics have it: its own name if it has a route, else [`UNROUTED`]. So their number is
+    /// A classifier's label as metrics have it: its own name if it has a route, else `unrouted`. So their number is
     /// bounded by the configuration, whatever a classifier says.
     pub fn counted_label(&self, label: &str) -> &str {
         let routed = match &self.chooser {

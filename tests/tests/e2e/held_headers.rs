@@ -9,8 +9,7 @@ use crate::without_sidecar;
 #[tokio::test]
 async fn a_filter_that_is_shown_no_body_says_what_is_missing() {
     let option = "allow_on_headers_stop_iteration";
-    let bootstrap =
-        without_sidecar().filter("llm_router", |filter| filter["config"][option] = json!(false));
+    let bootstrap = without_sidecar().filter("llm_router", |filter| filter["config"][option] = json!(false));
     let gateway = Envoy::start(&bootstrap).await;
     let hanging = gateway.clone();
     let request = tokio::spawn(async move { hanging.send(Request::chat(chat("llama-8b", "Hi"))).await });
