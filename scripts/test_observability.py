@@ -166,17 +166,29 @@ class Prometheus:
         numbers = (float(value) for series in found for _, value in series["values"])
         return [number for number in numbers if not math.isnan(number)]
 
+    def metrics(self):
+        """The names of our metrics, histograms by theirs."""
+        names = self.get("label/__name__/values")
+        return {re.sub("_(bucket|sum|count)$", "", name) for name in names if name.startswith("llmrouter_")}
+
     def recorded(self):
         rules = (rule for group in self.get("rules", type="record")["groups"] for rule in group["rules"])
         return [rule["name"] for rule in rules]
 
 
-def untested_rules():
-    """Names in rules.yaml that rules_test.yaml does not have."""
-    named = re.findall(r"(?:record|alert): (\S+)", (OBSERVABILITY / "rules.yaml").read_text())
-    assert named
+def check_rules():
+    """Each rule has a unit test, and each alert a line in the docs."""
+    rules = re.findall(r"(record|alert): (\S+)", (OBSERVABILITY / "rules.yaml").read_text())
     tests = (OBSERVABILITY / "rules_test.yaml").read_text()
-    return [name for name in named if name not in tests]
+    if missing := [name for _, name in rules if name not in tests]:
+        raise DemoError(f"observability/rules_test.yaml has no test of {', '.join(missing)}")
+    check_docs(name for kind, name in rules if kind == "alert")
+
+
+def check_docs(names):
+    page = (REPO / "docs/observability.md").read_text()
+    if missing := [name for name in names if f"`{name}" not in page]:
+        raise DemoError(f"docs/observability.md has no {', '.join(missing)}")
 
 
 def missing_data(prometheus):
@@ -197,8 +209,7 @@ def run():
     made = subprocess.run([OBSERVABILITY / "dashboard.py"], check=True, capture_output=True, text=True).stdout
     if made != (OBSERVABILITY / "dashboard.json").read_text():
         raise DemoError("observability/dashboard.json is not what observability/dashboard.py writes")
-    if missing := untested_rules():
-        raise DemoError(f"observability/rules_test.yaml has no test of {', '.join(missing)}")
+    check_rules()
     with tempfile.TemporaryDirectory() as folder, Processes() as processes:
         setup = Setup(processes, pathlib.Path(folder))
         setup.start()
@@ -208,6 +219,7 @@ def run():
         time.sleep(6)
         print(f"answers by status: {statuses}")
         problems = list(missing_data(prometheus))
+        check_docs(name for name in prometheus.metrics() if ":" not in name)
     if problems:
         raise DemoError("\n".join(problems))
 
