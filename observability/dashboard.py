@@ -36,9 +36,15 @@ def dollars(metric, by=""):
     return f"{total}(rate({metric}_microdollars_total[1h])) * 3600 / 1e6"
 
 
+def attempts(answered=""):
+    """At each LLM. Envoy counts those that are made again apart from the answers that clients get."""
+    others = 'envoy_cluster_name!="llm-router-sidecar"'
+    return (f"sum by (envoy_cluster_name) (rate(envoy_cluster_upstream_rq{{{answered}{others}}}[$__rate_interval]) "
+            f"or rate(envoy_cluster_upstream_rq_retry{{{others}}}[$__rate_interval]))")
+
+
+FAILED = 'envoy_response_code=~"5..|429", '
 COST, DEAREST = "llmrouter_cost", "llmrouter_dearest_cost"
-ERRORS = 'envoy_cluster_upstream_rq{envoy_response_code=~"5..|429", envoy_cluster_name!="llm-router-sidecar"}'
-ANSWERS = 'envoy_cluster_upstream_rq{envoy_cluster_name!="llm-router-sidecar"}'
 SIDECAR = "llm_router_sidecar"
 REJECTED = "envoy_extension_config_discovery_http_filter_llm_router_update_rejected"
 RELOADS = "envoy_wasm_llm_router_vm_reload"
@@ -108,9 +114,9 @@ ROWS = {
               *quantiles("llmrouter_time_to_first_token_milliseconds", "1e3", "llm_model"), about="Of streams."),
         lines("Time of a whole answer", "s", *quantiles(
             'envoy_cluster_upstream_rq_time', "1e3", "envoy_cluster_name")),
-        lines("Errors (5xx and 429)", "percentunit",
-              (f"sum by (envoy_cluster_name) (rate({ERRORS}[$__rate_interval])) / "
-               f"sum by (envoy_cluster_name) (rate({ANSWERS}[$__rate_interval]))", "{{envoy_cluster_name}}")),
+        lines("Errors", "percentunit",
+              (f"{attempts(FAILED)} / {attempts()}", "{{envoy_cluster_name}}"),
+              about="5xx, 429, and what was tried again, with the same LLM or another."),
     ],
     "Sidecars": [
         lines("Classifications by outcome", "reqps", (rate(f"{SIDECAR}_requests_total", "outcome"), "{{outcome}}"),
