@@ -55,6 +55,15 @@ def add_base_image():
         shutil.copy(path, target)
 
 
+def add_proc():
+    """What of /proc, which every container has, the loader and the sidecar read: a mount would need more rights than chroot."""
+    proc = ROOT / "proc"
+    (proc / "self").mkdir(parents=True)
+    (proc / "self/exe").symlink_to(image()["ENTRYPOINT"][0])
+    for name in ("meminfo", "cpuinfo"):
+        (proc / name).write_text(pathlib.Path("/proc", name).read_text())
+
+
 class Image:
     """The sidecar's image, run on free ports. It may write nowhere: all files are another user's."""
 
@@ -117,6 +126,7 @@ def start_gateway(processes, name, sidecar, hosts):
 def run():
     expect("plugin.wasm", FILTER.read_bytes()[:4], b"\0asm")
     add_base_image()
+    add_proc()
     sidecar = Image()
     expect("health without a sidecar", sidecar.check_health(), 1)
     request = {"model": "auto", "messages": [{"role": "user", "content": PROMPT}]}
