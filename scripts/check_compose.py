@@ -1,5 +1,5 @@
-"""Checks what compose.yaml names: files, stages of Dockerfiles, variables of .env.example, and the hosts that Envoy and Prometheus
-look for."""
+"""Checks what compose.yaml names: files, stages of Dockerfiles, variables of .env.example, and the hosts that Envoy and
+Prometheus look for."""
 
 import pathlib
 import re
