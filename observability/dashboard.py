@@ -9,8 +9,8 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 COLUMNS = 24
 
 
-def rate(metric, by, labels="", range_="$__rate_interval"):
-    return f"sum by ({by}) (rate({metric}{labels}[{range_}]))"
+def rate(metric, by, labels=""):
+    return f"sum by ({by}) (rate({metric}{labels}[$__rate_interval]))"
 
 
 def share(part, whole):

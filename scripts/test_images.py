@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 from check_dockerfiles import instructions
-from processes import REPO, DemoError, Processes, is_ready
+from processes import REPO, DemoError, Processes, end_in_order, is_ready
 from test_observability import free_ports, replaced
 
 ROOT = REPO / "target/images/sidecar"
@@ -156,6 +156,7 @@ def run():
 
 
 def main():
+    end_in_order()
     try:
         run()
     except DemoError as error:

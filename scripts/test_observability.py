@@ -16,10 +16,10 @@ import time
 import urllib.parse
 
 from check_dashboard import OBSERVABILITY, check_layout, queries
-from processes import REPO, DemoError, Processes, is_ready
+from processes import REPO, DemoError, Processes, end_in_order, is_ready
 
 BINARIES = REPO / "target" / "release"
-TRAFFIC_SECONDS = 25
+TRAFFIC_SECONDS = 20
 # What `$__rate_interval` is to Grafana.
 RATE_INTERVAL = "10s"
 # The test does not bring these about: a crash, a queue, a file that is not valid. They must have data, which may be zero.
@@ -225,6 +225,7 @@ def run():
 
 
 def main():
+    end_in_order()
     try:
         run()
     except DemoError as error:
