@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import signal
 import statistics
 import sys
 import time
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 
 import openai
 
-from processes import LOGS, REPO, DemoError, Processes, check_free, is_ready
+from processes import LOGS, REPO, DemoError, Processes, check_free, end_in_order, is_ready
 
 BINARIES = REPO / "target" / "release"
 
@@ -204,8 +203,7 @@ def main() -> int:
     parser.add_argument("--started", type=float, default=time.time(), help="Unix time when scripts/demo began")
     options = parser.parse_args()
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    end_in_order()
     try:
         return 0 if demo(options.keep, options.started) else 1
     except DemoError as error:

@@ -6,6 +6,7 @@ import pathlib
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -80,6 +81,12 @@ class Processes:
             self._running[name].send_signal(signal.SIGCONT)
 
 
+def end_in_order() -> None:
+    """Lets blocks end, and with them the child processes, where a signal would end us at once."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
+
+
 def log_of(name: str) -> pathlib.Path:
     return LOGS / f"{name}.log"
 
@@ -101,8 +108,10 @@ def check_free(ports: dict[str, int]) -> None:
 
 
 def is_ready(port: int, path: str) -> bool:
+    # A proxy that the environment names has no way to our loopback.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5):
+        with opener.open(f"http://127.0.0.1:{port}{path}", timeout=5):
             return True
     except (OSError, http.client.HTTPException):
         return False

@@ -1,7 +1,8 @@
 //! The proxy-wasm filter: carries the decisions of `llm-router-routing` out inside Envoy.
 //!
 //! [`root`] holds the configuration, [`http`] takes one request through its phases: [`body`] reads it, [`classifier`]
-//! asks the sidecar as part of the client's [`trace`], [`stats`] counts, [`access_log`] tells.
+//! asks the sidecar as part of the client's [`trace`], [`stats`] counts, [`access_log`] tells. [`envoy_version`] and
+//! [`first_body`] say so where Envoy would let requests hang.
 //! [`failover`] is a filter of its own, which Envoy runs once an attempt, in front of the LLMs. [`host`] has Envoy's
 //! functions for all of them.
 
@@ -9,7 +10,9 @@ mod access_log;
 mod body;
 mod classifier;
 mod configuration;
+mod envoy_version;
 mod failover;
+mod first_body;
 mod host;
 mod http;
 mod place;

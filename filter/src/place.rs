@@ -7,7 +7,7 @@ use std::ptr;
 pub(crate) struct Place(usize);
 
 impl Place {
-    pub(crate) fn of<T>(part: &T) -> Self {
+    pub(crate) fn of<T: ?Sized>(part: &T) -> Self {
         Self(ptr::from_ref(part).addr())
     }
 }

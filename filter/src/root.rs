@@ -11,14 +11,13 @@ use proxy_wasm::types::ContextType;
 
 use crate::classifier::Calls;
 use crate::configuration;
+use crate::envoy_version::{self, Need};
 use crate::failover::Attempt;
+use crate::first_body::FirstBody;
 use crate::host;
 use crate::http::Http;
 use crate::stats::{self, Stats};
 use crate::warnings::Warnings;
-
-/// Before this minor version of Envoy 1, `Pause` in the headers' callback hangs the request.
-const OLDEST_ENVOY_MINOR: u64 = 35;
 
 /// One in each of Envoy's workers, and one on its main thread.
 #[derive(Default)]
@@ -48,20 +47,20 @@ pub(crate) struct Shared {
     pub(crate) calls: Calls,
     pub(crate) stats: Stats,
     pub(crate) warnings: Warnings,
+    pub(crate) first_body: FirstBody,
 }
 
 impl Context for Root {}
 
 impl RootContext for Root {
     fn on_configure(&mut self, _size: usize) -> bool {
-        if let Err(minor) = check_envoy() {
-            error!(
-                "Envoy 1.{minor} cannot hold request headers for a Wasm filter; \
-                 use Envoy 1.{OLDEST_ENVOY_MINOR} or later, or its ext_proc filter with the same sidecar"
-            );
+        let is_failover = host::text_property(&["plugin_root_id"]).as_deref() == Some(FAILOVER_ROOT);
+        let need = if is_failover { Need::FreshCluster } else { Need::HeldHeaders };
+        if let Err(too_old) = envoy_version::check(need) {
+            error!("{too_old}");
             return false;
         }
-        if host::text_property(&["plugin_root_id"]).as_deref() == Some(FAILOVER_ROOT) {
+        if is_failover {
             self.0 = Role::Failover;
             return true;
         }
@@ -77,6 +76,7 @@ impl RootContext for Root {
                     calls: Calls::default(),
                     stats: Stats::default(),
                     warnings: Warnings::default(),
+                    first_body: FirstBody::default(),
                 }));
                 host::tick_every(stats::FLUSH_INTERVAL);
                 true
@@ -91,6 +91,12 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         if let Role::Router(shared) = &self.0 {
             shared.stats.flush();
+            if shared.first_body.is_missing(host::now) {
+                error!(
+                    "Envoy shows the filter no request body; unless the client is slow, the plugin's configuration lacks \
+                     allow_on_headers_stop_iteration: true, and requests hang"
+                );
+            }
         }
     }
 
@@ -104,14 +110,5 @@ impl RootContext for Root {
 
     fn get_type(&self) -> Option<ContextType> {
         Some(ContextType::HttpContext)
-    }
-}
-
-/// The minor version, if it is too old. An unknown one is let pass: not every build tells.
-fn check_envoy() -> Result<(), u64> {
-    let version = |part| host::number_property(&["xds", "node", "user_agent_build_version", "version", part]);
-    match (version("major_number"), version("minor_number")) {
-        (Some(1), Some(minor)) if minor < OLDEST_ENVOY_MINOR => Err(minor),
-        _ => Ok(()),
     }
 }

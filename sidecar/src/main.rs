@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use llm_router_sidecar::commands::{
-    Command, bench, calibrate, check, classify, config_file, eval, import_nvidia, schema, train,
+    Command, bench, calibrate, check, classify, config_file, eval, health, import_nvidia, schema, train,
 };
 use llm_router_sidecar::serve;
 use llm_router_sidecar::telemetry::logs;
@@ -17,6 +17,7 @@ fn main() -> Result<()> {
     match cli.command {
         Command::Serve(args) => tokio::runtime::Runtime::new()?.block_on(serve::run(*args)),
         Command::Bench(args) => tokio::runtime::Runtime::new()?.block_on(bench::run(&args)),
+        Command::Health(args) => health::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => tokio::runtime::Runtime::new()?.block_on(eval::run(&args)),

@@ -77,6 +77,9 @@ impl HttpContext for Http {
         match self.read_headers(end_of_stream) {
             Ok(phase) => {
                 self.phase = phase;
+                if let Phase::Reading(_) = self.phase {
+                    self.shared.first_body.awaited(host::now);
+                }
                 self.action()
             }
             Err(refusal) => self.refuse(&refusal),
@@ -84,6 +87,7 @@ impl HttpContext for Http {
     }
 
     fn on_http_request_body(&mut self, buffered: usize, end_of_stream: bool) -> Action {
+        self.shared.first_body.came();
         let max_body = self.shared.config.limits.max_body;
         match &mut self.phase {
             Phase::Reading(head) => match head.body.piece(buffered, end_of_stream, max_body) {
@@ -129,7 +133,7 @@ impl HttpContext for Http {
 
     fn on_log(&mut self) {
         if let Phase::Routed(routed) = mem::replace(&mut self.phase, Phase::Refused) {
-            routed.done(&self.shared.stats);
+            routed.done(&self.shared);
         }
     }
 }

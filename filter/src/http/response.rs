@@ -86,9 +86,9 @@ impl Routed {
     }
 
     /// When all is over.
-    pub(crate) fn done(self, stats: &Stats) {
+    pub(crate) fn done(self, shared: &Shared) {
         if let Some(usage) = self.usage.as_ref().and_then(UsageReader::usage) {
-            stats.used(&self.decision.model, &usage);
+            shared.stats.used(&shared.config.prices, &self.decision.model, &usage);
         }
     }
 }

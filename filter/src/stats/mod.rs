@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use counters::Counters;
 
-use llm_router_routing::config::{Classifier, Model};
+use llm_router_routing::classification::Classification;
+use llm_router_routing::config::{Classifier, Model, Prices};
 use llm_router_routing::decision::{Decision, Reason};
 use llm_router_routing::refusal::Refusal;
 use llm_router_routing::usage::Usage;
@@ -33,6 +34,7 @@ pub(crate) struct Stats {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Counter {
     Requests { policy: Option<Place>, model: Place, reason: Reason },
+    Labels { policy: Place, label: Place },
     Refused { code: &'static str },
     FailedOver { model: Place },
     CacheHits,
@@ -41,6 +43,7 @@ enum Counter {
     InputTokens { model: Place },
     OutputTokens { model: Place },
     Cost { model: Place },
+    DearestCost { model: Place },
 }
 
 /// What tells a histogram from the others.
@@ -61,6 +64,12 @@ impl Stats {
             let policy = policy.map_or(NO_POLICY, |policy| policy.name.as_str());
             format!("policy.{policy}.model.{}.reason.{reason}.requests_total", model.name)
         });
+        let label = decision.classification.as_ref().and_then(Classification::label);
+        if let (Some(policy), Some(label)) = (policy, label) {
+            let label = policy.counted_label(label.name());
+            let stat = Counter::Labels { policy: Place::of(policy), label: Place::of(label) };
+            self.counters.add(stat, 1, || format!("policy.{}.label.{label}.labels_total", policy.name));
+        }
     }
 
     pub(crate) fn refused(&self, refusal: &Refusal) {
@@ -100,19 +109,21 @@ impl Stats {
         });
     }
 
-    pub(crate) fn used(&self, model: &Model, usage: &Usage) {
+    pub(crate) fn used(&self, prices: &Prices, model: &Model, usage: &Usage) {
         let (name, place) = (&model.name, Place::of(model));
-        self.counters.add(Counter::InputTokens { model: place }, usage.input_tokens, || {
-            format!("model.{name}.input_tokens_total")
-        });
-        self.counters.add(Counter::OutputTokens { model: place }, usage.output_tokens, || {
+        let (input, output) = (usage.input_tokens, usage.output_tokens);
+        self.counters
+            .add(Counter::InputTokens { model: place }, input, || format!("model.{name}.input_tokens_total"));
+        self.counters.add(Counter::OutputTokens { model: place }, output, || {
             format!("model.{name}.output_tokens_total")
         });
-        if let Some(cost) = model.cost {
-            // Envoy's counters are whole numbers: a micro-dollar is fine enough for a request of a hundred tokens.
-            let micro_dollars = cost.of(usage.input_tokens, usage.output_tokens) * 1e6;
-            self.counters.add(Counter::Cost { model: place }, micro_dollars.round() as u64, || {
+        // Of a model without a price, nobody can say what it saves.
+        if let (Some(cost), Some(dearest)) = (model.cost, prices.dearest(input, output)) {
+            self.counters.add(Counter::Cost { model: place }, microdollars(cost.of(input, output)), || {
                 format!("model.{name}.cost_microdollars_total")
+            });
+            self.counters.add(Counter::DearestCost { model: place }, microdollars(dearest), || {
+                format!("model.{name}.dearest_cost_microdollars_total")
             });
         }
     }
@@ -130,6 +141,11 @@ impl Stats {
         }
         host::record_stat(id, u64::try_from(value).unwrap_or(u64::MAX));
     }
+}
+
+/// Envoy's counters are whole numbers: a micro-dollar is fine enough for a request of a hundred tokens.
+fn microdollars(dollars: f64) -> u64 {
+    (dollars * 1e6).round() as u64
 }
 
 /// Envoy's number of a stat.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use classifier::{Classifier, Examples};
-pub use model::{Cost, Model};
+pub use model::{Cost, Model, Prices};
 pub use policy::{Band, Bands, Chooser, Policy, Target, Weighted};
 pub use resolve::ConfigError;
 pub use rule::{Facts, Rule, Then, When};
@@ -50,6 +50,8 @@ pub struct Config {
     pub cache: Option<Memory>,
     /// How conversations are kept with their model; none if they are not.
     pub stickiness: Option<Stickiness>,
+    /// What the models cost.
+    pub prices: Prices,
     names: HashMap<String, Name>,
     policies: BTreeMap<String, Arc<Policy>>,
     models: BTreeMap<String, Arc<Model>>,

@@ -1,6 +1,7 @@
 //! The LLMs: where they are, what they can do, what they cost.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::ModelName;
 use crate::needs::{Api, Capabilities, Lack, Needs};
@@ -59,8 +60,39 @@ impl Cost {
     }
 }
 
+/// What all models cost that have a price.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prices(Arc<[Cost]>);
+
+impl Prices {
+    /// What a request costs where it costs most, in dollars; none if no model has a price.
+    pub fn dearest(&self, input_tokens: u64, output_tokens: u64) -> Option<f64> {
+        self.0.iter().map(|cost| cost.of(input_tokens, output_tokens)).max_by(f64::total_cmp)
+    }
+}
+
+impl FromIterator<Cost> for Prices {
+    fn from_iter<I: IntoIterator<Item = Cost>>(costs: I) -> Self {
+        Self(costs.into_iter().collect())
+    }
+}
+
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "${} / ${} per million tokens", self.input, self.output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_model_costs_most_depends_on_the_tokens() {
+        let prices: Prices =
+            [Cost { input: 1.0, output: 2.0 }, Cost { input: 0.5, output: 9.0 }].into_iter().collect();
+        assert_eq!(prices.dearest(1_000_000, 0), Some(1.0));
+        assert_eq!(prices.dearest(0, 1_000_000), Some(9.0));
+        assert_eq!(Prices::from_iter([]).dearest(1, 1), None);
     }
 }

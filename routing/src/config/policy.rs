@@ -20,6 +20,9 @@ pub struct Policy {
     pub stand_ins: Vec<Arc<Model>>,
 }
 
+/// What metrics call the labels that have no route of their own.
+const UNROUTED: &str = "unrouted";
+
 /// What a classifier's answers mean.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Chooser {
@@ -131,6 +134,16 @@ impl Policy {
         }
     }
 
+    /// A classifier's label as metrics have it: its own name if it has a route, else `unrouted`. So their number is
+    /// bounded by the configuration, whatever a classifier says.
+    pub fn counted_label(&self, label: &str) -> &str {
+        let routed = match &self.chooser {
+            Chooser::Labels { routes, .. } => routes.get_key_value(label),
+            Chooser::Bands(_) => None,
+        };
+        routed.map_or(UNROUTED, |(label, _)| label)
+    }
+
     /// All models that the policy may choose by itself, some more than once.
     pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
         self.targets().flat_map(Target::models)
@@ -178,6 +191,23 @@ mod tests {
         let target = Target::Weighted(vec![share("a", 1), share("none", 0), share("b", 3)]);
         let picked: Vec<_> = (0..8).map(|draw| target.pick(draw).unwrap().name.as_str().to_owned()).collect();
         assert_eq!(picked, ["a", "b", "b", "b", "a", "b", "b", "b"]);
+    }
+
+    #[test]
+    fn labels_without_a_route_are_counted_as_one() {
+        let policy = |chooser| Policy {
+            name: "p".into(),
+            classifier: "task".into(),
+            chooser,
+            default: target("small"),
+            stand_ins: vec![],
+        };
+        let routes = HashMap::from([("Code Generation".to_owned(), target("large"))]);
+        let labels = policy(Chooser::Labels { routes, min_confidence: 0.0 });
+        assert_eq!(labels.counted_label("Code Generation"), "Code Generation");
+        assert_eq!(labels.counted_label("Poetry"), UNROUTED);
+        let bands = policy(Chooser::Bands(Bands { bounded: vec![], last: target("large") }));
+        assert_eq!(bands.counted_label("reasoning"), UNROUTED);
     }
 
     #[test]

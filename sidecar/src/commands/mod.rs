@@ -6,6 +6,7 @@ pub mod check;
 pub mod classify;
 pub mod config_file;
 pub mod eval;
+pub mod health;
 pub mod import_nvidia;
 pub mod rows;
 pub mod schema;
@@ -39,6 +40,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve Envoy and our filter.
     Serve(Box<ServeArgs>),
+    /// Ask a running sidecar whether it is ready; fails if not.
+    Health(health::HealthArgs),
     /// Classify prompts given as arguments, or those of a file.
     Classify(Box<classify::ClassifyArgs>),
     /// Load the classifier, here or behind gRPC, and print how fast it answers.

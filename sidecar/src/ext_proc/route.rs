@@ -36,7 +36,8 @@ impl Service {
         let mut scores = None;
         let decided = self.decide(router, &head, body, &mut scores).await;
         let outcome = outcome::Outcome::of(router.config(), &head, body, decided);
-        let (next, answer) = Stage::carry_out(outcome, scores.as_slice(), answer::unchanged(), &self.metrics);
+        let (next, answer) =
+            Stage::carry_out(router.config(), outcome, scores.as_slice(), answer::unchanged(), &self.metrics);
         *stage = next;
         answer
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use llm_router_proto::envoy::service::ext_proc::v3::{HttpHeaders, ProcessingResponse};
+use llm_router_routing::config::Prices;
 use llm_router_routing::decision::{Decision, Reason};
 use llm_router_routing::router::Client;
 use llm_router_routing::usage::UsageReader;
@@ -19,12 +20,13 @@ pub(super) struct Routed {
     usage: Option<UsageReader>,
     /// Whether the first token's time is still to be taken.
     awaits_content: bool,
+    prices: Prices,
     metrics: Arc<Metrics>,
 }
 
 impl Routed {
-    pub(super) fn new(decision: Decision, metrics: Arc<Metrics>) -> Self {
-        Self { decision, since: Instant::now(), usage: None, awaits_content: false, metrics }
+    pub(super) fn new(decision: Decision, prices: Prices, metrics: Arc<Metrics>) -> Self {
+        Self { decision, since: Instant::now(), usage: None, awaits_content: false, prices, metrics }
     }
 
     /// Tells the client what was decided.
@@ -58,7 +60,7 @@ impl Routed {
 impl Drop for Routed {
     fn drop(&mut self) {
         if let Some(usage) = self.usage.as_ref().and_then(UsageReader::usage) {
-            self.metrics.decisions.used(&self.decision.model, &usage);
+            self.metrics.decisions.used(&self.prices, &self.decision.model, &usage);
         }
     }
 }

@@ -47,13 +47,16 @@ impl Stage {
             }
             Ok(Admission::ModelList) => (Self::Untouched, answer::json(200, model_list::to_json(config))),
             Ok(Admission::Untouched) => (Self::Untouched, stripped),
-            Err(refusal) => Self::carry_out(Outcome::refused(config, refusal), &[], stripped, metrics),
+            Err(refusal) => {
+                Self::carry_out(config, Outcome::refused(config, refusal), &[], stripped, metrics)
+            }
         }
     }
 
     /// Has Envoy carry the decision out. `scores` are what the classifier said, if it was asked just now; `goes_on` is
     /// the answer to a request that stays as it is.
     pub(super) fn carry_out(
+        config: &Config,
         outcome: Outcome,
         scores: &[Scores],
         goes_on: ProcessingResponse,
@@ -64,7 +67,8 @@ impl Stage {
             Outcome::Routed { decision, changes } => {
                 metrics.decisions.routed(&decision);
                 let answer = answer::routed(&decision, changes, scores);
-                (Self::Routed(Box::new(Routed::new(decision, Arc::clone(metrics)))), answer)
+                let routed = Routed::new(decision, config.prices.clone(), Arc::clone(metrics));
+                (Self::Routed(Box::new(routed)), answer)
             }
             Outcome::Refused { refusal, answered } => {
                 metrics.decisions.refused(&refusal);

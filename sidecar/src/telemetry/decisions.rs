@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use llm_router_routing::config::Model;
+use llm_router_routing::classification::Classification;
+use llm_router_routing::config::{Model, Prices};
 use llm_router_routing::decision::Decision;
 use llm_router_routing::refusal::Refusal;
 use llm_router_routing::usage::Usage;
@@ -22,6 +23,7 @@ const NO_POLICY: &str = "none";
 pub struct Decisions {
     registry: Registry,
     requests: By<3, Counter>,
+    labels: By<2, Counter>,
     refused: By<1, Counter>,
     cache_hits: Counter,
     cache_misses: Counter,
@@ -31,6 +33,7 @@ pub struct Decisions {
     input_tokens: By<1, Counter>,
     output_tokens: By<1, Counter>,
     cost: By<1, Counter>,
+    dearest_cost: By<1, Counter>,
 }
 
 impl Default for Decisions {
@@ -42,6 +45,7 @@ impl Default for Decisions {
         let decisions = Self {
             registry: Registry::with_prefix("llmrouter"),
             requests: Family::default(),
+            labels: Family::default(),
             refused: Family::default(),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
@@ -51,6 +55,7 @@ impl Default for Decisions {
             input_tokens: Family::default(),
             output_tokens: Family::default(),
             cost: Family::default(),
+            dearest_cost: Family::default(),
         };
         decisions.registered()
     }
@@ -60,6 +65,7 @@ impl Decisions {
     fn registered(mut self) -> Self {
         let registry = &mut self.registry;
         registry.register("requests", "Requests by what was decided", self.requests.clone());
+        registry.register("labels", "Requests by what the classifier said", self.labels.clone());
         registry.register("refused", "Requests that were not routed, by why", self.refused.clone());
         registry.register("cache_hits", "Prompts classified before", self.cache_hits.clone());
         registry.register("cache_misses", "Prompts to classify, with a cache", self.cache_misses.clone());
@@ -89,6 +95,11 @@ impl Decisions {
             "What these tokens cost by the policy's prices",
             self.cost.clone(),
         );
+        registry.register(
+            "dearest_cost_microdollars",
+            "What these tokens would have cost on the dearest model",
+            self.dearest_cost.clone(),
+        );
         self
     }
 
@@ -105,6 +116,12 @@ impl Decisions {
             ("llm_reason", decision.reason.to_string()),
         ];
         self.requests.get_or_create(&labels).inc();
+        let label = decision.classification.as_ref().and_then(Classification::label);
+        if let (Some(policy), Some(label)) = (&decision.policy, label) {
+            let name = policy.counted_label(label.name()).to_owned();
+            let labels = [("llm_policy", policy.name.to_string()), ("llm_label", name)];
+            self.labels.get_or_create(&labels).inc();
+        }
     }
 
     /// A request was refused, or in shadow would have been.
@@ -136,14 +153,20 @@ impl Decisions {
     }
 
     /// An answer is over, and used these tokens.
-    pub fn used(&self, model: &Model, usage: &Usage) {
-        self.input_tokens.get_or_create(&by(model)).inc_by(usage.input_tokens);
-        self.output_tokens.get_or_create(&by(model)).inc_by(usage.output_tokens);
-        if let Some(cost) = model.cost {
-            let microdollars = cost.of(usage.input_tokens, usage.output_tokens) * 1e6;
-            self.cost.get_or_create(&by(model)).inc_by(microdollars.round() as u64);
+    pub fn used(&self, prices: &Prices, model: &Model, usage: &Usage) {
+        let (input, output) = (usage.input_tokens, usage.output_tokens);
+        self.input_tokens.get_or_create(&by(model)).inc_by(input);
+        self.output_tokens.get_or_create(&by(model)).inc_by(output);
+        // Of a model without a price, nobody can say what it saves.
+        if let (Some(cost), Some(dearest)) = (model.cost, prices.dearest(input, output)) {
+            self.cost.get_or_create(&by(model)).inc_by(microdollars(cost.of(input, output)));
+            self.dearest_cost.get_or_create(&by(model)).inc_by(microdollars(dearest));
         }
     }
+}
+
+fn microdollars(dollars: f64) -> u64 {
+    (dollars * 1e6).round() as u64
 }
 
 fn by(model: &Model) -> [(&'static str, String); 1] {

@@ -195,6 +195,7 @@ async fn decisions_and_the_cache_are_counted() {
         &[
             r#"requests_total{llm_policy="p",llm_model="coder",llm_reason="classified"} 1"#,
             r#"requests_total{llm_policy="p",llm_model="coder",llm_reason="cached"} 1"#,
+            r#"labels_total{llm_policy="p",llm_label="Code Generation"} 2"#,
             "cache_misses_total 1",
             "cache_hits_total 1",
             r#"calls_total{llm_classifier="task",outcome="answered"} 1"#,
@@ -204,8 +205,16 @@ async fn decisions_and_the_cache_are_counted() {
 
 #[tokio::test]
 async fn an_answer_that_envoy_shows_is_read_for_usage_and_its_first_token() {
-    let running =
-        serve(|it| it["models"]["coder"]["cost"] = json!({ "input": 2, "output": 3 }), Sure, 8).await;
+    let running = serve(
+        |it| {
+            it["models"]["coder"]["cost"] = json!({ "input": 2, "output": 3 });
+            it["models"]["dearest"] =
+                json!({ "cluster": "a", "model": "a", "cost": { "input": 20, "output": 30 } });
+        },
+        Sure,
+        8,
+    )
+    .await;
     let streamed = request_headers(&[("content-type", "text/event-stream")]);
     let Some(processing_request::Request::RequestHeaders(streamed)) = streamed.request else { panic!() };
     let streamed = message(processing_request::Request::ResponseHeaders(streamed));
@@ -231,6 +240,7 @@ async fn an_answer_that_envoy_shows_is_read_for_usage_and_its_first_token() {
             r#"input_tokens_total{llm_model="coder"} 5"#,
             r#"output_tokens_total{llm_model="coder"} 7"#,
             r#"cost_microdollars_total{llm_model="coder"} 31"#,
+            r#"dearest_cost_microdollars_total{llm_model="coder"} 310"#,
         ],
     );
 }

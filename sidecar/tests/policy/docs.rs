@@ -80,7 +80,9 @@ fn policies<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
 fn every_policy_of_the_repository_is_valid_by_the_schema_and_by_the_code() {
     let schema = jsonschema::validator_for(&Config::json_schema()).unwrap();
     let mut count = 0;
-    for file in yaml_files("docs/examples").into_iter().chain(yaml_files("envoy")) {
+    for file in
+        yaml_files("docs/examples").into_iter().chain(yaml_files("envoy")).chain(yaml_files("compose"))
+    {
         for document in documents(&file).unwrap() {
             let mut found = Vec::new();
             policies(&document, &mut found);

@@ -8,6 +8,7 @@ mod dynamic;
 mod examples;
 mod failover;
 mod failure;
+mod held_headers;
 mod install;
 mod limits_per_client;
 mod providers;

@@ -16,7 +16,7 @@ use crate::obedient_sidecar::labelled;
 use crate::{assert_routed, shadow, without_sidecar};
 
 #[tokio::test]
-async fn requests_are_counted_by_policy_model_and_reason() {
+async fn requests_are_counted_by_policy_model_reason_and_label() {
     let gateway = start(|it| {
         it["cache"] = json!({ "entries": 100 });
         it["models"]["vendor.model-3.1"] = json!({ "cluster": "llama-70b", "model": "m" });
@@ -43,6 +43,9 @@ async fn requests_are_counted_by_policy_model_and_reason() {
         (requests("llama-8b", "task_router", "fallback"), 1),
         (requests("vendor.model-3.1", "my.policy", "default"), 1),
         (requests("vendor.model-3.1", "none", "manual"), 1),
+        (labels("task_router", "Code Generation"), 2),
+        (labels("task_router", "unrouted"), 2),
+        (labels("my.policy", "unrouted"), 1),
         ("llmrouter_cache_hits_total".to_owned(), 3),
         ("llmrouter_cache_misses_total".to_owned(), 3),
         ("llmrouter_calls_total{llm_classifier=\"task\",outcome=\"answered\"}".to_owned(), 2),
@@ -91,6 +94,8 @@ async fn tokens_and_cost_are_counted_from_answers_in_json_and_in_events() {
             "cost": { "input": 1000, "output": 10000 },
         });
         it["models"]["free"] = json!({ "cluster": "llama-8b", "model": "free" });
+        it["models"]["dearest"] =
+            json!({ "cluster": "llama-8b", "model": "d", "cost": { "input": 2000, "output": 20000 } });
     })
     .await;
     let turns = json!([{ "role": "user", "content": "One two three" }]);
@@ -117,6 +122,8 @@ async fn tokens_and_cost_are_counted_from_answers_in_json_and_in_events() {
         let stats = counted(&gateway, [(sample("output_tokens"), 8), (sample("input_tokens"), 6)]).await;
         let cost = (model != "free").then_some(6.0 * 1000.0 + 8.0 * 10_000.0);
         assert_eq!(stats.get(&sample("cost_microdollars")).copied(), cost, "{model} in {:#?}", ours(&stats));
+        let dearest = stats.get(&sample("dearest_cost_microdollars")).copied();
+        assert_eq!(dearest, cost.map(|cost| 2.0 * cost), "{model} in {:#?}", ours(&stats));
     }
 }
 
@@ -235,6 +242,10 @@ fn requests(model: &str, policy: &str, reason: &str) -> String {
     format!(
         "llmrouter_requests_total{{llm_policy=\"{policy}\",llm_model=\"{model}\",llm_reason=\"{reason}\"}}"
     )
+}
+
+fn labels(policy: &str, label: &str) -> String {
+    format!("llmrouter_labels_total{{llm_policy=\"{policy}\",llm_label=\"{label}\"}}")
 }
 
 /// All that Envoy printed and does not look like its own log.

@@ -63,7 +63,7 @@ fn manual(config: &Config, metrics: &Arc<Metrics>) -> (Stage, ProcessingResponse
     };
     let decided = Ok(Some((decision, request.into_rewrite())));
     let outcome = Outcome::of(config, &head, BODY.as_bytes(), decided);
-    Stage::carry_out(outcome, &[], answer::unchanged(), metrics)
+    Stage::carry_out(config, outcome, &[], answer::unchanged(), metrics)
 }
 
 fn metrics() -> Arc<Metrics> {
@@ -211,7 +211,7 @@ fn a_refusal_is_answered_in_openais_shape_but_in_shadow_and_counted_in_both() {
     let metrics = metrics();
     let refused = |config: &Config| {
         let outcome = Outcome::refused(config, Refusal::classifier_unavailable());
-        Stage::carry_out(outcome, &[], answer::unchanged(), &metrics)
+        Stage::carry_out(config, outcome, &[], answer::unchanged(), &metrics)
     };
     let (stage, answer) = refused(&enforce());
     assert_eq!(status(&answer), 503);

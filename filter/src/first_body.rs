@@ -1,0 +1,75 @@
+//! Notices that Envoy does not show the filter any body: it does so only if it may hold headers meanwhile.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+/// Clients send a prompt's body right after the headers.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether a worker was ever shown a body.
+#[derive(Default)]
+pub(crate) struct FirstBody(Cell<State>);
+
+#[derive(Clone, Copy, Default)]
+enum State {
+    /// No request was held yet.
+    #[default]
+    Unknown,
+    /// The first request is held since then.
+    Awaited(Duration),
+    /// It came, or it was said that it does not.
+    Settled,
+}
+
+impl FirstBody {
+    /// A request is held for its body.
+    pub(crate) fn awaited(&self, now: impl FnOnce() -> Duration) {
+        if let State::Unknown = self.0.get() {
+            self.0.set(State::Awaited(now()));
+        }
+    }
+
+    /// A body came.
+    pub(crate) fn came(&self) {
+        self.0.set(State::Settled);
+    }
+
+    /// Whether it is time to say that none comes; only once.
+    pub(crate) fn is_missing(&self, now: impl FnOnce() -> Duration) -> bool {
+        let State::Awaited(since) = self.0.get() else { return false };
+        let missing = now().saturating_sub(since) >= PATIENCE;
+        if missing {
+            self.0.set(State::Settled);
+        }
+        missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> impl FnOnce() -> Duration {
+        move || Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_body_that_does_not_come_is_missed_once() {
+        let body = FirstBody::default();
+        assert!(!body.is_missing(at(100)), "nobody waits");
+        body.awaited(at(100));
+        body.awaited(at(104));
+        assert!(!body.is_missing(at(104)));
+        assert!(body.is_missing(at(105)));
+        assert!(!body.is_missing(at(106)));
+    }
+
+    #[test]
+    fn once_one_came_none_is_missed() {
+        let body = FirstBody::default();
+        body.awaited(at(100));
+        body.came();
+        body.awaited(at(101));
+        assert!(!body.is_missing(at(200)));
+    }
+}
