@@ -46,12 +46,13 @@ def strict(schema):
     return made
 
 
-def custom_resources(folder):
+def custom_resources(folder, kinds):
+    """The schemas of these kinds: the definitions are megabytes of YAML, of which most is not needed."""
     schemas = {}
-    for file in sorted(pathlib.Path(folder).glob("*.yaml")):
-        for crd in yaml.load_all(file.read_text(), yaml.CSafeLoader):
-            if not crd or crd["kind"] != "CustomResourceDefinition":
-                continue
+    texts = [text for file in pathlib.Path(folder).glob("*.yaml") for text in file.read_text().split("\n---\n")]
+    for text in texts:
+        if any(f"\n    kind: {kind}\n" in text for kind in kinds):
+            crd = yaml.load(text, yaml.CSafeLoader)
             for version in crd["spec"]["versions"]:
                 schema = strict(version["schema"]["openAPIV3Schema"])
                 schema["properties"] |= {"apiVersion": {}, "kind": {}, "metadata": {"type": "object"}}
@@ -76,10 +77,10 @@ def errors(document, schemas):
 
 
 def main():
-    schemas = custom_resources(sys.argv[1])
+    manifests = {path: documents(path) for path in sys.argv[2:]}
+    schemas = custom_resources(sys.argv[1], {str(it.get("kind")) for found in manifests.values() for it in found})
     wrong = 0
-    for path in sys.argv[2:]:
-        found = documents(path)
+    for path, found in manifests.items():
         for document in found:
             name = f"{document.get('kind')}/{document.get('metadata', {}).get('name')}"
             for error in errors(document, schemas):
