@@ -10,6 +10,7 @@ mod failover;
 mod failure;
 mod install;
 mod limits_per_client;
+mod mesh;
 mod providers;
 mod replicas;
 mod secure_sidecar;
