@@ -21,9 +21,8 @@ impl Mesh {
                 ("HTTP_FILTER", "INSERT_BEFORE") => {
                     let before = &matched["listener"]["filterChain"]["filter"]["subFilter"]["name"];
                     let managers = self.connection_managers().into_iter();
-                    managers
-                        .filter(|manager| insert_before(&mut manager["http_filters"], before, value))
-                        .count()
+                    let inserted = managers.map(|it| insert_before(&mut it["http_filters"], before, value));
+                    inserted.filter(|inserted| *inserted).count()
                 }
                 ("EXTENSION_CONFIG", "ADD") => {
                     self.extensions.push(value.clone());
@@ -32,6 +31,10 @@ impl Mesh {
                 ("VIRTUAL_HOST", "MERGE") => {
                     let hosts = self.routes.iter_mut().flat_map(|it| it["virtual_hosts"].as_array_mut());
                     hosts.flatten().map(|host| merge(host, value)).count()
+                }
+                ("CLUSTER", "ADD") => {
+                    self.clusters.push(value.clone());
+                    1
                 }
                 ("CLUSTER", "MERGE") => {
                     let service = matched["cluster"]["service"].as_str().expect("a service");

@@ -16,6 +16,8 @@ pub use own::{Pod, send_to};
 use crate::bootstrap::Bootstrap;
 
 const FILTER_MODULE: &str = "target/llm_router_filter.wasm";
+/// As Envoy Gateway names the filter of our EnvoyExtensionPolicy.
+const EXT_PROC: &str = "envoy.filters.http.ext_proc/envoyextensionpolicy/llm-router/llm-router/extproc/0";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// A gateway's Envoy, before it is adapted to loopback.
@@ -36,8 +38,7 @@ impl Mesh {
     /// `k8s/overlays/istio`: a gateway of Istio's with our EnvoyFilter.
     #[must_use]
     pub fn istio() -> Self {
-        let sidecar = "outbound|50051||llm-router-sidecar.llm-router.svc.cluster.local";
-        let mut mesh = Self::snapshot("istio", sidecar);
+        let mut mesh = Self::snapshot("istio", "llm-router-sidecar");
         for object in objects("overlays/istio/envoyfilter.yaml") {
             mesh.apply_envoy_filter(&object["spec"]);
         }
@@ -66,7 +67,8 @@ impl Mesh {
     /// `k8s/overlays/envoy-gateway-wasm`: the same without ext_proc, with our EnvoyPatchPolicy.
     #[must_use]
     pub fn envoy_gateway_wasm() -> Self {
-        let mut mesh = Self::snapshot("envoy-gateway-wasm", "llm-router-sidecar");
+        let mut mesh = Self::snapshot("envoy-gateway", "llm-router-sidecar");
+        mesh.remove_http_filter(EXT_PROC);
         for object in objects("overlays/envoy-gateway-wasm/patch.yaml") {
             mesh.apply_patch_policy(&object["spec"]);
         }
@@ -93,8 +95,11 @@ impl Mesh {
         {
             fields.remove(field);
         }
-        // Istio's own mTLS, by whether the endpoint has it.
-        fields.remove("transport_socket_matches");
+        // By endpoint: Istio's own mTLS, which none has here, or Envoy Gateway's TLS, which all have.
+        let matches = fields.remove("transport_socket_matches").unwrap_or_default();
+        if fields.get("transport_socket").is_some_and(|it| it["name"] == "dummy.transport_socket") {
+            fields.insert("transport_socket".to_owned(), matches[0]["transport_socket"].clone());
+        }
         cluster["type"] = json!("STATIC");
         let address = json!({ "address": address.ip().to_string(), "port_value": address.port() });
         let endpoint = json!({ "endpoint": { "address": { "socket_address": address } } });
@@ -103,20 +108,21 @@ impl Mesh {
         self
     }
 
-    /// Has the provider behind a cluster verified by this authority, and its key taken from this file.
+    /// Has the provider behind a cluster verified by this authority, and given this key.
     #[must_use]
-    pub fn provider(mut self, name: &str, authority: &Path, key: &Path) -> Self {
+    pub fn provider(mut self, name: &str, authority: &Path, key: &str) -> Self {
         let cluster = self.cluster(name);
         let tls = &mut cluster["transport_socket"]["typed_config"]["common_tls_context"];
         let tls = tls.as_object_mut().expect("TLS");
-        let combined = tls.remove("combined_validation_context").unwrap_or_default();
+        let combined = tls.remove("combined_validation_context").expect("a validation");
         let mut validation = combined["default_validation_context"].clone();
         validation["trusted_ca"] = json!({ "filename": authority });
-        tls.remove("validation_context_sds_secret_config");
         tls.insert("validation_context".to_owned(), validation);
         let options = &mut cluster["typed_extension_protocol_options"][HTTP_OPTIONS]["http_filters"][0];
-        let source = &mut options["typed_config"]["credential"]["typed_config"]["credential"]["sds_config"];
-        *source = json!({ "path_config_source": { "path": key } });
+        let credential = &mut options["typed_config"]["credential"]["typed_config"]["credential"];
+        let file = crate::scratch_file("key", "yaml");
+        std::fs::write(&file, own::secret(&credential["name"], key).to_string()).expect("the key's file");
+        credential["sds_config"] = json!({ "path_config_source": { "path": file } });
         self
     }
 
@@ -133,14 +139,15 @@ impl Mesh {
     }
 
     fn filter_policy(&mut self) -> &mut Value {
-        let filters = self
-            .connection_managers()
-            .into_iter()
-            .flat_map(|manager| manager["http_filters"].as_array_mut().into_iter().flatten());
-        let found = filters
-            .chain(&mut self.extensions)
-            .find_map(|filter| filter.pointer_mut("/typed_config/config/configuration/value"));
-        found.expect("a policy")
+        const POLICY: &str = "/typed_config/config/configuration/value";
+        // What is discovered is not in the chain.
+        if !self.extensions.is_empty() {
+            let mut discovered = self.extensions.iter_mut();
+            return discovered.find_map(|it| it.pointer_mut(POLICY)).expect("a policy");
+        }
+        let managers = self.connection_managers().into_iter();
+        let mut filters = managers.flat_map(|it| it["http_filters"].as_array_mut().expect("filters"));
+        filters.find_map(|filter| filter.pointer_mut(POLICY)).expect("a policy")
     }
 
     fn cluster(&mut self, name: &str) -> &mut Value {

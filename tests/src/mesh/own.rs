@@ -65,11 +65,7 @@ impl Pod {
 
     /// Puts a key into the Secret.
     pub fn key(&self, name: &str, value: &str) {
-        let secret = json!({ "resources": [{
-            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
-            "name": name, "generic_secret": { "secret": { "inline_string": value } },
-        }] });
-        self.put("llm-keys", &format!("{name}.yaml"), &secret);
+        self.put("llm-keys", &format!("{name}.yaml"), &secret(&json!(name), value));
     }
 
     /// As the kubelet: files are links into `..data`, a link itself, which is moved to where the new ones are.
@@ -87,6 +83,14 @@ impl Pod {
             std::os::unix::fs::symlink(Path::new("..data").join(file), name).expect("a link");
         }
     }
+}
+
+/// A secret as Envoy's secret discovery reads it from a file.
+pub(super) fn secret(name: &Value, value: &str) -> Value {
+    json!({ "resources": [{
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        "name": name, "generic_secret": { "secret": { "inline_string": value } },
+    }] })
 }
 
 /// Has a cluster's requests sent to this address in place of what DNS says.

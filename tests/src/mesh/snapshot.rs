@@ -53,6 +53,13 @@ impl Mesh {
         for manager in self.connection_managers() {
             manager["http_filters"].as_array_mut().expect("filters").retain(|filter| filter["name"] != name);
         }
+        // Envoy refuses routes that configure a filter that is not there.
+        let hosts = self.routes.iter_mut().flat_map(|it| it["virtual_hosts"].as_array_mut()).flatten();
+        for route in hosts.flat_map(|host| host["routes"].as_array_mut()).flatten() {
+            if let Some(Value::Object(filters)) = route.get_mut("typed_per_filter_config") {
+                filters.remove(name);
+            }
+        }
     }
 
     /// One file that holds all, for an Envoy without a control plane: routes and discovered filters stand where they are used.

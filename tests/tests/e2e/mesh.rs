@@ -25,12 +25,12 @@ static HOOKS: LazyLock<Arc<Hooks>> = LazyLock::new(Arc::default);
 
 #[tokio::test]
 async fn istio_tells_what_would_be() {
-    assert_shadow(&start(istio(Mesh::istio())).await).await;
+    assert_shadow(&start(istio(Mesh::istio())).await.envoy).await;
 }
 
 #[tokio::test]
 async fn istio_routes() {
-    assert_routes(&start(istio(Mesh::istio()).policy(enforce)).await).await;
+    assert_routes(&start(istio(Mesh::istio()).policy(enforce)).await.envoy).await;
 }
 
 #[tokio::test]
@@ -38,27 +38,27 @@ async fn older_istio_routes_by_envoys_own_filter() {
     let page = std::fs::read_to_string(repository().join("docs/install-istio.md")).expect("the page");
     let patch = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the patch");
     let patch: Value = serde_saphyr::from_str::<Vec<Value>>(patch).expect("YAML").remove(0);
-    assert_routes(&start(istio(Mesh::istio_native(patch)).policy(enforce)).await).await;
+    assert_routes(&start(istio(Mesh::istio_native(patch)).policy(enforce)).await.envoy).await;
 }
 
 #[tokio::test]
 async fn envoy_gateway_tells_what_would_be() {
-    assert_shadow(&start(envoy_gateway(Mesh::envoy_gateway())).await).await;
+    assert_shadow(&start(envoy_gateway(Mesh::envoy_gateway())).await.envoy).await;
 }
 
 #[tokio::test]
 async fn envoy_gateway_routes() {
-    assert_routes(&start(envoy_gateway(Mesh::envoy_gateway()).policy(enforce)).await).await;
+    assert_routes(&start(envoy_gateway(Mesh::envoy_gateway()).policy(enforce)).await.envoy).await;
 }
 
 #[tokio::test]
 async fn envoy_gateway_tells_what_would_be_by_our_filter() {
-    assert_shadow(&start(envoy_gateway(Mesh::envoy_gateway_wasm())).await).await;
+    assert_shadow(&start(envoy_gateway(Mesh::envoy_gateway_wasm())).await.envoy).await;
 }
 
 #[tokio::test]
 async fn envoy_gateway_routes_by_our_filter() {
-    assert_routes(&start(envoy_gateway(Mesh::envoy_gateway_wasm()).policy(enforce)).await).await;
+    assert_routes(&start(envoy_gateway(Mesh::envoy_gateway_wasm()).policy(enforce)).await.envoy).await;
 }
 
 #[tokio::test]
@@ -110,22 +110,29 @@ fn envoy_gateway(mesh: Mesh) -> Mesh {
 }
 
 fn with_provider(mesh: Mesh, cluster: &str) -> Mesh {
-    let (authority, key) = (authority(), scratch_file("key", "yaml"));
-    let secret = json!({ "resources": [{
-        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
-        "name": "nvidia", "generic_secret": { "secret": { "inline_string": "Bearer key" } },
-    }] });
-    std::fs::write(&key, secret.to_string()).expect("the key's file");
-    mesh.serve(cluster, provider()).provider(cluster, &authority, &key).policy(patient)
+    mesh.serve(cluster, provider()).provider(cluster, &authority(), "Bearer key").policy(patient)
 }
 
-async fn start(mesh: Mesh) -> Envoy {
+/// An Envoy, and the sidecar that decides for it, if one does.
+struct Gateway {
+    envoy: Envoy,
+    _sidecar: Option<Arc<Sidecar>>,
+}
+
+async fn start(mesh: Mesh) -> Gateway {
     let cluster = mesh.sidecar().to_owned();
-    let sidecar = match mesh.sidecar_policy() {
-        Some(policy) => Sidecar::with_policy(policy.to_string()).await.address,
+    let deciding = match mesh.sidecar_policy() {
+        Some(policy) => Some(Sidecar::with_policy(policy.to_string()).await),
+        None => None,
+    };
+    let address = match &deciding {
+        Some(sidecar) => sidecar.address,
         None => Sidecar::shared().await.address,
     };
-    Envoy::start(&mesh.serve(&cluster, sidecar).bootstrap()).await
+    let envoy = Envoy::start(&mesh.serve(&cluster, address).bootstrap()).await;
+    // Where the sidecar's health is looked at, it is not well until it was.
+    until(&envoy, |answer| answer.header("x-llm-router-label") == "Code Generation").await;
+    Gateway { envoy, _sidecar: deciding }
 }
 
 async fn start_pod(pod: &Pod) -> Envoy {
@@ -186,7 +193,10 @@ async fn assert_routes(gateway: &Envoy) {
     let body: Value = serde_json::from_slice(&received.body).expect("JSON");
     assert_eq!(body["model"], "nvidia/llama-3.3-nemotron-super-49b-v1");
 
-    assert_routed(&gateway.send(Request::chat(chat("auto", GREETING))).await, "llama-8b", "classified");
+    assert_eq!(
+        gateway.send(Request::chat(chat("auto", GREETING))).await.header("x-llm-router-model"),
+        "llama-8b"
+    );
     assert_routed(&gateway.send(Request::chat(chat("llama-70b", CODE))).await, "llama-70b", "manual");
 
     // A client does not choose a cluster, not even on a path that is none of ours.
