@@ -1,5 +1,5 @@
-//! Gateways as meshes make them, with what `k8s/` adds: for Istio and Envoy Gateway, what their own code made of a gateway
-//! (`tests/fixtures/mesh`), so that names of filters, routes and clusters are theirs.
+//! Gateways as meshes make them, with what `k8s/` adds: for Istio and Envoy Gateway, after what their own code makes of a
+//! gateway (`tests/fixtures/mesh`), with their names of filters, routes and clusters.
 
 mod envoy_filter;
 mod own;

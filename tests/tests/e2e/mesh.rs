@@ -1,5 +1,5 @@
-//! What `k8s/overlays` make of a gateway starts in real Envoy, and routes. For Istio and Envoy Gateway, the gateway is what their
-//! own code made, with their names of filters, routes and clusters.
+//! What `k8s/overlays` make of a gateway starts in real Envoy, and routes. For Istio and Envoy Gateway, the gateway is
+//! written after what their own code makes, with their names of filters, routes and clusters.
 
 use std::sync::{Arc, LazyLock};
 
