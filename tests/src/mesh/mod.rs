@@ -52,6 +52,9 @@ impl Mesh {
         mesh.remove_http_filter("llm-router.llm_router");
         mesh.apply_envoy_filter(&json!({ "configPatches": [patch] }));
         mesh.policy = Some(native_policy());
+        let options =
+            &mut mesh.cluster("llm-router-sidecar")["typed_extension_protocol_options"][HTTP_OPTIONS];
+        options.as_object_mut().expect("options").remove("common_http_protocol_options");
         mesh
     }
 
