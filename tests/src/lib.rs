@@ -9,6 +9,7 @@ pub mod client;
 pub mod envoy;
 pub mod fleet;
 pub mod load;
+pub mod mesh;
 pub mod process;
 pub mod sidecar;
 pub mod stand_in;
@@ -48,6 +49,13 @@ where
     let _context = BACKGROUND.enter();
     BACKGROUND.spawn(server(tokio::net::TcpListener::from_std(listener).expect("a listener for tokio")));
     address
+}
+
+/// A port that nobody uses now, for a process that does not tell which it took.
+#[must_use]
+pub fn free_port() -> SocketAddr {
+    let listener = TcpListener::bind(ANY_PORT).expect("a free port");
+    listener.local_addr().expect("its address")
 }
 
 /// The binary at `path` in the repository, or the command that makes it.

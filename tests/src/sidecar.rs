@@ -1,14 +1,13 @@
 //! The real sidecar as a child process, with the model that the repository carries.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use hyper::{Method, StatusCode};
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::ANY_PORT;
 use crate::bootstrap::Bootstrap;
 use crate::client::Request;
 use crate::envoy::wait;
@@ -45,6 +44,11 @@ impl Sidecar {
         Self::start_with(options.iter().flat_map(text).collect()).await
     }
 
+    /// One without a policy that listens on a Unix socket.
+    pub async fn on_socket(path: &Path) -> Self {
+        Self::start_at(&format!("unix:{}", path.display()), crate::ANY_PORT, Vec::new()).await
+    }
+
     /// Sends it a signal, named as in `kill -NAME`.
     pub fn signal(&self, name: &str) {
         self.process.signal(name);
@@ -58,7 +62,7 @@ impl Sidecar {
     }
 
     /// Shared by the tests that run at the time with the same policy.
-    async fn with_policy(policy: String) -> Arc<Self> {
+    pub async fn with_policy(policy: String) -> Arc<Self> {
         let mut running = BY_POLICY.lock().await;
         let running = running.get_or_insert_default();
         if let Some(sidecar) = running.get(&policy).and_then(Weak::upgrade) {
@@ -77,11 +81,16 @@ impl Sidecar {
     }
 
     async fn start_with(options: Vec<String>) -> Self {
+        let address = crate::free_port();
+        Self::start_at(&address.to_string(), address, options).await
+    }
+
+    async fn start_at(listen: &str, address: SocketAddr, options: Vec<String>) -> Self {
         let binary =
             crate::binary("target/release/llm-router-sidecar", "cargo build --release -p llm-router-sidecar");
-        let (address, admin) = (free_port(), free_port());
-        let (listen, admin_option) = (address.to_string(), admin.to_string());
-        let arguments = ["serve", "--model", "models/minilm", "--listen", &listen, "--admin", &admin_option];
+        let admin = crate::free_port();
+        let admin_option = admin.to_string();
+        let arguments = ["serve", "--model", "models/minilm", "--listen", listen, "--admin", &admin_option];
         let arguments: Vec<_> = arguments.map(str::to_owned).into_iter().chain(options).collect();
         let process = Process::spawn(&binary, &arguments, crate::scratch_file("sidecar", "log"))
             .expect("starting the sidecar");
@@ -92,10 +101,4 @@ impl Sidecar {
         .await;
         Self { process, address }
     }
-}
-
-/// A port that nobody uses now. The sidecar does not tell which it took, so it cannot choose itself.
-fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind(ANY_PORT).expect("a free port");
-    listener.local_addr().expect("its address")
 }

@@ -38,6 +38,11 @@ impl Bootstrap {
         self.sidecar_policy.as_ref()
     }
 
+    /// One that is as it shall be.
+    pub(crate) fn of_mesh(envoy: Value) -> Self {
+        Self { envoy, sidecar_policy: None }
+    }
+
     /// Waits for the sidecar as long as it takes: the tests keep the machine busy, and a classification that
     /// came too late would be taken for a wrong one.
     #[must_use]

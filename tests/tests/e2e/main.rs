@@ -11,6 +11,7 @@ mod failure;
 mod held_headers;
 mod install;
 mod limits_per_client;
+mod mesh;
 mod providers;
 mod replicas;
 mod secure_sidecar;

@@ -1,0 +1,104 @@
+//! The pods of `k8s/overlays/envoy`: their files, as the kubelet puts them there and changes them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{FILTER_MODULE, objects};
+use crate::bootstrap::Bootstrap;
+
+const POLICY: &str = "/resources/0/typed_config/config/configuration/value";
+
+/// A pod with our own Envoy.
+#[derive(Debug)]
+pub struct Pod {
+    folder: PathBuf,
+    envoy: Value,
+}
+
+impl Pod {
+    /// With the files of `k8s/overlays/OVERLAY` where it has its own. The sidecars' cluster is as `change` makes it.
+    #[must_use]
+    pub fn new(overlay: &str, change: impl FnOnce(&mut Value)) -> Self {
+        crate::binary(FILTER_MODULE, "scripts/build-filter");
+        let folder = crate::scratch_file("pod", "d");
+        let _ = std::fs::remove_dir_all(&folder);
+        let pod = Self { envoy: objects("overlays/envoy/bootstrap.yaml").remove(0), folder };
+        let mut sidecar = objects(&format!("overlays/{overlay}/sidecar.yaml")).remove(0);
+        change(&mut sidecar["resources"][0]);
+        pod.put("envoy", "sidecar.yaml", &sidecar);
+        pod.policy(|_| {});
+        pod
+    }
+
+    /// Has Envoy find its files, listen on loopback, and reach the LLMs' clusters and its admin interface at these addresses.
+    #[must_use]
+    pub fn bootstrap(&self, clusters: &[(&str, SocketAddr)], authority: &Path) -> Bootstrap {
+        let mut text = self.envoy.to_string();
+        for folder in ["envoy", "llm-router", "llm-keys"] {
+            let here = self.folder.join(folder);
+            text = text.replace(&format!("/etc/{folder}"), &here.to_string_lossy());
+        }
+        text = text.replace("/etc/ssl/certs/ca-certificates.crt", &authority.to_string_lossy());
+        let mut envoy: Value = serde_json::from_str(&text).expect("a bootstrap");
+        let admin = clusters.iter().find(|(name, _)| *name == "admin").expect("an admin address").1;
+        envoy["admin"]["address"]["socket_address"]["port_value"] = json!(admin.port());
+        for listener in envoy["static_resources"]["listeners"].as_array_mut().expect("listeners") {
+            listener["address"] = json!({ "socket_address": { "address": "127.0.0.1", "port_value": 0 } });
+        }
+        for cluster in envoy["static_resources"]["clusters"].as_array_mut().expect("clusters") {
+            let served = clusters.iter().find(|(name, _)| cluster["name"] == *name);
+            send_to(cluster, served.expect("an address").1);
+        }
+        Bootstrap::of_mesh(envoy)
+    }
+
+    /// Changes the policy that the overlay has, as another ConfigMap does.
+    pub fn policy(&self, change: impl FnOnce(&mut Value)) {
+        let mut found = objects("overlays/envoy/policy.yaml").remove(0);
+        *found.pointer_mut("/resources/0/typed_config/config/vm_config/code").expect("the module") =
+            json!({ "local": { "filename": FILTER_MODULE } });
+        change(found.pointer_mut(POLICY).expect("a policy"));
+        self.put("llm-router", "policy.yaml", &found);
+    }
+
+    /// Puts a key into the Secret.
+    pub fn key(&self, name: &str, value: &str) {
+        self.put("llm-keys", &format!("{name}.yaml"), &secret(&json!(name), value));
+    }
+
+    /// As the kubelet: files are links into `..data`, a link itself, which is moved to where the new ones are.
+    fn put(&self, volume: &str, file: &str, content: &Value) {
+        let volume = self.folder.join(volume);
+        let number = (0..).find(|it| !volume.join(format!("..{it}")).exists()).expect("a new name");
+        let new = format!("..{number}");
+        std::fs::create_dir_all(volume.join(&new)).expect("a folder");
+        std::fs::write(volume.join(&new).join(file), content.to_string()).expect("a file");
+        let link = volume.join("..data_tmp");
+        std::os::unix::fs::symlink(&new, &link).expect("a link");
+        std::fs::rename(&link, volume.join("..data")).expect("the link in its place");
+        let name = volume.join(file);
+        if !name.exists() {
+            std::os::unix::fs::symlink(Path::new("..data").join(file), name).expect("a link");
+        }
+    }
+}
+
+/// A secret as Envoy's secret discovery reads it from a file.
+pub(super) fn secret(name: &Value, value: &str) -> Value {
+    json!({ "resources": [{
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        "name": name, "generic_secret": { "secret": { "inline_string": value } },
+    }] })
+}
+
+/// Has a cluster's requests sent to this address in place of what DNS says.
+pub fn send_to(cluster: &mut Value, address: SocketAddr) {
+    let fields = cluster.as_object_mut().expect("a cluster");
+    fields.remove("dns_refresh_rate");
+    fields.insert("type".to_owned(), json!("STATIC"));
+    let address = json!({ "address": address.ip().to_string(), "port_value": address.port() });
+    cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"] =
+        address;
+}
