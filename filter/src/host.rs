@@ -71,19 +71,20 @@ impl CallId {
     }
 }
 
-/// Sends one message and asks for one back. Envoy checks nothing of `headers`.
+/// Sends one message and asks for one back. `target` is a cluster's name, or an encoded
+/// `envoy.config.core.v3.GrpcService`. Envoy checks nothing of `headers`.
 ///
 /// # Errors
 /// There is no such cluster, or the call failed at once.
 pub(crate) fn call_grpc(
-    cluster: &str,
+    target: &str,
     service: &str,
     method: &str,
     headers: Vec<(&str, &[u8])>,
     message: &[u8],
     timeout: Duration,
 ) -> Result<CallId, Status> {
-    hostcalls::dispatch_grpc_call(cluster, service, method, headers, Some(message), timeout).map(CallId)
+    hostcalls::dispatch_grpc_call(target, service, method, headers, Some(message), timeout).map(CallId)
 }
 
 /// The answer of a gRPC call, in its callback only.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod question;
+mod target;
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ impl Calls {
         trace: Vec<(&str, &[u8])>,
         limit: Duration,
     ) -> Result<CallId, Status> {
-        host::call_grpc(cluster, SERVICE, METHOD, trace, &self.0.encode(question), limit)
+        host::call_grpc(&target::target(cluster), SERVICE, METHOD, trace, &self.0.encode(question), limit)
     }
 }
 

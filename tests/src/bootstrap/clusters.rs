@@ -14,6 +14,13 @@ impl Bootstrap {
         Self { sidecar_policy: None, ..self.cluster(SIDECAR, address) }
     }
 
+    /// Gives the sidecar's cluster another name.
+    #[must_use]
+    pub fn sidecar_cluster(mut self, name: &str) -> Self {
+        self.named_cluster(SIDECAR)["name"] = json!(name);
+        self.policy(|policy| policy["sidecar"]["cluster"] = json!(name))
+    }
+
     /// Sends what goes to the cluster `name` to `address`.
     #[must_use]
     pub fn cluster(self, name: &str, address: SocketAddr) -> Self {

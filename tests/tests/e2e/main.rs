@@ -15,6 +15,7 @@ mod mesh;
 mod providers;
 mod replicas;
 mod secure_sidecar;
+mod sidecar_cluster;
 // With a path, its modules are looked for beside it, as in the other mode.
 #[path = "suite.rs"]
 mod suite;

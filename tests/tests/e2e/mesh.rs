@@ -73,7 +73,7 @@ async fn our_own_gateway_takes_over_a_policy_and_a_key_that_the_kubelet_brings()
     pod.key("nvidia", "Bearer another");
     until(&gateway, |answer| key_of(answer) == "Bearer another").await;
     // The way back.
-    pod.policy(|policy| patient(policy));
+    pod.policy(patient);
     until(&gateway, |answer| answer.header("x-llm-router-reason") == "shadow").await;
 }
 
