@@ -59,6 +59,8 @@ class Setup:
         self.ports = free_ports([8001, 8002, 8003, 9091, 9901, 10000, 50051, "prometheus"])
         # It has no traffic; a policy that is not valid comes to it later.
         self.refusing = {**self.ports, **free_ports([9901, 10000])}
+        # Its stats have no labels, as those of gateways whose bootstrap is not ours.
+        self.unlabelled = {**self.ports, **free_ports([9901, 10000])}
 
     def start(self):
         # Not llama-70b, who therefore fails, and for whom another stands in.
@@ -66,7 +68,10 @@ class Setup:
             self._start(name, BINARIES / "llm-stand-in", "--name", name, "--listen", f"127.0.0.1:{self.ports[port]}")
         listen = ("--listen", f"127.0.0.1:{self.ports[50051]}", "--admin", f"127.0.0.1:{self.ports[9091]}")
         self._start("sidecar", BINARIES / "llm-router-sidecar", "serve", "--model", "models/minilm", *listen)
-        self._start_envoy("envoy", with_ports((REPO / "envoy/failover.yaml").read_text(), self.ports))
+        bootstrap = (REPO / "envoy/failover.yaml").read_text()
+        self._start_envoy("envoy", with_ports(bootstrap, self.ports))
+        without = re.sub(r"^stats_config:\n(?: .*\n)+", "", bootstrap, flags=re.M)
+        self._start_envoy("unlabelled-envoy", with_ports(without, self.unlabelled))
         for file in (REPO / "envoy/dynamic").iterdir():
             text = with_ports(file.read_text(), self.refusing).replace("envoy/dynamic/", f"{self.work}/")
             (self.work / file.name).write_text(text)
@@ -75,6 +80,7 @@ class Setup:
         self._wait("sidecar", self.ports[9091], "/readyz")
         self._wait("envoy", self.ports[9901], "/ready")
         self._wait("refusing-envoy", self.refusing[9901], "/ready")
+        self._wait("unlabelled-envoy", self.unlabelled[9901], "/ready")
         self._wait("prometheus", self.ports["prometheus"], "/-/ready")
 
     def refuse_a_policy(self):
@@ -94,7 +100,7 @@ class Setup:
 
     def _start_prometheus(self):
         text = (OBSERVABILITY / "prometheus.yml").read_text().replace("15s", "1s")
-        envoys = f"127.0.0.1:{self.ports[9901]}, 127.0.0.1:{self.refusing[9901]}"
+        envoys = ", ".join(f"127.0.0.1:{ports[9901]}" for ports in (self.ports, self.refusing, self.unlabelled))
         text = replaced(replaced(text, "envoy:9901", envoys), "sidecar:9091", f"127.0.0.1:{self.ports[9091]}")
         (self.work / "prometheus.yml").write_text(text)
         shutil.copy(OBSERVABILITY / "rules.yaml", self.work)
@@ -131,12 +137,13 @@ class Gateway:
 
 
 def drive(setup):
-    gateway = Gateway(setup.ports[10000])
+    gateway, unlabelled = Gateway(setup.ports[10000]), Gateway(setup.unlabelled[10000])
     end = time.monotonic() + TRAFFIC_SECONDS
     for number in itertools.count():
         if time.monotonic() > end:
             break
         gateway.send_one_of_each(number)
+        unlabelled.send_one_of_each(number)
         if number == 2:
             setup.refuse_a_policy()
         if number % 4 == 3:
@@ -171,6 +178,11 @@ class Prometheus:
         names = self.get("label/__name__/values")
         return {re.sub("_(bucket|sum|count)$", "", name) for name in names if name.startswith("llmrouter_")}
 
+    def labels(self, port):
+        """Our metrics of one Envoy, with the names of their labels, and one of its models by its name there."""
+        series = self.get("series", **{"match[]": f'{{__name__=~"llmrouter_.+", instance="127.0.0.1:{port}"}}'})
+        return {(one["__name__"], *sorted(one)) for one in series}, {one.get("llm_model") for one in series}
+
     def recorded(self):
         rules = (rule for group in self.get("rules", type="record")["groups"] for rule in group["rules"])
         return [rule["name"] for rule in rules]
@@ -204,6 +216,15 @@ def missing_data(prometheus):
     print(f"asked Prometheus for {len(asked)} queries")
 
 
+def check_labels(prometheus, setup):
+    """Prometheus makes the labels that an Envoy does not."""
+    (expected, models), (found, others) = (prometheus.labels(ports[9901]) for ports in (setup.ports, setup.unlabelled))
+    if not expected or found != expected:
+        raise DemoError(f"without stats_tags: missing {expected - found}, too many {found - expected}")
+    if {model.replace("-", "_") for model in models if model} != {model for model in others if model}:
+        raise DemoError(f"without stats_tags, models are {others} and not {models}")
+
+
 def run():
     check_layout()
     made = subprocess.run([OBSERVABILITY / "dashboard.py"], check=True, capture_output=True, text=True).stdout
@@ -219,6 +240,7 @@ def run():
         time.sleep(6)
         print(f"answers by status: {statuses}")
         problems = list(missing_data(prometheus))
+        check_labels(prometheus, setup)
         check_docs(name for name in prometheus.metrics() if ":" not in name)
     if problems:
         raise DemoError("\n".join(problems))
