@@ -83,8 +83,9 @@ class Setup:
         self._wait("unlabelled-envoy", self.unlabelled[9901], "/ready")
         self._wait("prometheus", self.ports["prometheus"], "/-/ready")
 
-    def refuse_a_policy(self):
-        text = replaced((self.work / "policy.yaml").read_text(), "default_policy: task_router", "default_policy: nope")
+    def refuse_a_policy(self, number):
+        policy = with_ports((REPO / "envoy/dynamic/policy.yaml").read_text(), self.refusing)
+        text = replaced(policy, "default_policy: task_router", f"default_policy: nope-{number}")
         (self.work / "new").write_text(text)
         # Envoy looks for nothing but a move.
         (self.work / "new").rename(self.work / "policy.yaml")
@@ -144,8 +145,9 @@ def drive(setup):
             break
         gateway.send_one_of_each(number)
         unlabelled.send_one_of_each(number)
-        if number == 2:
-            setup.refuse_a_policy()
+        # Not once only: it may come before Prometheus has looked for the first time.
+        if number % 3 == 2:
+            setup.refuse_a_policy(number)
         if number % 4 == 3:
             with setup.processes.stopped("observability-sidecar"):
                 gateway.send({"model": "auto", "messages": [{"role": "user", "content": f"Nobody hears {number}"}]})
