@@ -87,6 +87,17 @@ def end_in_order() -> None:
         signal.signal(number, lambda received, _: sys.exit(128 + received))
 
 
+def run_as_test(run: Callable[[], None]) -> int:
+    """The exit code of a test, which prints its error."""
+    end_in_order()
+    try:
+        run()
+    except DemoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def log_of(name: str) -> pathlib.Path:
     return LOGS / f"{name}.log"
 

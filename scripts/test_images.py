@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 from check_dockerfiles import instructions
-from processes import REPO, DemoError, Processes, end_in_order, is_ready
+from processes import REPO, DemoError, Processes, is_ready, run_as_test
 from test_observability import free_ports, replaced
 
 ROOT = REPO / "target/images/sidecar"
@@ -155,15 +155,5 @@ def run():
         print("compose/providers.yaml: decides, and reaches out")
 
 
-def main():
-    end_in_order()
-    try:
-        run()
-    except DemoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_test(run))

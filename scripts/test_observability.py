@@ -16,7 +16,7 @@ import time
 import urllib.parse
 
 from check_dashboard import OBSERVABILITY, check_layout, queries
-from processes import REPO, DemoError, Processes, end_in_order, is_ready
+from processes import REPO, DemoError, Processes, is_ready, run_as_test
 
 BINARIES = REPO / "target" / "release"
 TRAFFIC_SECONDS = 20
@@ -248,15 +248,5 @@ def run():
         raise DemoError("\n".join(problems))
 
 
-def main():
-    end_in_order()
-    try:
-        run()
-    except DemoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_test(run))
