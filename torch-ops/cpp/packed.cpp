@@ -5,8 +5,6 @@
 // Rust. Tensors are those of torch-sys: pointers to `at::Tensor` on the heap, owned by the caller.
 
 #include <cstdlib>
-#include <cstring>
-#include <exception>
 #include <optional>
 #include <string_view>
 
@@ -15,6 +13,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/gelu.h>
 
+#include "guarded.h"
 #include "panels.h"
 
 namespace {
@@ -22,18 +21,6 @@ namespace {
 template <typename Signature>
 c10::TypedOperatorHandle<Signature> find(const char* name, const char* overload) {
   return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
-}
-
-template <typename Function>
-char* guarded(Function function) {
-  try {
-    function();
-    return nullptr;
-  } catch (const std::exception& error) {
-    return strdup(error.what());
-  } catch (...) {
-    return strdup("not a standard exception");
-  }
 }
 
 std::optional<at::Tensor> optional(const at::Tensor* tensor) {

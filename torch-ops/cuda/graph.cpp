@@ -4,29 +4,17 @@
 // Every function returns null, or a message from `strdup`, which the caller frees: an exception must not reach Rust.
 
 #include <cstdlib>
-#include <cstring>
-#include <exception>
 #include <memory>
 
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include "../cpp/guarded.h"
+
 namespace {
 
 using at::cuda::CUDAGraph;
-
-template <typename Function>
-char* guarded(Function function) {
-  try {
-    function();
-    return nullptr;
-  } catch (const std::exception& error) {
-    return strdup(error.what());
-  } catch (...) {
-    return strdup("not a standard exception");
-  }
-}
 
 }  // namespace
 

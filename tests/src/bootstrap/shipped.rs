@@ -10,50 +10,43 @@ impl Bootstrap {
     /// `envoy/wasm.yaml`: our filter decides.
     #[must_use]
     pub fn wasm() -> Self {
-        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
-        Self::load("wasm.yaml")
+        Self::with_filter("wasm.yaml")
     }
 
     /// `envoy/shadow.yaml`: our filter only tells what it would decide.
     #[must_use]
     pub fn shadow() -> Self {
-        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
-        Self::load("shadow.yaml")
+        Self::with_filter("shadow.yaml")
     }
 
     /// `envoy/failover.yaml`: our filter decides, and again when a model fails.
     #[must_use]
     pub fn failover() -> Self {
-        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
-        Self::load("failover.yaml")
+        Self::with_filter("failover.yaml")
     }
 
     /// `envoy/providers.yaml`: our filter, and providers with TLS and keys.
     #[must_use]
     pub fn providers() -> Self {
-        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
-        Self::load("providers.yaml")
+        Self::with_filter("providers.yaml")
     }
 
     /// `envoy/limits.yaml`: our filter, and clients with keys and limits.
     #[must_use]
     pub fn limits() -> Self {
-        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
-        Self::load("limits.yaml")
+        Self::with_filter("limits.yaml")
     }
 
     /// `envoy/replicas.yaml`: our filter, and three sidecars.
     #[must_use]
     pub fn replicas() -> Self {
-        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
-        Self::load("replicas.yaml")
+        Self::with_filter("replicas.yaml")
     }
 
     /// `envoy/install/STEP.yaml`: a step of `docs/install-envoy.md`.
     #[must_use]
     pub fn install(step: &str) -> Self {
-        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
-        Self::load(&format!("install/{step}.yaml"))
+        Self::with_filter(&format!("install/{step}.yaml"))
     }
 
     /// `envoy/dynamic/bootstrap.yaml`, which finds the other files in this folder.
@@ -77,6 +70,12 @@ impl Bootstrap {
     pub fn native_shadow() -> Self {
         let policy = Self::load("shadow.yaml").filter_policy().clone();
         Self { sidecar_policy: Some(policy), ..Self::load("native.yaml") }
+    }
+
+    /// A file in `envoy/` that has our filter, which must be built.
+    fn with_filter(name: &str) -> Self {
+        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
+        Self::load(name)
     }
 
     fn load(name: &str) -> Self {
