@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 LOGS = REPO / "target" / "demo"
@@ -105,6 +105,24 @@ def log_of(name: str) -> pathlib.Path:
 def log_tail(name: str) -> str:
     lines = log_of(name).read_text(errors="replace").splitlines()[-20:]
     return "\n".join([f"---- {log_of(name).relative_to(REPO)} ----", *lines])
+
+
+def free_ports(wanted: Iterable[Hashable]) -> dict[Hashable, int]:
+    """A free port for each of these."""
+    probes = {name: socket.socket() for name in wanted}
+    for probe in probes.values():
+        probe.bind(("127.0.0.1", 0))
+    ports = {name: probe.getsockname()[1] for name, probe in probes.items()}
+    for probe in probes.values():
+        probe.close()
+    return ports
+
+
+def replaced(text: str, old: str, new: str) -> str:
+    """The text of a file that we ship, changed; an error if there is nothing to change."""
+    if old not in text:
+        raise DemoError(f"what we ship no longer has {old!r}")
+    return text.replace(old, new)
 
 
 def check_free(ports: dict[str, int]) -> None:

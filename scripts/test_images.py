@@ -11,8 +11,7 @@ import sys
 import tempfile
 
 from check_dockerfiles import instructions
-from processes import REPO, DemoError, Processes, is_ready, run_as_test
-from test_observability import free_ports, replaced
+from processes import REPO, DemoError, Processes, free_ports, is_ready, replaced, run_as_test
 
 ROOT = REPO / "target/images/sidecar"
 FILTER = REPO / "target/images/plugin.wasm"

@@ -8,7 +8,6 @@ import math
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ import time
 import urllib.parse
 
 from check_dashboard import OBSERVABILITY, check_layout, queries
-from processes import REPO, DemoError, Processes, is_ready, run_as_test
+from processes import REPO, DemoError, Processes, free_ports, is_ready, replaced, run_as_test
 
 BINARIES = REPO / "target" / "release"
 TRAFFIC_SECONDS = 20
@@ -28,23 +27,6 @@ MAY_BE_ZERO = ("queue_depth", "body_bytes", "padding_tokens", "deadline_exceeded
 
 PROMPTS = ("Write a Python function that adds {} numbers.", "Hi there, I am number {}!",
            "Why do {} stars shine at night?", "Write a story about {} whales.")
-
-
-def free_ports(wanted):
-    """A free port for each of these."""
-    probes = [socket.socket() for _ in wanted]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = {name: probe.getsockname()[1] for name, probe in zip(wanted, probes)}
-    for probe in probes:
-        probe.close()
-    return ports
-
-
-def replaced(text, old, new):
-    if old not in text:
-        raise DemoError(f"what we ship no longer has {old!r}")
-    return text.replace(old, new)
 
 
 def with_ports(text, ports):
