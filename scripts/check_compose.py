@@ -1,4 +1,4 @@
-"""Checks what compose.yaml names: files, stages of Dockerfiles, variables of .env.example, and the hosts that Envoy and
+"""Checks what deploy/compose.yaml names: files, stages of Dockerfiles, variables of .env.example, and the hosts that Envoy and
 Prometheus look for."""
 
 import pathlib
@@ -16,7 +16,7 @@ def read(name):
 
 def example():
     """The variables of .env.example."""
-    return dict(re.findall(r"^(\w+)=(.*)$", read(".env.example"), flags=re.MULTILINE))
+    return dict(re.findall(r"^(\w+)=(.*)$", read("deploy/.env.example"), flags=re.MULTILINE))
 
 
 def hosts(services):
@@ -29,9 +29,9 @@ def hosts(services):
 
 
 def problems():
-    compose = YAML(typ="safe").load(read("compose.yaml"))
+    compose = YAML(typ="safe").load(read("deploy/compose.yaml"))
     services, variables = compose["services"], example()
-    for name in set(re.findall(r"\$\{(\w+)", read("compose.yaml"))) - set(variables):
+    for name in set(re.findall(r"\$\{(\w+)", read("deploy/compose.yaml"))) - set(variables):
         yield f".env.example has no {name}"
     profiles = {profile for service in services.values() for profile in service.get("profiles", [])}
     for profile in set(variables["COMPOSE_PROFILES"].split(",")) - profiles:
@@ -43,19 +43,19 @@ def problems():
                 yield f"{name}: {build['dockerfile']} has no stage {build['target']}"
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
-            if source.startswith(".") and not (REPO / source).exists():
+            if source.startswith(".") and not (REPO / "deploy" / source).exists():
                 yield f"{name}: no {source}"
             if not source.startswith(".") and source not in compose["volumes"]:
                 yield f"{name}: no volume {source}"
     known = set(hosts(services))
-    wanted = set(re.findall(r"targets: \[([\w-]+):", read("observability/prometheus.yml")))
-    for bootstrap in (REPO / "compose").glob("*.yaml"):
+    wanted = set(re.findall(r"targets: \[([\w-]+):", read("deploy/observability/prometheus.yml")))
+    for bootstrap in (REPO / "deploy/compose").glob("*.yaml"):
         found = re.findall(r"address: ([\w.-]+), port_value", bootstrap.read_text())
         # Those with dots are addresses, or real LLMs.
         wanted |= {host for host in found if "." not in host}
     for host in wanted - known:
         yield f"no service {host}"
-    if not (REPO / "compose" / f"{variables['GATEWAY']}.yaml").exists():
+    if not (REPO / "deploy/compose" / f"{variables['GATEWAY']}.yaml").exists():
         yield f".env.example: no compose/{variables['GATEWAY']}.yaml"
 
 

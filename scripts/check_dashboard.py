@@ -1,11 +1,11 @@
-"""Checks observability/dashboard.json without Grafana: what each panel must have, and that none covers another."""
+"""Checks deploy/observability/dashboard.json without Grafana: what each panel must have, and that none covers another."""
 
 import itertools
 import json
 
 from processes import REPO, DemoError
 
-OBSERVABILITY = REPO / "observability"
+OBSERVABILITY = REPO / "deploy/observability"
 KINDS = {"row", "stat", "timeseries"}
 # Those of Grafana's units that we use.
 UNITS = {"reqps", "percentunit", "currencyUSD", "short", "s", "bytes"}

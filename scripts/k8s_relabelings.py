@@ -20,4 +20,4 @@ if not gateways:
 for monitor in gateways:
     for endpoint in monitor["spec"]["podMetricsEndpoints"]:
         if endpoint["metricRelabelings"] != expected:
-            sys.exit(f"{monitor['metadata']['name']}: metricRelabelings are not those of observability/prometheus.yml")
+            sys.exit(f"{monitor['metadata']['name']}: metricRelabelings are not those of deploy/observability/prometheus.yml")

@@ -26,7 +26,7 @@ PROMPT = "Write a Python function that merges two sorted lists into one."
 def image():
     """What Dockerfile.sidecar says of how it is run."""
     found = {"ENV": {}}
-    for name, rest in instructions(REPO / "images/Dockerfile.sidecar"):
+    for name, rest in instructions(REPO / "deploy/images/Dockerfile.sidecar"):
         if name == "ENV":
             found["ENV"] |= dict(pair.split("=", 1) for pair in rest.split())
         elif name in ("ENTRYPOINT", "CMD"):
@@ -103,8 +103,8 @@ def expect(what, found, expected):
 
 
 def start_gateway(processes, name, sidecar, hosts):
-    """Envoy on a bootstrap of compose/, with the services' names replaced by places on loopback."""
-    text = (REPO / f"compose/{name}.yaml").read_text()
+    """Envoy on a bootstrap of deploy/compose/, with the services' names replaced by places on loopback."""
+    text = (REPO / f"deploy/compose/{name}.yaml").read_text()
     ports = free_ports([9901, 10000])
     text = replaced(text, "/etc/llm-router/plugin.wasm", str(FILTER))
     places = {("0.0.0.0", 9901): ports[9901], ("0.0.0.0", 10000): ports[10000], ("sidecar", 50051): sidecar, **hosts}
@@ -142,16 +142,16 @@ def run():
         places = {("small", 8000): ports["small"], ("large", 8000): ports["large"]}
         gateway = start_gateway(processes, "stand-ins", sidecar.listen, places)
         status, headers, _ = post(gateway, "/v1/chat/completions", request)
-        expect("compose/stand-ins.yaml", (status, headers["x-served-by"], headers["x-llm-router-reason"]),
+        expect("deploy/compose/stand-ins.yaml", (status, headers["x-served-by"], headers["x-llm-router-reason"]),
                (200, "large", "classified"))
-        print("compose/stand-ins.yaml: routes")
+        print("deploy/compose/stand-ins.yaml: routes")
 
         os.environ |= {"NVIDIA_AUTHORIZATION": "Bearer a", "OPENAI_AUTHORIZATION": "Bearer b"}
         places = {(host, 443): ports["nobody"] for host in ("integrate.api.nvidia.com", "api.openai.com")}
         gateway = start_gateway(processes, "providers", sidecar.listen, places)
         status, headers, _ = post(gateway, "/v1/chat/completions", request)
-        expect("compose/providers.yaml, with nobody there", (status, headers["x-llm-router-model"]), (503, "gpt"))
-        print("compose/providers.yaml: decides, and reaches out")
+        expect("deploy/compose/providers.yaml, with nobody there", (status, headers["x-llm-router-model"]), (503, "gpt"))
+        print("deploy/compose/providers.yaml: decides, and reaches out")
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def check_rules():
     rules = re.findall(r"(record|alert): (\S+)", (OBSERVABILITY / "rules.yaml").read_text())
     tests = (OBSERVABILITY / "rules_test.yaml").read_text()
     if missing := [name for _, name in rules if name not in tests]:
-        raise DemoError(f"observability/rules_test.yaml has no test of {', '.join(missing)}")
+        raise DemoError(f"deploy/observability/rules_test.yaml has no test of {', '.join(missing)}")
     check_docs(name for kind, name in rules if kind == "alert")
 
 
@@ -213,7 +213,7 @@ def run():
     check_layout()
     made = subprocess.run([OBSERVABILITY / "dashboard.py"], check=True, capture_output=True, text=True).stdout
     if made != (OBSERVABILITY / "dashboard.json").read_text():
-        raise DemoError("observability/dashboard.json is not what observability/dashboard.py writes")
+        raise DemoError("deploy/observability/dashboard.json is not what deploy/observability/dashboard.py writes")
     check_rules()
     with tempfile.TemporaryDirectory() as folder, Processes() as processes:
         setup = Setup(processes, pathlib.Path(folder))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the Grafana dashboard from the description below: observability/dashboard.py >observability/dashboard.json"""
+"""Writes the Grafana dashboard from the description below: from deploy/observability, ./dashboard.py >dashboard.json"""
 
 import json
 import sys
