@@ -6,6 +6,8 @@ VENV=$SETUP/venv
 MODEL=$REPO/models/minilm
 FILTER_WASM=$REPO/target/llm_router_filter.wasm
 SIDECAR_BIN=$REPO/target/release/llm-router-sidecar
+TRAIN_BIN=$REPO/target/release/llm-router-train
+POLICY_BIN=$REPO/target/release/llm-router
 
 # torch-sys reruns its four-minute C++ build whenever this differs between two cargo calls.
 export LIBTORCH=${LIBTORCH:-$SETUP/libtorch}

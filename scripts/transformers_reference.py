@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Writes the embeddings that `transformers` computes, as the reference of the sidecar's parity test.
 
-usage: transformers_reference.py [MODEL_DIR] > sidecar/tests/fixtures/minilm_reference.json
+usage: transformers_reference.py [MODEL_DIR] > classifier/tests/fixtures/minilm_reference.json
 
 Needs an environment of its own, since nothing else here needs transformers:
 
     python3 -m venv /tmp/reference
     /tmp/reference/bin/pip install torch==2.11.0 transformers==5.23.0
-    /tmp/reference/bin/python scripts/transformers_reference.py > sidecar/tests/fixtures/minilm_reference.json
+    /tmp/reference/bin/python scripts/transformers_reference.py > classifier/tests/fixtures/minilm_reference.json
 """
 
 import json

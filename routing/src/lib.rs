@@ -13,6 +13,8 @@ pub mod admission;
 pub mod classification;
 pub mod config;
 pub mod decision;
+#[cfg(feature = "documents")]
+pub mod documents;
 pub mod failover;
 pub mod headers;
 mod json;

@@ -1,9 +1,7 @@
 //! The `llm-router-sidecar` command.
 
 use anyhow::Result;
-use llm_router_sidecar::commands::{
-    Command, bench, calibrate, check, classify, config_file, eval, health, import_nvidia, schema, train,
-};
+use llm_router_sidecar::commands::{Command, bench, classify, config_file, health};
 use llm_router_sidecar::serve;
 use llm_router_sidecar::telemetry::logs;
 
@@ -19,11 +17,5 @@ fn main() -> Result<()> {
         Command::Bench(args) => tokio::runtime::Runtime::new()?.block_on(bench::run(&args)),
         Command::Health(args) => health::run(&args),
         Command::Classify(args) => classify::run(&args),
-        Command::Train(args) => train::run(&args),
-        Command::Eval(args) => tokio::runtime::Runtime::new()?.block_on(eval::run(&args)),
-        Command::Calibrate(command) => tokio::runtime::Runtime::new()?.block_on(calibrate::run(&command)),
-        Command::Check(args) => check::run(&args),
-        Command::ImportNvidia(args) => import_nvidia::run(&args),
-        Command::Schema => schema::run(),
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::error::Error;
 use crate::ext_proc::Live;
-use crate::model::scores::Want;
+use llm_router_classifier::model::prediction::Outputs;
 
 /// How long a text may wait.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,7 +34,7 @@ pub(super) async fn classify(
         return Err(Error::NoText);
     }
     let service = live.get().ok_or(Error::Loading)?.current();
-    let said = service.score(&input, Want::Scores, Instant::now().checked_add(PATIENCE)).await?;
+    let said = service.score(&input, Outputs::Scores, Instant::now().checked_add(PATIENCE)).await?;
     let heads = said.scores.iter().map(|scores| (scores.head.to_string(), scores.to_json()));
     Ok(Json(heads.chain([("read".to_owned(), said.read.to_json())]).collect()))
 }

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::engine::EngineError;
+use llm_router_classifier::engine::EngineError;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]

@@ -1,44 +1,67 @@
-//! Draws latency over load, as SVG: a line for each percentile, and what was answered below each load.
+//! Draws latency over load, as SVG: one line per percentile.
+
+use anyhow::Result;
+use plotters::prelude::*;
 
 use super::load::Load;
 use super::report::Step;
 use super::statistics::Latency;
-use crate::svg::{Anchor, Axes, BLACK, Drawing, Frame, GREEN, GREY, ORANGE, RED};
 
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 420.0;
-const FRAME: Frame = Frame { left: 70.0, right: WIDTH - 70.0, top: 30.0, bottom: HEIGHT - 70.0 };
+/// Width and height in pixels.
+const SIZE: (u32, u32) = (720, 420);
 
-/// What is drawn.
+/// The percentiles drawn. The colours differ in print and for colour-blind readers.
 const LINES: [Line; 3] = [
-    Line { name: "p50", colour: GREEN, value: |latency| latency.p50 },
-    Line { name: "p90", colour: ORANGE, value: |latency| latency.p90 },
-    Line { name: "p99", colour: RED, value: |latency| latency.p99 },
+    Line { name: "p50", colour: RGBColor(0x1b, 0x7f, 0x5c), value: |latency| latency.p50 },
+    Line { name: "p90", colour: RGBColor(0xc7, 0x77, 0x00), value: |latency| latency.p90 },
+    Line { name: "p99", colour: RGBColor(0xb3, 0x26, 0x1e), value: |latency| latency.p99 },
 ];
 
 /// A percentile.
 struct Line {
     name: &'static str,
-    colour: &'static str,
+    colour: RGBColor,
     value: fn(&Latency) -> f64,
 }
 
-/// The drawing. Loads without an answer have no point.
-#[must_use]
-pub fn svg(steps: &[Step]) -> String {
+/// The drawing. A load without a response has no point.
+///
+/// # Errors
+/// If the drawing library fails.
+pub fn svg(steps: &[Step]) -> Result<String> {
     let points: Vec<_> =
         steps.iter().filter_map(|step| Some((amount(step.load), step.statistics.latency_ms?))).collect();
     let most = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::MIN_POSITIVE, f64::max);
     let most_load = most(&mut steps.iter().map(|step| amount(step.load)));
     let most_milliseconds = most(&mut points.iter().map(|(_, latency)| latency.p99));
-    let axes = Axes::new(FRAME, 0.0..=most_load, 0.0..=most_milliseconds);
-    let mut drawing = Drawing::new(WIDTH, HEIGHT);
-    axes.grid(&mut drawing, |milliseconds| format!("{milliseconds:.1} ms"));
-    loads(&mut drawing, &axes, steps);
-    for line in &LINES {
-        percentile(&mut drawing, &axes, &points, line);
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        root.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&root)
+            .margin(16)
+            .x_label_area_size(44)
+            .y_label_area_size(60)
+            .build_cartesian_2d(0.0..most_load * 1.02, 0.0..most_milliseconds * 1.05)?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .x_desc(unit(steps))
+            .y_desc("latency in ms")
+            .x_label_formatter(&|load| format!("{load:.0}"))
+            .y_label_formatter(&|milliseconds| format!("{milliseconds:.1}"))
+            .draw()?;
+        for Line { name, colour, value } in &LINES {
+            let line: Vec<_> = points.iter().map(|(load, latency)| (*load, value(latency))).collect();
+            chart
+                .draw_series(LineSeries::new(line, colour.stroke_width(2)))?
+                .label(*name)
+                .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], *colour));
+        }
+        chart.configure_series_labels().position(SeriesLabelPosition::UpperLeft).draw()?;
+        root.present()?;
     }
-    drawing.into_svg()
+    Ok(svg)
 }
 
 /// Callers, or calls a second.
@@ -49,36 +72,15 @@ fn amount(load: Load) -> f64 {
     }
 }
 
-/// A percentile's line, with its name at its end.
-fn percentile(drawing: &mut Drawing, axes: &Axes, points: &[(f64, Latency)], line: &Line) {
-    let Line { name, colour, value } = line;
-    let points: Vec<_> = points.iter().map(|(load, latency)| (*load, value(latency))).collect();
-    let places = axes.places(&points);
-    drawing.polyline(name, &places, colour);
-    let (x, y) = places.last().copied().unwrap_or((FRAME.right, FRAME.bottom));
-    drawing.text((x + 6.0, y + 4.0), Anchor::Start, colour, name);
-}
-
-/// Each load, and what was answered, below its points.
-fn loads(drawing: &mut Drawing, axes: &Axes, steps: &[Step]) {
-    for step in steps {
-        let (load, answered) = (amount(step.load), step.statistics.answered_per_second);
-        let x = axes.x(load);
-        drawing.text((x, FRAME.bottom + 18.0), Anchor::Middle, BLACK, &load.to_string());
-        drawing.text((x, FRAME.bottom + 34.0), Anchor::Middle, GREY, &format!("{answered:.0}/s"));
+fn unit(steps: &[Step]) -> &'static str {
+    match steps.first().map(|step| step.load) {
+        Some(Load::Rate(_)) => "calls per second",
+        _ => "callers",
     }
-    let unit = match steps.first().map(|step| step.load) {
-        Some(Load::Rate(_)) => "calls a second, and those answered",
-        _ => "callers, and answers a second",
-    };
-    let middle = f64::midpoint(FRAME.left, FRAME.right);
-    drawing.text((middle, HEIGHT - 12.0), Anchor::Middle, BLACK, unit);
 }
 
 #[cfg(test)]
 mod tests {
-    use roxmltree::Document;
-
     use super::*;
     use crate::bench::statistics::{Errors, Statistics};
 
@@ -93,28 +95,35 @@ mod tests {
         Step { load: Load::Rate(rate), statistics }
     }
 
-    fn points<'a>(document: &'a Document, id: &str) -> &'a str {
-        let line = document.descendants().find(|node| node.attribute("id") == Some(id));
-        line.unwrap().attribute("points").unwrap()
+    /// The points of the lines, in the order in which they are drawn.
+    fn lines(svg: &str) -> Vec<Vec<(f64, f64)>> {
+        let polylines = svg.split("<polyline ").skip(1).filter(|it| it.contains("stroke-width=\"2\""));
+        let points = polylines.map(|it| it.split("points=\"").nth(1).unwrap().split('"').next().unwrap());
+        let pair = |point: &str| {
+            let (x, y) = point.split_once(',').unwrap();
+            (x.parse().unwrap(), y.parse().unwrap())
+        };
+        points.map(|points| points.split_whitespace().map(pair).collect()).collect()
     }
 
     #[test]
-    fn points_are_where_load_and_latency_say() {
-        let svg = svg(&[step(50.0, 5.0, 10.0), step(100.0, 10.0, 20.0)]);
-        let document = Document::parse(&svg).unwrap();
-        // From 70 to 650 across for 0 to 100 calls a second, from 350 up to 30 for 0 to 20 ms.
-        assert_eq!(points(&document, "p50"), "360.0,270.0 650.0,190.0");
-        assert_eq!(points(&document, "p99"), "360.0,190.0 650.0,30.0");
-        let texts: Vec<_> = document.descendants().filter_map(|node| node.text()).collect();
-        for text in ["20.0 ms", "0.0 ms", "50", "100", "100/s", "calls a second, and those answered"] {
-            assert!(texts.contains(&text), "{text:?} in {texts:?}");
+    fn each_percentile_has_a_line_that_rises_with_its_latency() {
+        let svg = svg(&[step(50.0, 5.0, 10.0), step(100.0, 10.0, 20.0)]).unwrap();
+        let lines = lines(&svg);
+        let [p50, _, p99] = lines.as_slice() else { panic!("{svg}") };
+        assert_eq!((p50.len(), p99.len()), (2, 2));
+        // Up is a smaller y: the latency at twice the load is twice as high, and p99 is above p50.
+        assert!(p50[1].0 > p50[0].0 && p50[1].1 < p50[0].1, "{p50:?}");
+        assert!(p99.iter().zip(p50).all(|(p99, p50)| p99.1 < p50.1), "{lines:?}");
+        for text in ["p50", "p90", "p99", "calls per second", "latency in ms"] {
+            assert!(svg.contains(text), "no {text} in {svg}");
         }
     }
 
     #[test]
-    fn a_load_without_an_answer_has_no_point() {
-        let svg = svg(&[step(50.0, 5.0, 10.0), step(100.0, 0.0, 0.0)]);
-        assert_eq!(points(&Document::parse(&svg).unwrap(), "p99"), "360.0,30.0");
-        Document::parse(&super::svg(&[])).unwrap();
+    fn a_load_without_a_response_has_no_point() {
+        let svg = svg(&[step(50.0, 5.0, 10.0), step(100.0, 0.0, 0.0)]).unwrap();
+        assert!(lines(&svg).iter().all(|line| line.len() <= 1), "{svg}");
+        super::svg(&[]).unwrap();
     }
 }

@@ -12,9 +12,9 @@ use serde_json::json;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use crate::engine::EngineError;
-use crate::ext_proc::Service;
-use crate::model::scores::Want;
+use llm_router_classifier::engine::EngineError;
+use llm_router_classifier::model::prediction::Outputs;
+use llm_router_classifier::pipeline::Pipeline;
 
 /// How long the first answer may take, or a connection.
 const START: Duration = Duration::from_secs(10);
@@ -25,9 +25,9 @@ pub enum Target {
     /// Tokenizer and engine of this process.
     InProcess {
         /// What serves.
-        service: Service,
+        pipeline: Pipeline,
         /// What is wanted of each prompt.
-        want: Want,
+        want: Outputs,
     },
     /// A sidecar, over one connection, as each of Envoy's threads has.
     Grpc(ExternalProcessorClient<Channel>),
@@ -62,9 +62,8 @@ impl Target {
     /// If there is no answer.
     pub async fn check(&self, text: &str) -> Result<()> {
         match self {
-            Self::InProcess { service, want } => {
-                let tokens = service.tokenizer.tokenize(text)?;
-                service.engine.classify(tokens, *want, Instant::now().checked_add(START)).await?;
+            Self::InProcess { pipeline, want } => {
+                pipeline.classify(text, *want, Instant::now().checked_add(START), None).await?;
             }
             Self::Grpc(client) => match call(client.clone(), text, START).await {
                 Ok(true) => {}
@@ -80,8 +79,8 @@ impl Target {
     /// # Errors
     /// If it is not.
     pub fn check_length(&self, text: &str, tokens: usize) -> Result<()> {
-        let Self::InProcess { service, .. } = self else { return Ok(()) };
-        let read = service.tokenizer.tokenize(text)?.ids().len();
+        let Self::InProcess { pipeline, .. } = self else { return Ok(()) };
+        let read = pipeline.count_tokens(text)?;
         ensure!(read == tokens, "--tokens {tokens}: the model reads {read} tokens of such a prompt");
         Ok(())
     }
@@ -92,10 +91,9 @@ impl Target {
     /// If it was not.
     pub async fn ask(&self, text: &str, patience: Duration) -> Result<(), Failure> {
         match self {
-            Self::InProcess { service, want } => {
+            Self::InProcess { pipeline, want } => {
                 let deadline = Instant::now().checked_add(patience);
-                let tokens = service.tokenizer.tokenize(text).map_err(|_| Failure::Failed)?;
-                let answer = service.engine.classify(tokens, *want, deadline).await;
+                let answer = pipeline.classify(text, *want, deadline, None).await;
                 answer.map(drop).map_err(|error| of_engine(&error))
             }
             Self::Grpc(client) => match call(client.clone(), text, patience).await {

@@ -15,10 +15,10 @@ use crate::bench::prompts::Prompts;
 use crate::bench::report::{Report, Step};
 use crate::bench::target::Target;
 use crate::bench::{memory, plot};
-use crate::model::scores::Want;
-use crate::serve::EngineArgs;
-use crate::serve::load::Loader;
-use crate::telemetry::metrics::Metrics;
+use llm_router_classifier::args::EngineArgs;
+use llm_router_classifier::load::Loader;
+use llm_router_classifier::metrics::Metrics;
+use llm_router_classifier::model::prediction::Outputs;
 
 /// Options of `bench`.
 #[derive(Debug, Args)]
@@ -84,7 +84,7 @@ pub async fn run(args: &BenchArgs) -> Result<()> {
     }
     let report = args.measure(&target, &prompts).await?;
     if let Some(path) = &args.plot {
-        let svg = plot::svg(&report.steps);
+        let svg = plot::svg(&report.steps)?;
         std::fs::write(path, svg).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let mut out = std::io::stdout().lock();
@@ -108,13 +108,12 @@ impl BenchArgs {
         if let Some(address) = &self.address {
             return Target::connect(address).await;
         }
-        let loader = Loader::new(&self.engine, None, Arc::new(Metrics::new()))?;
-        let service = Arc::new(loader).load().await?;
+        let pipeline = Loader::new(&self.engine, Arc::new(Metrics::default()))?.load().await?;
         let want = match self.want {
-            Wanted::Scores => Want::Scores,
-            Wanted::Embedding => Want::Embedding,
+            Wanted::Scores => Outputs::Scores,
+            Wanted::Embedding => Outputs::Embedding,
         };
-        Ok(Target::InProcess { service, want })
+        Ok(Target::InProcess { pipeline, want })
     }
 
     fn loads(&self) -> Vec<Load> {

@@ -11,10 +11,10 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::bench::statistics::percentile;
-use crate::model::Model;
-use crate::model::scores::{Answer, Scores, Want};
-use crate::model::tokenizer::{Read, Tokenizer};
-use crate::serve::EngineArgs;
+use llm_router_classifier::args::EngineArgs;
+use llm_router_classifier::model::Model;
+use llm_router_classifier::model::prediction::{HeadOutput, Outputs, Prediction};
+use llm_router_classifier::model::tokenizer::{Coverage, Tokenizer};
 
 /// Labels and dimensions below it are left out of what people read.
 const LEAST_PRINTED: f32 = 0.05;
@@ -57,7 +57,7 @@ enum Output {
 /// What is printed of a prompt.
 struct Classified<'a> {
     text: &'a str,
-    said: Answer,
+    said: Prediction,
     /// Of tokenizing and classifying, sorted; at least one.
     milliseconds: Vec<f64>,
 }
@@ -100,11 +100,11 @@ fn classify<'a>(
 ) -> Result<Classified<'a>> {
     // The first pass pays for what libtorch does once.
     let tokens = tokenizer.tokenize(text)?;
-    let said = model.classify(&[&tokens], Want::Scores)?.pop().unwrap_or_default();
+    let said = model.classify(&[&tokens], Outputs::Scores)?.pop().unwrap_or_default();
     let mut milliseconds = Vec::with_capacity(repeat);
     for _ in 0..repeat {
         let start = Instant::now();
-        model.classify(&[&tokenizer.tokenize(text)?], Want::Scores)?;
+        model.classify(&[&tokenizer.tokenize(text)?], Outputs::Scores)?;
         milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
     }
     milliseconds.sort_by(f64::total_cmp);
@@ -134,7 +134,7 @@ fn print_text(out: &mut impl Write, classified: &Classified) -> Result<()> {
 }
 
 /// `domain: chemistry 0.416, physics 0.210`, or `complexity: 0.269 (reasoning 0.534)`; without what hardly counts.
-fn head_line(scores: &Scores) -> String {
+fn head_line(scores: &HeadOutput) -> String {
     let counts = |&(place, (_, number)): &(usize, (&str, f32))| place == 0 || number >= LEAST_PRINTED;
     let named = |(_, (name, number)): (usize, (&str, f32))| format!("{name} {number:.3}");
     let all =
@@ -147,7 +147,7 @@ fn head_line(scores: &Scores) -> String {
 }
 
 /// `15 tokens`, or `256 of 900 tokens` of a text that is not read whole.
-fn tokens(Read { tokens, of, estimated }: Read) -> String {
+fn tokens(Coverage { tokens, of, estimated }: Coverage) -> String {
     match (tokens < of, estimated) {
         (false, _) => format!("{tokens} tokens"),
         (true, false) => format!("{tokens} of {of} tokens"),
@@ -165,6 +165,6 @@ fn to_json(classified: &Classified) -> Value {
 }
 
 /// What each head says, by its name.
-fn heads(said: &Answer) -> Value {
+fn heads(said: &Prediction) -> Value {
     said.scores.iter().map(|scores| (scores.head.to_string(), scores.to_json())).collect()
 }

@@ -13,7 +13,7 @@ use llm_router_routing::outcome::Changes;
 use llm_router_routing::refusal::Refusal;
 
 use super::metadata;
-use crate::model::scores::{Answer, Scores};
+use llm_router_classifier::model::prediction::{HeadOutput, Prediction};
 
 /// An answer and nothing else.
 pub(super) fn of(response: Response) -> ProcessingResponse {
@@ -27,7 +27,7 @@ pub(super) fn unchanged() -> ProcessingResponse {
 
 /// The scores as request headers and as dynamic metadata. The headers are `x-llm-HEAD` and `x-llm-HEAD-confidence`; of
 /// a head that scores `x-llm-HEAD` alone, as a whole number of 0 to 100, which Envoy's routes can match by range.
-pub(super) fn classified(said: &Answer) -> ProcessingResponse {
+pub(super) fn classified(said: &Prediction) -> ProcessingResponse {
     let common = CommonResponse {
         header_mutation: Some(set(said.scores.iter().flat_map(headers))),
         // Envoy chose a route by the headers as the client sent them: it must look again.
@@ -39,7 +39,11 @@ pub(super) fn classified(said: &Answer) -> ProcessingResponse {
 
 /// The answer to a body that was decided on: changed so, and with the headers of [`classified`]; without changes, it goes
 /// on as it came. A `content-length` among the changes must fit the body, or Envoy answers 500.
-pub(super) fn routed(decision: &Decision, changes: Option<Changes>, scores: &[Scores]) -> ProcessingResponse {
+pub(super) fn routed(
+    decision: &Decision,
+    changes: Option<Changes>,
+    scores: &[HeadOutput],
+) -> ProcessingResponse {
     let common = changes.map(|Changes { headers: routing, body }| {
         let routing = routing.into_iter().map(|(key, value)| header(key, value));
         CommonResponse {
@@ -104,7 +108,7 @@ fn set(headers: impl IntoIterator<Item = HeaderValueOption>) -> HeaderMutation {
     HeaderMutation { set_headers: headers.into_iter().collect(), ..HeaderMutation::default() }
 }
 
-fn headers(scores: &Scores) -> Vec<HeaderValueOption> {
+fn headers(scores: &HeadOutput) -> Vec<HeaderValueOption> {
     let head = &scores.head;
     if let Some(score) = scores.score {
         return vec![header(format!("x-llm-{head}"), format!("{:.0}", score * 100.0))];
@@ -128,9 +132,9 @@ fn header(key: String, value: String) -> HeaderValueOption {
 mod tests {
     use super::*;
 
-    fn scores() -> Scores {
+    fn scores() -> HeadOutput {
         let labels = ["Chatbot", "Code Generation"].map(str::to_owned);
-        Scores { head: "task".into(), labels: labels.into(), confidences: vec![0.25, 0.75], score: None }
+        HeadOutput { head: "task".into(), labels: labels.into(), confidences: vec![0.25, 0.75], score: None }
     }
 
     fn common(answer: &ProcessingResponse) -> &CommonResponse {
@@ -153,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_best_label_becomes_headers_that_overwrite() {
-        let answer = classified(&Answer { scores: vec![scores()], ..Answer::default() });
+        let answer = classified(&Prediction { scores: vec![scores()], ..Prediction::default() });
         assert!(common(&answer).clear_route_cache);
         let expected = [("x-llm-task", "Code Generation"), ("x-llm-task-confidence", "0.7500")];
         assert_eq!(headers_of(&answer), expected);
@@ -161,9 +165,9 @@ mod tests {
 
     #[test]
     fn a_score_becomes_a_whole_number() {
-        let answer = classified(&Answer {
-            scores: vec![Scores { score: Some(0.375), ..scores() }],
-            ..Answer::default()
+        let answer = classified(&Prediction {
+            scores: vec![HeadOutput { score: Some(0.375), ..scores() }],
+            ..Prediction::default()
         });
         assert_eq!(headers_of(&answer), [("x-llm-task", "38")]);
     }

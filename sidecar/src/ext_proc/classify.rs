@@ -1,12 +1,11 @@
 //! Classifies: all that our filter asks for, and Envoy's own without a policy.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::Context as _;
 use llm_router_proto::envoy::config::core::v3::Metadata;
 use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
-use llm_router_routing::config::{Classifier, Examples};
+use llm_router_routing::config::Classifier;
 use llm_router_routing::request::Endpoint;
 use opentelemetry::Context;
 use tokio::time::timeout_at;
@@ -15,11 +14,11 @@ use tonic::Status;
 use super::examples::Lesson;
 use super::request::{self, UnknownClassifier, Wanted};
 use super::{Service, answer};
-use crate::engine::EngineError;
-use crate::examples::{Learning, Likeness};
-use crate::model::scores::{Answer, Scores, Want};
 use crate::telemetry::metrics::Outcome;
 use crate::telemetry::traces;
+use llm_router_classifier::engine::EngineError;
+use llm_router_classifier::few_shot::Similarity;
+use llm_router_classifier::model::prediction::{HeadOutput, Outputs, Prediction};
 
 impl Service {
     /// The scores of a request's body. What cannot be classified goes on unchanged.
@@ -53,7 +52,7 @@ impl Service {
         text: &str,
         metadata: Option<&Metadata>,
         deadline: Option<Instant>,
-    ) -> Result<Answer, (Outcome, Status)> {
+    ) -> Result<Prediction, (Outcome, Status)> {
         let mut wanted = Wanted::from_metadata(metadata);
         let lesson = Lesson::from_metadata(metadata)
             .map_err(|error| (Outcome::UnknownExamples, Status::invalid_argument(error.to_string())))?;
@@ -62,9 +61,9 @@ impl Service {
             _ => None,
         };
         let want = match (&likeness, wanted.is_nothing()) {
-            (None, _) => Want::Scores,
-            (Some(_), true) => Want::Embedding,
-            (Some(_), false) => Want::ScoresAndEmbedding,
+            (None, _) => Outputs::Scores,
+            (Some(_), true) => Outputs::Embedding,
+            (Some(_), false) => Outputs::ScoresAndEmbedding,
         };
         let mut answer =
             self.score(text, want, deadline).await.map_err(|error| (outcome(&error), status(&error)))?;
@@ -83,9 +82,10 @@ impl Service {
         &self,
         lesson: &Lesson,
         deadline: Option<Instant>,
-    ) -> Result<Arc<Likeness>, (Outcome, Status)> {
-        let known = self.examples.find(&lesson.digest);
-        let learning = known.or_else(|| lesson.examples.as_ref().map(|examples| self.learn(examples)));
+    ) -> Result<Arc<Similarity>, (Outcome, Status)> {
+        let known = self.pipeline.examples().find(&lesson.digest);
+        let learning =
+            known.or_else(|| lesson.examples.as_ref().map(|examples| self.pipeline.learn(examples)));
         let learning = learning.ok_or_else(|| {
             // The contract's code for it, see `llm_router_proto::UNKNOWN_DIGEST`.
             (
@@ -113,38 +113,16 @@ impl Service {
         classifier: &Classifier,
         text: &str,
         deadline: Option<Instant>,
-    ) -> Result<Option<Scores>, EngineError> {
+    ) -> Result<Option<HeadOutput>, EngineError> {
         match classifier {
             Classifier::Head(name) => {
-                let scores = self.score(text, Want::Scores, deadline).await?.scores;
+                let scores = self.score(text, Outputs::Scores, deadline).await?.scores;
                 Ok(scores.into_iter().find(|scores| *scores.head == **name))
             }
             Classifier::Examples(examples) => {
-                let Ok(likeness) = self.learn(examples).done().await else { return Ok(None) };
-                let embedding = self.score(text, Want::Embedding, deadline).await?.embedding;
+                let Ok(likeness) = self.pipeline.learn(examples).done().await else { return Ok(None) };
+                let embedding = self.score(text, Outputs::Embedding, deadline).await?.embedding;
                 Ok(embedding.map(|embedding| likeness.of(&embedding)))
-            }
-        }
-    }
-
-    /// Has the model learn examples, unless it knows them.
-    pub(crate) fn learn(&self, examples: &Arc<Examples>) -> Learning {
-        let service = self.clone();
-        self.examples.learn(examples, move |text| {
-            let service = service.clone();
-            async move { service.embed(&text).await }
-        })
-    }
-
-    /// The embedding of an example. It waits for room in the queue: requests come first.
-    async fn embed(&self, text: &str) -> anyhow::Result<Vec<f32>> {
-        const RETRY: Duration = Duration::from_millis(20);
-        let tokens = self.tokenizer.tokenize(text)?;
-        loop {
-            match self.engine.classify(tokens.clone(), Want::Embedding, None).await {
-                Ok(answer) => return answer.embedding.context("the model gives no embeddings"),
-                Err(EngineError::Overloaded) => tokio::time::sleep(RETRY).await,
-                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -153,32 +131,13 @@ impl Service {
     pub(crate) async fn score(
         &self,
         text: &str,
-        want: Want,
+        want: Outputs,
         deadline: Option<Instant>,
-    ) -> Result<Answer, EngineError> {
-        let answer = self.tokenize_and_score(text, want, deadline).await;
-        if let Err(error @ EngineError::Failed(_)) = &answer {
-            tracing::error!(%error);
-        }
-        answer
-    }
-
-    async fn tokenize_and_score(
-        &self,
-        text: &str,
-        want: Want,
-        deadline: Option<Instant>,
-    ) -> Result<Answer, EngineError> {
+    ) -> Result<Prediction, EngineError> {
         let trace = Context::current();
-        let start = Instant::now();
-        let tokens = self.tokenizer.tokenize(text).map_err(|error| EngineError::Failed(Arc::new(error)))?;
-        let end = Instant::now();
-        self.metrics.tokenize_seconds.observe((end - start).as_secs_f64());
-        traces::step(&trace, "tokenize", start, end);
-        let count = tokens.ids().len();
-        let answer = self.engine.classify(tokens, want, deadline).await?;
-        traces::classified(&trace, count, &answer.scores);
-        Ok(answer)
+        let prediction = self.pipeline.classify(text, want, deadline, traces::steps(&trace)).await?;
+        traces::classified(&trace, &prediction);
+        Ok(prediction)
     }
 }
 

@@ -6,7 +6,7 @@ use llm_router_proto::envoy::config::core::v3::Metadata;
 use llm_router_proto::{DIGEST, EXAMPLES, Kind, METADATA_NAMESPACE, ROUTES, Struct, Value};
 use llm_router_routing::config::Examples;
 
-use crate::examples::check;
+use llm_router_classifier::few_shot::check;
 
 /// Longest digest that is taken, in bytes: it is a key of ours.
 const MAX_DIGEST: usize = 128;

@@ -5,8 +5,8 @@ use llm_router_proto::{Kind, METADATA_NAMESPACE, Struct, Value};
 use llm_router_routing::decision::Decision;
 use llm_router_routing::refusal::Refusal;
 
-use crate::model::scores::{Answer, Scores};
-use crate::model::tokenizer::Read;
+use llm_router_classifier::model::prediction::{HeadOutput, Prediction};
+use llm_router_classifier::model::tokenizer::Coverage;
 
 /// Where the decision is; no head is called so.
 const DECISION: &str = "decision";
@@ -19,8 +19,8 @@ const READ: &str = "read";
 
 /// Each head's `{"label", "confidence", "scores": {LABEL: confidence}}`, with a `score` in place of label and confidence
 /// if it gives one; and `read`: `{"tokens", "of", "estimated"}`.
-pub(super) fn of_answer(said: &Answer) -> Struct {
-    let Read { tokens, of, estimated } = said.read;
+pub(super) fn of_answer(said: &Prediction) -> Struct {
+    let Coverage { tokens, of, estimated } = said.read;
     let count = |number: usize| value(Kind::NumberValue(number as f64));
     let read = [
         ("tokens".to_owned(), count(tokens)),
@@ -32,7 +32,7 @@ pub(super) fn of_answer(said: &Answer) -> Struct {
 
 /// The decision, as the response headers tell it: `model`, `reason`, and if they are known `policy`, `label`,
 /// `confidence` and `score`. With the scores that it was made of, if any.
-pub(super) fn of_decision(decision: &Decision, scores: &[Scores]) -> Struct {
+pub(super) fn of_decision(decision: &Decision, scores: &[HeadOutput]) -> Struct {
     let headers = decision.response_headers();
     let told =
         headers.filter_map(|(name, value)| Some((name.strip_prefix(TOLD)?.to_owned(), string(&value))));
@@ -49,11 +49,11 @@ fn ours(fields: impl IntoIterator<Item = (String, Value)>) -> Struct {
     Struct { fields: [(METADATA_NAMESPACE.to_owned(), structure(fields))].into() }
 }
 
-fn heads(scores: &[Scores]) -> impl Iterator<Item = (String, Value)> {
+fn heads(scores: &[HeadOutput]) -> impl Iterator<Item = (String, Value)> {
     scores.iter().filter_map(|scores| Some((scores.head.to_string(), head(scores)?)))
 }
 
-fn head(scores: &Scores) -> Option<Value> {
+fn head(scores: &HeadOutput) -> Option<Value> {
     let all = scores.iter().map(|(label, confidence)| (label.to_owned(), number(confidence)));
     let mut fields = vec![("scores".to_owned(), structure(all))];
     match scores.score {
@@ -87,9 +87,9 @@ fn value(kind: Kind) -> Value {
 mod tests {
     use super::*;
 
-    fn scores() -> Scores {
+    fn scores() -> HeadOutput {
         let labels = ["Chatbot", "Code Generation"].map(str::to_owned);
-        Scores { head: "task".into(), labels: labels.into(), confidences: vec![0.25, 0.75], score: None }
+        HeadOutput { head: "task".into(), labels: labels.into(), confidences: vec![0.25, 0.75], score: None }
     }
 
     fn field<'a>(structure: &'a Struct, name: &str) -> &'a Kind {
@@ -105,8 +105,8 @@ mod tests {
 
     #[test]
     fn every_score_is_there() {
-        let read = Read { tokens: 256, of: 789, estimated: false };
-        let metadata = of_answer(&Answer { scores: vec![scores()], read, ..Answer::default() });
+        let read = Coverage { tokens: 256, of: 789, estimated: false };
+        let metadata = of_answer(&Prediction { scores: vec![scores()], read, ..Prediction::default() });
         let task = inner(inner(&metadata, "llm_router"), "task");
         assert_eq!(field(task, "label"), &Kind::StringValue("Code Generation".to_owned()));
         assert_eq!(field(task, "confidence"), &Kind::NumberValue(0.75));
@@ -122,8 +122,8 @@ mod tests {
 
     #[test]
     fn a_score_stands_in_place_of_a_label() {
-        let scores = vec![Scores { score: Some(0.375), ..scores() }];
-        let metadata = of_answer(&Answer { scores, ..Answer::default() });
+        let scores = vec![HeadOutput { score: Some(0.375), ..scores() }];
+        let metadata = of_answer(&Prediction { scores, ..Prediction::default() });
         let task = inner(inner(&metadata, "llm_router"), "task");
         assert_eq!(field(task, "score"), &Kind::NumberValue(0.375));
         assert_eq!(field(inner(task, "scores"), "Chatbot"), &Kind::NumberValue(0.25));

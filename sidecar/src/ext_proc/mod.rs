@@ -35,27 +35,19 @@ use opentelemetry::Context;
 use opentelemetry::context::FutureExt;
 use tonic::{Request, Status, Streaming};
 
-use crate::engine::Engine;
-use crate::examples::Store;
-use crate::model::tokenizer::Tokenizer;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces;
 use body_memory::Held;
 pub use live::Live;
+use llm_router_classifier::pipeline::Pipeline;
 pub use router::PolicyRouter;
 use stage::Stage;
 
 /// The service: one model and one policy. Clones share everything.
 #[derive(Clone)]
 pub struct Service {
-    /// Turns a prompt into the model's tokens.
-    pub tokenizer: Arc<Tokenizer>,
-    /// Scores them.
-    pub engine: Arc<Engine>,
-    /// The classifiers that it has.
-    pub heads: Arc<[String]>,
-    /// The examples that it has learnt.
-    pub examples: Arc<Store>,
+    /// Classifies prompts.
+    pub pipeline: Pipeline,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
     /// Decides for Envoy's own filter; without one, its requests are only classified.

@@ -6,7 +6,7 @@ use llm_router_proto::{CLASSIFIERS, Kind, METADATA_NAMESPACE};
 use llm_router_routing::classification::{Classification, Label, Score};
 use llm_router_routing::request::{Endpoint, Excerpt, Request};
 
-use crate::model::scores::Scores;
+use llm_router_classifier::model::prediction::HeadOutput;
 
 /// Longest text in bytes that is taken out of a body; of a longer one, both ends. The model reads far less: the rest
 /// only counts for how much of it that was.
@@ -53,7 +53,7 @@ impl Wanted {
     }
 
     /// Keeps of all scores those that are wanted.
-    pub(super) fn select(&self, mut scores: Vec<Scores>) -> Result<Vec<Scores>, UnknownClassifier> {
+    pub(super) fn select(&self, mut scores: Vec<HeadOutput>) -> Result<Vec<HeadOutput>, UnknownClassifier> {
         let Self::Named(names) = self else { return Ok(scores) };
         for name in names {
             if !scores.iter().any(|scores| *scores.head == **name) {
@@ -92,7 +92,7 @@ fn value(header: &HeaderValue) -> &[u8] {
 }
 
 /// What a head's scores are for a policy; none if the head has no labels.
-pub(super) fn classification(scores: &Scores) -> Option<Classification> {
+pub(super) fn classification(scores: &HeadOutput) -> Option<Classification> {
     if let Some(score) = scores.score {
         return Score::new(score, scores.iter()).ok().map(Classification::Score);
     }
@@ -118,8 +118,8 @@ mod tests {
     use llm_router_proto::envoy::config::core::v3::HeaderMap;
     use llm_router_proto::{ListValue, Struct, Value};
 
-    fn scores(head: &str) -> Scores {
-        Scores { head: head.into(), labels: [].into(), confidences: Vec::new(), score: None }
+    fn scores(head: &str) -> HeadOutput {
+        HeadOutput { head: head.into(), labels: [].into(), confidences: Vec::new(), score: None }
     }
 
     fn string(text: &str) -> Value {
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_head_that_scores_gives_a_policy_its_score_and_the_highest_dimension() {
-        let scores = Scores {
+        let scores = HeadOutput {
             labels: ["creativity", "reasoning"].map(str::to_owned).into(),
             confidences: vec![0.25, 0.5],
             score: Some(0.375),

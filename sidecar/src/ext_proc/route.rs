@@ -15,8 +15,8 @@ use llm_router_routing::router::{Answer, Client, Pending, Plan};
 
 use super::stage::Stage;
 use super::{PolicyRouter, Service, answer, classify, request};
-use crate::model::scores::Scores;
 use crate::telemetry::metrics::Outcome;
+use llm_router_classifier::model::prediction::HeadOutput;
 
 impl Service {
     /// The answer to a request's whole body.
@@ -48,7 +48,7 @@ impl Service {
         router: &PolicyRouter,
         head: &Head,
         body: &[u8],
-        scores: &mut Option<Scores>,
+        scores: &mut Option<HeadOutput>,
     ) -> Result<Option<(Decision, Rewrite)>, Refusal> {
         let config = router.config();
         check_size(body.len(), config.limits.max_body)?;
@@ -78,7 +78,7 @@ impl Service {
     }
 
     /// What the policy's classifier says; none if it says nothing in time.
-    pub(super) async fn ask(&self, pending: &Pending, limit: Duration) -> Option<Scores> {
+    pub(super) async fn ask(&self, pending: &Pending, limit: Duration) -> Option<HeadOutput> {
         // As our filter sends it, so that both modes classify the same text.
         let text = request::text(Endpoint::ChatCompletions, &pending.text.to_body())?;
         let (classifier, since) = (&pending.policy.classifier, Instant::now());
@@ -87,7 +87,7 @@ impl Service {
         scores
     }
 
-    async fn scores_of(&self, classifier: &Classifier, text: &str, limit: Duration) -> Option<Scores> {
+    async fn scores_of(&self, classifier: &Classifier, text: &str, limit: Duration) -> Option<HeadOutput> {
         let clock = self.metrics.request();
         let deadline = Instant::now().checked_add(limit);
         let scoring = self.score_for(classifier, text, deadline);

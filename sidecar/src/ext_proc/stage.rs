@@ -11,8 +11,8 @@ use llm_router_routing::{headers, model_list};
 
 use super::routed::Routed;
 use super::{answer, metadata, request};
-use crate::model::scores::Scores;
 use crate::telemetry::metrics::Metrics;
+use llm_router_classifier::model::prediction::HeadOutput;
 
 /// How far a request has come.
 #[derive(Default)]
@@ -58,7 +58,7 @@ impl Stage {
     pub(super) fn carry_out(
         config: &Config,
         outcome: Outcome,
-        scores: &[Scores],
+        scores: &[HeadOutput],
         goes_on: ProcessingResponse,
         metrics: &Arc<Metrics>,
     ) -> (Self, ProcessingResponse) {

@@ -2,10 +2,9 @@
 
 pub mod address;
 pub mod listener;
-pub(crate) mod load;
+mod load;
 mod memory;
 mod options;
-pub(crate) mod policy_file;
 mod reload;
 pub mod tls;
 mod watch;
@@ -14,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
+use llm_router_classifier::load::Loader;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -24,8 +24,8 @@ use crate::ext_proc::server::{self, Settings};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{self, Export};
 use listener::Listener;
-use load::Loader;
-pub use options::{EngineArgs, ServeArgs};
+use load::ServiceLoader;
+pub use options::ServeArgs;
 use reload::Reloader;
 
 /// Serves until SIGTERM or Ctrl-C.
@@ -51,8 +51,9 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let listener = Listener::bind(&args.listen, args.socket_mode).await?;
     let address = listener.address()?;
 
-    let watches = reload::watches(args.engine.model.model.clone(), args.policy.clone());
-    let loader = Arc::new(Loader::new(&args.engine, args.policy, metrics.clone())?);
+    let watches = reload::watches(args.engine.model().to_owned(), args.policy.clone());
+    let model = Loader::new(&args.engine, metrics.classifier.clone())?;
+    let loader = ServiceLoader { model, policy: args.policy, metrics: metrics.clone() };
     let live = Live::new(loader.load().await?, body_memory);
     // The only time that it is set.
     let _ = loaded.set(live.clone());
@@ -70,9 +71,9 @@ pub async fn run(args: ServeArgs) -> Result<()> {
         }
     };
     reloader.abort();
-    let engine = live.current().engine.clone();
+    let pipeline = live.current().pipeline.clone();
     tokio::task::spawn_blocking(move || {
-        engine.shut_down();
+        pipeline.shut_down();
         traces.map(Export::shut_down)
     })
     .await?;

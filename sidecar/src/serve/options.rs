@@ -2,17 +2,17 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use llm_router_classifier::args::EngineArgs;
 
 use super::address::ListenAddress;
 use super::memory;
 use super::tls::TlsArgs;
-use crate::commands::{ModelArgs, PrecisionArgs, seconds};
-use crate::device::{self, Compute};
+use crate::commands::seconds;
 
 /// Options of `serve`. Each can be given as a flag, as an environment variable, or in the file of `--config`; the first
 /// of these that has it counts.
@@ -49,43 +49,6 @@ pub struct ServeArgs {
     /// Seconds that requests may take to finish after SIGTERM. Kubernetes kills after 30.
     #[arg(long, env = "LLM_ROUTER_DRAIN_TIMEOUT", value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub(super) drain_timeout: Duration,
-}
-
-/// Which model, and how its engine runs.
-#[derive(Debug, Clone, Args)]
-pub struct EngineArgs {
-    #[command(flatten)]
-    pub(super) model: ModelArgs,
-    #[command(flatten)]
-    pub(super) precision: PrecisionArgs,
-    /// Prompts that may wait; more are refused at once.
-    #[arg(long, env = "LLM_ROUTER_QUEUE", default_value_t = 256)]
-    pub(super) queue: usize,
-    /// Prompts classified at the same time, one thread each. Default: as many as there are cores; 1 on CUDA.
-    #[arg(long, env = "LLM_ROUTER_WORKERS")]
-    pub(super) workers: Option<NonZeroUsize>,
-    /// Tokens that one forward pass may have, padding included; prompts of about one length share it. Default: 16384 on
-    /// CUDA; on CPU each prompt has a pass of its own, since sharing one is no faster there.
-    #[arg(long, env = "LLM_ROUTER_BATCH_TOKENS", value_name = "TOKENS")]
-    pub(super) batch_tokens: Option<NonZeroUsize>,
-}
-
-impl EngineArgs {
-    /// The model's folder.
-    pub(crate) fn model(&self) -> &Path {
-        &self.model.model
-    }
-
-    /// Where and how precisely the model computes.
-    pub(crate) fn compute(&self) -> Result<Compute> {
-        let device = device::select(self.model.device)?;
-        Ok(Compute { device, precision: self.precision.precision.on(device)? })
-    }
-
-    /// Prompts that may wait.
-    pub(crate) fn queue(&self) -> usize {
-        self.queue
-    }
 }
 
 impl ServeArgs {

@@ -4,14 +4,13 @@
 //! with the old one end with it, after which its engine ends too. One that cannot be loaded changes nothing.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use tokio::signal::unix::Signal;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::load::Loader;
+use super::load::ServiceLoader;
 use super::watch::Watch;
 use crate::ext_proc::{Live, Service};
 use crate::telemetry::reloads::{Reload, Reloaded, Reloads};
@@ -19,7 +18,7 @@ use crate::telemetry::reloads::{Reload, Reloaded, Reloads};
 /// A service, and the files that it was made of.
 pub(super) struct Reloader {
     pub(super) live: Live,
-    pub(super) loader: Arc<Loader>,
+    pub(super) loader: ServiceLoader,
     pub(super) reloads: Reloads,
     /// What there is to reload.
     pub(super) watches: Vec<(Reload, Watch)>,
@@ -69,7 +68,7 @@ impl Reloader {
     }
 }
 
-async fn next(loader: &Arc<Loader>, what: Reload, now: &Service) -> Result<Service> {
+async fn next(loader: &ServiceLoader, what: Reload, now: &Service) -> Result<Service> {
     match what {
         Reload::Policy => loader.with_policy(now).await,
         Reload::Model => loader.with_model(now).await,

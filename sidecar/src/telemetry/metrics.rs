@@ -1,7 +1,9 @@
 //! Prometheus metrics of the classifier. Durations are in seconds.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use llm_router_classifier::metrics as classifier;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -66,20 +68,10 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<[(&'static str, &'static str); 1], Counter>,
     request_seconds: Histogram,
-    /// Time of a text in the tokenizer.
-    pub tokenize_seconds: Histogram,
-    /// Time of a text in the queue.
-    pub queue_seconds: Histogram,
-    /// Time of a batch in the backend.
-    pub inference_seconds: Histogram,
-    /// Texts that wait for a worker.
-    pub queue_depth: Gauge,
+    /// Those of tokenizer, queue and backend.
+    pub classifier: Arc<classifier::Metrics>,
     /// Memory of bodies that are being received or processed.
     pub body_bytes: Gauge,
-    batch_size: Histogram,
-    batch_tokens: Histogram,
-    tokens: Counter,
-    padding_tokens: Counter,
     /// Reloads of policy and model.
     pub reloads: Reloads,
     /// What was decided for Envoy's own filter.
@@ -96,21 +88,13 @@ impl Metrics {
     /// Registers the metrics, all at zero.
     #[must_use]
     pub fn new() -> Self {
-        // 100 µs to 3.3 s: a small GPU model to a long prompt on a busy CPU.
-        let durations = || Histogram::new(exponential_buckets(100e-6, 2.0, 16));
         let metrics = Self {
             registry: Registry::with_prefix("llm_router_sidecar"),
             requests: Family::default(),
-            request_seconds: durations(),
-            tokenize_seconds: durations(),
-            queue_seconds: durations(),
-            inference_seconds: durations(),
-            queue_depth: Gauge::default(),
+            // 100 µs to 3.3 s: a small GPU model to a long prompt on a busy CPU.
+            request_seconds: Histogram::new(exponential_buckets(100e-6, 2.0, 16)),
+            classifier: Arc::default(),
             body_bytes: Gauge::default(),
-            batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
-            batch_tokens: Histogram::new(exponential_buckets(16.0, 2.0, 11)),
-            tokens: Counter::default(),
-            padding_tokens: Counter::default(),
             reloads: Reloads::default(),
             decisions: Decisions::default(),
         };
@@ -131,31 +115,12 @@ impl Metrics {
             "Time from a request's body to its answer",
             self.request_seconds.clone(),
         );
-        registry.register(
-            "tokenize_duration_seconds",
-            "Time of a text in the tokenizer",
-            self.tokenize_seconds.clone(),
-        );
-        registry.register(
-            "queue_duration_seconds",
-            "Time of a text in the queue",
-            self.queue_seconds.clone(),
-        );
-        registry.register(
-            "inference_duration_seconds",
-            "Time of a batch in the backend",
-            self.inference_seconds.clone(),
-        );
-        registry.register("queue_depth", "Texts that wait for a worker", self.queue_depth.clone());
+        self.classifier.register(registry);
         registry.register(
             "body_bytes",
             "Memory of bodies that are being received or processed",
             self.body_bytes.clone(),
         );
-        registry.register("batch_size", "Texts of a batch", self.batch_size.clone());
-        registry.register("batch_tokens", "Tokens of a batch, with padding", self.batch_tokens.clone());
-        registry.register("tokens", "Tokens of texts that were classified", self.tokens.clone());
-        registry.register("padding_tokens", "Tokens that only fill up batches", self.padding_tokens.clone());
         registry.register("reloads", "Reloads of policy and model by outcome", self.reloads.0.clone());
         self
     }
@@ -169,14 +134,6 @@ impl Metrics {
             .and_then(|()| encode_registry(&mut text, self.decisions.registry()))
             .and_then(|()| encode_eof(&mut text));
         text
-    }
-
-    /// Counts a batch that went through the backend: its texts, their tokens, and the tokens with padding.
-    pub fn batch(&self, texts: usize, tokens: usize, padded_tokens: usize) {
-        self.batch_size.observe(texts as f64);
-        self.batch_tokens.observe(padded_tokens as f64);
-        self.tokens.inc_by(tokens as u64);
-        self.padding_tokens.inc_by(padded_tokens.saturating_sub(tokens) as u64);
     }
 
     /// Starts the clock of a classification request.

@@ -4,7 +4,7 @@
 //! variables count too. Spans hold numbers and labels, never text. OpenTelemetry's own API is used, since a span's
 //! times are known when a worker is done with a whole batch.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
@@ -16,7 +16,8 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
-use crate::model::scores::Scores;
+use llm_router_classifier::model::prediction::Prediction;
+use llm_router_classifier::steps::{Step, StepObserver};
 
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
 const NAME: &str = "llm-router-sidecar";
@@ -100,22 +101,35 @@ pub fn request(parent: Option<&Context>) -> Context {
     parent.with_span(tracer.build_with_context(span, parent))
 }
 
-/// A finished step of a request, as a span below the request's.
-pub fn step(request: &Context, name: &'static str, start: Instant, end: Instant) {
-    let Some(tracer) = TRACER.get().filter(|_| request.span().is_recording()) else { return };
-    let span = SpanBuilder::from_name(name).with_start_time(at(start));
-    tracer.build_with_context(span, request).end_with_timestamp(at(end));
+/// Records the steps of a classification as spans below the request's; none while it is not recorded.
+#[must_use]
+pub fn steps(request: &Context) -> Option<Arc<dyn StepObserver>> {
+    if TRACER.get().is_none() || !request.span().is_recording() {
+        return None;
+    }
+    Some(Arc::new(StepSpans(request.clone())))
+}
+
+struct StepSpans(Context);
+
+impl StepObserver for StepSpans {
+    fn finished(&self, step: Step, start: Instant, end: Instant) {
+        let Some(tracer) = TRACER.get() else { return };
+        let span = SpanBuilder::from_name(step.as_str()).with_start_time(at(start));
+        tracer.build_with_context(span, &self.0).end_with_timestamp(at(end));
+    }
 }
 
 /// Adds to the request's span what was classified.
-pub fn classified(request: &Context, tokens: usize, scores: &[Scores]) {
+pub fn classified(request: &Context, prediction: &Prediction) {
     let span = request.span();
     if !span.is_recording() {
         return;
     }
+    let tokens = i64::try_from(prediction.read.tokens).unwrap_or(i64::MAX);
     span.set_attribute(KeyValue::new("gen_ai.operation.name", "classify"));
-    span.set_attribute(KeyValue::new("gen_ai.usage.input_tokens", i64::try_from(tokens).unwrap_or(i64::MAX)));
-    for scores in scores {
+    span.set_attribute(KeyValue::new("gen_ai.usage.input_tokens", tokens));
+    for scores in &prediction.scores {
         let name = format!("llm_router.{}", scores.head);
         match (scores.score, scores.top()) {
             (Some(score), _) => span.set_attribute(KeyValue::new(name, f64::from(score))),

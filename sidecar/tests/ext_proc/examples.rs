@@ -1,9 +1,9 @@
 //! Policies by examples, with the real model: they are learnt when a caller sends them, or with the policy.
 
+use llm_router_classifier::model::Model;
 use llm_router_proto::envoy::service::ext_proc::v3::{ProcessingRequest, ProcessingResponse};
 use llm_router_proto::{DIGEST, EXAMPLES, Kind, ListValue, METADATA_NAMESPACE, ROUTES, Struct, Value};
 use llm_router_routing::config::Examples;
-use llm_router_sidecar::model::Model;
 use serde_json::json;
 use tch::Device;
 use tonic::Code;

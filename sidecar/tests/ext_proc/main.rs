@@ -19,16 +19,17 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use anyhow::Result;
+use llm_router_classifier::engine::{Backend, Batching, Engine};
+use llm_router_classifier::model::prediction::{HeadOutput, Outputs, Prediction};
+use llm_router_classifier::model::tokenizer::{Tokenizer, Tokens};
+use llm_router_classifier::pipeline::Pipeline;
 use llm_router_proto::envoy::config::core::v3::{HeaderMap, HeaderValue};
 use llm_router_proto::envoy::service::ext_proc::v3::{
     CommonResponse, HttpBody, HttpHeaders, ProcessingRequest, ProcessingResponse,
     external_processor_client::ExternalProcessorClient, processing_request, processing_response,
 };
-use llm_router_sidecar::engine::{Backend, Batching, Engine};
 use llm_router_sidecar::ext_proc::server::{self, Settings};
 use llm_router_sidecar::ext_proc::{Live, PolicyRouter, Service};
-use llm_router_sidecar::model::scores::{Answer, Scores, Want};
-use llm_router_sidecar::model::tokenizer::{Tokenizer, Tokens};
 use llm_router_sidecar::serve::listener;
 use llm_router_sidecar::telemetry::metrics::Metrics;
 use tokio::net::TcpListener;
@@ -51,25 +52,25 @@ struct Gated {
     gate: Receiver<()>,
 }
 
-fn sure() -> Answer {
+fn sure() -> Prediction {
     let labels = ["Chatbot", "Code Generation"].map(str::to_owned);
-    let scores = |head: &str| Scores {
+    let scores = |head: &str| HeadOutput {
         head: head.into(),
         labels: labels.clone().into(),
         confidences: vec![0.25, 0.75],
         score: None,
     };
-    Answer { scores: vec![scores("safety"), scores("task")], ..Answer::default() }
+    Prediction { scores: vec![scores("safety"), scores("task")], ..Prediction::default() }
 }
 
 impl Backend for Sure {
-    fn classify(&self, texts: &[&Tokens], _: Want) -> Result<Vec<Answer>> {
+    fn classify(&self, texts: &[&Tokens], _: Outputs) -> Result<Vec<Prediction>> {
         Ok(vec![sure(); texts.len()])
     }
 }
 
 impl Backend for Gated {
-    fn classify(&self, texts: &[&Tokens], _: Want) -> Result<Vec<Answer>> {
+    fn classify(&self, texts: &[&Tokens], _: Outputs) -> Result<Vec<Prediction>> {
         self.begun.send(())?;
         self.gate.recv()?;
         Ok(vec![sure(); texts.len()])
@@ -108,14 +109,12 @@ fn service(
     metrics: Arc<Metrics>,
 ) -> Service {
     let tokenizer = model().join("tokenizer.json");
-    Service {
-        tokenizer: Arc::new(Tokenizer::load(&tokenizer).unwrap()),
-        engine: Arc::new(Engine::start(vec![backend], queue, Batching::Alone, metrics.clone()).unwrap()),
-        heads: ["safety", "task"].map(str::to_owned).into(),
-        examples: Arc::default(),
-        metrics,
-        router: router.map(Arc::new),
-    }
+    let tokenizer = Arc::new(Tokenizer::load(&tokenizer).unwrap());
+    let measured = metrics.classifier.clone();
+    let engine = Engine::start(vec![backend], queue, Batching::Alone, measured.clone()).unwrap();
+    let heads = ["safety", "task"].map(str::to_owned).into();
+    let pipeline = Pipeline::new(tokenizer, engine, heads, measured);
+    Service { pipeline, metrics, router: router.map(Arc::new) }
 }
 
 fn settings() -> Settings {

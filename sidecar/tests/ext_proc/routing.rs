@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use llm_router_classifier::engine::Backend;
 use llm_router_proto::envoy::service::ext_proc::v3::{
     BodyResponse, CommonResponse, HttpBody, HttpHeaders, HttpTrailers, ProcessingRequest, ProcessingResponse,
     body_mutation::Mutation, processing_request, processing_response::Response,
 };
 use llm_router_routing::config::Config;
-use llm_router_sidecar::engine::Backend;
 use llm_router_sidecar::ext_proc::PolicyRouter;
 use serde_json::{Value, json};
 

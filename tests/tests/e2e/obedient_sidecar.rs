@@ -7,12 +7,13 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
+use llm_router_classifier::engine::{Backend, Batching, Engine};
+use llm_router_classifier::model::prediction::{HeadOutput, Outputs, Prediction};
+use llm_router_classifier::model::tokenizer::{Tokenizer, Tokens};
+use llm_router_classifier::pipeline::Pipeline;
 use llm_router_routing::config::Config;
-use llm_router_sidecar::engine::{Backend, Batching, Engine};
 use llm_router_sidecar::ext_proc::server::{self, Settings};
 use llm_router_sidecar::ext_proc::{Live, PolicyRouter, Service};
-use llm_router_sidecar::model::scores::{Answer, Scores, Want};
-use llm_router_sidecar::model::tokenizer::{Tokenizer, Tokens};
 use llm_router_sidecar::serve::listener;
 use llm_router_sidecar::telemetry::metrics::Metrics;
 use llm_router_tests::{envoy, repository};
@@ -68,19 +69,15 @@ impl ObedientSidecar {
             LazyLock::new(|| Arc::new(Tokenizer::load(&repository().join(TOKENIZER)).expect("a tokenizer")));
         let (texts, metrics) = (Texts::default(), Arc::new(Metrics::new()));
         let classifiers = Classifiers { texts: texts.clone() };
-        let engine = Engine::start(vec![classifiers], 256, Batching::Alone, metrics.clone());
+        let engine = Engine::start(vec![classifiers], 256, Batching::Alone, metrics.classifier.clone());
         let router = policy.map(|policy| {
             let config = Config::from_json(policy.to_string().as_bytes()).expect("a valid policy");
             Arc::new(PolicyRouter::new(config))
         });
-        let service = Service {
-            tokenizer: Arc::clone(&TOKENS),
-            engine: Arc::new(engine.expect("a worker")),
-            heads: CLASSIFIERS.map(str::to_owned).into(),
-            examples: Arc::default(),
-            metrics: metrics.clone(),
-            router,
-        };
+        let heads = CLASSIFIERS.map(str::to_owned).into();
+        let pipeline =
+            Pipeline::new(Arc::clone(&TOKENS), engine.expect("a worker"), heads, metrics.classifier.clone());
+        let service = Service { pipeline, metrics: metrics.clone(), router };
         let live = Live::new(service, BODY_MEMORY);
         let settings = Settings { tls: None, drain: Duration::ZERO };
         let stop = CancellationToken::new();
@@ -105,19 +102,19 @@ struct Classifiers {
 }
 
 impl Backend for Classifiers {
-    fn classify(&self, texts: &[&Tokens], _: Want) -> Result<Vec<Answer>> {
+    fn classify(&self, texts: &[&Tokens], _: Outputs) -> Result<Vec<Prediction>> {
         let texts = texts.iter().map(|text| read(text));
         let answers = texts.map(|text| {
             let scores = scores(&text).unwrap_or_default();
             self.texts.lock().expect("no panic").push(text);
-            Answer { scores, ..Answer::default() }
+            Prediction { scores, ..Prediction::default() }
         });
         Ok(answers.collect())
     }
 }
 
 /// What the text tells the classifiers to say; nothing if it tells nothing, as if there were none.
-fn scores(text: &str) -> Option<Vec<Scores>> {
+fn scores(text: &str) -> Option<Vec<HeadOutput>> {
     let (_, answer) = text.split_once(&squeezed(ANSWER))?;
     let answer: Value = serde_json::Deserializer::from_str(answer).into_iter().next()?.ok()?;
     let (labels, confidences, score): (Arc<[String]>, Vec<_>, _) = match answer["score"].as_f64() {
@@ -131,7 +128,7 @@ fn scores(text: &str) -> Option<Vec<Scores>> {
             ([(*label).to_owned()].into(), vec![answer["confidence"].as_f64()? as f32], None)
         }
     };
-    let scores = |head: &str| Scores {
+    let scores = |head: &str| HeadOutput {
         head: head.into(),
         labels: labels.clone(),
         confidences: confidences.clone(),

@@ -1,4 +1,4 @@
-//! Scores for any number of rows, as they are read.
+//! Predictions for any number of rows, as they are read.
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -9,10 +9,10 @@ use futures_util::TryStreamExt;
 use serde_json::{Map, Value};
 
 use super::heads;
-use crate::bulk::{Bulk, read_aside};
-use crate::model::scores::{Answer, Want};
-use crate::records::{self, Record};
-use crate::serve::EngineArgs;
+use llm_router_classifier::args::EngineArgs;
+use llm_router_classifier::batch::{BatchClassifier, read_on_thread};
+use llm_router_classifier::model::prediction::{Outputs, Prediction};
+use llm_router_classifier::records::{self, Record};
 
 /// Stands for all fields.
 const ALL: &str = "*";
@@ -21,8 +21,8 @@ const ALL: &str = "*";
 pub(super) async fn run(engine: &EngineArgs, input: &Path, text: &str, keep: &[String]) -> Result<()> {
     // Before the model is loaded, which takes longer.
     let records = records::read(input)?;
-    let bulk = Bulk::load(engine).await?;
-    let mut answers = pin!(bulk.answers(read_aside(records), text, Want::Scores));
+    let bulk = BatchClassifier::load(engine).await?;
+    let mut answers = pin!(bulk.answers(read_on_thread(records), text, Outputs::Scores));
     let mut out = std::io::stdout();
     while let Some((record, answer)) = answers.try_next().await? {
         match writeln!(out, "{}", Value::Object(row(record, &answer, keep)?)) {
@@ -34,7 +34,7 @@ pub(super) async fn run(engine: &EngineArgs, input: &Path, text: &str, keep: &[S
     Ok(())
 }
 
-fn row(mut record: Record, answer: &Answer, keep: &[String]) -> Result<Map<String, Value>> {
+fn row(mut record: Record, answer: &Prediction, keep: &[String]) -> Result<Map<String, Value>> {
     let mut row = Map::new();
     if keep.iter().any(|field| field == ALL) {
         row = std::mem::take(&mut record.fields);

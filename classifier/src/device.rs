@@ -1,0 +1,157 @@
+//! Chooses device and precision, and makes CUDA available to a binary that is linked to libtorch's CPU parts only.
+
+use anyhow::{Result, bail};
+use tch::{Cuda, Device, Kind};
+
+/// Where the model runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+pub enum DeviceChoice {
+    /// CUDA if there is any, else CPU.
+    Auto,
+    /// CPU.
+    Cpu,
+    /// The first CUDA device; an error if there is none.
+    Cuda,
+}
+
+/// How precisely the encoder computes, by configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+pub enum PrecisionChoice {
+    /// The fastest that changes no answer but by rounding: fp16 on CUDA, bf16 on CPUs that multiply it in hardware (x86
+    /// with AVX512-BF16), else fp32.
+    Auto,
+    /// 32 bits.
+    Fp32,
+    /// 16 bits, with the range of fp32 and 8 significant bits.
+    Bf16,
+    /// 16 bits, 11 of them significant; CUDA only.
+    Fp16,
+}
+
+/// How precisely the encoder computes. Heads always compute in fp32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// float32.
+    Fp32,
+    /// bfloat16.
+    Bf16,
+    /// float16.
+    Fp16,
+}
+
+/// Where and how precisely the encoder computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compute {
+    /// Where.
+    pub device: Device,
+    /// How precisely.
+    pub precision: Precision,
+}
+
+impl From<Device> for Compute {
+    /// In fp32.
+    fn from(device: Device) -> Self {
+        Self { device, precision: Precision::Fp32 }
+    }
+}
+
+impl Precision {
+    /// libtorch's name for it.
+    #[must_use]
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Fp32 => Kind::Float,
+            Self::Bf16 => Kind::BFloat16,
+            Self::Fp16 => Kind::Half,
+        }
+    }
+}
+
+impl PrecisionChoice {
+    /// The precision on this device.
+    ///
+    /// # Errors
+    /// If the device does not compute in it.
+    pub fn on(self, device: Device) -> Result<Precision> {
+        Ok(match (self, device) {
+            (Self::Auto, Device::Cpu) if multiplies_bf16() => Precision::Bf16,
+            (Self::Auto, Device::Cpu) | (Self::Fp32, _) => Precision::Fp32,
+            (Self::Fp16, Device::Cpu) => {
+                bail!("--precision fp16 is for CUDA; on CPU there are fp32 and bf16")
+            }
+            (Self::Auto | Self::Fp16, _) => Precision::Fp16,
+            (Self::Bf16, _) => Precision::Bf16,
+        })
+    }
+}
+
+/// Whether this CPU has instructions for products of bf16 matrices. Those with AMX-BF16 have AVX512-BF16 too.
+#[cfg(target_arch = "x86_64")]
+fn multiplies_bf16() -> bool {
+    std::is_x86_feature_detected!("avx512bf16")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn multiplies_bf16() -> bool {
+    false
+}
+
+/// Finds the device and sets libtorch to one thread an operation, because workers run side by side.
+///
+/// # Errors
+/// If CUDA is asked for and there is none.
+pub fn select(choice: DeviceChoice) -> Result<Device> {
+    tch::set_num_threads(1);
+    if choice == DeviceChoice::Cpu {
+        return Ok(Device::Cpu);
+    }
+    let loaded = load_cuda();
+    if loaded.is_ok() && Cuda::is_available() {
+        return Ok(Device::Cuda(0));
+    }
+    match (choice, loaded) {
+        (DeviceChoice::Cuda, Err(error)) => bail!("--device cuda: cannot load libtorch_cuda.so: {error}"),
+        (DeviceChoice::Cuda, Ok(())) => bail!("--device cuda: libtorch finds no CUDA device"),
+        (_, loaded) => {
+            warn_of_idle_gpu(loaded.err());
+            Ok(Device::Cpu)
+        }
+    }
+}
+
+/// Who has a GPU and gets the CPU should know.
+fn warn_of_idle_gpu(error: Option<libloading::Error>) {
+    // The driver's device, which containers with GPUs have too.
+    if std::path::Path::new("/dev/nvidiactl").exists() {
+        let reason = error.map_or_else(|| "libtorch finds no CUDA device".to_owned(), |it| it.to_string());
+        tracing::warn!(reason, "there is an NVIDIA driver, but the model runs on the CPU");
+    }
+}
+
+/// Loads libtorch's CUDA part, which registers itself. It must come before libtorch is first asked whether there is
+/// CUDA: the answer is kept for the process's life.
+fn load_cuda() -> Result<(), libloading::Error> {
+    use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+    // SAFETY: the library's initialisers only register kernels with the libtorch that is already loaded, and nothing
+    // else runs yet that could see a half-made registration.
+    #[allow(unsafe_code)]
+    let library = unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) }?;
+    // Its kernels are called until the process ends.
+    std::mem::forget(library);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_precision_is_what_was_asked_for_or_an_error() {
+        assert_eq!(PrecisionChoice::Bf16.on(Device::Cpu).unwrap(), Precision::Bf16);
+        assert_eq!(PrecisionChoice::Fp32.on(Device::Cuda(0)).unwrap(), Precision::Fp32);
+        assert_eq!(PrecisionChoice::Auto.on(Device::Cuda(0)).unwrap(), Precision::Fp16);
+        assert!(PrecisionChoice::Fp16.on(Device::Cpu).is_err());
+    }
+}

@@ -1,0 +1,101 @@
+//! How like a text is to the examples of each label. Pure.
+
+use std::sync::Arc;
+
+use llm_router_routing::config::Classifier;
+
+use crate::model::prediction::HeadOutput;
+
+/// The examples of some labels, as embeddings of length 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Similarity {
+    labels: Arc<[String]>,
+    /// In the labels' order.
+    groups: Vec<Group>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Group {
+    examples: Vec<Vec<f32>>,
+    /// Their mean, of length 1.
+    centre: Vec<f32>,
+}
+
+impl Similarity {
+    /// Takes each label's examples.
+    #[must_use]
+    pub fn new(labels: Vec<(String, Vec<Vec<f32>>)>) -> Self {
+        let (labels, examples): (Vec<_>, Vec<_>) = labels.into_iter().unzip();
+        let groups = examples.into_iter().map(|examples| Group { centre: centre(&examples), examples });
+        Self { labels: labels.into(), groups: groups.collect() }
+    }
+
+    /// How like each label's examples an embedding of length 1 is, from 0 to 1.
+    ///
+    /// The mean of two cosines, to the nearest example and to the centre of all: on CLINC150 and Banking77, with 5 and
+    /// with 10 examples a label, it is as good as the better of the two or better.
+    #[must_use]
+    pub fn of(&self, embedding: &[f32]) -> HeadOutput {
+        let confidences = self.groups.iter().map(|group| {
+            let nearest = group.examples.iter().map(|example| dot(example, embedding));
+            let nearest = nearest.fold(f32::NEG_INFINITY, f32::max);
+            f32::midpoint(nearest, dot(&group.centre, embedding)).clamp(0.0, 1.0)
+        });
+        HeadOutput {
+            head: Classifier::EXAMPLES.into(),
+            labels: self.labels.clone(),
+            confidences: confidences.collect(),
+            score: None,
+        }
+    }
+}
+
+fn centre(examples: &[Vec<f32>]) -> Vec<f32> {
+    let width = examples.first().map_or(0, Vec::len);
+    let mut sum = vec![0.0; width];
+    for example in examples {
+        for (total, value) in sum.iter_mut().zip(example) {
+            *total += value;
+        }
+    }
+    let length = dot(&sum, &sum).sqrt();
+    // Examples that cancel each other out have no direction in common; nothing is like their centre.
+    if length > 0.0 {
+        sum.iter_mut().for_each(|value| *value /= length);
+    }
+    sum
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn likeness(labels: &[(&str, &[[f32; 2]])]) -> Similarity {
+        let vectors = |examples: &[[f32; 2]]| examples.iter().map(|example| example.to_vec()).collect();
+        Similarity::new(
+            labels.iter().map(|(label, examples)| ((*label).to_owned(), vectors(examples))).collect(),
+        )
+    }
+
+    #[test]
+    fn a_text_is_like_the_nearest_example_and_the_centre_by_half() {
+        let likeness = likeness(&[("a", &[[1.0, 0.0], [0.0, 1.0]]), ("b", &[[-1.0, 0.0]])]);
+        let scores = likeness.of(&[1.0, 0.0]);
+        assert_eq!(&*scores.head, "examples");
+        assert_eq!(&*scores.labels, ["a", "b"]);
+        let [a, b] = scores.confidences[..] else { panic!("{scores:?}") };
+        // The nearest is the same; the centre is 45 degrees away.
+        assert!((a - f32::midpoint(1.0, 0.5_f32.sqrt())).abs() < 1e-6, "{a}");
+        assert_eq!(b, 0.0, "likeness is not negative");
+    }
+
+    #[test]
+    fn examples_that_cancel_each_other_out_are_still_compared_one_by_one() {
+        let likeness = likeness(&[("a", &[[1.0, 0.0], [-1.0, 0.0]])]);
+        assert_eq!(likeness.of(&[1.0, 0.0]).confidences, [0.5]);
+    }
+}

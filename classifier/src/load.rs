@@ -1,0 +1,88 @@
+//! Loads a model's folder into a [`Pipeline`] that is warm.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use tch::Device;
+
+use crate::device::Compute;
+use crate::engine::{Batching, Engine, Recorded};
+use crate::metrics::Metrics;
+use crate::model::Model;
+use crate::model::prediction::Outputs;
+use crate::pipeline::Pipeline;
+
+/// What is loaded, and how it is run.
+#[derive(Debug, Clone)]
+pub struct Loader {
+    model: PathBuf,
+    compute: Compute,
+    workers: usize,
+    batching: Batching,
+    queue: usize,
+    metrics: Arc<Metrics>,
+}
+
+impl Loader {
+    /// Finds the device.
+    ///
+    /// # Errors
+    /// If there is no such device, or it does not compute in that precision.
+    #[cfg(feature = "clap")]
+    pub fn new(args: &crate::args::EngineArgs, metrics: Arc<Metrics>) -> Result<Self> {
+        let compute = args.compute()?;
+        let device = compute.device;
+        Ok(Self {
+            model: args.model().to_owned(),
+            compute,
+            workers: args.workers.map_or(if device == Device::Cpu { cores() } else { 1 }, usize::from),
+            batching: Batching::on(device, args.batch_tokens),
+            queue: args.queue,
+            metrics,
+        })
+    }
+
+    /// Reads the model, starts its engine and warms it. The blocking part runs on a thread of its own.
+    ///
+    /// # Errors
+    /// If a file is missing or unfit, or the model cannot be computed with.
+    pub async fn load(&self) -> Result<Pipeline> {
+        let loader = self.clone();
+        let pipeline = tokio::task::spawn_blocking(move || loader.start()).await??;
+        warm(&pipeline).await?;
+        Ok(pipeline)
+    }
+
+    fn start(&self) -> Result<Pipeline> {
+        let (model, tokenizer) = Model::load(&self.model, self.compute)?;
+        let heads: Arc<[_]> = model.heads().map(ToString::to_string).collect();
+        let Self { compute, workers, batching, queue, .. } = self;
+        let folder = self.model.display();
+        tracing::info!(model = %folder, ?heads, ?compute, workers, ?batching, queue, "model loaded");
+        let metrics = self.metrics.clone();
+        let engine = if compute.device.is_cuda() {
+            let workers = (0..*workers).map(|_| Recorded::on_cuda(model.clone())).collect();
+            Engine::start(workers, *queue, *batching, metrics)
+        } else {
+            Engine::start(vec![model; *workers], *queue, *batching, metrics)
+        }?;
+        Ok(Pipeline::new(Arc::new(tokenizer), engine, heads, self.metrics.clone()))
+    }
+}
+
+/// Classifies a short and the longest text, so that no request pays for what libtorch does at first use, and a model
+/// that cannot be computed with is rejected.
+async fn warm(pipeline: &Pipeline) -> Result<()> {
+    for words in [8, pipeline.tokenizer.max_tokens()] {
+        let text = pipeline.tokenizer.tokenize(&"warm ".repeat(words))?;
+        pipeline.engine.classify(text, Outputs::ScoresAndEmbedding, None, None).await?;
+    }
+    Ok(())
+}
+
+/// Cores that this process may use, at least one.
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,205 @@
+//! The classifier model: tokenizer, encoder and heads, read from a folder as Hugging Face lays it out.
+
+pub mod adapter;
+pub mod batch;
+mod checkpoint;
+pub mod encoder;
+pub mod folder;
+pub mod head_files;
+pub mod heads;
+pub mod linear;
+mod norm;
+pub mod nvidia;
+pub mod pooling;
+pub mod prediction;
+pub mod temperature;
+pub mod text_features;
+pub mod tokenizer;
+pub mod training;
+pub mod weights;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use tch::{Device, Tensor};
+
+use batch::Batch;
+use checkpoint::Checkpoint;
+use encoder::Encoder;
+use folder::ModelFolder;
+use head_files::EncoderShape;
+use heads::{Head, Reads};
+use prediction::{Outputs, Prediction};
+use tokenizer::{MAX_TOKENS, Tokenizer, Tokens};
+
+use crate::device::Compute;
+
+/// An encoder with its heads. Clones share the weights.
+#[derive(Debug, Clone)]
+pub struct Model {
+    encoder: Encoder,
+    heads: Vec<Head>,
+    /// How many of the encoder's layers the heads need.
+    layers: usize,
+}
+
+impl Model {
+    /// Reads `config.json`, `model.safetensors` or `model.pt`, `tokenizer.json`, `heads/` and, if there is one, the
+    /// adapter of a folder.
+    ///
+    /// # Errors
+    /// If a file is missing or unfit, or there is no head; the error names the file.
+    pub fn load(folder: &Path, compute: impl Into<Compute>) -> Result<(Self, Tokenizer)> {
+        let compute = compute.into();
+        let checkpoint = Checkpoint::load(folder, compute)?;
+        let tokenizer = load_tokenizer(folder, &checkpoint.encoder)?;
+        let (encoder, mut heads) = checkpoint.with_heads()?;
+        let shape = EncoderShape {
+            layers: encoder.layers(),
+            hidden_size: encoder.hidden_size(),
+            adapter: adapter::fingerprint(folder)?,
+        };
+        for head in head_files::load_all(folder, &shape, compute.device)? {
+            ensure!(
+                heads.iter().all(|other| other.name() != head.name()),
+                "{}: the checkpoint has a head {:?} already",
+                folder.display(),
+                head.name()
+            );
+            heads.push(head);
+        }
+        heads.sort_by(|a, b| a.name().cmp(b.name()));
+        ensure!(
+            !heads.is_empty(),
+            "{} has no heads/NAME/; `llm-router-train train` makes one",
+            folder.display()
+        );
+        let layers = heads.iter().map(|head| head.reads().layer).max().unwrap_or(0);
+        Ok((Self { encoder, heads, layers }, tokenizer))
+    }
+
+    /// The names of the heads.
+    pub fn heads(&self) -> impl Iterator<Item = &str> {
+        self.heads.iter().map(Head::name)
+    }
+
+    /// Where it computes.
+    pub(crate) fn device(&self) -> Device {
+        self.encoder.device()
+    }
+
+    /// What fills a batch's shorter texts.
+    pub(crate) fn pad_token(&self) -> i64 {
+        self.encoder.pad_token()
+    }
+
+    /// Longest text that the encoder can read, in tokens.
+    pub(crate) fn max_tokens(&self) -> usize {
+        self.encoder.max_tokens()
+    }
+
+    /// One forward pass: what is wanted of each text, in the texts' order, no deeper than it needs. A text says the same
+    /// alone and in a batch, within rounding; alone, it is not padded.
+    ///
+    /// # Errors
+    /// If there is no text, or libtorch fails.
+    pub fn classify(&self, texts: &[&Tokens], want: Outputs) -> Result<Vec<Prediction>> {
+        let rows = self.forward(&self.encoder.batch(texts)?, want)?;
+        self.answers(texts, want, &rows.f_to_device(Device::Cpu)?)
+    }
+
+    /// What [`Self::answers`] reads, a row for each text: the logits of all heads side by side, then the sentence
+    /// embedding; float32, on the encoder's device, without waiting for it.
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    pub(crate) fn forward(&self, batch: &Batch, want: Outputs) -> Result<Tensor> {
+        let layers = if want.embedding() { self.encoder.layers() } else { self.layers };
+        let hidden_states = self.encoder.hidden_states(batch, layers)?;
+        let mut parts = Vec::with_capacity(self.heads.len() + 1);
+        if want.scores() {
+            for head in &self.heads {
+                parts.push(head.logits(&hidden_states, batch.mask())?);
+            }
+        }
+        if want.embedding() {
+            let last = hidden_states.last().context("the encoder has no layers")?;
+            parts.push(pooling::sentence_embedding(last, batch.mask())?);
+        }
+        Ok(Tensor::f_cat(&parts, 1)?)
+    }
+
+    /// What a forward pass for the same texts and the same want says of them, by its rows, on CPU. There may be more
+    /// rows than texts.
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    pub(crate) fn answers(&self, texts: &[&Tokens], want: Outputs, rows: &Tensor) -> Result<Vec<Prediction>> {
+        let rows = rows.f_narrow(0, 0, texts.len() as i64)?;
+        let answer = |text: &&Tokens| Prediction { read: text.read(), ..Prediction::default() };
+        let mut answers: Vec<_> = texts.iter().map(answer).collect();
+        let mut first = 0;
+        if want.scores() {
+            let features: Vec<_> = texts.iter().map(|text| text.features()).collect();
+            for head in &self.heads {
+                let scores = head.read(&rows.f_narrow(1, first, head.outputs())?, &features)?;
+                first += head.outputs();
+                answers.iter_mut().zip(scores).for_each(|(answer, scores)| answer.scores.push(scores));
+            }
+        }
+        if want.embedding() {
+            let embeddings = rows.f_narrow(1, first, self.encoder.hidden_size())?;
+            for (answer, embedding) in answers.iter_mut().zip(Vec::<Vec<f32>>::try_from(embeddings)?) {
+                answer.embedding = Some(embedding);
+            }
+        }
+        Ok(answers)
+    }
+}
+
+/// What a head that reads this sees of the texts, `[texts, width]`.
+///
+/// # Errors
+/// If the encoder has no such layer, or libtorch fails.
+pub fn vectors(encoder: &Encoder, texts: &[&Tokens], reads: &Reads) -> Result<Tensor> {
+    let batch = encoder.batch(texts)?;
+    let hidden_states = encoder.hidden_states(&batch, reads.layer)?;
+    let features: Vec<_> = texts.iter().map(|text| text.features()).collect();
+    reads.vectors(&hidden_states, batch.mask(), &features)
+}
+
+/// Reads `config.json`, `model.safetensors` or `model.pt`, and `tokenizer.json` of a folder, but no heads.
+///
+/// # Errors
+/// If a file is missing or unfit; the error names it.
+pub fn load_encoder(folder: &Path, compute: impl Into<Compute>) -> Result<(Encoder, Tokenizer)> {
+    let encoder = Encoder::load(folder, compute)?;
+    let tokenizer = load_tokenizer(folder, &encoder)?;
+    Ok((encoder, tokenizer))
+}
+
+/// Reads the `tokenizer.json` of a folder, bounded by what the encoder reads.
+///
+/// # Errors
+/// If a file is missing or unfit; the error names it.
+pub fn load_tokenizer(folder: &Path, encoder: &Encoder) -> Result<Tokenizer> {
+    let folder = ModelFolder::open(folder)?;
+    let limit = sentence_length(&folder)?.unwrap_or(MAX_TOKENS).min(encoder.max_tokens());
+    Tokenizer::load(&folder.file("tokenizer.json"))?.reading_at_most(limit)
+}
+
+/// The length that sentence-transformers trained a model with, as it writes it beside the model.
+fn sentence_length(folder: &ModelFolder) -> Result<Option<usize>> {
+    #[derive(serde::Deserialize)]
+    struct SentenceConfig {
+        max_seq_length: Option<usize>,
+    }
+    let path = folder.file("sentence_bert_config.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let fail = || format!("cannot read {}", path.display());
+    let json = std::fs::read(&path).with_context(fail)?;
+    let SentenceConfig { max_seq_length } = serde_json::from_slice(&json).with_context(fail)?;
+    Ok(max_seq_length)
+}

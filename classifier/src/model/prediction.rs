@@ -1,0 +1,132 @@
+//! What a model says about a text.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::tokenizer::Coverage;
+
+/// What is wanted of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outputs {
+    /// Every head's scores.
+    Scores,
+    /// The sentence embedding. Heads may read a middle layer; this needs them all.
+    Embedding,
+    /// Both, of one forward pass.
+    ScoresAndEmbedding,
+}
+
+impl Outputs {
+    /// Whether the heads' scores are wanted.
+    #[must_use]
+    pub fn scores(self) -> bool {
+        self != Self::Embedding
+    }
+
+    /// Whether the sentence embedding is wanted.
+    #[must_use]
+    pub fn embedding(self) -> bool {
+        self != Self::Scores
+    }
+
+    /// What both want.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        if self == other { self } else { Self::ScoresAndEmbedding }
+    }
+}
+
+/// What a model says about one text.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Prediction {
+    /// Each head's scores, in the order of the heads' names; empty if they are not wanted.
+    pub scores: Vec<HeadOutput>,
+    /// The sentence embedding, of length 1, if it is wanted.
+    pub embedding: Option<Vec<f32>>,
+    /// How much of the text was read.
+    pub read: Coverage,
+}
+
+impl Prediction {
+    /// This much of it.
+    #[must_use]
+    pub fn only(mut self, want: Outputs) -> Self {
+        if !want.scores() {
+            self.scores.clear();
+        }
+        self.embedding = self.embedding.filter(|_| want.embedding());
+        self
+    }
+}
+
+/// A head's confidence in each of its labels; of a head that scores, its dimensions and what they make together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeadOutput {
+    /// The head's name, for example `task`.
+    pub head: Arc<str>,
+    /// The head's labels.
+    pub labels: Arc<[String]>,
+    /// The probability of each label, in the labels' order; they add up to 1. If there is a score, how much of each
+    /// dimension there is, each 0 to 1.
+    pub confidences: Vec<f32>,
+    /// One number of 0 to 1 for the whole, such as a complexity, if the head gives one.
+    pub score: Option<f32>,
+}
+
+impl HeadOutput {
+    /// Every label with its confidence, in the head's order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, f32)> {
+        self.labels.iter().map(String::as_str).zip(self.confidences.iter().copied())
+    }
+
+    /// The most likely label and its confidence; none only if there are no labels.
+    #[must_use]
+    pub fn top(&self) -> Option<(&str, f32)> {
+        self.iter().max_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
+    /// `{"label", "confidence", "scores": {LABEL: confidence}}`, most likely first; with `score` in place of label and
+    /// confidence, if there is one.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let all: Map<_, _> =
+            self.sorted().into_iter().map(|(label, score)| (label.to_owned(), json!(score))).collect();
+        if let Some(score) = self.score {
+            return json!({"score": score, "scores": all});
+        }
+        let (label, confidence) = self.top().unwrap_or_default();
+        json!({"label": label, "confidence": confidence, "scores": all})
+    }
+
+    /// Every label with its confidence, most likely first.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<(&str, f32)> {
+        let mut all: Vec<_> = self.iter().collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_texts_want_together_is_what_each_wants() {
+        use Outputs::{Embedding, Scores, ScoresAndEmbedding};
+        assert_eq!(Scores.and(Scores), Scores);
+        assert_eq!(Scores.and(Embedding), ScoresAndEmbedding);
+        assert_eq!(ScoresAndEmbedding.and(Embedding), ScoresAndEmbedding);
+    }
+
+    #[test]
+    fn an_answer_is_cut_to_what_is_wanted() {
+        let scores =
+            HeadOutput { head: "task".into(), labels: Arc::new([]), confidences: Vec::new(), score: None };
+        let all = Prediction { scores: vec![scores], embedding: Some(vec![1.0]), read: Coverage::default() };
+        assert_eq!(all.clone().only(Outputs::ScoresAndEmbedding), all);
+        assert_eq!(all.clone().only(Outputs::Scores).embedding, None);
+        assert_eq!(all.only(Outputs::Embedding).scores, []);
+    }
+}

@@ -1,0 +1,254 @@
+//! Turns text into token ids, in bounded time for text of any size.
+//!
+//! A text with more tokens than the model reads is read at both ends: a prompt says what to do before what it is about,
+//! or after it.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::{Value, json};
+
+use super::text_features::TextFeatures;
+
+/// Most tokens that are read of a text, special tokens included, whatever the model could read: what 512 tokens do not
+/// tell about a prompt's kind, more hardly do, and the time grows faster than the tokens.
+pub const MAX_TOKENS: usize = 512;
+
+/// Bytes that are tokenized for each token that is read. A tokenizer reads everything before it truncates, so that a
+/// megabyte would cost 370 ms; 16 bytes a token are more than any ordinary text has (English about 4.5, Chinese 3).
+const BYTES_PER_TOKEN: usize = 16;
+
+/// A text as the encoder reads it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tokens {
+    ids: Vec<i64>,
+    read: Coverage,
+    features: TextFeatures,
+}
+
+/// How much of a text is read, in tokens, special tokens included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Those that are read.
+    pub tokens: usize,
+    /// Those that the text has.
+    pub of: usize,
+    /// Whether `of` is an estimate, by the bytes of a text that is too long to be tokenized whole.
+    pub estimated: bool,
+}
+
+impl Coverage {
+    /// `{"tokens", "of", "estimated"}`
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({"tokens": self.tokens, "of": self.of, "estimated": self.estimated})
+    }
+}
+
+impl From<Vec<i64>> for Tokens {
+    /// A text that is read as a whole, and in which nothing was counted.
+    fn from(ids: Vec<i64>) -> Self {
+        let read = Coverage { tokens: ids.len(), of: ids.len(), estimated: false };
+        Self { ids, read, features: TextFeatures::default() }
+    }
+}
+
+impl Tokens {
+    /// The token ids, special tokens included.
+    #[must_use]
+    pub fn ids(&self) -> &[i64] {
+        &self.ids
+    }
+
+    /// How much of the text they are.
+    #[must_use]
+    pub fn read(&self) -> Coverage {
+        self.read
+    }
+
+    /// What was counted in the text.
+    #[must_use]
+    pub fn features(&self) -> &TextFeatures {
+        &self.features
+    }
+}
+
+/// The model's own tokenizer.
+pub struct Tokenizer {
+    tokenizer: tokenizers::Tokenizer,
+    max_tokens: usize,
+    /// Special tokens before a text.
+    before: Vec<u32>,
+    /// Special tokens after a text.
+    after: Vec<u32>,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`. At most [`MAX_TOKENS`] are read of a text.
+    ///
+    /// # Errors
+    /// If the file is missing or is not a tokenizer; the error names it.
+    pub fn load(path: &Path) -> Result<Self> {
+        let fail = |error| anyhow!("cannot read {}: {error}", path.display());
+        let mut tokenizer = tokenizers::Tokenizer::from_file(path).map_err(fail)?;
+        // The file has a truncation and a padding of its own, made for batches of fixed length.
+        tokenizer.with_padding(None).with_truncation(None).map_err(fail)?;
+        let (before, after) =
+            special_tokens(&tokenizer).with_context(|| format!("cannot use {}", path.display()))?;
+        Ok(Self { tokenizer, max_tokens: MAX_TOKENS, before, after })
+    }
+
+    /// The same tokenizer with another bound, which may not be over [`MAX_TOKENS`].
+    ///
+    /// # Errors
+    /// If not even one token would be left beside the special ones.
+    pub fn reading_at_most(mut self, tokens: usize) -> Result<Self> {
+        self.max_tokens = tokens.min(MAX_TOKENS);
+        ensure!(self.budget() > 0, "a model that reads {tokens} tokens has no room for a text");
+        Ok(self)
+    }
+
+    /// Most tokens that are read of a text, special tokens included.
+    #[must_use]
+    pub fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
+    /// Tokenizes a text: all of it, if it has no more tokens than are read, else its beginning and its end, half each.
+    ///
+    /// # Errors
+    /// If the tokenizer has no token for unknown words; BERT's always has.
+    pub fn tokenize(&self, text: &str) -> Result<Tokens> {
+        let text = text.trim();
+        let (beginning, end) = ends(text, BYTES_PER_TOKEN * self.max_tokens);
+        let mut ids = self.encode(beginning)?;
+        if !end.is_empty() {
+            ids.extend(self.encode(end)?);
+        }
+        let special = self.before.len() + self.after.len();
+        let tokenized = beginning.len() + end.len();
+        let estimated = tokenized < text.len();
+        let of = if estimated { scale(ids.len(), text.len(), tokenized) } else { ids.len() };
+        let (budget, all) = (self.budget(), ids.len());
+        if all > budget {
+            ids.drain(budget.div_ceil(2)..all - budget / 2);
+        }
+        let ids = [self.before.as_slice(), &ids, &self.after].concat();
+        let read = Coverage { tokens: ids.len(), of: of + special, estimated };
+        let features = TextFeatures::of(&[beginning, end], text.len());
+        Ok(Tokens { ids: ids.into_iter().map(i64::from).collect(), read, features })
+    }
+
+    /// Tokens that are left for a text's own.
+    fn budget(&self) -> usize {
+        self.max_tokens.saturating_sub(self.before.len() + self.after.len())
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        encode(&self.tokenizer, text, false)
+    }
+}
+
+fn encode(tokenizer: &tokenizers::Tokenizer, text: &str, special: bool) -> Result<Vec<u32>> {
+    let encoding =
+        tokenizer.encode_fast(text, special).map_err(|error| anyhow!("cannot tokenize: {error}"))?;
+    Ok(encoding.get_ids().to_vec())
+}
+
+/// What a tokenizer puts before and after each text.
+fn special_tokens(tokenizer: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>)> {
+    const PROBE: &str = "a";
+    let (own, all) = (encode(tokenizer, PROBE, false)?, encode(tokenizer, PROBE, true)?);
+    ensure!(!own.is_empty(), "it has no token for {PROBE:?}");
+    let at = all.windows(own.len()).position(|window| window == own);
+    let at = at.context("its special tokens are not at a text's ends")?;
+    let (before, rest) = all.split_at(at);
+    Ok((before.to_vec(), rest.get(own.len()..).unwrap_or_default().to_vec()))
+}
+
+/// A text's beginning and end, whole characters only, of at most `limit` bytes together; a text that is not longer is
+/// all beginning.
+fn ends(text: &str, limit: usize) -> (&str, &str) {
+    if text.len() <= limit {
+        return (text, "");
+    }
+    let half = limit / 2;
+    (&text[..text.floor_char_boundary(half)], &text[text.ceil_char_boundary(text.len() - half)..])
+}
+
+/// `count` times `whole / part`, rounded.
+fn scale(count: usize, whole: usize, part: usize) -> usize {
+    (count as f64 * whole as f64 / part.max(1) as f64).round() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_between_characters() {
+        assert_eq!(ends("éaaé", 6), ("éaaé", ""));
+        assert_eq!(ends("ééaaéé", 6), ("é", "é"));
+        assert_eq!(ends("ééaaéé", 8), ("éé", "éé"));
+        assert_eq!(ends("", 4), ("", ""));
+    }
+
+    /// Words `w0` to `w99`, each a token of that number, between the special tokens 100 and 101.
+    fn tokenizer(max_tokens: usize) -> Tokenizer {
+        let mut words: serde_json::Map<_, _> = (0..100).map(|n| (format!("w{n}"), n.into())).collect();
+        words.extend([("[CLS]".into(), 100.into()), ("[SEP]".into(), 101.into()), ("a".into(), 102.into())]);
+        let special = |id: &str, number: u32| serde_json::json!({"id": id, "ids": [number], "tokens": [id]});
+        let json = serde_json::json!({
+            "version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "WhitespaceSplit"},
+            "model": {"type": "WordLevel", "vocab": words, "unk_token": "a"},
+            "post_processor": {
+                "type": "TemplateProcessing", "pair": [],
+                "single": [
+                    {"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+                    {"SpecialToken": {"id": "[SEP]", "type_id": 0}}
+                ],
+                "special_tokens": {"[CLS]": special("[CLS]", 100), "[SEP]": special("[SEP]", 101)}
+            }
+        });
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), json.to_string()).unwrap();
+        Tokenizer::load(file.path()).unwrap().reading_at_most(max_tokens).unwrap()
+    }
+
+    fn words(numbers: impl Iterator<Item = usize>) -> String {
+        numbers.map(|number| format!("w{number}")).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_text_that_fits_is_read_whole() {
+        let tokens = tokenizer(7).tokenize(&words(0..5)).unwrap();
+        assert_eq!(tokens.ids(), [100, 0, 1, 2, 3, 4, 101]);
+        assert_eq!(tokens.read(), Coverage { tokens: 7, of: 7, estimated: false });
+    }
+
+    #[test]
+    fn of_a_longer_one_both_ends_are_read_and_it_says_so() {
+        let tokens = tokenizer(7).tokenize(&words(0..20)).unwrap();
+        assert_eq!(tokens.ids(), [100, 0, 1, 2, 18, 19, 101]);
+        assert_eq!(tokens.read(), Coverage { tokens: 7, of: 22, estimated: false });
+    }
+
+    #[test]
+    fn a_much_longer_one_is_not_tokenized_whole() {
+        let text = words((0..100).cycle().take(10_000));
+        let tokens = tokenizer(8).tokenize(&text).unwrap();
+        assert_eq!(tokens.ids(), [100, 0, 1, 2, 97, 98, 99, 101]);
+        let Coverage { tokens, of, estimated } = tokens.read();
+        assert!(tokens == 8 && estimated && (9_000..13_000).contains(&of), "{of}");
+    }
+
+    #[test]
+    fn blank_text_has_the_special_tokens() {
+        assert_eq!(tokenizer(8).tokenize(" \n").unwrap().ids(), [100, 101]);
+    }
+
+    #[test]
+    fn a_bound_without_room_for_a_text_is_an_error() {
+        assert!(tokenizer(8).reading_at_most(2).is_err());
+    }
+}

@@ -1,0 +1,157 @@
+//! The tensors of a safetensors file, taken out by name with their shapes checked.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use tch::{Device, Kind, Tensor};
+
+use super::training::{Part, Training};
+use crate::device::{Compute, Precision};
+
+/// A tensor of the model. Clones share the memory, so that every worker can own the whole model.
+#[derive(Debug)]
+pub struct Weight(Tensor);
+
+impl Weight {
+    /// Wraps a tensor that nobody will write to.
+    #[must_use]
+    pub fn new(tensor: Tensor) -> Self {
+        Self(tensor)
+    }
+
+    /// The tensor itself, for who keeps it.
+    pub(super) fn into_inner(self) -> Tensor {
+        self.0
+    }
+}
+
+impl Clone for Weight {
+    fn clone(&self) -> Self {
+        Self(self.0.shallow_clone())
+    }
+}
+
+impl std::ops::Deref for Weight {
+    type Target = Tensor;
+
+    fn deref(&self) -> &Tensor {
+        &self.0
+    }
+}
+
+/// What a safetensors file holds and nobody has taken yet.
+pub struct Weights {
+    path: PathBuf,
+    compute: Compute,
+    tensors: HashMap<String, Tensor>,
+    /// Collects what can be trained, if anything is to be.
+    training: Option<Training>,
+}
+
+/// What checkpoints of a whole `BertFor...` put before the names of the encoder's tensors.
+const PREFIXES: [&str; 5] = ["bert.", "roberta.", "deberta.", "backbone.", "model."];
+
+/// A tensor's name without such a prefix.
+pub fn without_prefix(name: &str) -> &str {
+    PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
+}
+
+impl Weights {
+    /// Reads the file; tensors go where and to what `compute` says when they are taken.
+    ///
+    /// # Errors
+    /// If the file is missing or is not safetensors; the error names it.
+    pub fn load(path: &Path, compute: impl Into<Compute>) -> Result<Self> {
+        ensure!(path.is_file(), "cannot read {}: no such file", path.display());
+        let tensors =
+            Tensor::read_safetensors(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            compute: compute.into(),
+            tensors: tensors.into_iter().collect(),
+            training: None,
+        })
+    }
+
+    /// Has layers made so that they can be trained, and collects what can be.
+    #[must_use]
+    pub fn for_training(mut self, training: Training) -> Self {
+        self.training = Some(training);
+        self
+    }
+
+    /// What was collected for training.
+    pub(super) fn into_training(self) -> Option<Training> {
+        self.training
+    }
+
+    /// What collects for training, if layers are to be trained.
+    pub(super) fn training(&self) -> Option<&Training> {
+        self.training.as_ref()
+    }
+
+    /// Tells the trainer, if there is one, what a layer made of tensors.
+    pub(super) fn made(&mut self, names: Vec<String>, part: Part, tensor: &Weight) -> Result<()> {
+        self.training.as_mut().map_or(Ok(()), |training| training.add(names, part, tensor))
+    }
+
+    /// The tensors whose names, without a prefix, are this; as they are in the file.
+    pub(super) fn named(&mut self, name: &str) -> Option<&mut Tensor> {
+        self.tensors.iter_mut().find(|(key, _)| without_prefix(key) == name).map(|(_, tensor)| tensor)
+    }
+
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Has tensors taken in fp32 from now on, in which heads compute.
+    #[must_use]
+    pub fn in_fp32(mut self) -> Self {
+        self.compute.precision = Precision::Fp32;
+        self
+    }
+
+    /// Where tensors go when they are taken.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.compute.device
+    }
+
+    /// Where and to what numbers tensors go when they are taken.
+    #[must_use]
+    pub fn compute(&self) -> Compute {
+        self.compute
+    }
+
+    /// Takes prefixes off the tensors' names: checkpoints of a whole `BertFor...` prefix the encoder's with "bert.".
+    pub fn strip_prefixes(&mut self) {
+        let strip = |name: String| without_prefix(&name).to_owned();
+        self.tensors = self.tensors.drain().map(|(name, tensor)| (strip(name), tensor)).collect();
+    }
+
+    /// Takes a tensor out, as the numbers that are computed with, on the device.
+    ///
+    /// # Errors
+    /// If it is missing or has another shape; the error names file, tensor and shapes.
+    pub fn take(&mut self, name: &str, shape: &[i64]) -> Result<Weight> {
+        let tensor = self
+            .tensors
+            .remove(name)
+            .with_context(|| format!("{}: no tensor {name:?}", self.path.display()))?;
+        ensure!(
+            tensor.size() == shape,
+            "{}: tensor {name:?} has shape {:?}, expected {shape:?}",
+            self.path.display(),
+            tensor.size()
+        );
+        let Compute { device, precision } = self.compute;
+        let Some(training) = &mut self.training else {
+            return Ok(Weight(tensor.f_to_kind(precision.kind())?.f_to_device(device)?));
+        };
+        let master = tensor.f_to_kind(Kind::Float)?.f_to_device(device)?;
+        training.keep(name, &master);
+        Ok(Weight(master.f_to_kind(precision.kind())?.f_detach_copy()?))
+    }
+}

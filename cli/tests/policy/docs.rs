@@ -1,0 +1,123 @@
+//! What `docs/` says of the policy is what the code does.
+
+use std::fs;
+use std::path::PathBuf;
+
+use llm_router_routing::config::Config;
+use llm_router_routing::documents;
+use serde_json::Value;
+
+use super::{llm_router, reference, repository, text};
+
+const REFRESH: &str = "UPDATE_DOCS=1 cargo test -p llm-router-cli --test policy";
+
+/// The file must be as expected; with `UPDATE_DOCS` set, it is made so.
+fn expect_file(path: &str, expected: &str) {
+    let file = repository(path);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&file, expected).unwrap();
+    }
+    let found = fs::read_to_string(&file).unwrap_or_default();
+    assert!(found == expected, "{path} is behind the code; refresh it:\n  {REFRESH}");
+}
+
+#[test]
+fn the_committed_schema_is_the_codes() {
+    expect_file("docs/policy.schema.json", &text(&llm_router(&["schema"]).stdout));
+}
+
+#[test]
+fn the_reference_is_the_schemas() {
+    const BEGIN: &str = "<!-- Made from the schema; edit the comments in routing/src/config/raw.rs. -->\n";
+    let path = "docs/configuration.md";
+    let page = fs::read_to_string(repository(path)).unwrap();
+    let (head, _) = page.split_once(BEGIN).unwrap_or_else(|| panic!("{path} must have the line {BEGIN}"));
+    expect_file(path, &format!("{head}{BEGIN}{}", reference::markdown(&Config::json_schema())));
+}
+
+/// The example in the page is the file that is checked.
+#[test]
+fn the_page_shows_the_example() {
+    let example = fs::read_to_string(repository("docs/examples/policy.yaml")).unwrap();
+    let (_, policy) = example.split_once("\n\n").unwrap();
+    let page = fs::read_to_string(repository("docs/configuration.md")).unwrap();
+    assert!(
+        page.contains(policy),
+        "docs/configuration.md must show docs/examples/policy.yaml after its head"
+    );
+}
+
+/// A page must show what the command prints.
+fn expect_output(page: &str, output: &[u8]) {
+    let output = text(output);
+    let page_text = fs::read_to_string(repository(page)).unwrap();
+    assert!(page_text.contains(output.trim_end()), "{page} must show what the command prints now:\n{output}");
+}
+
+#[test]
+fn the_pages_show_what_the_commands_print() {
+    expect_output("docs/configuration.md", &llm_router(&["check", "docs/examples/policy.yaml"]).stdout);
+    let import = llm_router(&["import-nvidia", "cli/tests/fixtures/nvidia-blueprint.yaml"]);
+    expect_output("docs/migrating-from-nvidia.md", &import.stderr);
+}
+
+fn yaml_files(folder: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(repository(folder)).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect()
+}
+
+/// What looks like a policy, wherever it is in a document.
+fn policies<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
+    match value {
+        Value::Object(members) if members.contains_key("default_policy") => found.push(value),
+        Value::Object(members) => members.values().for_each(|value| policies(value, found)),
+        Value::Array(items) => items.iter().for_each(|item| policies(item, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_policy_of_the_repository_is_valid_by_the_schema_and_by_the_code() {
+    let schema = jsonschema::validator_for(&Config::json_schema()).unwrap();
+    let mut count = 0;
+    for file in
+        yaml_files("docs/examples").into_iter().chain(yaml_files("envoy")).chain(yaml_files("deploy/compose"))
+    {
+        for document in documents::parse(&fs::read_to_string(&file).unwrap()).unwrap() {
+            let mut found = Vec::new();
+            policies(&document, &mut found);
+            for policy in found {
+                count += 1;
+                let errors: Vec<_> = schema
+                    .iter_errors(policy)
+                    .map(|error| format!("{}: {error}", error.instance_path()))
+                    .collect();
+                assert!(errors.is_empty(), "{}: {errors:#?}", file.display());
+                let valid = Config::from_json(policy.to_string().as_bytes());
+                assert!(valid.is_ok(), "{}: {}", file.display(), valid.unwrap_err());
+            }
+        }
+    }
+    assert!(count >= 2, "found only {count} policies");
+}
+
+#[test]
+fn the_schema_refuses_what_the_code_refuses() {
+    let schema = jsonschema::validator_for(&Config::json_schema()).unwrap();
+    let valid = documents::parse(&fs::read_to_string(repository("docs/examples/policy.yaml")).unwrap())
+        .unwrap()
+        .remove(0);
+    for (pointer, wrong) in [
+        ("/sidecar", serde_json::json!({"cluster": "c", "timout": "1s"})),
+        ("/mode", "shadows".into()),
+        ("/models/gpt/capabilities", serde_json::json!(["vision"])),
+        ("/policies/task_router/min_confidence", 2.into()),
+        ("/policies/task_router/routes/Chatbot", serde_json::json!([{"model": "gpt"}])),
+        ("/cache/entries", (-1).into()),
+    ] {
+        let mut policy = valid.clone();
+        *policy.pointer_mut(pointer).unwrap() = wrong;
+        assert!(!schema.is_valid(&policy), "{pointer}");
+        assert!(Config::from_json(policy.to_string().as_bytes()).is_err(), "{pointer}");
+    }
+}

@@ -1,0 +1,115 @@
+//! `classify`: predictions for the rows of a file or a pipe.
+// Only functions marked as tests are exempt by themselves, not what they call.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// The shipped model's folder.
+fn minilm() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/minilm").canonicalize().unwrap();
+    assert!(folder.join("model.safetensors").is_file(), "no encoder in models/minilm: run scripts/setup");
+    folder
+}
+
+fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_llm-router-sidecar"));
+    command.args(arguments).args(["--device", "cpu", "--precision", "fp32"]).env("RUST_LOG", "warn");
+    command.env("RUST_BACKTRACE", "0").output().unwrap()
+}
+
+fn stdout(arguments: &[&str]) -> String {
+    let Output { status, stdout, stderr } = run(arguments);
+    assert!(status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+/// The error message of a command that fails.
+fn failure(arguments: &[&str]) -> String {
+    let Output { status, stderr, .. } = run(arguments);
+    assert!(!status.success(), "{arguments:?}");
+    String::from_utf8(stderr).unwrap()
+}
+
+/// A file in a folder.
+fn write(folder: &Path, name: &str, content: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn rows_are_scored_in_their_order_with_the_fields_that_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    // Long ones among short ones, which are ready sooner.
+    let rows: String = (0..60)
+        .map(|id| {
+            let text = "please write a story ".repeat(if id % 7 == 0 { 40 } else { 1 });
+            format!("{{\"id\": {id}, \"prompt\": \"{text}\", \"source\": \"s\"}}\n")
+        })
+        .collect();
+    let (model, rows) = (minilm(), write(folder.path(), "rows.jsonl", &rows));
+    let arguments =
+        ["classify", "--model", model.to_str().unwrap(), "--input", &rows, "--text-field", "prompt"];
+    let lines =
+        stdout(&[&arguments[..], &["--keep", "id,none", "--output", "jsonl", "--queue", "8"]].concat());
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ids: Vec<_> = lines.iter().map(|line| line["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids, (0..60).collect::<Vec<_>>());
+    let heads = lines[0]["heads"].as_object().unwrap();
+    assert!(
+        heads["task"]["confidence"].as_f64().unwrap() > 0.0
+            && lines[0]["read"]["tokens"].as_u64() > Some(100)
+    );
+    let keys: Vec<_> = lines[0].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["id", "none", "heads", "read"]);
+
+    let all = stdout(&[&arguments[..], &["--keep", "*"]].concat());
+    let first: Value = serde_json::from_str(all.lines().next().unwrap()).unwrap();
+    assert_eq!(first["source"], "s");
+}
+
+#[test]
+fn a_row_from_a_pipe_is_answered_before_the_next_one_comes() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_llm-router-sidecar"))
+        .args(["classify", "--model", minilm().to_str().unwrap(), "--input", "-", "--device", "cpu"])
+        .env("RUST_LOG", "warn")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut lines = BufReader::new(output).lines();
+    for text in ["hello", "Write a function"] {
+        writeln!(input, "{{\"text\": \"{text}\"}}").unwrap();
+        input.flush().unwrap();
+        let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert!(line["heads"]["task"]["label"].is_string(), "{line}");
+    }
+    // The pipe is still open: the error must not wait for more.
+    writeln!(input, "{{\"txt\": 1}}").unwrap();
+    assert!(!child.wait().unwrap().success());
+}
+
+#[test]
+fn a_wrong_row_is_named_after_those_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows =
+        write(folder.path(), "rows.jsonl", "{\"text\": \"hello\"}\n\n{\"text\": 7}\n{\"text\": \"bye\"}\n");
+    let model = minilm();
+    let arguments = ["classify", "--model", model.to_str().unwrap(), "--input", &rows];
+    let output = run(&arguments);
+    assert!(!output.status.success());
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("rows.jsonl, line 3: the field \"text\" must be a string"), "{error}");
+
+    let rows = write(folder.path(), "more.jsonl", "{\"text\": \"hello\", \"heads\": 1}\n");
+    let arguments = ["classify", "--model", model.to_str().unwrap(), "--input", &rows];
+    assert!(failure(&[&arguments[..], &["--keep", "*"]].concat()).contains("\"heads\" cannot be kept"));
+    assert!(failure(&[&arguments[..], &["--output", "text"]].concat()).contains("--output text"));
+    assert!(failure(&["classify", "--input", "no-such-file"]).contains("no-such-file"));
+}

@@ -1,0 +1,127 @@
+//! A head of which any of the labels can be true.
+
+use std::fmt::Write;
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{or_dash, reliability, width};
+use crate::eval::{Fields, LabelEvaluation, Reliability, Section, auroc};
+use llm_router_classifier::model::prediction::HeadOutput;
+use llm_router_classifier::records::Record;
+
+/// Above this probability a label is answered.
+const THRESHOLD: f32 = 0.5;
+
+/// How well the labels answered, those above 0.5, agree with the true ones.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MultiLabel {
+    /// The share of rows with all labels right.
+    pub exact: f64,
+    /// Mean F1 of the labels that rows have.
+    pub macro_f1: f64,
+    /// Of every label's probability in every row.
+    #[serde(flatten)]
+    pub calibration: Reliability,
+    /// Each label.
+    pub labels: Vec<Label>,
+}
+
+/// One label.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Label {
+    /// How well it is answered.
+    #[serde(flatten)]
+    pub agreement: LabelEvaluation,
+    /// How well its probability tells rows that have it from others.
+    pub auroc: Option<f64>,
+}
+
+impl MultiLabel {
+    /// Compares what the head said of each row with the row's labels.
+    ///
+    /// # Errors
+    /// If a row has no list of labels, or one that the head has not.
+    pub fn of(records: &[Record], fields: &Fields, scores: &[HeadOutput]) -> Result<Self> {
+        let names = &scores.first().context("the data have no rows")?.labels;
+        let truths: Vec<_> = records.iter().map(|record| fields.labels(record)).collect::<Result<_>>()?;
+        for (record, truth) in records.iter().zip(&truths) {
+            let unknown = truth.iter().find(|label| !names.iter().any(|name| name == *label));
+            ensure!(unknown.is_none(), "{record}: the head has no label {:?}", unknown.unwrap_or(&""));
+        }
+        let mut outcomes = Vec::new();
+        let labels: Vec<_> = names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| {
+                let said =
+                    scores.iter().map(|scores| scores.confidences.get(index).copied().unwrap_or_default());
+                let is = truths.iter().map(|truth| truth.contains(&name.as_str()));
+                let rows: Vec<_> = said.zip(is).collect();
+                outcomes.extend(rows.iter().map(|&(said, is)| (f64::from(said), is)));
+                Label::of(name, &rows)
+            })
+            .collect();
+        let exact = truths.iter().zip(scores).filter(|(truth, scores)| {
+            scores.iter().all(|(label, said)| (said > THRESHOLD) == truth.contains(&label))
+        });
+        let with_rows = || labels.iter().map(|label: &Label| &label.agreement).filter(|label| label.rows > 0);
+        Ok(Self {
+            exact: exact.count() as f64 / records.len().max(1) as f64,
+            macro_f1: with_rows().map(|label| label.f1).sum::<f64>() / with_rows().count().max(1) as f64,
+            calibration: Reliability::of(&outcomes),
+            labels,
+        })
+    }
+}
+
+impl Label {
+    fn of(name: &str, rows: &[(f32, bool)]) -> Self {
+        let scores = |wanted| -> Vec<f64> {
+            rows.iter().filter(|(_, is)| *is == wanted).map(|(said, _)| f64::from(*said)).collect()
+        };
+        Self {
+            agreement: LabelEvaluation::of(name, rows.iter().map(|(said, is)| (*said > THRESHOLD, *is))),
+            auroc: auroc(&scores(true), &scores(false)),
+        }
+    }
+}
+
+impl Section for MultiLabel {
+    fn name(&self) -> &'static str {
+        "labels"
+    }
+
+    fn table(&self) -> String {
+        let wide = width(self.labels.iter().map(|label| label.agreement.label.as_str()));
+        let mut text = format!(
+            "all labels right {:.3}   macro-F1 {:.3}   ECE {:.3}\n\n{:<wide$}{:>7}{:>11}{:>8}{:>7}{:>7}\n",
+            self.exact,
+            self.macro_f1,
+            self.calibration.ece,
+            "label",
+            "rows",
+            "precision",
+            "recall",
+            "F1",
+            "AUROC"
+        );
+        for Label { agreement: LabelEvaluation { label, rows, precision, recall, f1 }, auroc } in &self.labels
+        {
+            let auroc = or_dash(*auroc);
+            // Writing to a String does not fail.
+            let _ =
+                writeln!(text, "{label:<wide$}{rows:>7}{precision:>11.3}{recall:>8.3}{f1:>7.3}{auroc:>7}");
+        }
+        text
+    }
+
+    fn json(&self) -> Result<Value> {
+        Ok(serde_json::to_value(self)?)
+    }
+
+    fn drawings(&self) -> Vec<(&'static str, String)> {
+        vec![("reliability.svg", reliability::svg(&self.calibration))]
+    }
+}

@@ -1,0 +1,148 @@
+//! A head that gives a score of several dimensions.
+
+use std::fmt::Write;
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{or_dash, width};
+use crate::eval::{Section, spearman};
+use llm_router_classifier::model::prediction::HeadOutput;
+use llm_router_classifier::records::Record;
+
+/// The field with what the dimensions make together.
+const SCORE: &str = "score";
+
+/// How well a score and its dimensions follow what rows say they are.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Score {
+    /// Those of which rows say something.
+    pub dimensions: Vec<Dimension>,
+}
+
+/// One dimension, or the score.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Dimension {
+    /// Its name, and that of the rows' field.
+    pub name: String,
+    /// Rows that have the field.
+    pub rows: usize,
+    /// Spearman's rank correlation; none if all are the same.
+    pub spearman: Option<f64>,
+    /// The mean difference from the true number.
+    pub mean_absolute_error: f64,
+    /// What always saying the rows' median would have.
+    pub baseline_error: f64,
+}
+
+impl Score {
+    /// Compares each dimension with the rows' field of that name, and the score with `score`, or of a head with one
+    /// dimension with `label`. `weights`, what each dimension counts in the score, make up for a missing `score`.
+    ///
+    /// # Errors
+    /// If no row has such a field, or one is not a number.
+    pub fn of(
+        records: &[Record],
+        scores: &[HeadOutput],
+        label: &str,
+        weights: Option<&[f32]>,
+    ) -> Result<Self> {
+        let names = &scores.first().context("the data have no rows")?.labels;
+        let mut dimensions = Vec::new();
+        for (index, name) in names.iter().enumerate() {
+            let said = |scores: &HeadOutput| scores.confidences.get(index).copied();
+            let field = if names.len() == 1 && !has(records, name) { label } else { name };
+            dimensions
+                .extend(Dimension::of(name, records, scores, said, |record| record.number_if_any(field))?);
+        }
+        let total = |record: &Record| match (record.number_if_any(SCORE)?, weights) {
+            (None, Some(weights)) => weighted(record, names, weights),
+            (given, _) => Ok(given),
+        };
+        if names.len() > 1 {
+            dimensions.extend(Dimension::of(SCORE, records, scores, |scores| scores.score, total)?);
+        }
+        ensure!(
+            !dimensions.is_empty(),
+            "the rows have none of the fields {names:?}, {SCORE:?}, nor {label:?} with numbers"
+        );
+        Ok(Self { dimensions })
+    }
+}
+
+fn has(records: &[Record], field: &str) -> bool {
+    records.iter().any(|record| record.fields.contains_key(field))
+}
+
+/// What a row's dimensions make together, if it has all that count.
+fn weighted(record: &Record, names: &[String], weights: &[f32]) -> Result<Option<f64>> {
+    let mut sum = 0.0;
+    for (name, &weight) in names.iter().zip(weights).filter(|(_, weight)| **weight > 0.0) {
+        let Some(number) = record.number_if_any(name)? else { return Ok(None) };
+        sum += number * f64::from(weight);
+    }
+    Ok(Some(sum))
+}
+
+impl Dimension {
+    fn of(
+        name: &str,
+        records: &[Record],
+        scores: &[HeadOutput],
+        said: impl Fn(&HeadOutput) -> Option<f32>,
+        truth: impl Fn(&Record) -> Result<Option<f64>>,
+    ) -> Result<Option<Self>> {
+        let (mut saids, mut truths) = (Vec::new(), Vec::new());
+        for (record, scores) in records.iter().zip(scores) {
+            if let (Some(truth), Some(said)) = (truth(record)?, said(scores)) {
+                truths.push(truth);
+                saids.push(f64::from(said));
+            }
+        }
+        if truths.is_empty() {
+            return Ok(None);
+        }
+        let rows = truths.len();
+        let error = |said: &mut dyn Iterator<Item = f64>| {
+            said.zip(&truths).map(|(said, truth)| (said - truth).abs()).sum::<f64>() / rows as f64
+        };
+        let mut sorted = truths.clone();
+        sorted.sort_by(f64::total_cmp);
+        let median = sorted.get(rows / 2).copied().unwrap_or_default();
+        Ok(Some(Self {
+            name: name.to_owned(),
+            rows,
+            spearman: spearman(&saids, &truths),
+            mean_absolute_error: error(&mut saids.iter().copied()),
+            baseline_error: error(&mut std::iter::repeat(median)),
+        }))
+    }
+}
+
+impl Section for Score {
+    fn name(&self) -> &'static str {
+        "score"
+    }
+
+    fn table(&self) -> String {
+        let wide = width(self.dimensions.iter().map(|dimension| dimension.name.as_str()));
+        let mut text = format!(
+            "{:<wide$}{:>7}{:>10}{:>12}{:>16}\n",
+            "", "rows", "Spearman", "mean error", "of the median"
+        );
+        for Dimension { name, rows, spearman, mean_absolute_error, baseline_error } in &self.dimensions {
+            let spearman = or_dash(*spearman);
+            // Writing to a String does not fail.
+            let _ = writeln!(
+                text,
+                "{name:<wide$}{rows:>7}{spearman:>10}{mean_absolute_error:>12.3}{baseline_error:>16.3}"
+            );
+        }
+        text
+    }
+
+    fn json(&self) -> Result<Value> {
+        Ok(serde_json::to_value(self)?)
+    }
+}

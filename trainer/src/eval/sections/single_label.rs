@@ -1,0 +1,91 @@
+//! A head of which one label is true.
+
+use std::fmt::Write;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{reliability, width};
+use crate::eval::{Confusion, Evaluation, Fields, Reliability, Section, label_indices};
+use llm_router_classifier::model::prediction::HeadOutput;
+use llm_router_classifier::records::Record;
+
+/// How well answers agree with labels, and confidences with that.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SingleLabel {
+    /// Accuracy, macro-F1, and each label's figures.
+    #[serde(flatten)]
+    pub agreement: Evaluation,
+    /// Of the most likely label's confidence.
+    #[serde(flatten)]
+    pub calibration: Reliability,
+    /// The mean of minus the logarithm of the true label's probability.
+    pub log_loss: f64,
+    /// Which labels are taken for which.
+    pub confusion: Confusion,
+}
+
+impl SingleLabel {
+    /// Compares what the head said of each row with the row's label.
+    ///
+    /// # Errors
+    /// If a row has no label, or one that the head has not.
+    pub fn of(records: &[Record], fields: &Fields, scores: &[HeadOutput]) -> Result<Self> {
+        let labels = &scores.first().context("the data have no rows")?.labels;
+        let truth = label_indices(records, fields, labels)?;
+        let (mut predicted, mut answers) = (Vec::new(), Vec::new());
+        let mut log_loss = 0.0;
+        for (scores, &truth) in scores.iter().zip(&truth) {
+            let top = scores.confidences.iter().zip(0i64..).max_by(|a, b| a.0.total_cmp(b.0));
+            let (&confidence, top) = top.context("the head has no labels")?;
+            let of_truth = usize::try_from(truth).ok().and_then(|truth| scores.confidences.get(truth));
+            log_loss -= f64::from(of_truth.copied().unwrap_or_default().max(f32::MIN_POSITIVE)).ln();
+            predicted.push(top);
+            answers.push((f64::from(confidence), top == truth));
+        }
+        Ok(Self {
+            agreement: Evaluation::new(labels, &predicted, &truth),
+            calibration: Reliability::of(&answers),
+            log_loss: log_loss / truth.len().max(1) as f64,
+            confusion: Confusion::new(labels, &predicted, &truth),
+        })
+    }
+}
+
+impl Section for SingleLabel {
+    fn name(&self) -> &'static str {
+        "labels"
+    }
+
+    fn table(&self) -> String {
+        let Evaluation { accuracy, macro_f1, majority_accuracy, labels, .. } = &self.agreement;
+        let Reliability { ece, .. } = &self.calibration;
+        let wide = width(labels.iter().map(|label| label.label.as_str()));
+        let mut text = format!(
+            "accuracy {accuracy:.3}   macro-F1 {macro_f1:.3}   ECE {ece:.3}   log loss {:.3}   \
+             (always the most frequent label: {majority_accuracy:.3})\n\n{:<wide$}{:>7}{:>11}{:>8}{:>7}\n",
+            self.log_loss, "label", "rows", "precision", "recall", "F1"
+        );
+        for label in labels {
+            // Writing to a String does not fail.
+            let _ = writeln!(
+                text,
+                "{:<wide$}{:>7}{:>11.3}{:>8.3}{:>7.3}",
+                label.label, label.rows, label.precision, label.recall, label.f1
+            );
+        }
+        text
+    }
+
+    fn json(&self) -> Result<Value> {
+        Ok(serde_json::to_value(self)?)
+    }
+
+    fn drawings(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("confusion.svg", self.confusion.svg()),
+            ("reliability.svg", reliability::svg(&self.calibration)),
+        ]
+    }
+}

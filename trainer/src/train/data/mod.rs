@@ -1,0 +1,206 @@
+//! Labelled texts, from files.
+
+mod row;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::slice;
+
+use anyhow::{Result, bail};
+
+pub use row::{Row, Target};
+
+use super::plan::{HeadPlan, Source};
+use llm_router_classifier::records::read_all;
+
+/// Files and folders as they were given, and their rows in order.
+#[derive(Debug, Default)]
+pub struct Data {
+    /// The files' and folders' paths.
+    pub sources: Vec<PathBuf>,
+    /// What a row of each source counts, beside the source's size.
+    pub weights: Vec<f64>,
+    /// Every row, each text once.
+    pub rows: Vec<Row>,
+}
+
+impl Data {
+    /// Reads a head's files, and all `.jsonl` and `.csv` files of folders. A text that was there before, or that
+    /// `exclude` has, is left out: it would be in training and in validation.
+    ///
+    /// # Errors
+    /// If a file is missing or a line is wrong; the error names file and line.
+    pub fn read(sources: &[Source], head: &HeadPlan, exclude: &HashSet<&str>) -> Result<Self> {
+        let mut data = Self::default();
+        let mut seen = HashSet::new();
+        for (index, source) in sources.iter().enumerate() {
+            let mut rows = Vec::new();
+            for record in read_all(slice::from_ref(&source.path))? {
+                rows.extend(Row::read(&record, source, head, index)?);
+            }
+            rows.retain(|row| !exclude.contains(row.text.as_str()) && seen.insert(row.text.clone()));
+            data.rows.extend(match source.limit {
+                Some(limit) => some(rows, limit),
+                None => rows,
+            });
+            data.sources.push(source.path.clone());
+            data.weights.push(source.weight);
+        }
+        Ok(data)
+    }
+
+    /// The rows' labels, sorted; none of numbers.
+    #[must_use]
+    pub fn labels(&self) -> Vec<String> {
+        let mut labels: Vec<String> = self.rows.iter().flat_map(|row| row.target.labels()).cloned().collect();
+        labels.sort();
+        labels.dedup();
+        labels
+    }
+
+    /// Refuses labels that only capitals or white space tell apart: the same was meant.
+    ///
+    /// # Errors
+    /// Names two, and where they are from.
+    pub(super) fn check_spelling(&self) -> Result<()> {
+        let mut spellings: BTreeMap<String, (&String, usize)> = BTreeMap::new();
+        for row in &self.rows {
+            for label in row.target.labels() {
+                let (first, source) =
+                    *spellings.entry(label.trim().to_lowercase()).or_insert((label, row.source));
+                if first != label {
+                    let from =
+                        |source| self.sources.get(source).map(|path: &PathBuf| path.display().to_string());
+                    bail!(
+                        "labels {first:?} ({}) and {label:?} ({}) differ in capitals or white space alone: write them \
+                         alike, or rename one with --map {}, or map in a plan",
+                        from(source).unwrap_or_default(),
+                        from(row.source).unwrap_or_default(),
+                        shlex::try_quote(&format!("{label}={first}"))?,
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// So many of the rows, always the same, in their order.
+fn some(rows: Vec<Row>, limit: usize) -> Vec<Row> {
+    let mut chosen: Vec<_> = rows.into_iter().enumerate().collect();
+    fastrand::Rng::with_seed(1).shuffle(&mut chosen);
+    chosen.truncate(limit);
+    chosen.sort_by_key(|(index, _)| *index);
+    chosen.into_iter().map(|(_, row)| row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::plan::Kind;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            std::fs::write(folder.path().join(name), content).unwrap();
+        }
+        folder
+    }
+
+    fn source(folder: &tempfile::TempDir) -> Source {
+        Source::from(folder.path().to_owned())
+    }
+
+    fn read_as(kind: Kind, source: &Source, exclude: &HashSet<&str>) -> Result<Data> {
+        let head = HeadPlan { kind, ..HeadPlan::new("head", vec![source.clone()]) };
+        Data::read(&head.data, &head, exclude)
+    }
+
+    fn read(source: &Source) -> Result<Data> {
+        read_as(Kind::SingleLabel, source, &HashSet::new())
+    }
+
+    fn row(text: &str, label: &str) -> Row {
+        Row { text: text.into(), target: Target::Label(label.into()), source: 0 }
+    }
+
+    #[test]
+    fn a_folders_files_are_read_in_order_and_labels_renamed() {
+        let folder = folder(&[
+            ("b.jsonl", r#"{"text": "2", "label": "Chatbot"}"#),
+            ("a.jsonl", "{\"text\": \"1\", \"label\": \"open_qa\"}\n\n"),
+            ("c.csv", "text,label\n\"3, 4\n5\",Chatbot\n"),
+            ("notes.txt", "not data"),
+        ]);
+        let map = [("open_qa".to_owned(), "Open QA".to_owned())].into();
+        let data = read(&Source { map, ..source(&folder) }).unwrap();
+        assert_eq!(data.rows, [row("1", "Open QA"), row("2", "Chatbot"), row("3, 4\n5", "Chatbot")]);
+        assert_eq!(data.labels(), ["Chatbot", "Open QA"]);
+    }
+
+    #[test]
+    fn a_text_is_there_once_and_never_in_both_sets() {
+        let folder = folder(&[(
+            "t.jsonl",
+            "{\"text\": \"held out\", \"label\": \"a\"}\n{\"text\": \"x\", \"label\": \"a\"}\n{\"text\": \"x\", \"label\": \"b\"}",
+        )]);
+        let data = read_as(Kind::SingleLabel, &source(&folder), &["held out"].into()).unwrap();
+        assert_eq!(data.rows, [row("x", "a")]);
+    }
+
+    #[test]
+    fn a_source_can_give_one_label_to_some_of_its_rows() {
+        let rows: Vec<_> = (0..9).map(|n| format!(r#"{{"text": "{n}", "label": "{}"}}"#, n % 2)).collect();
+        let folder = folder(&[("a.jsonl", &rows.join("\n"))]);
+        let one = Source { label: Some("safe".into()), limit: Some(4), ..source(&folder) };
+        let data = read(&one).unwrap();
+        assert_eq!((data.rows.len(), data.labels()), (4, vec!["safe".to_owned()]));
+        assert_eq!(read(&one).unwrap().rows, data.rows);
+        let only = Source { only: ["1".to_owned()].into(), ..source(&folder) };
+        assert_eq!(read(&only).unwrap().rows.len(), 4);
+    }
+
+    #[test]
+    fn several_labels_are_a_list_or_separated() {
+        let folder = folder(&[
+            ("a.jsonl", "{\"text\": \"1\", \"label\": [\"a\", \"b\"]}\n{\"text\": \"2\", \"label\": []}"),
+            ("b.csv", "text,label\n3,b | c\n4,\n"),
+        ]);
+        let data = read_as(Kind::MultiLabel, &source(&folder), &HashSet::new()).unwrap();
+        let labels: Vec<_> = data
+            .rows
+            .iter()
+            .map(|row| match &row.target {
+                Target::Labels(labels) => labels.join("+"),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(labels, ["a+b", "", "b+c", ""]);
+        assert_eq!(data.labels(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn numbers_may_be_missing_but_not_wrong() {
+        let folder =
+            folder(&[("a.csv", "text,x,y\n1,0.5,\n2,1,0\n"), ("b.jsonl", r#"{"text": "3", "y": 0.25}"#)]);
+        let head = HeadPlan {
+            kind: Kind::Score,
+            score_fields: ["x", "y"].map(str::to_owned).to_vec(),
+            ..HeadPlan::new("head", vec![source(&folder)])
+        };
+        let data = Data::read(&head.data, &head, &HashSet::new()).unwrap();
+        let targets: Vec<_> = data.rows.iter().map(|row| row.target.clone()).collect();
+        let numbers = [[Some(0.5), None], [Some(1.0), Some(0.0)], [None, Some(0.25)]];
+        assert_eq!(targets, numbers.map(|numbers| Target::Numbers(numbers.to_vec())));
+        std::fs::write(folder.path().join("a.csv"), "text,x\n1,7\n").unwrap();
+        let error = format!("{:#}", Data::read(&head.data, &head, &HashSet::new()).unwrap_err());
+        assert!(error.contains("a.csv, line 2") && error.contains("\"x\""), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_line_is_named() {
+        let folder = folder(&[("a.jsonl", "{\"text\": \"1\", \"label\": \"a\"}\n{\"text\": \"1\"}")]);
+        let error = format!("{:#}", read(&source(&folder)).unwrap_err());
+        assert!(error.contains("a.jsonl, line 2") && error.contains("\"label\""), "{error}");
+    }
+}

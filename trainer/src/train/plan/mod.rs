@@ -1,0 +1,245 @@
+//! What is trained on what: the plan of `train --plan FILE`, in YAML, or what the flags for one head say.
+
+mod source;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+pub use source::Source;
+
+use llm_router_classifier::model::pooling::Pooling;
+use llm_router_classifier::model::text_features::TextFeature;
+
+/// Heads that are trained together.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The heads.
+    pub heads: Vec<HeadPlan>,
+}
+
+/// One head.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadPlan {
+    /// Its name.
+    pub name: String,
+    /// What it answers.
+    #[serde(default)]
+    pub kind: Kind,
+    /// Layer of the encoder that it reads, from 1; the last if not given.
+    pub layer: Option<usize>,
+    /// What is made of the layer's token vectors.
+    #[serde(default)]
+    pub pooling: Pooling,
+    /// What is counted in the text and joins them.
+    #[serde(default)]
+    pub features: Vec<TextFeature>,
+    /// Rows that are split into fitting, choosing and holding out.
+    pub data: Vec<Source>,
+    /// Rows that are only reported on.
+    #[serde(default)]
+    pub validation: Vec<Source>,
+    /// Share of `data` that is held out for the report; a twentieth, or nothing if there is validation.
+    pub held_out: Option<f64>,
+    /// The field with the text.
+    #[serde(default = "text_field")]
+    pub text_field: String,
+    /// The field with the label, or the list of labels.
+    #[serde(default = "label_field")]
+    pub label_field: String,
+    /// The fields with the numbers of a score, 0 to 1, which are its dimensions.
+    #[serde(default = "score_fields")]
+    pub score_fields: Vec<String>,
+    /// What each dimension counts in the score; equal if not given.
+    #[serde(default)]
+    pub weights: BTreeMap<String, f32>,
+    /// How labels are weighted when an adapter or the whole encoder is trained.
+    #[serde(default)]
+    pub class_weights: super::ClassWeights,
+    /// What the head counts beside the others.
+    #[serde(default = "one")]
+    pub loss_weight: f64,
+}
+
+/// What a head answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// One of several labels.
+    #[default]
+    SingleLabel,
+    /// Any of several labels.
+    MultiLabel,
+    /// Numbers of 0 to 1.
+    Score,
+}
+
+impl Plan {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it is missing or wrong; the error names file and field.
+    pub fn read(path: &Path) -> Result<Self> {
+        let fail = || format!("cannot read {}", path.display());
+        let yaml = std::fs::read_to_string(path).with_context(fail)?;
+        let plan: Self = serde_saphyr::from_str(&yaml).with_context(fail)?;
+        plan.check().with_context(|| format!("in {}", path.display()))?;
+        Ok(plan)
+    }
+
+    /// Refuses what cannot be carried out.
+    ///
+    /// # Errors
+    /// Names the head and the field.
+    pub fn check(&self) -> Result<()> {
+        ensure!(!self.heads.is_empty(), "heads: there must be one at least");
+        let mut names = BTreeSet::new();
+        for head in &self.heads {
+            ensure!(names.insert(&head.name), "two heads are called {:?}", head.name);
+            head.check().with_context(|| format!("head {:?}", head.name))?;
+        }
+        Ok(())
+    }
+}
+
+impl HeadPlan {
+    /// A head with all settings as they are by default.
+    #[must_use]
+    pub fn new(name: &str, data: Vec<Source>) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: Kind::default(),
+            layer: None,
+            pooling: Pooling::default(),
+            features: Vec::new(),
+            data,
+            validation: Vec::new(),
+            held_out: None,
+            text_field: text_field(),
+            label_field: label_field(),
+            score_fields: score_fields(),
+            weights: BTreeMap::new(),
+            class_weights: super::ClassWeights::default(),
+            loss_weight: one(),
+        }
+    }
+
+    /// Share of the rows that is held out.
+    #[must_use]
+    pub fn held_out(&self) -> f64 {
+        self.held_out.unwrap_or(if self.validation.is_empty() { 0.05 } else { 0.0 })
+    }
+
+    fn check(&self) -> Result<()> {
+        ensure!(!self.data.is_empty(), "data: there must be a file at least");
+        ensure!(self.layer != Some(0), "layer: the first is 1");
+        ensure!(self.pooling != Pooling::None, "pooling: with \"none\" there is nothing to train");
+        ensure!((0.0..0.9).contains(&self.held_out()), "held_out: from 0 to 0.9");
+        ensure!(self.loss_weight.is_finite() && self.loss_weight > 0.0, "loss_weight: must be positive");
+        for source in self.data.iter().chain(&self.validation) {
+            ensure!(
+                source.weight.is_finite() && source.weight > 0.0,
+                "{}: weight must be positive",
+                source.path.display()
+            );
+        }
+        for (name, weight) in &self.weights {
+            ensure!(
+                self.kind == Kind::Score && self.score_fields.contains(name),
+                "weights: {name:?} is not a dimension of a score"
+            );
+            ensure!(weight.is_finite() && *weight >= 0.0, "weights: that of {name:?} must not be negative");
+        }
+        ensure!(
+            self.weights.is_empty() || self.weights.values().any(|weight| *weight > 0.0),
+            "weights: one must be positive"
+        );
+        Ok(())
+    }
+}
+
+fn text_field() -> String {
+    "text".to_owned()
+}
+
+fn label_field() -> String {
+    "label".to_owned()
+}
+
+fn score_fields() -> Vec<String> {
+    vec!["score".to_owned()]
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(yaml: &str) -> Result<Plan> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), yaml).unwrap();
+        Plan::read(file.path())
+    }
+
+    #[test]
+    fn a_plan_has_heads_with_defaults_and_sources_with_settings() {
+        let plan = read(
+            "heads:\n\
+             - name: task\n  data: [a.jsonl, {path: b.csv, map: {x: X}, weight: 2, label: code}]\n\
+             - name: complexity\n  kind: score\n  score_fields: [reasoning, depth]\n  weights: {reasoning: 2}\n\
+             \x20 features: [log_length, numbers]\n  layer: 4\n  data: [c.jsonl]\n  validation: [d.jsonl]\n",
+        )
+        .unwrap();
+        let [task, complexity] = plan.heads.try_into().unwrap();
+        assert_eq!((task.kind, task.layer, task.held_out()), (Kind::SingleLabel, None, 0.05));
+        assert_eq!(task.data[0].path, Path::new("a.jsonl"));
+        assert_eq!((task.data[1].map["x"].as_str(), task.data[1].weight), ("X", 2.0));
+        assert_eq!(complexity.features, [TextFeature::LogLength, TextFeature::Numbers]);
+        assert_eq!((complexity.kind, complexity.layer, complexity.held_out()), (Kind::Score, Some(4), 0.0));
+    }
+
+    /// YAML 1.1 takes them for booleans.
+    #[test]
+    fn a_label_is_read_as_it_is_written() {
+        for word in ["Y", "N", "yes", "no", "On", "off", "true", "1", "1.50"] {
+            let plan = read(&format!(
+                "heads:\n\
+                 - name: a\n  data: [{{path: b.csv, label: {word}, only: [{word}], map: {{{word}: {word}}}}}]\n"
+            ));
+            let source = plan.unwrap().heads.remove(0).data.remove(0);
+            assert_eq!(source.only.first().map(String::as_str), Some(word));
+            assert_eq!(
+                source.map.first_key_value().map(|(from, to)| (from.as_str(), to.as_str())),
+                Some((word, word))
+            );
+            assert_eq!(source.label.as_deref(), Some(word));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (yaml, wrong) in [
+            ("heads: []", "heads"),
+            ("heads: [{name: a, data: []}]", "head \"a\""),
+            ("heads: [{name: a, data: [x], layr: 1}]", "layr"),
+            ("heads: [{name: a, data: [x], layer: 0}]", "layer"),
+            ("heads: [{name: a, data: [{path: x, weight: 0}]}]", "weight"),
+            ("heads: [{name: a, data: [x], weights: {b: 1}}]", "\"b\""),
+            ("heads: [{name: a, data: [x]}, {name: a, data: [x]}]", "two heads"),
+            ("heads: [{name: a, data: [x], held_out: 1}]", "held_out"),
+            ("heads: [{name: a, data: [{path: x, lable: y}]}]", "lable"),
+            ("heads: [{name: a, data: [{label: y}]}]", "path"),
+            ("heads: [{name: a, kind: score, data: [x], weights: {score: 0}}]", "weights"),
+        ] {
+            let error = format!("{:#}", read(yaml).unwrap_err());
+            assert!(error.contains(wrong), "{error}");
+        }
+    }
+}

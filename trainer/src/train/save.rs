@@ -1,0 +1,167 @@
+//! Writes what was trained as a model's folder.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use tch::Tensor;
+
+use super::fine_tune::ChangedEncoder;
+use super::report::Report;
+use super::{CARD, METRICS, card};
+use llm_router_classifier::model::adapter;
+use llm_router_classifier::model::folder::ModelFolder;
+use llm_router_classifier::model::head_files;
+use llm_router_classifier::model::heads::Head;
+use llm_router_classifier::model::weights::without_prefix;
+
+/// What a model's folder has beside its weights.
+const FILES: [&str; 3] = ["config.json", "tokenizer.json", "sentence_bert_config.json"];
+
+/// Refuses to change an encoder under heads that were trained on it as it is.
+///
+/// # Errors
+/// Names the heads.
+pub(super) fn check_heads(out: &Path, trained: &[&str]) -> Result<()> {
+    let others: Vec<_> =
+        head_files::names(out)?.into_iter().filter(|name| !trained.contains(&name.as_str())).collect();
+    ensure!(
+        others.is_empty(),
+        "{} has heads that are not trained now, {}, and their encoder would change: name another folder with --out, or \
+         move them away",
+        out.display(),
+        others.join(", ")
+    );
+    Ok(())
+}
+
+/// Writes the encoder that was trained from `model`'s into `out`.
+///
+/// # Errors
+/// If a file cannot be read or written; the error names it.
+pub(super) fn encoder(model: &Path, out: &Path, encoder: &ChangedEncoder) -> Result<()> {
+    std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+    let model = ModelFolder::open(model)?;
+    match encoder {
+        ChangedEncoder::Adapter(adapter) => adapter.save(out, &relative(model.weights(), out)?),
+        ChangedEncoder::Weights(changed) => {
+            remove_adapter(out)?;
+            copy_files(&model, out)?;
+            weights(model.weights(), out, changed)
+        }
+    }
+}
+
+/// Makes `out` a model's folder with the same encoder as `model`, for heads alone.
+///
+/// # Errors
+/// If a file cannot be read or written; the error names it.
+pub(super) fn same_encoder(model: &Path, out: &Path) -> Result<()> {
+    std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+    if model.canonicalize()? == out.canonicalize()? {
+        return Ok(());
+    }
+    let folder = ModelFolder::open(model)?;
+    let weights = |name: &str| folder.weights().join(name);
+    copy_files(&folder, out)?;
+    match adapter::Adapter::load(model)? {
+        Some(_) => adapter::copy(model, out, &relative(folder.weights(), out)?)?,
+        None if weights("model.safetensors").is_file() => {
+            copy(&weights("model.safetensors"), &out.join("model.safetensors"))?;
+        }
+        None => copy(&weights("model.pt"), &out.join("model.pt"))?,
+    }
+    Ok(())
+}
+
+/// Writes a head, its model card and its metrics, and returns the head's folder.
+///
+/// # Errors
+/// If a file cannot be written; the error names it.
+pub(super) fn head(out: &Path, head: &Head, report: &Report, command: &str) -> Result<PathBuf> {
+    let folder = head_files::save(head, out, adapter::fingerprint(out)?.as_deref())?;
+    let write = |name: &str, content: String| {
+        let path = folder.join(name);
+        std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))
+    };
+    write(METRICS, serde_json::to_string_pretty(report)? + "\n")?;
+    let about = std::fs::read_to_string(folder.join(card::ABOUT)).unwrap_or_default();
+    write(CARD, card::write(report, &about, command))?;
+    Ok(folder)
+}
+
+/// The checkpoint with the tensors that have changed.
+fn weights(base: &Path, out: &Path, changed: &BTreeMap<String, Tensor>) -> Result<()> {
+    let path = base.join("model.safetensors");
+    let tensors =
+        Tensor::read_safetensors(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let tensors: Vec<_> = tensors
+        .into_iter()
+        .map(|(name, tensor)| {
+            let new = changed.get(without_prefix(&name)).map(Tensor::shallow_clone);
+            (name, new.unwrap_or(tensor))
+        })
+        .collect();
+    let path = out.join("model.safetensors");
+    Tensor::write_safetensors(&tensors, &path).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Without it, weights that were trained whole would be changed once more.
+fn remove_adapter(out: &Path) -> Result<()> {
+    for name in adapter::FILES {
+        let path = out.join(name);
+        if path.is_file() {
+            std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_files(model: &ModelFolder, out: &Path) -> Result<()> {
+    for name in FILES {
+        let from = model.file(name);
+        if from.is_file() {
+            copy(&from, &out.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a file, unless it is the same already.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if to.exists() && from.canonicalize()? == to.canonicalize()? {
+        return Ok(());
+    }
+    std::fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    Ok(())
+}
+
+/// The path that leads from a folder to another; both must exist.
+fn relative(to: &Path, from: &Path) -> Result<String> {
+    let absolute =
+        |path: &Path| path.canonicalize().with_context(|| format!("cannot find {}", path.display()));
+    let (to, from) = (absolute(to)?, absolute(from)?);
+    let shared = to.components().zip(from.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().skip(shared).map(|_| Component::ParentDir);
+    let path: PathBuf = up.chain(to.components().skip(shared)).collect();
+    let path = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
+    Ok(if path.is_empty() { ".".to_owned() } else { path.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_leads_from_one_folder_to_another() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let (base, out) = (folder("models/minilm"), folder("mine"));
+        assert_eq!(relative(&base, &out).unwrap(), "../models/minilm");
+        assert_eq!(relative(&base, &base).unwrap(), ".");
+    }
+}

@@ -1,0 +1,139 @@
+//! `calibrate` on real rows and the real encoder.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tch::Tensor;
+
+use crate::{gate, json, minilm, model, refusal, stdout, write};
+
+/// A score of two dimensions: weights of no meaning.
+fn add_score_head(model: &Path) {
+    let folder = model.join("heads/hardness");
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut random = fastrand::Rng::with_seed(3);
+    let weight: Vec<f32> = (0..2 * 384).map(|_| 1.5 * (random.f32() - 0.5)).collect();
+    let tensors = [
+        ("linear.weight", Tensor::from_slice(&weight).view([2, 384])),
+        ("linear.bias", Tensor::from_slice(&[0.0f32, 0.0])),
+    ];
+    Tensor::write_safetensors(&tensors, folder.join("head.safetensors")).unwrap();
+    std::fs::write(folder.join("labels.json"), r#"["x", "y"]"#).unwrap();
+    let shipped: Value =
+        serde_json::from_slice(&std::fs::read(model.join("heads/task/head.json")).unwrap()).unwrap();
+    let mut settings = serde_json::json!({"layer": 4, "pooling": "mean", "kind": "score"});
+    if let Some(adapter) = shipped.get("adapter") {
+        settings["adapter"] = adapter.clone();
+    }
+    std::fs::write(folder.join("head.json"), settings.to_string()).unwrap();
+}
+
+#[test]
+fn each_output_of_a_score_has_a_temperature_of_its_own() {
+    let model = model();
+    add_score_head(model.path());
+    let rows: String = (0..40)
+        .map(|row| {
+            format!(
+                "{{\"text\": \"prompt {row}\", \"x\": 0.5, \"y\": {}}}\n",
+                if row % 2 == 0 { 1 } else { 0 }
+            )
+        })
+        .collect();
+    let rows = write(model.path(), "rows.jsonl", &rows);
+    let arguments = ["--model", model.path().to_str().unwrap(), "--head", "hardness", "--data", &rows];
+    let error = |name: &str| {
+        let found = json(&[&["eval"], &arguments[..]].concat());
+        let dimensions = found["score"]["dimensions"].as_array().unwrap().clone();
+        dimensions.iter().find(|dimension| dimension["name"] == name).unwrap()["mean_absolute_error"]
+            .as_f64()
+            .unwrap()
+    };
+    let before = error("x");
+    let found = json(&[&["calibrate", "temperature"], &arguments[..]].concat());
+    let temperatures: Vec<f64> = serde_json::from_value(found["temperature"].clone()).unwrap();
+    // Always a half is true of x: the hotter, the nearer.
+    assert!(temperatures.len() == 2 && temperatures[0] > 5.0, "{found}");
+    assert!(error("x") < before / 2.0, "{} {before}", error("x"));
+}
+
+#[test]
+fn a_temperature_is_written_and_makes_the_head_say_what_is_true() {
+    let model = model();
+    let (folder, rows) = (model.path().to_str().unwrap(), gate());
+    let rows = ["--model", folder, "--head", "task", "--data", rows.to_str().unwrap()];
+    // Far too sure of itself.
+    let settings = model.path().join("heads/task/head.json");
+    let mut head: serde_json::Value = serde_json::from_slice(&std::fs::read(&settings).unwrap()).unwrap();
+    head["temperature"] = 0.2.into();
+    std::fs::write(&settings, head.to_string()).unwrap();
+    let measure = || json(&[&["eval"], &rows[..]].concat())["labels"].clone();
+    let before = measure();
+
+    let try_out = json(&[&["calibrate", "temperature", "--dry-run"], &rows[..]].concat());
+    assert_eq!(measure(), before, "--dry-run changes nothing");
+    let found = json(&[&["calibrate", "temperature"], &rows[..]].concat());
+    assert_eq!(found, try_out);
+    let after = measure();
+
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
+    assert!(number(&found["temperature"]) > 0.5, "{found}");
+    assert!((number(&before["ece"]) - number(&found["ece_before"])).abs() < 1e-3, "{found}");
+    assert!((number(&after["ece"]) - number(&found["ece_after"])).abs() < 1e-3, "{found}");
+    assert!(number(&after["log_loss"]) < number(&before["log_loss"]));
+    assert!(number(&after["ece"]) < number(&before["ece"]));
+    assert_eq!(after["accuracy"], before["accuracy"], "what is most likely stays so");
+    let read = |name| std::fs::read_to_string(model.path().join("heads/task").join(name)).unwrap();
+    let (ece, card) = (number(&found["ece_after"]), read("README.md"));
+    assert!(card.contains(&format!("(ECE) is now {ece:.3}.")), "{card}");
+    assert!(card.contains("\nllm-router-train calibrate temperature --model"), "{card}");
+    let metrics: serde_json::Value = serde_json::from_str(&read("metrics.json")).unwrap();
+    assert_eq!(metrics["calibration"]["temperature"], found["temperature"]);
+    let again = json(&[&["calibrate", "temperature"], &rows[..]].concat());
+    assert!((number(&again["temperature"]) / number(&found["temperature"]) - 1.0).abs() < 0.01, "{again}");
+}
+
+#[test]
+fn a_threshold_gives_the_share_that_was_asked_for() {
+    let (folder, rows) = (minilm(), gate());
+    let arguments = [
+        &["calibrate", "threshold", "--model", folder.to_str().unwrap(), "--head", "task"],
+        &["--data", rows.to_str().unwrap(), "--positive", "Code Generation", "Other"][..],
+    ]
+    .concat();
+    for when in ["low", "high"] {
+        let found = json(&[&arguments[..], &["--strong-share", "0.3", "--strong-when", when]].concat());
+        assert!((found["strong_share"].as_f64().unwrap() - 0.3).abs() < 0.01, "{found}");
+        assert_eq!(found["quality"], serde_json::Value::Null, "without grades nothing is known of it");
+    }
+    let text = stdout(&[&arguments[..], &["--strong-share", "0.3", "--strong-when", "high"]].concat());
+    assert!(text.contains("30.0 % strong calls of 120 rows"), "{text}");
+    assert!(text.contains("model: WEAK }, { model: STRONG }]"), "{text}");
+}
+
+#[test]
+fn a_threshold_keeps_the_quality_that_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = [
+        ("Write a Python function that sorts a list.", 0),
+        ("Write a SQL query that counts all users.", 0),
+        ("Hi there, how are you?", 1),
+        ("Good morning!", 1),
+    ];
+    let rows: String = rows
+        .iter()
+        .map(|(text, weak)| format!("{{\"text\": \"{text}\", \"weak\": {weak}, \"strong\": 1}}\n"))
+        .collect();
+    let (model, rows) = (minilm(), write(folder.path(), "rows.jsonl", &rows));
+    let arguments = [
+        &["calibrate", "threshold", "--model", model.to_str().unwrap(), "--head", "task", "--data", &rows],
+        &["--positive", "Code Generation", "--strong-when", "high", "--quality"][..],
+    ]
+    .concat();
+    for (part, share, quality) in [("0.5", 0.0, 0.5), ("0.7", 0.25, 0.75), ("1", 0.5, 1.0)] {
+        let found = json(&[&arguments[..], &[part]].concat());
+        let is = (found["strong_share"].as_f64().unwrap(), found["quality"].as_f64().unwrap());
+        assert_eq!(is, (share, quality), "{found}");
+    }
+    assert!(refusal(&[&arguments[..], &["1.5"]].concat()).contains("not a number of 0 to 1"));
+}
