@@ -135,7 +135,7 @@ mod tests {
     fn any_text_can_be_drawn() {
         let mut drawing = Drawing::new(10.0, 10.0);
         drawing.text((1.0, 2.0), Anchor::End, BLACK, "a < b & \"c\"");
-        drawing.polyline("x\"y", &[(0.0, 1.0), (2.0, 3.5)], RED);
+        drawing.polyline("x\"y", &[(0.0, 1.0), (2.0, 3.5)], ORANGE);
         let svg = drawing.into_svg();
         let document = Document::parse(&svg).unwrap();
         let text = document.descendants().find(|node| node.has_tag_name("text")).unwrap();
