@@ -1,7 +1,14 @@
-//! Wire types that the filter and the sidecar share: our own subset of Envoy's external-processing protocol.
+//! The wire protocol of the filter and the sidecar.
 //!
-//! The subset is wire-compatible with Envoy's published definitions, so Envoy's native `ext_proc` filter can call the
-//! sidecar too. It exists because the complete definitions would add more to the Wasm file than all of our own code.
+//! - [`envoy`] is our subset of Envoy's external-processing protocol. It is wire-compatible with Envoy's published
+//!   definitions, so Envoy's native `ext_proc` filter can call the sidecar too. The complete definitions would add more to
+//!   the Wasm file than all of our own code.
+//! - [`contract`] is what our filter and the sidecar say in that protocol: [`contract::ClassifyRequest`] and
+//!   [`contract::ClassifyResponse`], with a version.
+//! - [`structs`] has helpers for `google.protobuf.Struct`, which carries the contract.
+
+pub mod contract;
+pub mod structs;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 pub mod envoy {

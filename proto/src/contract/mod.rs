@@ -1,0 +1,32 @@
+//! The contract between our filter and the sidecar: one [`ClassifyRequest`], one [`ClassifyResponse`].
+//!
+//! Both travel as messages of external processing. The prompt is a request body; the rest of the request is in its
+//! `metadata_context`, and the response is `dynamic_metadata`, each as a structure under the namespace `llm_router`.
+//! No other module knows the names of the fields. Native Envoy sends no metadata of ours, which reads as a request for every
+//! classifier.
+//!
+//! Each side sends its [`Version`]. Sides of one major version understand each other: an older one ignores the fields
+//! that it does not know, a newer one does without those that are missing. Sides of different major versions refuse each
+//! other with an [`IncompatibleVersion`].
+
+mod request;
+mod response;
+mod version;
+
+pub use request::{Classifiers, ClassifyRequest, FewShotExamples, RequestError, RequestTemplate};
+pub use response::{ClassifyResponse, Coverage, HeadPrediction, ResponseError, decision_metadata};
+pub use version::{CONTRACT_VERSION, IncompatibleVersion, Version};
+
+/// The gRPC status with which the sidecar says that it does not know the few-shot examples of this digest, and needs the
+/// examples themselves: `FAILED_PRECONDITION`.
+pub const UNKNOWN_DIGEST: u32 = 9;
+
+/// The namespace of our metadata in both directions.
+const NAMESPACE: &str = "llm_router";
+
+/// The field of the sender's [`Version`], in both directions. Heads share the response's namespace, but their names have
+/// no underscore.
+const VERSION: &str = "contract_version";
+
+#[cfg(test)]
+mod tests;

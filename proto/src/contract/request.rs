@@ -1,0 +1,246 @@
+//! What the filter asks of the sidecar.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use llm_router_routing::classification::Label;
+use llm_router_routing::config::Examples;
+use prost::Message;
+
+use super::{CONTRACT_VERSION, IncompatibleVersion, NAMESPACE, VERSION, Version};
+use crate::envoy::config::core::v3::Metadata;
+use crate::envoy::service::ext_proc::v3::{HttpBody, ProcessingRequest, processing_request::Request};
+use crate::structs::{fields, into_list, into_string, into_struct, list, structure};
+use crate::{Bytes, Struct, Value};
+
+/// The field of the classifiers to ask: a list of names.
+const CLASSIFIERS: &str = "classifiers";
+/// The field of the few-shot examples: a structure of [`DIGEST`] and perhaps [`ROUTES`].
+const EXAMPLES: &str = "examples";
+/// The field of the examples' digest.
+const DIGEST: &str = "digest";
+/// The field of the examples themselves: a structure of lists of texts, by label.
+const ROUTES: &str = "routes";
+
+/// The most classifiers that one request may name.
+const MAX_CLASSIFIERS: usize = 64;
+/// The longest name of a classifier and the longest digest, in bytes.
+const MAX_NAME: usize = 128;
+
+/// A request to classify one prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassifyRequest {
+    /// The contract's version that the sender speaks.
+    pub version: Version,
+    /// Which classifiers to ask.
+    pub classifiers: Classifiers,
+    /// The few-shot examples of a policy that classifies by them.
+    pub examples: Option<FewShotExamples>,
+    /// The prompt. From our filter it is a chat completions body, as
+    /// [`TextToClassify::to_body`](llm_router_routing::request::TextToClassify::to_body) writes it. From native Envoy it is
+    /// the client's body.
+    pub body: Bytes,
+}
+
+/// The classifiers that a request asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Classifiers {
+    /// Every head of the model: the request names none, as native Envoy does.
+    #[default]
+    All,
+    /// These, by name.
+    Named(Vec<String>),
+}
+
+/// The few-shot examples of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FewShotExamples {
+    /// Their digest: the sidecar knows them already, or responds with [`UNKNOWN_DIGEST`](super::UNKNOWN_DIGEST).
+    Digest(String),
+    /// All of them, with their digest.
+    Full(Arc<Examples>),
+}
+
+impl FewShotExamples {
+    /// The digest that identifies them.
+    pub fn digest(&self) -> &str {
+        match self {
+            Self::Digest(digest) => digest,
+            Self::Full(examples) => examples.digest(),
+        }
+    }
+}
+
+/// Why a message is not a [`ClassifyRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The message has no request body.
+    #[error("the processing request has no request body")]
+    NoBody,
+    /// The filter speaks another major version.
+    #[error(transparent)]
+    Version(#[from] IncompatibleVersion),
+    /// A field of the metadata is missing, malformed, or too large.
+    #[error("the metadata {NAMESPACE}.{field} {problem}")]
+    Field {
+        /// The field's path.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl RequestError {
+    fn field(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Field { field: field.into(), problem: problem.into() }
+    }
+}
+
+impl ClassifyRequest {
+    /// The request as a message.
+    pub fn encode(self) -> ProcessingRequest {
+        let metadata = metadata(self.version, self.classifiers, self.examples);
+        ProcessingRequest { metadata_context: Some(metadata), ..request_body(self.body) }
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// The message has no request body, or other metadata than the contract's.
+    pub fn decode(message: ProcessingRequest) -> Result<Self, RequestError> {
+        let Some(Request::RequestBody(body)) = message.request else { return Err(RequestError::NoBody) };
+        Self::from_parts(message.metadata_context, body.body)
+    }
+
+    /// Reads a message whose body has been taken out already.
+    ///
+    /// # Errors
+    /// The metadata is not the contract's.
+    pub fn from_parts(metadata: Option<Metadata>, body: Bytes) -> Result<Self, RequestError> {
+        let ours = metadata.and_then(|mut metadata| metadata.filter_metadata.remove(NAMESPACE));
+        let Some(Struct { fields: mut ours }) = ours else {
+            let version = Version::UNVERSIONED;
+            return Ok(Self { version, classifiers: Classifiers::All, examples: None, body });
+        };
+        // First of all, since another major version may mean something else by the other fields.
+        let version = Version::from_field(ours.get(VERSION))
+            .ok_or_else(|| RequestError::field(VERSION, "is not MAJOR.MINOR"))?;
+        IncompatibleVersion::check(version, CONTRACT_VERSION)?;
+        let classifiers = ours.remove(CLASSIFIERS).map_or(Ok(Classifiers::All), read_classifiers)?;
+        let examples = ours.remove(EXAMPLES).map(read_examples).transpose()?;
+        Ok(Self { version, classifiers, examples, body })
+    }
+}
+
+/// A request without its prompt, encoded once for many prompts.
+#[derive(Clone, Debug)]
+pub struct RequestTemplate(Vec<u8>);
+
+impl RequestTemplate {
+    /// Encodes everything but the prompt.
+    pub fn new(classifiers: Classifiers, examples: Option<FewShotExamples>) -> Self {
+        let metadata_context = Some(metadata(CONTRACT_VERSION, classifiers, examples));
+        Self(ProcessingRequest { request: None, metadata_context }.encode_to_vec())
+    }
+
+    /// The bytes of the request about this prompt. Protocol Buffers allow to encode the fields of a message apart and to
+    /// concatenate them.
+    pub fn encode(&self, body: impl Into<Bytes>) -> Vec<u8> {
+        let rest = request_body(body.into());
+        let mut message = Vec::with_capacity(self.0.len() + rest.encoded_len());
+        message.extend_from_slice(&self.0);
+        // Encoding fails only if the buffer cannot grow, and a vector can.
+        let _ = rest.encode(&mut message);
+        message
+    }
+}
+
+fn request_body(body: Bytes) -> ProcessingRequest {
+    let request = Some(Request::RequestBody(HttpBody { body, end_of_stream: true }));
+    ProcessingRequest { request, metadata_context: None }
+}
+
+fn metadata(version: Version, classifiers: Classifiers, examples: Option<FewShotExamples>) -> Metadata {
+    let classifiers = match classifiers {
+        Classifiers::All => None,
+        Classifiers::Named(names) => Some((CLASSIFIERS, list(names))),
+    };
+    let examples = examples.map(|examples| (EXAMPLES, write_examples(&examples)));
+    let version = version.to_field().map(|value| (VERSION, value));
+    let ours = fields([version, classifiers, examples].into_iter().flatten());
+    Metadata { filter_metadata: [(NAMESPACE.to_owned(), ours)].into() }
+}
+
+fn write_examples(examples: &FewShotExamples) -> Value {
+    let digest = Some((DIGEST, examples.digest().into()));
+    let routes = match examples {
+        FewShotExamples::Digest(_) => None,
+        FewShotExamples::Full(examples) => {
+            let routes = examples.routes().iter();
+            let routes =
+                routes.map(|(label, texts)| (label.as_str(), list(texts.iter().map(String::as_str))));
+            Some((ROUTES, structure(routes)))
+        }
+    };
+    structure([digest, routes].into_iter().flatten())
+}
+
+fn read_classifiers(value: Value) -> Result<Classifiers, RequestError> {
+    let wrong = |problem: String| RequestError::field(CLASSIFIERS, problem);
+    let names = strings(value).ok_or_else(|| wrong("is not a list of strings".to_owned()))?;
+    if names.len() > MAX_CLASSIFIERS {
+        return Err(wrong(format!("has {} names; {MAX_CLASSIFIERS} is the most", names.len())));
+    }
+    if names.iter().any(|name| name.len() > MAX_NAME) {
+        return Err(wrong(format!("has a name of more than {MAX_NAME} bytes")));
+    }
+    Ok(Classifiers::Named(names))
+}
+
+fn read_examples(value: Value) -> Result<FewShotExamples, RequestError> {
+    let mut fields =
+        into_struct(value).ok_or_else(|| RequestError::field(EXAMPLES, "is not a structure"))?.fields;
+    let field = format!("{EXAMPLES}.{DIGEST}");
+    let digest = fields.remove(DIGEST).and_then(into_string);
+    let digest = digest.filter(|digest| !digest.is_empty() && digest.len() <= MAX_NAME).ok_or_else(|| {
+        RequestError::field(&field, format!("is missing, or not a string of 1 to {MAX_NAME} bytes"))
+    })?;
+    let Some(routes) = fields.remove(ROUTES) else { return Ok(FewShotExamples::Digest(digest)) };
+    let examples = Examples::new(read_routes(routes)?);
+    if examples.digest() != digest {
+        return Err(RequestError::field(field, "is not the digest of the routes"));
+    }
+    Ok(FewShotExamples::Full(Arc::new(examples)))
+}
+
+fn read_routes(value: Value) -> Result<BTreeMap<String, Vec<String>>, RequestError> {
+    let wrong = |problem: String| RequestError::field(format!("{EXAMPLES}.{ROUTES}"), problem);
+    let labels = into_struct(value).ok_or_else(|| wrong("is not a structure".to_owned()))?.fields;
+    let mut routes = BTreeMap::new();
+    let mut count = 0;
+    for (label, texts) in labels {
+        Label::new(label.as_str(), 1.0)
+            .map_err(|error| wrong(format!("has a label that is invalid: {error}")))?;
+        let texts =
+            strings(texts).ok_or_else(|| wrong("has a label without a list of strings".to_owned()))?;
+        if texts.is_empty() {
+            return Err(wrong(format!("has no examples of {label:?}")));
+        }
+        count += texts.len();
+        if count > Examples::MAX {
+            return Err(wrong(format!("has more than {} examples", Examples::MAX)));
+        }
+        if texts.iter().any(|text| text.len() > Examples::MAX_LENGTH) {
+            return Err(wrong(format!("has an example of more than {} bytes", Examples::MAX_LENGTH)));
+        }
+        routes.insert(label, texts);
+    }
+    if routes.is_empty() {
+        return Err(wrong("has no examples".to_owned()));
+    }
+    Ok(routes)
+}
+
+fn strings(value: Value) -> Option<Vec<String>> {
+    into_list(value)?.into_iter().map(into_string).collect()
+}
