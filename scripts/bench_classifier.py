@@ -59,7 +59,7 @@ def ours(want: str, precision: str, *options: object) -> Callable[[], Turn]:
     """The sidecar's own benchmark: the engine as `serve` runs it, in a process of its own each turn."""
     command = [REPO / "target/release/llm-router-sidecar", "bench", "--json", "--device", "cpu"]
     command += ["--model", reading_all(), "--want", want, "--precision", precision]
-    command += ["--seconds", TURN_SECONDS, "--warmup", 0.2, *options]
+    command += ["--duration", TURN_SECONDS, "--warmup", 0.2, *options]
 
     def turn() -> Turn:
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)

@@ -1,7 +1,8 @@
-//! Command-line options of the model and the engine.
+//! Command-line options of the model and the engine, and how options are written.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -66,5 +67,46 @@ impl EngineArgs {
     #[must_use]
     pub fn queue(&self) -> usize {
         self.queue
+    }
+}
+
+/// Parses the value of a command-line option that is a duration: `5s`, `200ms`, `1m30s`. A bare number is in seconds.
+///
+/// # Errors
+/// If the text is not a duration.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
+    }
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_has_units_or_is_in_seconds() {
+        for (text, milliseconds) in [
+            ("5", 5_000),
+            ("0.2", 200),
+            ("0", 0),
+            ("5s", 5_000),
+            ("200ms", 200),
+            ("0.5h", 1_800_000),
+            ("1m30s", 90_000),
+            ("1h 2min", 3_720_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_duration_is_rejected() {
+        for text in ["", "-1", "-1s", "nan", "inf", "1e30", "5 apples", "s", "1,5s", "99999999999999999999h"]
+        {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert!(duration("5 apples").unwrap_err().contains("unknown time unit"));
     }
 }

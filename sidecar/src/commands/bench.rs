@@ -9,13 +9,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
-use super::seconds;
 use crate::bench::load::{self, Load, Timing};
 use crate::bench::prompts::Prompts;
 use crate::bench::report::{Report, Step};
 use crate::bench::target::Target;
 use crate::bench::{memory, plot};
-use llm_router_classifier::args::EngineArgs;
+use llm_router_classifier::args::{EngineArgs, duration};
 use llm_router_classifier::load::Loader;
 use llm_router_classifier::metrics::Metrics;
 use llm_router_classifier::model::prediction::Outputs;
@@ -35,14 +34,14 @@ pub struct BenchArgs {
     /// Calls a second, whether or not those before have their answers, in place of --concurrency.
     #[arg(long, value_delimiter = ',', conflicts_with = "concurrency", value_name = "CALLS,..", value_parser = rate)]
     rate: Vec<f64>,
-    /// Seconds that each load is measured.
-    #[arg(long, default_value = "5", value_parser = seconds)]
-    seconds: Duration,
-    /// Seconds of each load before it is measured.
-    #[arg(long, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
+    /// How long each load is measured.
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    duration: Duration,
+    /// How long each load runs before it is measured.
+    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = duration)]
     warmup: Duration,
-    /// Seconds after which a call is given up.
-    #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    /// How long a call may take before it counts as failed.
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
     deadline: Duration,
     /// What is asked, in turn: JSON Lines with a field `text` if the name ends in .jsonl, else a prompt a line. Default:
     /// a mix of lengths.
@@ -124,7 +123,7 @@ impl BenchArgs {
     }
 
     async fn measure(&self, target: &Target, prompts: &Arc<Prompts>) -> Result<Report> {
-        let timing = Timing { warmup: self.warmup, measured: self.seconds, patience: self.deadline };
+        let timing = Timing { warmup: self.warmup, measured: self.duration, patience: self.deadline };
         let mut steps = Vec::new();
         for load in self.loads() {
             tracing::info!(?load, "measuring");
@@ -137,7 +136,7 @@ impl BenchArgs {
                 .clone()
                 .unwrap_or_else(|| format!("{} in process", self.engine.model().display())),
             prompts: prompts.count(),
-            seconds: self.seconds.as_secs_f64(),
+            seconds: self.duration.as_secs_f64(),
             steps,
             peak_resident_bytes: memory::peak_resident().filter(|_| in_process),
         })

@@ -5,9 +5,6 @@ pub mod classify;
 pub mod config_file;
 pub mod health;
 
-use std::time::Duration;
-
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::serve::ServeArgs;
@@ -36,10 +33,4 @@ pub enum Command {
     Classify(Box<classify::ClassifyArgs>),
     /// Load the classifier, here or behind gRPC, and print how fast it answers.
     Bench(Box<bench::BenchArgs>),
-}
-
-/// Seconds, with or without a fraction, as an option has them.
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use llm_router_classifier::args::EngineArgs;
+use llm_router_classifier::args::{EngineArgs, duration};
 
 use super::address::ListenAddress;
 use super::memory;
 use super::tls::TlsArgs;
-use crate::commands::seconds;
 
 /// Options of `serve`. Each can be given as a flag, as an environment variable, or in the file of `--config`; the first
 /// of these that has it counts.
@@ -42,12 +41,12 @@ pub struct ServeArgs {
     /// memory that the cgroup, or the machine, has.
     #[arg(long, env = "LLM_ROUTER_BODY_MEMORY", value_name = "MB")]
     pub(super) body_memory: Option<NonZeroUsize>,
-    /// Seconds between two looks at the files of policy and model, which are loaded again when they have changed and
-    /// then stayed the same. 0: only on SIGHUP.
-    #[arg(long, env = "LLM_ROUTER_RELOAD_INTERVAL", value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    /// Time between two checks of the policy's and the model's files, which are loaded again once they have changed and
+    /// then stayed the same for one interval. 0: only on SIGHUP.
+    #[arg(long, env = "LLM_ROUTER_RELOAD_INTERVAL", value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub(super) reload_interval: Duration,
-    /// Seconds that requests may take to finish after SIGTERM. Kubernetes kills after 30.
-    #[arg(long, env = "LLM_ROUTER_DRAIN_TIMEOUT", value_name = "SECONDS", default_value = "20", value_parser = seconds)]
+    /// How long requests may take to finish after SIGTERM. Kubernetes kills the process after 30 s by default.
+    #[arg(long, env = "LLM_ROUTER_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "20s", value_parser = duration)]
     pub(super) drain_timeout: Duration,
 }
 

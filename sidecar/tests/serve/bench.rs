@@ -10,7 +10,7 @@ use super::sidecar::{Sidecar, minilm};
 /// What `bench` prints, or the error that it ends with.
 async fn bench(arguments: &[&str]) -> Result<Value, String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_llm-router-sidecar"));
-    command.args(["bench", "--json", "--warmup", "0.1", "--seconds", "0.4"]).args(arguments);
+    command.args(["bench", "--json", "--warmup", "100ms", "--duration", "400ms"]).args(arguments);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     match output.status.success() {
         true => Ok(serde_json::from_slice(&output.stdout).unwrap()),

@@ -32,7 +32,7 @@ async fn every_call_is_answered_while_policy_and_model_are_swapped_and_bad_ones_
     swap_symlink(&at("model-1"), &at("model"));
     write_policy(folder.path(), &policy("first"));
 
-    let arguments = ["--model", "model", "--policy", "policy.yaml", "--reload-interval", "0.1"];
+    let arguments = ["--model", "model", "--policy", "policy.yaml", "--reload-interval", "100ms"];
     let sidecar = Sidecar::start(folder, &arguments, &[]).await;
     let root = sidecar.folder.path();
     let at = |name: &str| root.join(name);

@@ -6,7 +6,7 @@ use crate::sidecar::{Sidecar, minilm};
 #[tokio::test]
 async fn a_request_in_progress_is_finished_and_the_socket_is_removed() {
     let model = minilm();
-    let arguments = ["--model", model.to_str().unwrap(), "--drain-timeout", "60"];
+    let arguments = ["--model", model.to_str().unwrap(), "--drain-timeout", "60s"];
     let mut sidecar = Sidecar::start(tempfile::tempdir().unwrap(), &arguments, &[]).await;
     let mut request = Open::begin(sidecar.connect().await).await;
 
@@ -25,7 +25,7 @@ async fn a_request_in_progress_is_finished_and_the_socket_is_removed() {
 #[tokio::test]
 async fn a_request_that_never_ends_is_cut_after_the_drain_timeout() {
     let model = minilm();
-    let arguments = ["--model", model.to_str().unwrap(), "--drain-timeout", "0.1"];
+    let arguments = ["--model", model.to_str().unwrap(), "--drain-timeout", "100ms"];
     let mut sidecar = Sidecar::start(tempfile::tempdir().unwrap(), &arguments, &[]).await;
     let _request = Open::begin(sidecar.connect().await).await;
     sidecar.signal("TERM");
