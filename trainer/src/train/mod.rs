@@ -6,7 +6,6 @@ mod data;
 mod embed;
 mod fine_tune;
 mod loss;
-mod parallel;
 mod plan;
 mod probe;
 mod progress;
@@ -22,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use rayon::prelude::*;
 use tch::Tensor;
 
 pub use calibrated::Calibration;
@@ -133,8 +133,7 @@ fn write(task: &HeadTask, head: TrainedHead, report: &Report, job: &Job) -> Resu
 
 fn tokenize(tasks: &[HeadTask], tokenizer: &Tokenizer) -> Result<Texts> {
     let tokens = |data: &Data| {
-        let text = |index: usize| data.rows.get(index).map_or("", |row| row.text.as_str());
-        parallel::map(data.rows.len(), || (), |(), index| tokenizer.tokenize(text(index)))
+        data.rows.par_iter().map(|row| tokenizer.tokenize(&row.text)).collect::<Result<Vec<_>>>()
     };
     let all =
         |of: fn(&HeadTask) -> &Data| tasks.iter().map(|task| tokens(of(task))).collect::<Result<Vec<_>>>();

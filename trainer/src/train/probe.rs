@@ -1,12 +1,13 @@
 //! `--method head`: fits heads to what the encoder says as it is.
 
 use anyhow::{Context, Result};
+use parking_lot::Mutex;
+use rayon::prelude::*;
 use tch::Tensor;
 
 use super::class_weights_of;
 use super::embed::embed;
 use super::fine_tune::TrainedHead;
-use super::parallel;
 use super::plan::Kind;
 use super::quality::Quality;
 use super::regression::{Examples, Linear};
@@ -73,17 +74,19 @@ fn fit_with(settings: TrialSettings, task: &HeadTask, fit: &Part) -> Result<Line
 }
 
 fn try_settings(task: &HeadTask, fit: &Part, choose: &Part) -> Result<Vec<Trial>> {
+    // A tensor can be sent to another thread, but not be shared with it: each thread clones the handles, not the memory.
+    let shared = Mutex::new((fit.share(), choose.share()));
+    let handles = || {
+        let shared = shared.lock();
+        (shared.0.share(), shared.1.share())
+    };
     let grid = TrialSettings::grid(task.kind() == Kind::SingleLabel);
-    parallel::map(
-        grid.len(),
-        || (fit.share(), choose.share()),
-        |(fit, choose), index| {
-            let settings = *grid.get(index).context("no such settings")?;
-            let linear = fit_with(settings, task, fit)?;
-            let log_loss = linear.log_loss(&choose.examples, &choose.weights)?;
-            let logits = linear.logits(&choose.examples.features)?;
-            let figure = Quality::of(task, &logits, &choose.examples.targets)?.figure();
-            Ok(Trial { settings, log_loss, figure })
-        },
-    )
+    let trials = grid.into_par_iter().map_init(handles, |(fit, choose), settings| {
+        let linear = fit_with(settings, task, fit)?;
+        let log_loss = linear.log_loss(&choose.examples, &choose.weights)?;
+        let logits = linear.logits(&choose.examples.features)?;
+        let figure = Quality::of(task, &logits, &choose.examples.targets)?.figure();
+        Ok(Trial { settings, log_loss, figure })
+    });
+    trials.collect()
 }
