@@ -4,5 +4,4 @@
 
 pub mod commands;
 pub mod eval;
-mod svg;
 pub mod train;

@@ -7,6 +7,7 @@
 mod agreement;
 mod calibration;
 mod confusion;
+mod drawing;
 pub mod examples;
 mod ranking;
 mod report;
@@ -24,5 +25,7 @@ pub use ranking::{OperatingPoint, auroc, recall_at, spearman};
 pub use report::{Report, Section};
 pub use routing::{Grades, Point, RoutingQuality, random_apgr};
 pub use rows::{Fields, LabelIndices, label_indices};
-pub use sections::{Detection, Examples, MultiLabel, Prices, Score, SingleLabel, WinRate, WinRateSettings};
+pub use sections::{
+    Detection, Examples, Keeps, MultiLabel, Prices, Score, SingleLabel, WinRate, WinRateSettings,
+};
 pub(crate) use sections::{routing_score, win_rate_rows};

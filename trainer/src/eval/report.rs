@@ -18,8 +18,11 @@ pub trait Section {
     /// If it cannot be written as JSON.
     fn json(&self) -> Result<Value>;
     /// SVG drawings, each with its file's name.
-    fn drawings(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
+    ///
+    /// # Errors
+    /// If the drawing library fails.
+    fn drawings(&self) -> Result<Vec<(&'static str, String)>> {
+        Ok(Vec::new())
     }
 }
 
@@ -54,14 +57,15 @@ impl Report {
     /// If one cannot be written; the error names it.
     pub fn draw(&self, folder: &Path) -> Result<Vec<PathBuf>> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let drawings = self.sections.iter().flat_map(|section| section.drawings());
-        drawings
-            .map(|(name, svg)| {
+        let mut paths = Vec::new();
+        for section in &self.sections {
+            for (name, svg) in section.drawings()? {
                 let path = folder.join(name);
                 std::fs::write(&path, svg).with_context(|| format!("cannot write {}", path.display()))?;
-                Ok(path)
-            })
-            .collect()
+                paths.push(path);
+            }
+        }
+        Ok(paths)
     }
 }
 

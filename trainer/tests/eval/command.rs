@@ -67,8 +67,16 @@ fn a_router_is_measured_beside_chance_and_length_and_in_money() {
     assert_eq!((all["strong_share"].as_f64(), all["cost_part"].as_f64()), (Some(0.5), Some(0.5)));
     let svg = std::fs::read_to_string(folder.path().join("cost-quality.svg")).unwrap();
     let document = Document::parse(&svg).unwrap();
-    assert!(document.descendants().any(|node| node.attribute("id") == Some("this head")));
-    assert!(svg.contains("95 % of quality at 50 % of cost"), "{svg}");
+    let texts: Vec<_> = document.descendants().filter_map(|node| node.text()).map(str::trim).collect();
+    for text in ["this head", "prompt length", "random", "mean grade", "95 % of quality at 50 % of cost"] {
+        assert!(texts.contains(&text), "no {text} in {texts:?}");
+    }
+    let curves = document.descendants().filter_map(|node| node.attribute("points"));
+    let curves: Vec<_> = curves.filter(|points| points.split_whitespace().count() > 2).collect();
+    let [_by_length, by_head] = curves[..] else { panic!("{curves:?}") };
+    let dot = document.descendants().find(|node| node.has_tag_name("circle")).unwrap();
+    let place = format!("{},{}", dot.attribute("cx").unwrap(), dot.attribute("cy").unwrap());
+    assert!(by_head.split_whitespace().any(|point| point == place), "{place} is not on {by_head}");
 
     let policy = repository().join("docs/examples/two-models.yaml");
     let policy = ["--policy", policy.to_str().unwrap(), "--answer-tokens", "100"];

@@ -3,7 +3,6 @@
 mod detection;
 mod examples;
 mod multi_label;
-mod reliability;
 mod score;
 mod single_label;
 mod win_rate;
@@ -13,7 +12,7 @@ pub use examples::Examples;
 pub use multi_label::MultiLabel;
 pub use score::Score;
 pub use single_label::SingleLabel;
-pub use win_rate::{Prices, WinRate, WinRateSettings};
+pub use win_rate::{Keeps, Prices, WinRate, WinRateSettings};
 pub(crate) use win_rate::{routing_score, rows as win_rate_rows};
 
 /// A number that may be undefined, for a table.

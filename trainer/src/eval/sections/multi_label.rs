@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{or_dash, reliability, width};
-use crate::eval::{Fields, LabelEvaluation, Reliability, Section, auroc};
+use super::{or_dash, width};
+use crate::eval::{Fields, LabelEvaluation, Reliability, Section, auroc, drawing};
 use llm_router_classifier::model::prediction::HeadOutput;
 use llm_router_classifier::records::Record;
 
@@ -121,7 +121,7 @@ impl Section for MultiLabel {
         Ok(serde_json::to_value(self)?)
     }
 
-    fn drawings(&self) -> Vec<(&'static str, String)> {
-        vec![("reliability.svg", reliability::svg(&self.calibration))]
+    fn drawings(&self) -> Result<Vec<(&'static str, String)>> {
+        Ok(vec![("reliability.svg", drawing::reliability(&self.calibration)?)])
     }
 }

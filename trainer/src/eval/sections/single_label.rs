@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{reliability, width};
-use crate::eval::{Confusion, Evaluation, Fields, Reliability, Section, label_indices};
+use super::width;
+use crate::eval::{Confusion, Evaluation, Fields, Reliability, Section, drawing, label_indices};
 use llm_router_classifier::model::prediction::HeadOutput;
 use llm_router_classifier::records::Record;
 
@@ -82,10 +82,10 @@ impl Section for SingleLabel {
         Ok(serde_json::to_value(self)?)
     }
 
-    fn drawings(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("confusion.svg", self.confusion.svg()),
-            ("reliability.svg", reliability::svg(&self.calibration)),
-        ]
+    fn drawings(&self) -> Result<Vec<(&'static str, String)>> {
+        Ok(vec![
+            ("confusion.svg", drawing::confusion(&self.confusion)?),
+            ("reliability.svg", drawing::reliability(&self.calibration)?),
+        ])
     }
 }

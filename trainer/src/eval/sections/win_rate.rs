@@ -1,7 +1,5 @@
 //! What a score is worth for routing between a weak and a strong model whose answers were graded.
 
-mod drawing;
-
 use std::fmt::Write;
 
 use anyhow::{Context, Result, ensure};
@@ -10,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::eval::tradeoff::{self, Row, StrongWhen, Yield};
-use crate::eval::{Grades, RoutingQuality, Section, random_apgr};
+use crate::eval::{Grades, RoutingQuality, Section, drawing, random_apgr};
 use llm_router_classifier::model::prediction::{HeadOutput, Prediction};
 use llm_router_classifier::records::Record;
 
@@ -251,7 +249,7 @@ impl Section for WinRate {
         Ok(serde_json::to_value(self)?)
     }
 
-    fn drawings(&self) -> Vec<(&'static str, String)> {
-        vec![("cost-quality.svg", drawing::svg(self))]
+    fn drawings(&self) -> Result<Vec<(&'static str, String)>> {
+        Ok(vec![("cost-quality.svg", drawing::cost_quality(self)?)])
     }
 }
