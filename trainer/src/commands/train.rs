@@ -12,7 +12,7 @@ use crate::train::{
     ClassWeights, Decay, HeadPlan, Job, Kind, Method, Plan, Report, Settings, Source, Stop, fine_tune, load,
     train_heads,
 };
-use llm_router_classifier::args::ModelArgs;
+use llm_router_classifier::args::{ModelArgs, duration};
 use llm_router_classifier::device::{self, Compute, PrecisionChoice};
 use llm_router_classifier::load::cores;
 use llm_router_classifier::model::text_features::TextFeature;
@@ -281,18 +281,4 @@ fn feature(name: &str) -> Result<TextFeature, String> {
     let names = TextFeature::ALL.map(|feature| feature.to_string()).join(", ");
     let found = TextFeature::ALL.into_iter().find(|feature| feature.to_string() == name);
     found.ok_or_else(|| format!("not one of {names}"))
-}
-
-/// A number with `s`, `m` or `h`; seconds without.
-fn duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|character: char| character.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor = match unit {
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        other => return Err(format!("{other:?} is not s, m or h")),
-    };
-    let number: f64 = number.parse().map_err(|_| format!("{text:?} is not a number with s, m or h"))?;
-    Duration::try_from_secs_f64(number * factor).map_err(|error| error.to_string())
 }
