@@ -6,8 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::command_line;
-use super::eval::share;
+use super::arguments::{command_line, fraction};
 use super::rows::{RowsArgs, of_head};
 use super::two_models::TwoModelsArgs;
 use crate::eval::tradeoff::{self, Point, Row, StrongWhen, Yield};
@@ -49,11 +48,11 @@ pub struct ThresholdArgs {
     #[command(flatten)]
     head: HeadArgs,
     /// The share of strong calls that is wanted, 0 to 1. The rows need no labels: take what your users send.
-    #[arg(long, value_name = "SHARE", value_parser = share, required_unless_present = "quality")]
+    #[arg(long, value_name = "SHARE", value_parser = fraction, required_unless_present = "quality")]
     strong_share: Option<f64>,
     /// The part of the strong model's quality that is to be kept, 0 to 1, as cheaply as can be. The rows have the grades
     /// of both models' answers in their fields `weak` and `strong`.
-    #[arg(long, value_name = "PART", value_parser = share, conflicts_with = "strong_share")]
+    #[arg(long, value_name = "PART", value_parser = fraction, conflicts_with = "strong_share")]
     quality: Option<f64>,
     /// Of a head with labels: those whose probability is the score.
     #[arg(long, num_args = 1.., value_name = "LABEL")]

@@ -1,20 +1,25 @@
 //! `eval`: measures a head, or example routes, on labelled rows.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use llm_router_routing::config;
 
+use super::arguments::fraction;
 use super::rows::{RowsArgs, of_head};
 use super::two_models::TwoModelsArgs;
 use crate::eval::examples::{self, Draw};
 use crate::eval::{
-    Detection, Fields, MultiLabel, Report, Score, Section, SingleLabel, WinRate, WinRateSettings,
+    Detection, Examples, Fields, MultiLabel, Report, Score, Section, SingleLabel, WinRate, WinRateSettings,
 };
 use llm_router_classifier::args::EngineArgs;
 use llm_router_classifier::batch::BatchClassifier;
+use llm_router_classifier::few_shot::Similarity;
 use llm_router_classifier::model::prediction::{HeadOutput, Outputs, Prediction};
 use llm_router_classifier::model::temperature::HeadSettings;
 use llm_router_classifier::records::{Record, read_all};
@@ -34,7 +39,7 @@ pub struct EvalArgs {
     #[arg(long, num_args = 1.., value_name = "LABEL")]
     positive: Vec<String>,
     /// The rate of false positives at which recall is told.
-    #[arg(long, default_value_t = 0.01, value_name = "RATE", value_parser = share)]
+    #[arg(long, default_value_t = 0.01, value_name = "RATE", value_parser = fraction)]
     false_positive_rate: f64,
     /// Measure routing between two models by the head's score. The rows have the grades of both models' answers, 0 to 1,
     /// in their fields `weak` and `strong`.
@@ -95,7 +100,7 @@ impl EvalArgs {
         let draw = Draw { count: count.get(), seed: self.seed, out_of_scope: self.out_of_scope.clone() };
         let drawn = examples::draw(&read_all(&self.train)?, fields, &draw)?;
         let bulk = BatchClassifier::load(&self.engine).await?;
-        let examples = examples::measure(&bulk, drawn, records, fields, &draw).await?;
+        let examples = measure_by_examples(&bulk, drawn, records, fields, &draw).await?;
         let subject = format!("example routes on {}", self.engine.model().display());
         Ok(Report { subject, rows: records.len(), sections: vec![Box::new(examples)] })
     }
@@ -148,6 +153,40 @@ impl EvalArgs {
     }
 }
 
+/// Classifies the rows by the examples, by the code that serves policies with `classifier: examples`.
+///
+/// # Errors
+/// If a row has a label that has no examples, or the model fails.
+async fn measure_by_examples(
+    bulk: &BatchClassifier,
+    examples: BTreeMap<String, Vec<String>>,
+    records: &[Record],
+    fields: &Fields,
+    draw: &Draw,
+) -> Result<Examples> {
+    let total = examples.values().map(Vec::len).sum();
+    if total > config::Examples::MAX {
+        tracing::warn!(total, most = config::Examples::MAX, "a policy may not have so many examples");
+    }
+    let labels: Vec<_> = examples.keys().cloned().collect();
+    let truth = |record: &Record| {
+        let label = fields.label(record)?;
+        if draw.out_of_scope.as_deref() == Some(label) {
+            return Ok(None);
+        }
+        let index = labels.iter().zip(0i64..).find(|(known, _)| *known == label);
+        index.map(|(_, index)| Some(index)).with_context(|| format!("{record}: no examples of {label:?}"))
+    };
+    let truths = records.iter().map(truth).collect::<Result<Vec<_>>>()?;
+    let likeness: Arc<Similarity> =
+        bulk.pipeline().learn(&Arc::new(config::Examples::new(examples))).done().await?;
+    let answers = bulk.answers_to(records, &fields.text, Outputs::Embedding).await?;
+    let scores = answers
+        .iter()
+        .map(|answer| Ok(likeness.of(answer.embedding.as_deref().context("the model gives no embeddings")?)));
+    Examples::of(draw.count, total, &scores.collect::<Result<Vec<HeadOutput>>>()?, &truths)
+}
+
 fn win_rate(
     records: &[Record],
     fields: &Fields,
@@ -156,10 +195,4 @@ fn win_rate(
     settings: &WinRateSettings,
 ) -> Result<Vec<Box<dyn Section>>> {
     Ok(vec![Box::new(WinRate::of(records, &fields.text, answers, scores, settings)?)])
-}
-
-/// A number of 0 to 1.
-pub(super) fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "not a number of 0 to 1".to_owned())
 }

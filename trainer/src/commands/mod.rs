@@ -1,12 +1,12 @@
 //! The command line: one file per command.
 
+mod arguments;
 pub mod calibrate;
 pub mod eval;
 pub mod rows;
 pub mod train;
 pub mod two_models;
 
-use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 /// Trains, evaluates and calibrates prompt classifiers.
@@ -28,11 +28,4 @@ pub enum Command {
     /// Find a threshold to route by, or a head's temperature.
     #[command(subcommand)]
     Calibrate(calibrate::CalibrateCommand),
-}
-
-/// This command as a shell would take it, with the program's name instead of where it was built.
-pub(crate) fn command_line() -> Result<String> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words = std::iter::once("llm-router-train").chain(arguments.iter().map(String::as_str));
-    shlex::try_join(words).context("an argument has a NUL character")
 }

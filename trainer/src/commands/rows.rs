@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 
+use super::arguments::rename;
 use crate::eval::Fields;
 use llm_router_classifier::model::prediction::{HeadOutput, Prediction};
 use llm_router_classifier::records::{Record, read_all};
@@ -55,10 +56,4 @@ pub(super) fn of_head(answers: &[Prediction], head: &str) -> Result<Vec<HeadOutp
 fn no_head(answer: &Prediction, head: &str) -> String {
     let heads: Vec<_> = answer.scores.iter().map(|scores| &*scores.head).collect();
     format!("--head {head}: the model has no such head, only {heads:?}")
-}
-
-/// `FROM=TO` of `--map`.
-pub(super) fn rename(argument: &str) -> Result<(String, String), String> {
-    let (from, to) = argument.split_once('=').ok_or_else(|| format!("{argument:?} is not FROM=TO"))?;
-    Ok((from.to_owned(), to.to_owned()))
 }

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
-use super::command_line;
-use super::rows::rename;
+use super::arguments::{command_line, rename};
 use crate::train::{
     ClassWeights, Decay, HeadPlan, Job, Kind, Method, Plan, Report, Settings, Source, Stop, fine_tune, load,
     train_heads,

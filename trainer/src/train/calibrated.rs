@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{CARD, METRICS};
+use super::{card, report};
 use llm_router_classifier::model::temperature::Temperature;
 
 /// The card's section, and how the next one begins.
@@ -32,12 +32,12 @@ impl Calibration {
     /// # Errors
     /// If a file cannot be read or written; the error names it.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        change(&folder.join(METRICS), |json| {
+        change(&folder.join(report::FILE), |json| {
             let mut metrics: Map<String, Value> = serde_json::from_str(json)?;
             metrics.insert("calibration".to_owned(), serde_json::to_value(self)?);
             Ok(serde_json::to_string_pretty(&metrics)? + "\n")
         })?;
-        change(&folder.join(CARD), |card| Ok(self.in_card(card)))
+        change(&folder.join(card::FILE), |card| Ok(self.in_card(card)))
     }
 
     fn in_card(&self, card: &str) -> String {
@@ -101,9 +101,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         calibration(0.1).write(folder.path()).unwrap();
         assert_eq!(folder.path().read_dir().unwrap().count(), 0);
-        std::fs::write(folder.path().join(METRICS), r#"{"head": "a", "calibration": {}}"#).unwrap();
+        std::fs::write(folder.path().join(report::FILE), r#"{"head": "a", "calibration": {}}"#).unwrap();
         calibration(0.1).write(folder.path()).unwrap();
-        let metrics = std::fs::read(folder.path().join(METRICS)).unwrap();
+        let metrics = std::fs::read(folder.path().join(report::FILE)).unwrap();
         let metrics: Value = serde_json::from_slice(&metrics).unwrap();
         assert_eq!((&metrics["head"], &metrics["calibration"]["ece"]), (&"a".into(), &0.1.into()));
     }

@@ -7,6 +7,8 @@ use super::quality::{Dimension, Quality, Tags};
 use super::report::{How, Report, SourceQuality};
 use crate::eval::Evaluation;
 
+/// The file with a head's model card.
+pub(super) const FILE: &str = "README.md";
 /// A file beside the head that is put into its card: what the trainer cannot know, as the data's licences.
 pub(super) const ABOUT: &str = "about.md";
 

@@ -5,7 +5,6 @@ use parking_lot::Mutex;
 use rayon::prelude::*;
 use tch::Tensor;
 
-use super::class_weights_of;
 use super::embed::embed;
 use super::fine_tune::TrainedHead;
 use super::plan::Kind;
@@ -69,7 +68,7 @@ pub(super) fn train(
 }
 
 fn fit_with(settings: TrialSettings, task: &HeadTask, fit: &Part) -> Result<Linear> {
-    let weights = class_weights_of(task, &fit.rows, &fit.examples.targets, settings.class_weights)?;
+    let weights = task.row_weights(&fit.rows, &fit.examples.targets, settings.class_weights)?;
     Linear::fit(&fit.examples, &weights, task.outputs(), settings.l2)
 }
 

@@ -12,6 +12,9 @@ use super::task::HeadTask;
 use super::weighting::ClassWeights;
 use llm_router_classifier::model::text_features::ScaledFeature;
 
+/// The file with a head's report.
+pub(super) const FILE: &str = "metrics.json";
+
 /// How a head was made, and how good it is.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Report {

@@ -6,9 +6,9 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use tch::Tensor;
 
+use super::card;
 use super::fine_tune::ChangedEncoder;
-use super::report::Report;
-use super::{CARD, METRICS, card};
+use super::report::{self, Report};
 use llm_router_classifier::model::adapter;
 use llm_router_classifier::model::folder::ModelFolder;
 use llm_router_classifier::model::head_files;
@@ -84,9 +84,9 @@ pub(super) fn head(out: &Path, head: &Head, report: &Report, command: &str) -> R
         let path = folder.join(name);
         std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))
     };
-    write(METRICS, serde_json::to_string_pretty(report)? + "\n")?;
+    write(report::FILE, serde_json::to_string_pretty(report)? + "\n")?;
     let about = std::fs::read_to_string(folder.join(card::ABOUT)).unwrap_or_default();
-    write(CARD, card::write(report, &about, command))?;
+    write(card::FILE, card::write(report, &about, command))?;
     Ok(folder)
 }
 

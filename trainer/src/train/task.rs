@@ -8,7 +8,7 @@ use tch::Tensor;
 use super::data::{Data, Row, Target};
 use super::plan::{HeadPlan, Kind, Plan};
 use super::split::Split;
-use super::weighting;
+use super::weighting::{self, ClassWeights};
 use llm_router_classifier::model::heads::{self, Output};
 
 /// A head's plan with its data.
@@ -172,6 +172,20 @@ impl HeadTask {
     pub(super) fn targets_of(&self, rows: &[usize]) -> Result<Tensor> {
         let rows: Vec<_> = rows.iter().filter_map(|&row| self.data.rows.get(row)).cloned().collect();
         self.targets(&rows)
+    }
+
+    /// How much rows of the data count by source and, if each has one label, by label: `[rows]`. `targets` are theirs.
+    pub(super) fn row_weights(
+        &self,
+        rows: &[usize],
+        targets: &Tensor,
+        class_weights: ClassWeights,
+    ) -> Result<Tensor> {
+        let weights = self.source_weights(rows)?;
+        match self.kind() {
+            Kind::SingleLabel => weighting::by_class(&weights, targets, self.outputs(), class_weights),
+            Kind::MultiLabel | Kind::Score => Ok(weights),
+        }
     }
 
     /// What rows of the data count by their sources, `[rows]`.

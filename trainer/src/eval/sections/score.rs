@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{or_dash, width};
+use super::table::{or_dash, width};
 use crate::eval::{Section, spearman};
 use llm_router_classifier::model::prediction::HeadOutput;
 use llm_router_classifier::records::Record;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::width;
+use super::table::width;
 use crate::eval::{Confusion, Evaluation, Fields, Reliability, Section, drawing, label_indices};
 use llm_router_classifier::model::prediction::HeadOutput;
 use llm_router_classifier::records::Record;

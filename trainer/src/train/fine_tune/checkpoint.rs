@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::Tensor;
 
-use super::Epoch;
+use super::history::Epoch;
 use super::parameters::Parameters;
 use super::settings::Settings;
 use crate::train::task::HeadTask;

@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 use tch::{Kind, Tensor};
 
-use crate::train::plan;
 use crate::train::task::HeadTask;
-use crate::train::weighting;
 use llm_router_classifier::model::tokenizer::Tokens;
 
 /// A text with what heads should answer.
@@ -58,10 +56,7 @@ impl Answers {
     fn new(task: &HeadTask, most: usize) -> Result<Self> {
         let fit = &task.split.fit;
         let targets = task.targets_of(fit)?;
-        let mut weights = task.source_weights(fit)?;
-        if task.kind() == plan::Kind::SingleLabel {
-            weights = weighting::by_class(&weights, &targets, task.outputs(), task.plan.class_weights)?;
-        }
+        let weights = task.row_weights(fit, &targets, task.plan.class_weights)?;
         let factor = task.plan.loss_weight * (most as f64 / fit.len().max(1) as f64).sqrt();
         let weights = weights.f_div(&weights.f_mean(Kind::Float)?)?.f_mul_scalar(factor)?;
         Ok(Self { targets, weights })

@@ -4,11 +4,12 @@
 use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
-use super::{Network, Run, Texts};
-use crate::train::class_weights_of;
+use super::network::Network;
+use super::run::Run;
 use crate::train::progress::Progress;
 use crate::train::regression::{Examples, Linear};
 use crate::train::task::HeadTask;
+use crate::train::texts::Texts;
 use llm_router_classifier::model::heads::Reads;
 
 /// Factor of the squared weights.
@@ -33,7 +34,7 @@ pub(super) fn fit(
         let tokens: Vec<_> = fit.iter().filter_map(|&row| tokens.get(row)).collect();
         let features = network.vectors(&tokens, reads, done)?;
         let examples = Examples { kind: task.kind(), features, targets: task.targets_of(fit)? };
-        let weights = class_weights_of(task, fit, &examples.targets, task.plan.class_weights)?;
+        let weights = task.row_weights(fit, &examples.targets, task.plan.class_weights)?;
         linears.push(tch::with_grad(|| Linear::fit(&examples, &weights, task.outputs(), L2))?);
         run.stop.check()?;
     }

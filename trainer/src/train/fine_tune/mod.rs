@@ -10,6 +10,7 @@ mod first_heads;
 mod history;
 mod network;
 mod parameters;
+mod run;
 mod schedule;
 mod settings;
 mod step;
@@ -17,52 +18,28 @@ mod stop;
 mod trained;
 mod trainer;
 
-use std::path::Path;
-use std::time::Instant;
-
 use anyhow::Result;
 use tch::Tensor;
 
 pub use history::{Ended, Epoch, History};
+pub(super) use run::Run;
 pub use settings::{Decay, Method, Settings};
 pub use stop::Stop;
 pub(super) use trained::{ChangedEncoder, TrainedHead};
 
 use super::regression::Linear;
 use super::task::HeadTask;
+use super::texts::Texts;
 use change::Change;
 use clock::Clock;
 use examples::Examples;
-use llm_router_classifier::device::Compute;
 use llm_router_classifier::model::encoder::Encoder;
 use llm_router_classifier::model::heads::Reads;
-use llm_router_classifier::model::tokenizer::Tokens;
 use llm_router_classifier::model::training::{Dropout, Training};
 use network::{HeadInTraining, Network};
 use parameters::Parameters;
 use trained::Trained;
 use trainer::Trainer;
-
-/// The texts of all tasks, tokenized.
-pub(super) struct Texts {
-    /// Of each task's data.
-    pub(super) data: Vec<Vec<Tokens>>,
-    /// Of each task's validation.
-    pub(super) validation: Vec<Vec<Tokens>>,
-}
-
-/// Where, how, and how long.
-pub(super) struct Run<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) compute: Compute,
-    pub(super) threads: usize,
-    /// The folder that the state is kept in.
-    pub(super) out: &'a Path,
-    pub(super) resume: bool,
-    pub(super) stop: &'a Stop,
-    /// When the command began, which the time budget counts from.
-    pub(super) began: Instant,
-}
 
 /// Trains heads and encoder.
 ///

@@ -12,10 +12,12 @@ use super::examples::Examples;
 use super::history::{Ended, Epoch, History, best, no_better};
 use super::network::Network;
 use super::parameters::Parameters;
+use super::run::Run;
 use super::trained::{ChangedEncoder, Trained};
-use super::{Run, Texts, batches, schedule};
+use super::{batches, schedule};
 use crate::train::progress::Progress;
 use crate::train::task::HeadTask;
+use crate::train::texts::Texts;
 
 /// What is trained, and on what.
 pub(super) struct Trainer<'a> {

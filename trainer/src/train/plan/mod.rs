@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use source::Source;
 
+use super::weighting::ClassWeights;
 use llm_router_classifier::model::pooling::Pooling;
 use llm_router_classifier::model::text_features::TextFeature;
 
@@ -59,9 +60,9 @@ pub struct HeadPlan {
     pub weights: BTreeMap<String, f32>,
     /// How labels are weighted when an adapter or the whole encoder is trained.
     #[serde(default)]
-    pub class_weights: super::ClassWeights,
+    pub class_weights: ClassWeights,
     /// What the head counts beside the others.
-    #[serde(default = "one")]
+    #[serde(default = "source::one")]
     pub loss_weight: f64,
 }
 
@@ -123,8 +124,8 @@ impl HeadPlan {
             label_field: label_field(),
             score_fields: score_fields(),
             weights: BTreeMap::new(),
-            class_weights: super::ClassWeights::default(),
-            loss_weight: one(),
+            class_weights: ClassWeights::default(),
+            loss_weight: 1.0,
         }
     }
 
@@ -172,10 +173,6 @@ fn label_field() -> String {
 
 fn score_fields() -> Vec<String> {
     vec!["score".to_owned()]
-}
-
-fn one() -> f64 {
-    1.0
 }
 
 #[cfg(test)]

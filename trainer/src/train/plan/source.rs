@@ -8,8 +8,6 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::one;
-
 /// A file, or a folder of them.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -94,4 +92,9 @@ impl From<PathBuf> for Source {
             label_field: None,
         }
     }
+}
+
+/// The weight of what has none of its own.
+pub(super) fn one() -> f64 {
+    1.0
 }

@@ -1,0 +1,22 @@
+//! What several commands do with their arguments.
+
+use anyhow::{Context, Result};
+
+/// A number of 0 to 1.
+pub(super) fn fraction(text: &str) -> Result<f64, String> {
+    let fraction = text.parse().ok().filter(|fraction| (0.0..=1.0).contains(fraction));
+    fraction.ok_or_else(|| "not a number of 0 to 1".to_owned())
+}
+
+/// `FROM=TO` of `--map`.
+pub(super) fn rename(argument: &str) -> Result<(String, String), String> {
+    let (from, to) = argument.split_once('=').ok_or_else(|| format!("{argument:?} is not FROM=TO"))?;
+    Ok((from.to_owned(), to.to_owned()))
+}
+
+/// This command as a shell would take it, with the program's name instead of where it was built.
+pub(super) fn command_line() -> Result<String> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words = std::iter::once("llm-router-train").chain(arguments.iter().map(String::as_str));
+    shlex::try_join(words).context("an argument has a NUL character")
+}

@@ -1,0 +1,11 @@
+//! What tables have in common.
+
+/// A number that may be undefined, for a table.
+pub(super) fn or_dash(number: Option<f64>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| format!("{number:.3}"))
+}
+
+/// The width of the longest of some names, for a table.
+pub(super) fn width<'a>(names: impl Iterator<Item = &'a str>) -> usize {
+    names.map(|name| name.chars().count()).max().unwrap_or(0).max(5)
+}
