@@ -7,6 +7,7 @@
 mod agreement;
 mod calibration;
 mod confusion;
+mod dimension;
 mod drawing;
 pub mod examples;
 mod ranking;
@@ -21,6 +22,7 @@ pub(crate) use agreement::share;
 pub use agreement::{Evaluation, LabelEvaluation};
 pub use calibration::{BINS, Bin, Reliability};
 pub use confusion::Confusion;
+pub use dimension::Dimension;
 pub use ranking::{OperatingPoint, auroc, recall_at, spearman};
 pub use report::{Report, Section};
 pub use routing::{Grades, Point, RoutingQuality, random_apgr};

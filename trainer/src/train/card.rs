@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use super::fine_tune::{Ended, History, Method};
-use super::quality::{Dimension, Quality, Tags};
+use super::quality::{Quality, Tags};
 use super::report::{How, Report, SourceQuality};
-use crate::eval::Evaluation;
+use crate::eval::{Dimension, Evaluation};
 
 /// The file with a head's model card.
 pub(super) const FILE: &str = "README.md";
@@ -134,8 +134,9 @@ fn summary_row(name: &str, quality: &Quality) -> String {
 }
 
 fn dimension_row(name: &str, it: &Dimension) -> String {
-    let Dimension { rows, spearman, mean_absolute_error, of_the_mean, .. } = it;
-    format!("| {name} | {rows} | {spearman:.3} | {mean_absolute_error:.3} | {of_the_mean:.3} |\n")
+    let Dimension { rows, spearman, mean_absolute_error, mean_baseline_error, .. } = it;
+    let spearman = spearman.map_or_else(|| "-".to_owned(), |spearman| format!("{spearman:.3}"));
+    format!("| {name} | {rows} | {spearman} | {mean_absolute_error:.3} | {mean_baseline_error:.3} |\n")
 }
 
 fn explanation(quality: &Quality) -> &'static str {

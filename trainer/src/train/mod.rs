@@ -26,7 +26,7 @@ pub use fine_tune::{Decay, Ended, Epoch, History, Method, Settings, Stop};
 pub use job::Job;
 pub use pipeline::{fine_tune, train_heads};
 pub use plan::{HeadPlan, Kind, Plan, Source};
-pub use quality::{Dimension, Quality, ScoreQuality, Tags};
+pub use quality::{Quality, ScoreQuality, Tags};
 pub use report::{How, Report, SourceQuality, SourceRows, SplitSizes, Trial, TrialSettings};
 pub use task::{HeadTask, load};
 pub use weighting::ClassWeights;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::table::{or_dash, width};
-use crate::eval::{Section, spearman};
+use crate::eval::{Dimension, Section};
 use llm_router_classifier::model::prediction::HeadOutput;
 use llm_router_classifier::records::Record;
 
@@ -19,21 +19,6 @@ const SCORE: &str = "score";
 pub struct Score {
     /// Those of which rows say something.
     pub dimensions: Vec<Dimension>,
-}
-
-/// One dimension, or the score.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Dimension {
-    /// Its name, and that of the rows' field.
-    pub name: String,
-    /// Rows that have the field.
-    pub rows: usize,
-    /// Spearman's rank correlation; none if all are the same.
-    pub spearman: Option<f64>,
-    /// The mean difference from the true number.
-    pub mean_absolute_error: f64,
-    /// What always saying the rows' median would have.
-    pub baseline_error: f64,
 }
 
 impl Score {
@@ -53,15 +38,14 @@ impl Score {
         for (index, name) in names.iter().enumerate() {
             let said = |scores: &HeadOutput| scores.confidences.get(index).copied();
             let field = if names.len() == 1 && !has(records, name) { label } else { name };
-            dimensions
-                .extend(Dimension::of(name, records, scores, said, |record| record.number_if_any(field))?);
+            dimensions.extend(dimension(name, records, scores, said, |record| record.number_if_any(field))?);
         }
         let total = |record: &Record| match (record.number_if_any(SCORE)?, weights) {
             (None, Some(weights)) => weighted(record, names, weights),
             (given, _) => Ok(given),
         };
         if names.len() > 1 {
-            dimensions.extend(Dimension::of(SCORE, records, scores, |scores| scores.score, total)?);
+            dimensions.extend(dimension(SCORE, records, scores, |scores| scores.score, total)?);
         }
         ensure!(
             !dimensions.is_empty(),
@@ -85,39 +69,21 @@ fn weighted(record: &Record, names: &[String], weights: &[f32]) -> Result<Option
     Ok(Some(sum))
 }
 
-impl Dimension {
-    fn of(
-        name: &str,
-        records: &[Record],
-        scores: &[HeadOutput],
-        said: impl Fn(&HeadOutput) -> Option<f32>,
-        truth: impl Fn(&Record) -> Result<Option<f64>>,
-    ) -> Result<Option<Self>> {
-        let (mut saids, mut truths) = (Vec::new(), Vec::new());
-        for (record, scores) in records.iter().zip(scores) {
-            if let (Some(truth), Some(said)) = (truth(record)?, said(scores)) {
-                truths.push(truth);
-                saids.push(f64::from(said));
-            }
+/// Compares what the head predicts for a dimension with the rows that know the truth. None if no row does.
+fn dimension(
+    name: &str,
+    records: &[Record],
+    scores: &[HeadOutput],
+    predicted: impl Fn(&HeadOutput) -> Option<f32>,
+    truth: impl Fn(&Record) -> Result<Option<f64>>,
+) -> Result<Option<Dimension>> {
+    let mut pairs = Vec::new();
+    for (record, scores) in records.iter().zip(scores) {
+        if let (Some(truth), Some(predicted)) = (truth(record)?, predicted(scores)) {
+            pairs.push((f64::from(predicted), truth));
         }
-        if truths.is_empty() {
-            return Ok(None);
-        }
-        let rows = truths.len();
-        let error = |said: &mut dyn Iterator<Item = f64>| {
-            said.zip(&truths).map(|(said, truth)| (said - truth).abs()).sum::<f64>() / rows as f64
-        };
-        let mut sorted = truths.clone();
-        sorted.sort_by(f64::total_cmp);
-        let median = sorted.get(rows / 2).copied().unwrap_or_default();
-        Ok(Some(Self {
-            name: name.to_owned(),
-            rows,
-            spearman: spearman(&saids, &truths),
-            mean_absolute_error: error(&mut saids.iter().copied()),
-            baseline_error: error(&mut std::iter::repeat(median)),
-        }))
     }
+    Ok((!pairs.is_empty()).then(|| Dimension::compute(name, &pairs)))
 }
 
 impl Section for Score {
@@ -131,12 +97,14 @@ impl Section for Score {
             "{:<wide$}{:>7}{:>10}{:>12}{:>16}\n",
             "", "rows", "Spearman", "mean error", "of the median"
         );
-        for Dimension { name, rows, spearman, mean_absolute_error, baseline_error } in &self.dimensions {
+        for Dimension { name, rows, spearman, mean_absolute_error, median_baseline_error, .. } in
+            &self.dimensions
+        {
             let spearman = or_dash(*spearman);
             // Writing to a String does not fail.
             let _ = writeln!(
                 text,
-                "{name:<wide$}{rows:>7}{spearman:>10}{mean_absolute_error:>12.3}{baseline_error:>16.3}"
+                "{name:<wide$}{rows:>7}{spearman:>10}{mean_absolute_error:>12.3}{median_baseline_error:>16.3}"
             );
         }
         text

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 use tch::Tensor;
 
-pub use numbers::{Dimension, ScoreQuality};
+pub use numbers::ScoreQuality;
 pub use tags::Tags;
 
 use super::plan::Kind;
@@ -61,7 +61,7 @@ impl Quality {
         match self {
             Self::Label(evaluation) => evaluation.accuracy,
             Self::Labels(tags) => tags.micro_f1,
-            Self::Score(quality) => quality.score.spearman,
+            Self::Score(quality) => quality.score.spearman.unwrap_or(0.0),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::eval::spearman;
+use crate::eval::Dimension;
 use crate::train::task::HeadTask;
 
 /// Agreement of numbers.
@@ -14,21 +14,6 @@ pub struct ScoreQuality {
     pub score: Dimension,
     /// Each dimension, over the rows of which it is known.
     pub dimensions: Vec<Dimension>,
-}
-
-/// Agreement of one number.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Dimension {
-    /// Its name.
-    pub name: String,
-    /// Rows of which it is known.
-    pub rows: usize,
-    /// Rank correlation; 0 if one side is always the same.
-    pub spearman: f64,
-    /// Mean distance.
-    pub mean_absolute_error: f64,
-    /// The same of always answering these rows' mean.
-    pub of_the_mean: f64,
 }
 
 impl ScoreQuality {
@@ -48,38 +33,17 @@ impl ScoreQuality {
         let dimensions = task.labels.iter().zip(numbers).zip(truth);
         Self {
             rows,
-            score: Dimension::new("score", &score(numbers), &score(truth)),
-            dimensions: dimensions
-                .map(|((name, numbers), truth)| Dimension::new(name, numbers, truth))
-                .collect(),
+            score: dimension("score", &score(numbers), &score(truth)),
+            dimensions: dimensions.map(|((name, numbers), truth)| dimension(name, numbers, truth)).collect(),
         }
     }
 }
 
-impl Dimension {
-    fn new(name: &str, numbers: &[f32], truth: &[f32]) -> Self {
-        let known: Vec<(f64, f64)> = numbers
-            .iter()
-            .zip(truth)
-            .filter(|(_, truth)| !truth.is_nan())
-            .map(|(number, truth)| (f64::from(*number), f64::from(*truth)))
-            .collect();
-        let (numbers, truth): (Vec<f64>, Vec<f64>) = known.iter().copied().unzip();
-        let middle = mean(&truth);
-        let distances: Vec<_> = known.iter().map(|(number, truth)| (number - truth).abs()).collect();
-        let of_the_mean: Vec<_> = truth.iter().map(|truth| (truth - middle).abs()).collect();
-        Self {
-            name: name.to_owned(),
-            rows: known.len(),
-            spearman: spearman(&numbers, &truth).unwrap_or(0.0),
-            mean_absolute_error: mean(&distances),
-            of_the_mean: mean(&of_the_mean),
-        }
-    }
-}
-
-fn mean(numbers: &[f64]) -> f64 {
-    numbers.iter().sum::<f64>() / numbers.len().max(1) as f64
+/// Compares predictions of a dimension with the true numbers, where these are known.
+fn dimension(name: &str, predicted: &[f32], truth: &[f32]) -> Dimension {
+    let pairs = predicted.iter().zip(truth).filter(|(_, truth)| !truth.is_nan());
+    let pairs: Vec<_> = pairs.map(|(predicted, truth)| (f64::from(*predicted), f64::from(*truth))).collect();
+    Dimension::compute(name, &pairs)
 }
 
 #[cfg(test)]
@@ -88,9 +52,8 @@ mod tests {
 
     #[test]
     fn a_number_that_is_not_known_does_not_count() {
-        let quality = Dimension::new("x", &[0.1, 0.2, 0.9, 0.5], &[0.0, 0.3, 1.0, f32::NAN]);
-        assert_eq!((quality.rows, quality.spearman), (3, 1.0));
-        assert!((quality.mean_absolute_error - 0.1).abs() < 1e-6);
-        assert_eq!(Dimension::new("x", &[0.5, 0.5], &[0.0, 1.0]).spearman, 0.0);
+        let dimension = dimension("x", &[0.1, 0.2, 0.9, 0.5], &[0.0, 0.3, 1.0, f32::NAN]);
+        assert_eq!((dimension.rows, dimension.spearman), (3, Some(1.0)));
+        assert!((dimension.mean_absolute_error - 0.1).abs() < 1e-6);
     }
 }
