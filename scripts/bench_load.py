@@ -68,7 +68,6 @@ def run(pid: int, port: int, script: pathlib.Path, connections: int, seconds: fl
 
 
 def _cpu_ns(pid: int) -> int:
-    # Of all threads, each with its time on a CPU first; /proc/PID/stat counts in steps of 10 ms, too coarse for a second
-    # of a few hundred requests.
+    # The first number of each thread is its time on a CPU. /proc/PID/stat counts in steps of 10 ms, too coarse here.
     threads = pathlib.Path(f"/proc/{pid}/task").iterdir()
     return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads)

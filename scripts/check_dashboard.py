@@ -1,4 +1,4 @@
-"""Checks deploy/observability/dashboard.json without Grafana: what each panel must have, and that none covers another."""
+"""Checks deploy/observability/dashboard.json without Grafana: each panel is complete, and none covers another."""
 
 import itertools
 import json
@@ -36,7 +36,7 @@ def problems():
         title, place = panel["title"], panel["gridPos"]
         if panel["type"] not in KINDS:
             yield f"{title}: type {panel['type']}"
-        if not (0 <= place["x"] and place["x"] + place["w"] <= COLUMNS and place["w"] > 0 and place["h"] > 0):
+        if not (place["x"] >= 0 and place["x"] + place["w"] <= COLUMNS and place["w"] > 0 and place["h"] > 0):
             yield f"{title}: outside of the grid"
     for panel in panels():
         title = panel["title"]

@@ -1,4 +1,4 @@
-"""Writes one half of labelled rows, of files or folders of them: by the SHA-256 of their texts, so that it is always the same.
+"""Writes one half of the labelled rows in files or folders: always the same, because the SHA-256 of a text decides.
 
 usage: half_of.py even|odd PATH...
 """

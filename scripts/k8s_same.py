@@ -39,7 +39,9 @@ def main():
         for path in sorted(one.keys() | other.keys()):
             if one.get(path) != other.get(path):
                 different += 1
-                print(f"{name}: {path}: {one.get(path, 'nothing')} is not {other.get(path, 'nothing')}", file=sys.stderr)
+                print(
+                    f"{name}: {path}: {one.get(path, 'nothing')} is not {other.get(path, 'nothing')}", file=sys.stderr
+                )
     print(f"{sys.argv[1]} and {sys.argv[2]}: {len(left)} objects, {different} differences")
     sys.exit(different > 0)
 

@@ -51,7 +51,7 @@ def embed(model, tokenizer, texts):
         hidden = model(**batch).last_hidden_state
     mask = batch["attention_mask"].unsqueeze(-1).float()
     mean = (hidden * mask).sum(1) / mask.sum(1)
-    ids = [row[kept.bool()].tolist() for row, kept in zip(batch["input_ids"], batch["attention_mask"])]
+    ids = [row[kept.bool()].tolist() for row, kept in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
     return ids, torch.nn.functional.normalize(mean, dim=1)
 
 
@@ -64,12 +64,12 @@ def main():
 
     alone = [embed(model, tokenizer, [text]) for text in TEXTS]
     _, padded = embed(model, tokenizer, TEXTS)
-    spread = max((one[0] - row).abs().max().item() for (_, one), row in zip(alone, padded))
+    spread = max((one[0] - row).abs().max().item() for (_, one), row in zip(alone, padded, strict=True))
     print(f"alone against padded: {spread:.1e}", file=sys.stderr)
 
     cases = [
         {"text": text, "ids": ids[0], "embedding": [round(x, 7) for x in embedding[0].tolist()]}
-        for text, (ids, embedding) in zip(TEXTS, alone)
+        for text, (ids, embedding) in zip(TEXTS, alone, strict=True)
     ]
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     rows = ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases)

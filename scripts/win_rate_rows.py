@@ -1,7 +1,9 @@
-"""Writes rows with a score for training `win-rate`, of a file whose rows have two models' grades `weak` and `strong`, 0 to 1.
+"""Turns rows with two models' grades, `weak` and `strong` from 0 to 1, into rows with a score, for training `win-rate`.
 
-The score is 1 if only the weak model was right, 0 if only the strong one was, and 0.5 if it makes no difference. Regressing the
-gain beats predicting whether the weak model is wrong: prompts on which both fail need no strong model either.
+The score is 1 if only the weak model was right, 0 if only the strong one was, and 0.5 if it makes no difference.
+Regressing the gain beats predicting whether the weak model is wrong: prompts on which both fail need no strong model.
+
+usage: win_rate_rows.py FILE
 """
 
 import json

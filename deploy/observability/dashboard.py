@@ -39,8 +39,10 @@ def dollars(metric, by=""):
 def attempts(answered=""):
     """At each LLM. Envoy counts those that are made again apart from the answers that clients get."""
     others = 'envoy_cluster_name!="llm-router-sidecar"'
-    return (f"sum by (envoy_cluster_name) (rate(envoy_cluster_upstream_rq{{{answered}{others}}}[$__rate_interval]) "
-            f"or rate(envoy_cluster_upstream_rq_retry{{{others}}}[$__rate_interval]))")
+    return (
+        f"sum by (envoy_cluster_name) (rate(envoy_cluster_upstream_rq{{{answered}{others}}}[$__rate_interval]) "
+        f"or rate(envoy_cluster_upstream_rq_retry{{{others}}}[$__rate_interval]))"
+    )
 
 
 FAILED = 'envoy_response_code=~"5..|429", '
@@ -62,87 +64,184 @@ def lines(title, unit, *queries, about="", stacked=False):
 ROWS = {
     "Now": [
         stat("Requests", "reqps", ("sum(rate(llmrouter_requests_total[$__rate_interval]))", "")),
-        stat("Not classified", "percentunit",
-             (share('llmrouter_calls_total{outcome="failed"}', "llmrouter_requests_total"), ""),
-             about="The sidecar did not answer in time: the policy's default took the request, or it was refused."),
+        stat(
+            "Not classified",
+            "percentunit",
+            (share('llmrouter_calls_total{outcome="failed"}', "llmrouter_requests_total"), ""),
+            about="The sidecar did not answer in time: the policy's default took the request, or it was refused.",
+        ),
         stat("Refused", "reqps", ("sum(rate(llmrouter_refused_total[$__rate_interval])) or vector(0)", "")),
         stat("Cost of an hour", "currencyUSD", (dollars(COST), ""), about="By the prices in the policy."),
-        stat("Saved", "percentunit", (f"1 - sum(rate({COST}_microdollars_total[1h])) / "
-                                      f"sum(rate({DEAREST}_microdollars_total[1h]))", ""),
-             about="Of what the same tokens would have cost on the dearest model."),
+        stat(
+            "Saved",
+            "percentunit",
+            (f"1 - sum(rate({COST}_microdollars_total[1h])) / sum(rate({DEAREST}_microdollars_total[1h]))", ""),
+            about="Of what the same tokens would have cost on the dearest model.",
+        ),
         stat("Sidecars up", "short", ('sum(up{job="llm-router-sidecar"})', "")),
     ],
     "Decisions": [
-        lines("Requests by model", "reqps", (rate("llmrouter_requests_total", "llm_model"), "{{llm_model}}"),
-              stacked=True),
-        lines("Requests by policy", "reqps", (rate("llmrouter_requests_total", "llm_policy"), "{{llm_policy}}"),
-              about="`none`: the client or a rule named the model.", stacked=True),
-        lines("Requests by reason", "reqps", (rate("llmrouter_requests_total", "llm_reason"), "{{llm_reason}}"),
-              stacked=True),
-        lines("Requests by label", "reqps",
-              (rate("llmrouter_labels_total", "llm_policy, llm_label"), "{{llm_policy}}: {{llm_label}}"),
-              about="What the classifier said. `unrouted`: the policy has no route for it.", stacked=True),
+        lines(
+            "Requests by model", "reqps", (rate("llmrouter_requests_total", "llm_model"), "{{llm_model}}"), stacked=True
+        ),
+        lines(
+            "Requests by policy",
+            "reqps",
+            (rate("llmrouter_requests_total", "llm_policy"), "{{llm_policy}}"),
+            about="`none`: the client or a rule named the model.",
+            stacked=True,
+        ),
+        lines(
+            "Requests by reason",
+            "reqps",
+            (rate("llmrouter_requests_total", "llm_reason"), "{{llm_reason}}"),
+            stacked=True,
+        ),
+        lines(
+            "Requests by label",
+            "reqps",
+            (rate("llmrouter_labels_total", "llm_policy, llm_label"), "{{llm_policy}}: {{llm_label}}"),
+            about="What the classifier said. `unrouted`: the policy has no route for it.",
+            stacked=True,
+        ),
         lines("Refused, by error code", "reqps", (rate("llmrouter_refused_total", "code"), "{{code}}"), stacked=True),
-        lines("Not classified, and failed over", "percentunit",
-              (share('llmrouter_calls_total{outcome="failed"}', "llmrouter_requests_total"), "not classified"),
-              (f"{rate('llmrouter_failovers_total', 'llm_model')} / "
-               f"{rate('llmrouter_requests_total', 'llm_model')}", "{{llm_model}} failed over")),
+        lines(
+            "Not classified, and failed over",
+            "percentunit",
+            (share('llmrouter_calls_total{outcome="failed"}', "llmrouter_requests_total"), "not classified"),
+            (
+                f"{rate('llmrouter_failovers_total', 'llm_model')} / {rate('llmrouter_requests_total', 'llm_model')}",
+                "{{llm_model}} failed over",
+            ),
+        ),
     ],
     "Time that routing adds": [
-        lines("A call to the sidecar, as Envoy sees it", "s",
-              *quantiles("llmrouter_call_duration_microseconds", "1e6")),
+        lines(
+            "A call to the sidecar, as Envoy sees it", "s", *quantiles("llmrouter_call_duration_microseconds", "1e6")
+        ),
         lines("A classification, as the sidecar sees it", "s", *quantiles(f"{SIDECAR}_request_duration_seconds", 1)),
-        lines("Its parts, on average", "s",
-              *((mean(f"{SIDECAR}_{part}_duration_seconds"), part) for part in ("tokenize", "queue", "inference")),
-              stacked=True),
-        lines("Cache hits", "percentunit",
-              ("(sum(rate(llmrouter_cache_hits_total[$__rate_interval])) or vector(0)) / (sum(rate("
-               "llmrouter_cache_hits_total[$__rate_interval])) + sum(rate(llmrouter_cache_misses_total"
-               "[$__rate_interval])))", "hits"), about="Of the prompts that had to be classified."),
+        lines(
+            "Its parts, on average",
+            "s",
+            *((mean(f"{SIDECAR}_{part}_duration_seconds"), part) for part in ("tokenize", "queue", "inference")),
+            stacked=True,
+        ),
+        lines(
+            "Cache hits",
+            "percentunit",
+            (
+                (
+                    "(sum(rate(llmrouter_cache_hits_total[$__rate_interval])) or vector(0)) / (sum(rate("
+                    "llmrouter_cache_hits_total[$__rate_interval])) + sum(rate(llmrouter_cache_misses_total"
+                    "[$__rate_interval])))"
+                ),
+                "hits",
+            ),
+            about="Of the prompts that had to be classified.",
+        ),
     ],
     "Tokens and money": [
-        lines("Tokens by model", "short",
-              (rate("llmrouter_input_tokens_total", "llm_model"), "{{llm_model}} in"),
-              (rate("llmrouter_output_tokens_total", "llm_model"), "{{llm_model}} out"), stacked=True,
-              about="A second, as the LLMs report them."),
+        lines(
+            "Tokens by model",
+            "short",
+            (rate("llmrouter_input_tokens_total", "llm_model"), "{{llm_model}} in"),
+            (rate("llmrouter_output_tokens_total", "llm_model"), "{{llm_model}} out"),
+            stacked=True,
+            about="A second, as the LLMs report them.",
+        ),
         lines("Cost of an hour, by model", "currencyUSD", (dollars(COST, "llm_model"), "{{llm_model}}"), stacked=True),
-        lines("Cost of an hour, and on the dearest model", "currencyUSD", (dollars(COST), "with routing"),
-              (dollars(DEAREST), "all to the dearest"), (f"{dollars(DEAREST)} - {dollars(COST)}", "saved")),
+        lines(
+            "Cost of an hour, and on the dearest model",
+            "currencyUSD",
+            (dollars(COST), "with routing"),
+            (dollars(DEAREST), "all to the dearest"),
+            (f"{dollars(DEAREST)} - {dollars(COST)}", "saved"),
+        ),
     ],
     "LLMs": [
-        lines("Time to the first token", "s",
-              *quantiles("llmrouter_time_to_first_token_milliseconds", "1e3", "llm_model"), about="Of streams."),
-        lines("Time of a whole answer", "s", *quantiles(
-            'envoy_cluster_upstream_rq_time', "1e3", "envoy_cluster_name")),
-        lines("Errors", "percentunit",
-              (f"{attempts(FAILED)} / {attempts()}", "{{envoy_cluster_name}}"),
-              about="5xx, 429, and what was tried again, with the same LLM or another."),
+        lines(
+            "Time to the first token",
+            "s",
+            *quantiles("llmrouter_time_to_first_token_milliseconds", "1e3", "llm_model"),
+            about="Of streams.",
+        ),
+        lines("Time of a whole answer", "s", *quantiles("envoy_cluster_upstream_rq_time", "1e3", "envoy_cluster_name")),
+        lines(
+            "Errors",
+            "percentunit",
+            (f"{attempts(FAILED)} / {attempts()}", "{{envoy_cluster_name}}"),
+            about="5xx, 429, and what was tried again, with the same LLM or another.",
+        ),
     ],
     "Sidecars": [
-        lines("Classifications by outcome", "reqps", (rate(f"{SIDECAR}_requests_total", "outcome"), "{{outcome}}"),
-              stacked=True),
+        lines(
+            "Classifications by outcome",
+            "reqps",
+            (rate(f"{SIDECAR}_requests_total", "outcome"), "{{outcome}}"),
+            stacked=True,
+        ),
         lines("Texts that wait", "short", (f"{SIDECAR}_queue_depth", "{{instance}}")),
-        lines("Time in the queue, p99", "s", (
-            f"histogram_quantile(0.99, {rate(SIDECAR + '_queue_duration_seconds_bucket', 'le, instance')})",
-            "{{instance}}")),
-        lines("Turned away", "reqps",
-              (rate(f"{SIDECAR}_requests_total", "instance, outcome",
-                    '{outcome=~"overloaded|deadline_exceeded|cancelled"}'), "{{instance}} {{outcome}}")),
-        lines("Texts of a batch, on average", "short",
-              (f"sum by (instance) (rate({SIDECAR}_batch_size_sum[$__rate_interval])) / "
-               f"sum by (instance) (rate({SIDECAR}_batch_size_count[$__rate_interval]))", "{{instance}}")),
-        lines("Padding, of all tokens", "percentunit",
-              (f"sum(rate({SIDECAR}_padding_tokens_total[$__rate_interval])) / (sum(rate({SIDECAR}_padding_tokens_total"
-               f"[$__rate_interval])) + sum(rate({SIDECAR}_tokens_total[$__rate_interval])))", "padding")),
+        lines(
+            "Time in the queue, p99",
+            "s",
+            (
+                f"histogram_quantile(0.99, {rate(SIDECAR + '_queue_duration_seconds_bucket', 'le, instance')})",
+                "{{instance}}",
+            ),
+        ),
+        lines(
+            "Turned away",
+            "reqps",
+            (
+                rate(
+                    f"{SIDECAR}_requests_total",
+                    "instance, outcome",
+                    '{outcome=~"overloaded|deadline_exceeded|cancelled"}',
+                ),
+                "{{instance}} {{outcome}}",
+            ),
+        ),
+        lines(
+            "Texts of a batch, on average",
+            "short",
+            (
+                (
+                    f"sum by (instance) (rate({SIDECAR}_batch_size_sum[$__rate_interval])) / "
+                    f"sum by (instance) (rate({SIDECAR}_batch_size_count[$__rate_interval]))"
+                ),
+                "{{instance}}",
+            ),
+        ),
+        lines(
+            "Padding, of all tokens",
+            "percentunit",
+            (
+                (
+                    f"sum(rate({SIDECAR}_padding_tokens_total[$__rate_interval])) / "
+                    f"(sum(rate({SIDECAR}_padding_tokens_total[$__rate_interval])) + "
+                    f"sum(rate({SIDECAR}_tokens_total[$__rate_interval])))"
+                ),
+                "padding",
+            ),
+        ),
     ],
     "The filter and its configuration": [
-        lines("Configurations refused", "short", (f"increase({REJECTED}[$__rate_interval])", "{{instance}} policy"),
-              ("increase(envoy_listener_manager_lds_update_rejected[$__rate_interval])", "{{instance}} listeners"),
-              (f'sum by (instance, what) (increase({SIDECAR}_reloads_total{{outcome="refused"}}[$__rate_interval]))',
-               "{{instance}} {{what}}")),
-        lines("Wasm VMs started anew after a crash", "short",
-              (f"increase({RELOADS}_success[$__rate_interval])", "{{instance}}"),
-              (f"increase({RELOADS}_failure[$__rate_interval])", "{{instance}} in vain")),
+        lines(
+            "Configurations refused",
+            "short",
+            (f"increase({REJECTED}[$__rate_interval])", "{{instance}} policy"),
+            ("increase(envoy_listener_manager_lds_update_rejected[$__rate_interval])", "{{instance}} listeners"),
+            (
+                f'sum by (instance, what) (increase({SIDECAR}_reloads_total{{outcome="refused"}}[$__rate_interval]))',
+                "{{instance}} {{what}}",
+            ),
+        ),
+        lines(
+            "Wasm VMs started anew after a crash",
+            "short",
+            (f"increase({RELOADS}_success[$__rate_interval])", "{{instance}}"),
+            (f"increase({RELOADS}_failure[$__rate_interval])", "{{instance}} in vain"),
+        ),
         lines("Memory of bodies in the sidecars", "bytes", (f"{SIDECAR}_body_bytes", "{{instance}}")),
     ],
 }
@@ -150,16 +249,35 @@ ROWS = {
 
 def panel(number, spec, x, y):
     is_stat, (width, height) = spec["kind"] == "stat", spec["size"]
-    targets = [{"refId": chr(ord("A") + place), "datasource": SOURCE, "expr": expr, "legendFormat": legend,
-                "instant": is_stat, "range": not is_stat} for place, (expr, legend) in enumerate(spec["queries"])]
+    targets = [
+        {
+            "refId": chr(ord("A") + place),
+            "datasource": SOURCE,
+            "expr": expr,
+            "legendFormat": legend,
+            "instant": is_stat,
+            "range": not is_stat,
+        }
+        for place, (expr, legend) in enumerate(spec["queries"])
+    ]
     custom = {"fillOpacity": 30, "stacking": {"mode": "normal", "group": "A"}} if spec["kind"] == "stacked" else {}
-    options = ({"reduceOptions": {"calcs": ["lastNotNull"]}, "graphMode": "none"} if is_stat else
-               {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
-                "tooltip": {"mode": "multi", "sort": "desc"}})
+    options = (
+        {"reduceOptions": {"calcs": ["lastNotNull"]}, "graphMode": "none"}
+        if is_stat
+        else {
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+            "tooltip": {"mode": "multi", "sort": "desc"},
+        }
+    )
     return {
-        "id": number, "type": "stat" if is_stat else "timeseries", "title": spec["title"],
-        "description": spec["about"], "datasource": SOURCE, "gridPos": {"x": x, "y": y, "w": width, "h": height},
-        "targets": targets, "options": options,
+        "id": number,
+        "type": "stat" if is_stat else "timeseries",
+        "title": spec["title"],
+        "description": spec["about"],
+        "datasource": SOURCE,
+        "gridPos": {"x": x, "y": y, "w": width, "h": height},
+        "targets": targets,
+        "options": options,
         "fieldConfig": {"defaults": {"unit": spec["unit"], "min": 0, "custom": custom}, "overrides": []},
     }
 
@@ -167,8 +285,16 @@ def panel(number, spec, x, y):
 def panels():
     found, y = [], 0
     for title, specs in ROWS.items():
-        found.append({"id": len(found) + 1, "type": "row", "title": title, "collapsed": False, "panels": [],
-                      "gridPos": {"x": 0, "y": y, "w": COLUMNS, "h": 1}})
+        found.append(
+            {
+                "id": len(found) + 1,
+                "type": "row",
+                "title": title,
+                "collapsed": False,
+                "panels": [],
+                "gridPos": {"x": 0, "y": y, "w": COLUMNS, "h": 1},
+            }
+        )
         x, y = 0, y + 1
         for spec in specs:
             width, height = spec["size"]
@@ -183,9 +309,19 @@ def panels():
 def dashboard():
     source = {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Prometheus", "hide": 0}
     return {
-        "uid": "llm-router", "title": "LLM router", "tags": ["llm-router"], "schemaVersion": 39, "version": 1,
-        "editable": True, "graphTooltip": 1, "refresh": "30s", "time": {"from": "now-1h", "to": "now"},
-        "timezone": "browser", "templating": {"list": [source]}, "annotations": {"list": []}, "panels": panels(),
+        "uid": "llm-router",
+        "title": "LLM router",
+        "tags": ["llm-router"],
+        "schemaVersion": 39,
+        "version": 1,
+        "editable": True,
+        "graphTooltip": 1,
+        "refresh": "30s",
+        "time": {"from": "now-1h", "to": "now"},
+        "timezone": "browser",
+        "templating": {"list": [source]},
+        "annotations": {"list": []},
+        "panels": panels(),
     }
 
 
