@@ -1,6 +1,5 @@
-"""Measures our classifier beside its peers, and prints the tables of docs/performance.md. See scripts/bench-classifier."""
+"""Measures the classifier and its peers, and prints the tables of docs/performance.md. See scripts/bench-classifier."""
 
-import argparse
 import dataclasses
 import json
 import os
@@ -12,6 +11,7 @@ import time
 from collections.abc import Callable
 
 import bench_peers
+import bench_report
 
 REPO = bench_peers.REPO
 TURN_SECONDS = 1.0
@@ -135,29 +135,23 @@ def many_callers(rounds: int) -> list[dict[str, object]]:
     ]
 
 
-def print_table(rows: list[dict[str, object]], titles: dict[str, str]) -> None:
-    print("| " + " | ".join(titles.values()) + " |")
-    print("|" + "---|" * len(titles))
-    for row in rows:
-        print("| " + " | ".join(str(row[key]) for key in titles) + " |")
-    print()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+def measure_all(rounds: int) -> dict[str, list[bench_report.Row]]:
+    """Both tables."""
     bench_peers.ONNX.mkdir(parents=True, exist_ok=True)
-    found = {"one_caller": one_caller(options.rounds), "many_callers": many_callers(options.rounds)}
-    if options.json:
-        print(json.dumps(found, indent=2))
-        return
-    lengths = {f"p50_ms_{length}": f"{length} tokens, ms" for length in LENGTHS}
-    print_table(found["one_caller"], {"way": "one text, one thread", **lengths})
-    titles = {"per_second": "texts/s", "ratio": "× transformers, sdpa"}
-    print_table(found["many_callers"], {"way": f"{CALLERS} callers, mixed lengths", **titles})
+    return {"one_caller": one_caller(rounds), "many_callers": many_callers(rounds)}
 
+
+TABLES = {
+    "one_caller": {
+        "way": "one text, one thread",
+        **{f"p50_ms_{length}": f"{length} tokens, ms" for length in LENGTHS},
+    },
+    "many_callers": {
+        "way": f"{CALLERS} callers, mixed lengths",
+        "per_second": "texts/s",
+        "ratio": "× transformers, sdpa",
+    },
+}
 
 if __name__ == "__main__":
-    main()
+    bench_report.run(measure_all, TABLES)

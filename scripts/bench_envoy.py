@@ -1,18 +1,17 @@
 """Measures the filter in Envoy, and prints the tables of docs/performance.md. See scripts/bench."""
 
-import argparse
 import contextlib
 import dataclasses
 import json
 import pathlib
 import socket
 import statistics
-import sys
 from collections.abc import Iterable
 
 import bench_bootstrap
 import bench_load
-from processes import DemoError, LOGS, Processes, is_ready
+import bench_report
+from processes import LOGS, DemoError, Processes, is_ready, reserve_ports
 
 REPO = bench_bootstrap.REPO
 SLICE_SECONDS = 1
@@ -78,7 +77,7 @@ class Setting:
         self._processes = processes
         self._folder = folder
         llm = self._envoy("llm", bench_bootstrap.llm, ()).port
-        real, trivial = _free_port(), _free_port()
+        real, trivial = reserve_ports(["real", "trivial"]).values()
         self._start_sidecars(real, trivial)
         self.plain = self._envoy("plain", bench_bootstrap.plain, (llm,))
         self.manual = self._envoy("manual", bench_bootstrap.routing, (llm, trivial, 1000))
@@ -91,22 +90,25 @@ class Setting:
         turns = [turn[:size]] * max(1, size // len(turn))
         roles = ("user", "assistant")
         messages = [{"role": roles[i % 2], "content": text} for i, text in enumerate([*turns, PROMPT])]
-        body = {"model": model, "messages": messages[-1:] if size < 2048 else messages, "stream": False, "temperature": 0.7}
+        body = {
+            "model": model,
+            "messages": messages[-1:] if size < 2048 else messages,
+            "stream": False,
+            "temperature": 0.7,
+        }
         body["user"] = "x" * max(0, 960 - len(json.dumps(body)))
         return bench_load.write_script(self._folder / name, json.dumps(body, ensure_ascii=False))
 
     def _start_sidecars(self, real: int, trivial: int) -> None:
-        binaries, admin = REPO / "target" / "release", _free_port()
+        binaries, (admin,) = REPO / "target" / "release", reserve_ports(["admin"]).values()
         serve = ("serve", "--model", "models/minilm", "--listen", f"127.0.0.1:{real}")
-        self._processes.start(
-            "bench-sidecar", binaries / "llm-router-sidecar", *serve, "--admin", f"127.0.0.1:{admin}"
-        )
+        self._processes.start("bench-sidecar", binaries / "llm-router-sidecar", *serve, "--admin", f"127.0.0.1:{admin}")
         self._processes.start("bench-trivial", binaries / "trivial-sidecar", "--listen", f"127.0.0.1:{trivial}")
         self._processes.wait_ready("bench-sidecar", lambda: is_ready(admin, "/readyz"))
         self._processes.wait_ready("bench-trivial", lambda: _accepts(trivial))
 
     def _envoy(self, name: str, bootstrap, arguments: Iterable[int]) -> Gateway:
-        port = _free_port()
+        (port,) = reserve_ports([name]).values()
         config = self._folder / f"{name}.json"
         config.write_text(json.dumps(bootstrap(port, *arguments)))
         options = ("--use-dynamic-base-id", "--disable-hot-restart", "--log-level", "warning")
@@ -116,12 +118,6 @@ class Setting:
         )
         self._processes.wait_ready(name, lambda: _accepts(port))
         return Gateway(pid, port)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _accepts(port: int) -> bool:
@@ -187,53 +183,33 @@ def sizes(setting: Setting, rounds: int) -> list[dict[str, object]]:
     return rows
 
 
-def print_table(rows: list[dict[str, object]], titles: dict[str, str]) -> None:
-    print("| " + " | ".join(titles.values()) + " |")
-    print("|" + "---|" * len(titles))
-    for row in rows:
-        print("| " + " | ".join(str(row[key]) for key in titles) + " |")
-    print()
+def measure_all(rounds: int) -> dict[str, list[bench_report.Row]]:
+    """Both tables."""
+    with Processes() as processes:
+        folder = LOGS.parent / "bench"
+        folder.mkdir(parents=True, exist_ok=True)
+        setting = Setting(processes, folder)
+        return {"paths": paths(setting, rounds), "sizes": sizes(setting, rounds)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    try:
-        with Processes() as processes:
-            folder = LOGS.parent / "bench"
-            folder.mkdir(parents=True, exist_ok=True)
-            setting = Setting(processes, folder)
-            found = {"paths": paths(setting, options.rounds), "sizes": sizes(setting, options.rounds)}
-    except (DemoError, bench_load.LoadError) as error:
-        sys.exit(f"error: {error}")
-    if options.json:
-        print(json.dumps(found, indent=2))
-        return
-    print_table(
-        found["paths"],
-        {
-            "way": "1 KB request",
-            "cpu_us": "Envoy CPU, µs/request",
-            "cpu_ratio": "× plain Envoy",
-            "p50_ms": "p50, ms (1 connection)",
-            "requests_per_second": f"requests/s ({BUSY} connections)",
-            "paced_cpu_us": "Envoy CPU, paced",
-            "paced_ratio": "× plain, paced",
-            "paced_requests_per_second": "requests/s, paced",
-        },
-    )
-    print_table(
-        found["sizes"],
-        {
-            "body": "body",
-            "plain_cpu_ms": "no filter, CPU ms/request",
-            "filter_cpu_ms": "filter, CPU ms/request",
-            "ms_per_mb": "filter's ms/MB",
-        },
-    )
-
+TABLES = {
+    "paths": {
+        "way": "1 KB request",
+        "cpu_us": "Envoy CPU, µs/request",
+        "cpu_ratio": "× plain Envoy",
+        "p50_ms": "p50, ms (1 connection)",
+        "requests_per_second": f"requests/s ({BUSY} connections)",
+        "paced_cpu_us": "Envoy CPU, paced",
+        "paced_ratio": "× plain, paced",
+        "paced_requests_per_second": "requests/s, paced",
+    },
+    "sizes": {
+        "body": "body",
+        "plain_cpu_ms": "no filter, CPU ms/request",
+        "filter_cpu_ms": "filter, CPU ms/request",
+        "ms_per_mb": "filter's ms/MB",
+    },
+}
 
 if __name__ == "__main__":
-    main()
+    bench_report.run(measure_all, TABLES, errors=(DemoError, bench_load.LoadError))

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 
 import openai
-
 from processes import LOGS, REPO, DemoError, Processes, check_free, end_in_order, is_ready
 
 BINARIES = REPO / "target" / "release"
@@ -124,7 +123,7 @@ def run(case: Case, gateway: openai.OpenAI, llms: dict[str, openai.OpenAI]) -> O
     # In turns, so that what else the machine does hits both alike.
     repeats = range(1, REPEATS + 1)
     pairs = [(send(gateway, case, repeat)[0], send(llms[cluster], case, repeat)[0]) for repeat in repeats]
-    through, direct = zip(*pairs)
+    through, direct = zip(*pairs, strict=True)
     return Outcome(
         case=case,
         label=headers.get("x-llm-router-label", "-"),

@@ -1,4 +1,4 @@
-"""The demo's child processes: started with a log each, awaited, and ended however the demo ends."""
+"""Child processes of the demo and of tests: each with a log, awaited, and ended however the script ends."""
 
 import contextlib
 import http.client
@@ -19,11 +19,11 @@ STOP_SECONDS = 5
 
 
 class DemoError(Exception):
-    """What stops the demo, worded for its user."""
+    """Stops the script. The message is for its user."""
 
 
 class Processes:
-    """The demo's child processes; all of them end with the block."""
+    """The child processes; all of them end with the block."""
 
     def __init__(self) -> None:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -44,16 +44,16 @@ class Processes:
                 process.wait()
 
     def start(self, name: str, *command: str | pathlib.Path) -> int:
-        """Gives the process's id."""
-        with open(log_of(name), "wb") as log:
+        """Returns the process's id."""
+        with log_of(name).open("wb") as log:
             self._running[name] = subprocess.Popen(
-                # Should we be killed without a chance to clean up, the kernel ends the child.
+                # The kernel ends the child if this script is killed.
                 ["setpriv", "--pdeathsig", "KILL", "--", *map(str, command)],
                 cwd=REPO,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # A terminal's Ctrl-C then reaches only us, and we end the children in order.
+                # A terminal's Ctrl-C then reaches only this script, which ends the children in order.
                 start_new_session=True,
             )
         return self._running[name].pid
@@ -73,7 +73,7 @@ class Processes:
 
     @contextlib.contextmanager
     def stopped(self, name: str) -> Iterator[None]:
-        """Holds a process still: it keeps its connections, and answers nothing."""
+        """Suspends a process: it keeps its connections, and does not respond."""
         self._running[name].send_signal(signal.SIGSTOP)
         try:
             yield
@@ -82,13 +82,13 @@ class Processes:
 
 
 def end_in_order() -> None:
-    """Lets blocks end, and with them the child processes, where a signal would end us at once."""
+    """Makes signals raise `SystemExit`, so that blocks, and with them the child processes, end."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
 
 
 def run_as_test(run: Callable[[], None]) -> int:
-    """The exit code of a test, which prints its error."""
+    """Runs a test and returns its exit code."""
     end_in_order()
     try:
         run()
@@ -107,21 +107,29 @@ def log_tail(name: str) -> str:
     return "\n".join([f"---- {log_of(name).relative_to(REPO)} ----", *lines])
 
 
-def free_ports(wanted: Iterable[Hashable]) -> dict[Hashable, int]:
-    """A free port for each of these."""
-    probes = {name: socket.socket() for name in wanted}
-    for probe in probes.values():
+_RESERVED: list[socket.socket] = []
+
+
+def reserve_ports(names: Iterable[Hashable]) -> dict[Hashable, int]:
+    """Returns a free port for each name, which no other process gets by chance until this script ends.
+
+    The sockets stay bound. A child process can listen on its port, because servers set SO_REUSEADDR. Until one does,
+    connections are refused.
+    """
+    ports = {}
+    for name in names:
+        probe = socket.socket()
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", 0))
-    ports = {name: probe.getsockname()[1] for name, probe in probes.items()}
-    for probe in probes.values():
-        probe.close()
+        _RESERVED.append(probe)
+        ports[name] = probe.getsockname()[1]
     return ports
 
 
 def replaced(text: str, old: str, new: str) -> str:
-    """The text of a file that we ship, changed; an error if there is nothing to change."""
+    """Replaces text of a shipped file; an error if the file no longer contains it."""
     if old not in text:
-        raise DemoError(f"what we ship no longer has {old!r}")
+        raise DemoError(f"the shipped file no longer contains {old!r}")
     return text.replace(old, new)
 
 
@@ -132,12 +140,12 @@ def check_free(ports: dict[str, int]) -> None:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
-                problem = f"port {port} ({name}) is in use: stop what listens there, then try again"
+                problem = f"port {port} ({name}) is in use: stop the program that listens there, then try again"
                 raise DemoError(problem) from None
 
 
 def is_ready(port: int, path: str) -> bool:
-    # A proxy that the environment names has no way to our loopback.
+    # A proxy from the environment cannot reach this machine's loopback.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"http://127.0.0.1:{port}{path}", timeout=5):

@@ -1,5 +1,8 @@
-"""The second half of scripts/test-observability: drives traffic through Envoy and the sidecar, and asks Prometheus for all that
-the dashboard and the rules ask for."""
+"""The second half of scripts/test-observability: checks that the dashboard and the rules find data.
+
+Drives traffic through Envoy and the sidecar, and asks a real Prometheus every query of the dashboard and every
+recording rule.
+"""
 
 import http.client
 import itertools
@@ -15,61 +18,77 @@ import time
 import urllib.parse
 
 from check_dashboard import OBSERVABILITY, check_layout, queries
-from processes import REPO, DemoError, Processes, free_ports, is_ready, replaced, run_as_test
+from processes import REPO, DemoError, Processes, is_ready, replaced, reserve_ports, run_as_test
 
 BINARIES = REPO / "target" / "release"
-TRAFFIC_SECONDS = 20
-# What `$__rate_interval` is to Grafana.
+# How long traffic goes on at most, until everything has data.
+LIMIT_SECONDS = 90
+# What `$__rate_interval` is for Grafana.
 RATE_INTERVAL = "10s"
-# The test does not bring these about: a crash, a queue, a file that is not valid. They must have data, which may be zero.
-MAY_BE_ZERO = ("queue_depth", "body_bytes", "padding_tokens", "deadline_exceeded", "lds_update_rejected", "reloads_total",
-               "vm_reload", "overload:")
+# Crashes, queues and invalid files, which this test does not cause: they must have data, which may be zero.
+MAY_BE_ZERO = (
+    "queue_depth",
+    "body_bytes",
+    "padding_tokens",
+    "deadline_exceeded",
+    "lds_update_rejected",
+    "reloads_total",
+    "vm_reload",
+    "overload:",
+)
 
-PROMPTS = ("Write a Python function that adds {} numbers.", "Hi there, I am number {}!",
-           "Why do {} stars shine at night?", "Write a story about {} whales.")
+PROMPTS = (
+    "Write a Python function that adds {} numbers.",
+    "Hi there, I am number {}!",
+    "Why do {} stars shine at night?",
+    "Write a story about {} whales.",
+)
 
 
 def with_ports(text, ports):
+    """A bootstrap with other ports than the shipped ones."""
     return re.sub(r"port_value: (\d+)", lambda found: f"port_value: {ports[int(found[1])]}", text)
 
 
 class Setup:
-    """All processes, on free ports, with what we ship as their configuration."""
+    """All processes, on free ports, with the shipped configuration."""
 
     def __init__(self, processes, work):
         self.processes, self.work = processes, work
-        self.ports = free_ports([8001, 8002, 8003, 9091, 9901, 10000, 50051, "prometheus"])
-        # It has no traffic; a policy that is not valid comes to it later.
-        self.refusing = {**self.ports, **free_ports([9901, 10000])}
-        # Its stats have no labels, as those of gateways whose bootstrap is not ours.
-        self.unlabelled = {**self.ports, **free_ports([9901, 10000])}
+        self.ports = reserve_ports([8001, 8002, 8003, 9091, 9901, 10000, 50051, "prometheus"])
+        # Gets no traffic, but invalid policies, which it rejects.
+        self.rejecting = {**self.ports, **reserve_ports([9901, 10000])}
+        # Its stats have no labels, like those of gateways with a bootstrap of their own.
+        self.unlabelled = {**self.ports, **reserve_ports([9901, 10000])}
 
     def start(self):
-        # Not llama-70b, who therefore fails, and for whom another stands in.
+        """Starts all processes and waits until they are ready."""
+        # llama-70b is missing: requests to it fail over to another model.
         for name, port in (("llama-8b", 8001), ("nemotron", 8003)):
             self._start(name, BINARIES / "llm-stand-in", "--name", name, "--listen", f"127.0.0.1:{self.ports[port]}")
         listen = ("--listen", f"127.0.0.1:{self.ports[50051]}", "--admin", f"127.0.0.1:{self.ports[9091]}")
         self._start("sidecar", BINARIES / "llm-router-sidecar", "serve", "--model", "models/minilm", *listen)
         bootstrap = (REPO / "envoy/failover.yaml").read_text()
         self._start_envoy("envoy", with_ports(bootstrap, self.ports))
-        without = re.sub(r"^stats_config:\n(?: .*\n)+", "", bootstrap, flags=re.M)
+        without = re.sub(r"^stats_config:\n(?: .*\n)+", "", bootstrap, flags=re.MULTILINE)
         self._start_envoy("unlabelled-envoy", with_ports(without, self.unlabelled))
         for file in (REPO / "envoy/dynamic").iterdir():
-            text = with_ports(file.read_text(), self.refusing).replace("envoy/dynamic/", f"{self.work}/")
+            text = with_ports(file.read_text(), self.rejecting).replace("envoy/dynamic/", f"{self.work}/")
             (self.work / file.name).write_text(text)
-        self._start_envoy("refusing-envoy", (self.work / "bootstrap.yaml").read_text())
+        self._start_envoy("rejecting-envoy", (self.work / "bootstrap.yaml").read_text())
         self._start_prometheus()
         self._wait("sidecar", self.ports[9091], "/readyz")
         self._wait("envoy", self.ports[9901], "/ready")
-        self._wait("refusing-envoy", self.refusing[9901], "/ready")
+        self._wait("rejecting-envoy", self.rejecting[9901], "/ready")
         self._wait("unlabelled-envoy", self.unlabelled[9901], "/ready")
         self._wait("prometheus", self.ports["prometheus"], "/-/ready")
 
-    def refuse_a_policy(self, number):
-        policy = with_ports((REPO / "envoy/dynamic/policy.yaml").read_text(), self.refusing)
+    def send_invalid_policy(self, number):
+        """Gives the rejecting Envoy a policy that is invalid, and another one for each number."""
+        policy = with_ports((REPO / "envoy/dynamic/policy.yaml").read_text(), self.rejecting)
         text = replaced(policy, "default_policy: task_router", f"default_policy: nope-{number}")
         (self.work / "new").write_text(text)
-        # Envoy looks for nothing but a move.
+        # Envoy reads the file only when another one is moved over it.
         (self.work / "new").rename(self.work / "policy.yaml")
 
     def _start(self, name, *command):
@@ -83,33 +102,40 @@ class Setup:
 
     def _start_prometheus(self):
         text = (OBSERVABILITY / "prometheus.yml").read_text().replace("15s", "1s")
-        envoys = ", ".join(f"127.0.0.1:{ports[9901]}" for ports in (self.ports, self.refusing, self.unlabelled))
+        envoys = ", ".join(f"127.0.0.1:{ports[9901]}" for ports in (self.ports, self.rejecting, self.unlabelled))
         text = replaced(replaced(text, "envoy:9901", envoys), "sidecar:9091", f"127.0.0.1:{self.ports[9091]}")
         (self.work / "prometheus.yml").write_text(text)
         shutil.copy(OBSERVABILITY / "rules.yaml", self.work)
-        self._start("prometheus", "prometheus", f"--config.file={self.work}/prometheus.yml",
-                    f"--storage.tsdb.path={self.work}/data", f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}")
+        self._start(
+            "prometheus",
+            "prometheus",
+            f"--config.file={self.work}/prometheus.yml",
+            f"--storage.tsdb.path={self.work}/data",
+            f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}",
+        )
 
     def _wait(self, name, port, path):
         self.processes.wait_ready(f"observability-{name}", lambda: is_ready(port, path))
 
 
 class Gateway:
-    """Sends prompts, and counts what comes back by status."""
+    """Sends prompts, and counts the responses by status."""
 
     def __init__(self, port):
         self.port, self.statuses = port, {}
 
     def send(self, body, **headers):
+        """Sends one request."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         body = body if isinstance(body, str) else json.dumps(body)
         connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json", **headers})
-        answer = connection.getresponse()
-        answer.read()
+        response = connection.getresponse()
+        response.read()
         connection.close()
-        self.statuses[answer.status] = self.statuses.get(answer.status, 0) + 1
+        self.statuses[response.status] = self.statuses.get(response.status, 0) + 1
 
     def send_one_of_each(self, number):
+        """Sends a request of each kind, with prompts that depend on the number."""
         prompts = [prompt.format(number) for prompt in PROMPTS] + [PROMPTS[0].format("two")]
         for prompt in prompts:
             stream = {"stream": True, "stream_options": {"include_usage": True}} if number % 2 else {}
@@ -119,55 +145,40 @@ class Gateway:
         self.send({"model": "auto", "messages": [{"role": "user", "content": "Hi"}]}, **{"x-llm-policy": "nope"})
 
 
-def drive(setup):
-    gateway, unlabelled = Gateway(setup.ports[10000]), Gateway(setup.unlabelled[10000])
-    end = time.monotonic() + TRAFFIC_SECONDS
-    for number in itertools.count():
-        if time.monotonic() > end:
-            break
-        gateway.send_one_of_each(number)
-        unlabelled.send_one_of_each(number)
-        # Not once only: it may come before Prometheus has looked for the first time.
-        if number % 3 == 2:
-            setup.refuse_a_policy(number)
-        if number % 4 == 3:
-            with setup.processes.stopped("observability-sidecar"):
-                gateway.send({"model": "auto", "messages": [{"role": "user", "content": f"Nobody hears {number}"}]})
-    return gateway.statuses
-
-
 class Prometheus:
-    """Asks for the time of the test."""
+    """Asks about the time since this object was made."""
 
     def __init__(self, port):
         self.port, self.start = port, time.time()
 
     def get(self, path, **parameters):
+        """The data of an API call."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         connection.request("GET", f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
-        answer = json.loads(connection.getresponse().read())
+        response = json.loads(connection.getresponse().read())
         connection.close()
-        if answer["status"] != "success":
-            raise DemoError(f"Prometheus: {answer['error']}\n{parameters}")
-        return answer["data"]
+        if response["status"] != "success":
+            raise DemoError(f"Prometheus: {response['error']}\n{parameters}")
+        return response["data"]
 
     def values(self, query):
-        """All numbers that a query had in the time of the test."""
+        """All values of a query over the time of the test."""
         found = self.get("query_range", query=query, start=self.start, end=time.time(), step=1)["result"]
         numbers = (float(value) for series in found for _, value in series["values"])
         return [number for number in numbers if not math.isnan(number)]
 
     def metrics(self):
-        """The names of our metrics, histograms by theirs."""
+        """The names of the router's metrics."""
         names = self.get("label/__name__/values")
         return {re.sub("_(bucket|sum|count)$", "", name) for name in names if name.startswith("llmrouter_")}
 
     def labels(self, port):
-        """Our metrics of one Envoy, with the names of their labels, and one of its models by its name there."""
+        """The router's metrics of one Envoy with the names of their labels, and the models in them."""
         series = self.get("series", **{"match[]": f'{{__name__=~"llmrouter_.+", instance="127.0.0.1:{port}"}}'})
         return {(one["__name__"], *sorted(one)) for one in series}, {one.get("llm_model") for one in series}
 
     def recorded(self):
+        """The names of the recording rules."""
         rules = (rule for group in self.get("rules", type="record")["groups"] for rule in group["rules"])
         return [rule["name"] for rule in rules]
 
@@ -182,52 +193,72 @@ def check_rules():
 
 
 def check_docs(names):
+    """The page on observability has each name."""
     page = (REPO / "docs/observability.md").read_text()
     if missing := [name for name in names if f"`{name}" not in page]:
         raise DemoError(f"docs/observability.md has no {', '.join(missing)}")
 
 
-def missing_data(prometheus):
-    """What has no data: the problem, by query."""
-    asked = [(panel, query.replace("$__rate_interval", RATE_INTERVAL)) for panel, query in queries()]
-    asked += [("recording rule", name) for name in prometheus.recorded()]
-    for panel, query in asked:
-        values = prometheus.values(query)
-        if not values:
-            yield f"no data: {panel}: {query}"
-        elif max(values) <= 0 and not any(part in query for part in MAY_BE_ZERO):
-            yield f"zero all the time: {panel}: {query}"
-    print(f"asked Prometheus for {len(asked)} queries")
+def all_queries(prometheus):
+    """Every query of the dashboard and every recording rule, with where it is from."""
+    panels = [(panel, query.replace("$__rate_interval", RATE_INTERVAL)) for panel, query in queries()]
+    return panels + [("recording rule", name) for name in prometheus.recorded()]
 
 
-def check_labels(prometheus, setup):
-    """Prometheus makes the labels that an Envoy does not."""
+def is_missing(prometheus, query):
+    """Whether a query has no data, or only zeros although the test causes what it counts."""
+    values = prometheus.values(query)
+    return not values or (max(values) <= 0 and not any(part in query for part in MAY_BE_ZERO))
+
+
+def label_problems(prometheus, setup):
+    """Where the labels that Prometheus makes differ from those that Envoy makes with the shipped stats_tags."""
     (expected, models), (found, others) = (prometheus.labels(ports[9901]) for ports in (setup.ports, setup.unlabelled))
     if not expected or found != expected:
-        raise DemoError(f"without stats_tags: missing {expected - found}, too many {found - expected}")
+        yield f"without stats_tags: missing {expected - found}, too many {found - expected}"
     if {model.replace("-", "_") for model in models if model} != {model for model in others if model}:
-        raise DemoError(f"without stats_tags, models are {others} and not {models}")
+        yield f"without stats_tags, models are {others} and not {models}"
+
+
+def drive(setup, prometheus):
+    """Sends traffic until every query has data, and both Envoys the same labels."""
+    gateway, unlabelled = Gateway(setup.ports[10000]), Gateway(setup.unlabelled[10000])
+    end = time.monotonic() + LIMIT_SECONDS
+    missing = all_queries(prometheus)
+    print(f"{len(missing)} queries")
+    for number in itertools.count():
+        gateway.send_one_of_each(number)
+        unlabelled.send_one_of_each(number)
+        # More than once: Prometheus sees a counter rise only after its first look at it.
+        if number % 3 == 2:
+            setup.send_invalid_policy(number)
+        if number % 4 == 3:
+            with setup.processes.stopped("observability-sidecar"):
+                gateway.send({"model": "auto", "messages": [{"role": "user", "content": f"No response to {number}"}]})
+        if number % 10 == 9:
+            missing = [(panel, query) for panel, query in missing if is_missing(prometheus, query)]
+            problems = [f"no data, or only zeros: {panel}: {query}" for panel, query in missing]
+            problems += label_problems(prometheus, setup)
+            if not problems:
+                print(f"all have data; responses by status: {gateway.statuses}")
+                return
+            if time.monotonic() > end:
+                raise DemoError("\n".join(problems))
 
 
 def run():
+    """Runs the whole test."""
     check_layout()
-    made = subprocess.run([OBSERVABILITY / "dashboard.py"], check=True, capture_output=True, text=True).stdout
-    if made != (OBSERVABILITY / "dashboard.json").read_text():
+    dashboard = subprocess.run([OBSERVABILITY / "dashboard.py"], check=True, capture_output=True, text=True).stdout
+    if dashboard != (OBSERVABILITY / "dashboard.json").read_text():
         raise DemoError("deploy/observability/dashboard.json is not what deploy/observability/dashboard.py writes")
     check_rules()
     with tempfile.TemporaryDirectory() as folder, Processes() as processes:
         setup = Setup(processes, pathlib.Path(folder))
         setup.start()
         prometheus = Prometheus(setup.ports["prometheus"])
-        statuses = drive(setup)
-        # Envoy's histograms come with its next flush, and the next scrape.
-        time.sleep(6)
-        print(f"answers by status: {statuses}")
-        problems = list(missing_data(prometheus))
-        check_labels(prometheus, setup)
+        drive(setup, prometheus)
         check_docs(name for name in prometheus.metrics() if ":" not in name)
-    if problems:
-        raise DemoError("\n".join(problems))
 
 
 if __name__ == "__main__":
