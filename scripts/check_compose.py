@@ -1,5 +1,8 @@
-"""Checks what deploy/compose.yaml names: files, stages of Dockerfiles, variables of .env.example, and the hosts that Envoy and
-Prometheus look for."""
+"""Checks that what deploy/compose.yaml names exists.
+
+That is: files, stages of Dockerfiles, variables of .env.example, and the hosts in the configurations of Envoy and
+Prometheus.
+"""
 
 import pathlib
 import re
@@ -8,60 +11,72 @@ import sys
 from ruamel.yaml import YAML
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
+DEPLOY = REPO / "deploy"
 
 
 def read(name):
+    """The text of a file of the repository."""
     return (REPO / name).read_text()
 
 
-def example():
-    """The variables of .env.example."""
-    return dict(re.findall(r"^(\w+)=(.*)$", read("deploy/.env.example"), flags=re.MULTILINE))
-
-
 def hosts(services):
-    """The names by which services are found, with each service's profiles."""
+    """The host names under which services are found."""
     for name, service in services.items():
-        networks = service.get("networks") or {}
-        aliases = [alias for network in networks.values() for alias in network.get("aliases", [])]
-        for host in [name, *aliases]:
-            yield host
+        yield name
+        for network in (service.get("networks") or {}).values():
+            yield from network.get("aliases", [])
+
+
+def wanted_hosts():
+    """The host names that Prometheus and Envoy's bootstraps use."""
+    yield from re.findall(r"targets: \[([\w-]+):", read("deploy/observability/prometheus.yml"))
+    for bootstrap in (DEPLOY / "compose").glob("*.yaml"):
+        for host in re.findall(r"address: ([\w.-]+), port_value", bootstrap.read_text()):
+            # Those with dots are addresses, or real LLMs.
+            if "." not in host:
+                yield host
+
+
+def service_problems(name, service, volumes):
+    """What is wrong with one service."""
+    if build := service.get("build"):
+        stage = rf"^FROM .+ AS {build.get('target')}$"
+        if not (REPO / build["dockerfile"]).is_file():
+            yield f"{name}: no {build['dockerfile']}"
+        elif "target" in build and not re.search(stage, read(build["dockerfile"]), flags=re.MULTILINE):
+            yield f"{name}: {build['dockerfile']} has no stage {build['target']}"
+    for volume in service.get("volumes", []):
+        source = volume.split(":")[0]
+        if source.startswith("."):
+            if not (DEPLOY / source).exists():
+                yield f"{name}: no {source}"
+        elif source not in volumes:
+            yield f"{name}: no volume {source}"
 
 
 def problems():
-    compose = YAML(typ="safe").load(read("deploy/compose.yaml"))
-    services, variables = compose["services"], example()
-    for name in set(re.findall(r"\$\{(\w+)", read("deploy/compose.yaml"))) - set(variables):
+    """What is wrong with the compose file and .env.example."""
+    text = read("deploy/compose.yaml")
+    compose = YAML(typ="safe").load(text)
+    services = compose["services"]
+    variables = dict(re.findall(r"^(\w+)=(.*)$", read("deploy/.env.example"), flags=re.MULTILINE))
+    for name in set(re.findall(r"\$\{(\w+)", text)) - set(variables):
         yield f".env.example has no {name}"
     profiles = {profile for service in services.values() for profile in service.get("profiles", [])}
     for profile in set(variables["COMPOSE_PROFILES"].split(",")) - profiles:
         yield f".env.example: no service has the profile {profile}"
     for name, service in services.items():
-        if build := service.get("build"):
-            dockerfile = read(build["dockerfile"])
-            if "target" in build and not re.search(rf"^FROM .+ AS {build['target']}$", dockerfile, flags=re.MULTILINE):
-                yield f"{name}: {build['dockerfile']} has no stage {build['target']}"
-        for volume in service.get("volumes", []):
-            source = volume.split(":")[0]
-            if source.startswith(".") and not (REPO / "deploy" / source).exists():
-                yield f"{name}: no {source}"
-            if not source.startswith(".") and source not in compose["volumes"]:
-                yield f"{name}: no volume {source}"
-    known = set(hosts(services))
-    wanted = set(re.findall(r"targets: \[([\w-]+):", read("deploy/observability/prometheus.yml")))
-    for bootstrap in (REPO / "deploy/compose").glob("*.yaml"):
-        found = re.findall(r"address: ([\w.-]+), port_value", bootstrap.read_text())
-        # Those with dots are addresses, or real LLMs.
-        wanted |= {host for host in found if "." not in host}
-    for host in wanted - known:
+        yield from service_problems(name, service, compose["volumes"])
+    for host in set(wanted_hosts()) - set(hosts(services)):
         yield f"no service {host}"
-    if not (REPO / "deploy/compose" / f"{variables['GATEWAY']}.yaml").exists():
+    if not (DEPLOY / f"compose/{variables['GATEWAY']}.yaml").exists():
         yield f".env.example: no compose/{variables['GATEWAY']}.yaml"
 
 
 def main():
+    """Prints all problems."""
     found = list(problems())
-    print("\n".join(f"error: compose.yaml: {problem}" for problem in found) or "compose.yaml: all that it names is there")
+    print("\n".join(f"error: compose.yaml: {problem}" for problem in found) or "compose.yaml: all that it names exists")
     return 1 if found else 0
 
 
