@@ -1,4 +1,4 @@
-//! `POST /v1/classify`: what every head says of a text.
+//! `POST /v1/classify`: the prediction of every head for a text.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -10,11 +10,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::error::Error;
-use crate::ext_proc::Live;
+use crate::ext_proc::ReloadableService;
 use llm_router_classifier::model::prediction::Outputs;
 
 /// How long a text may wait.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The request's body.
 #[derive(Deserialize)]
@@ -26,15 +26,15 @@ pub(super) struct Input {
 /// `{HEAD: {"label", "confidence", "scores": {LABEL: confidence}}, "read": {"tokens", "of", "estimated"}}`; a head that
 /// gives a score has `{"score", "scores": {DIMENSION: score}}`.
 pub(super) async fn classify(
-    State(live): State<Arc<OnceLock<Live>>>,
+    State(service): State<Arc<OnceLock<ReloadableService>>>,
     body: Result<Json<Input>, JsonRejection>,
 ) -> Result<Json<Map<String, Value>>, Error> {
     let Json(Input { input }) = body?;
     if input.trim().is_empty() {
         return Err(Error::NoText);
     }
-    let service = live.get().ok_or(Error::Loading)?.current();
-    let said = service.score(&input, Outputs::Scores, Instant::now().checked_add(PATIENCE)).await?;
-    let heads = said.scores.iter().map(|scores| (scores.head.to_string(), scores.to_json()));
-    Ok(Json(heads.chain([("read".to_owned(), said.read.to_json())]).collect()))
+    let service = service.get().ok_or(Error::Loading)?.current();
+    let prediction = service.score(&input, Outputs::Scores, Instant::now().checked_add(TIMEOUT)).await?;
+    let heads = prediction.scores.iter().map(|scores| (scores.head.to_string(), scores.to_json()));
+    Ok(Json(heads.chain([("read".to_owned(), prediction.read.to_json())]).collect()))
 }

@@ -1,4 +1,4 @@
-//! Errors in OpenAI's shape, as the router's own are.
+//! Errors in OpenAI's format, like the router's own.
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -8,22 +8,22 @@ use serde_json::json;
 
 use llm_router_classifier::engine::EngineError;
 
-/// Why there is no answer.
+/// Why a request fails.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// Not a request as documented.
+    /// The request is not as documented.
     #[error("{}", .0.body_text())]
     Request(#[from] JsonRejection),
-    /// Nothing to classify.
+    /// The text is blank.
     #[error("input: there is no text in it")]
     NoText,
-    /// Nothing to route by.
+    /// There is no policy to route by.
     #[error("this sidecar has no policy; start it with --policy")]
     NoPolicy,
     /// The model is not loaded yet.
     #[error("the model is not loaded yet")]
     Loading,
-    /// The classifier has no answer.
+    /// The classifier gave no prediction.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }

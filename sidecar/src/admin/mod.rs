@@ -1,4 +1,4 @@
-//! The operators' HTTP API, on an address of its own: metrics, liveness, readiness, and a prompt tried out.
+//! The operators' HTTP API, on an address of its own: metrics, liveness, readiness, and a dry run of a prompt.
 
 mod classify;
 mod error;
@@ -13,20 +13,20 @@ use axum::http::{StatusCode, header::CONTENT_TYPE};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 
-use crate::ext_proc::Live;
+use crate::ext_proc::ReloadableService;
 use crate::telemetry::metrics::Metrics;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Longest body.
+/// Longest request body.
 const MAX_BODY: usize = 1 << 20;
 
-/// Whether requests should be sent here: from when the model is warm until the stop.
+/// Whether requests should be sent here: from when the model is warm until the process stops.
 #[derive(Debug, Default)]
 pub struct Readiness(AtomicBool);
 
 impl Readiness {
-    /// Says so.
+    /// Sets it.
     pub fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Relaxed);
     }
@@ -37,12 +37,16 @@ impl Readiness {
 }
 
 /// The API: `/metrics`, `/healthz` (200 while the process lives), `/readyz` (200 while it is ready, else 503), and
-/// `POST /v1/classify` and `/v1/route`, which answer once there is a service.
-pub fn router(metrics: Arc<Metrics>, readiness: Arc<Readiness>, live: Arc<OnceLock<Live>>) -> Router {
+/// `POST /v1/classify` and `/v1/route`, which work once there is a service.
+pub fn router(
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+    service: Arc<OnceLock<ReloadableService>>,
+) -> Router {
     Router::new()
         .route("/v1/classify", post(classify::classify))
         .route("/v1/route", post(route::route))
-        .with_state(live)
+        .with_state(service)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .route("/metrics", get(|State(metrics): State<Arc<Metrics>>| async move { exposition(&metrics) }))
         .with_state(metrics)
@@ -59,5 +63,58 @@ fn ready(readiness: &Readiness) -> impl IntoResponse + use<> {
         (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Serves the API while the model is still being loaded.
+    async fn serve(readiness: Arc<Readiness>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = router(Arc::new(Metrics::new()), readiness, Arc::default());
+        tokio::spawn(axum::serve(listener, app).into_future());
+        address
+    }
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let response = async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut response = String::new();
+            stream.read_to_string(&mut response).await.unwrap();
+            response
+        };
+        timeout(Duration::from_secs(60), response).await.expect("no response")
+    }
+
+    #[tokio::test]
+    async fn it_is_alive_at_once_and_ready_when_set() {
+        let readiness = Arc::new(Readiness::default());
+        let address = serve(readiness.clone()).await;
+        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503"));
+        readiness.set(true);
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        readiness.set(false);
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503"));
+    }
+
+    #[tokio::test]
+    async fn metrics_are_openmetrics_text() {
+        let metrics = get(serve(Arc::default()).await, "/metrics").await;
+        assert!(metrics.contains("content-type: application/openmetrics-text"));
+        assert!(metrics.contains("llm_router_sidecar_build_info{version=\""));
+        assert!(metrics.trim_end().ends_with("# EOF"));
     }
 }

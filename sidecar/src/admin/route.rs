@@ -1,4 +1,4 @@
-//! `POST /v1/route`: where a chat completion would go, and why. Nothing is sent.
+//! `POST /v1/route`: where a chat completion would be routed, and why. Nothing is sent.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,17 +15,17 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::error::Error;
-use crate::ext_proc::Live;
+use crate::ext_proc::ReloadableService;
 
 /// `{"model", "upstream_model", "cluster", "policy", "label", "confidence", "score", "reason"}`, or the error that the client
-/// would get. Body and headers are the client's.
+/// would get. The caller sends the client's body and headers.
 pub(super) async fn route(
-    State(live): State<Arc<OnceLock<Live>>>,
+    State(service): State<Arc<OnceLock<ReloadableService>>>,
     headers: HeaderMap,
     body: Result<Json<Box<RawValue>>, JsonRejection>,
 ) -> Result<Response, Error> {
     let Json(body) = body?;
-    let service = live.get().ok_or(Error::Loading)?.current();
+    let service = service.get().ok_or(Error::Loading)?.current();
     let router = service.router.as_ref().ok_or(Error::NoPolicy)?;
     let headers: Vec<_> =
         headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();

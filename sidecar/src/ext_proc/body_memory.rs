@@ -1,47 +1,71 @@
-//! How much memory bodies may take that are being received or processed, of all streams together.
+//! Bounds the memory of bodies that are being received or processed, over all streams together.
 //!
-//! One message is bounded, and so is the queue; but ten thousand streams that each bring half a megabyte would still be
+//! Each message is bounded, and so is the queue; but ten thousand streams that bring half a megabyte each would still be
 //! more than a container has.
 
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use http_body::{Body, Frame, SizeHint};
 use llm_router_proto::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use crate::telemetry::metrics::{Metrics, Outcome};
 
-/// What one stream holds of the memory. It is given back with the last clone.
+/// Bytes of one semaphore permit. At most `u32::MAX` permits can be acquired at once, which would be too few of one byte.
+const PERMIT_BYTES: usize = 1024;
+
+/// The memory that the bodies of all streams share. Clones share it, too.
 #[derive(Clone)]
-pub(super) struct Held(Arc<Inner>);
+pub(super) struct BodyMemory(Arc<Semaphore>);
 
-struct Inner {
-    bytes: AtomicUsize,
-    limit: usize,
-    metrics: Arc<Metrics>,
-}
-
-impl Held {
-    /// Nothing, of this much.
-    pub(super) fn new(limit: usize, metrics: Arc<Metrics>) -> Self {
-        Self(Arc::new(Inner { bytes: AtomicUsize::new(0), limit, metrics }))
+impl BodyMemory {
+    /// A limit in bytes, rounded down to whole permits.
+    pub(super) fn new(limit: usize) -> Self {
+        Self(Arc::new(Semaphore::new((limit / PERMIT_BYTES).min(Semaphore::MAX_PERMITS))))
     }
 
-    /// Takes memory, if there is so much left.
-    fn take(&self, bytes: usize) -> Result<(), Status> {
-        let before = self.0.metrics.body_bytes.inc_by(bytes as i64);
-        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before as usize + bytes <= self.0.limit {
+    /// The permit of one stream. It holds nothing yet; the metrics count what it acquires.
+    pub(super) fn permit(&self, metrics: Arc<Metrics>) -> BodyPermit {
+        let (memory, held) = (Arc::clone(&self.0), Mutex::default());
+        BodyPermit(Arc::new(Inner { memory, metrics, held }))
+    }
+}
+
+/// The memory that one stream holds. It is released with the last clone.
+#[derive(Clone)]
+pub(super) struct BodyPermit(Arc<Inner>);
+
+struct Inner {
+    memory: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    bytes: usize,
+    /// Enough permits for the bytes: small frames share one.
+    permits: Option<OwnedSemaphorePermit>,
+}
+
+impl BodyPermit {
+    /// Acquires memory for these bytes, too, if there is enough left.
+    fn acquire(&self, bytes: usize) -> Result<(), Status> {
+        let Inner { memory, metrics, held } = &*self.0;
+        if held.lock().acquire(memory, bytes) {
+            metrics.body_bytes.inc_by(gauge(bytes));
             return Ok(());
         }
-        self.0.metrics.request().end(Outcome::Overloaded);
+        metrics.request().end(Outcome::Overloaded);
         Err(Status::resource_exhausted("too many bodies are being processed"))
     }
 
-    /// Gives back what was taken so far: the message that it was taken for is gone.
+    /// Releases all that was acquired so far: the message that it was acquired for is processed.
     pub(super) fn release(&self) {
         self.0.release();
     }
@@ -49,7 +73,8 @@ impl Held {
 
 impl Inner {
     fn release(&self) {
-        self.metrics.body_bytes.dec_by(self.bytes.swap(0, Ordering::Relaxed) as i64);
+        let Held { bytes, .. } = mem::take(&mut *self.held.lock());
+        self.metrics.body_bytes.dec_by(gauge(bytes));
     }
 }
 
@@ -59,13 +84,36 @@ impl Drop for Inner {
     }
 }
 
-/// A stream's bytes, which take memory as they arrive.
-pub(super) struct Counted {
-    pub(super) body: tonic::body::Body,
-    pub(super) held: Held,
+impl Held {
+    /// Returns whether there were enough permits.
+    fn acquire(&mut self, memory: &Arc<Semaphore>, bytes: usize) -> bool {
+        let total = self.bytes.saturating_add(bytes);
+        let held = self.permits.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = u32::try_from(total.div_ceil(PERMIT_BYTES).saturating_sub(held));
+        let acquired =
+            missing.ok().and_then(|missing| Arc::clone(memory).try_acquire_many_owned(missing).ok());
+        let Some(acquired) = acquired else { return false };
+        match &mut self.permits {
+            Some(permits) => permits.merge(acquired),
+            None => self.permits = Some(acquired),
+        }
+        self.bytes = total;
+        true
+    }
 }
 
-impl Body for Counted {
+/// What is held is bounded by the machine's memory, which a gauge can count.
+fn gauge(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// A stream's body, which acquires memory as it arrives.
+pub(super) struct MeteredBody {
+    pub(super) body: tonic::body::Body,
+    pub(super) permit: BodyPermit,
+}
+
+impl Body for MeteredBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -76,7 +124,7 @@ impl Body for Counted {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
-            && let Err(status) = self.held.take(data.len())
+            && let Err(status) = self.permit.acquire(data.len())
         {
             return Poll::Ready(Some(Err(status)));
         }
@@ -89,5 +137,58 @@ impl Body for Counted {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(metrics: &Metrics) -> i64 {
+        metrics.body_bytes.get()
+    }
+
+    #[test]
+    fn frames_share_permits_and_the_last_clone_releases_them() {
+        let (memory, metrics) = (BodyMemory::new(PERMIT_BYTES), Arc::new(Metrics::new()));
+        let permit = memory.permit(metrics.clone());
+        for _ in 0..PERMIT_BYTES {
+            permit.acquire(1).unwrap();
+        }
+        assert_eq!(held(&metrics), 1024);
+        assert_eq!(permit.acquire(1).unwrap_err().code(), tonic::Code::ResourceExhausted);
+        assert_eq!(held(&metrics), 1024, "rejected bytes are not held");
+
+        let other = memory.permit(metrics.clone());
+        assert!(other.acquire(1).is_err());
+        permit.release();
+        other.acquire(1).unwrap();
+        assert!(permit.clone().acquire(1).is_err());
+        drop(other);
+        assert_eq!(held(&metrics), 0);
+        permit.acquire(1).unwrap();
+    }
+
+    #[test]
+    fn the_limit_counts_the_bytes_of_all_metrics_together() {
+        let memory = BodyMemory::new(10 * PERMIT_BYTES);
+        let of = || memory.permit(Arc::new(Metrics::new()));
+        let (first, second) = (of(), of());
+        first.acquire(6 * PERMIT_BYTES).unwrap();
+        assert!(second.acquire(6 * PERMIT_BYTES).is_err());
+    }
+
+    #[test]
+    fn limits_and_bodies_of_any_size_are_counted_without_overflow() {
+        let metrics = Arc::new(Metrics::new());
+        // More than u32::MAX permits.
+        let permit = BodyMemory::new(usize::MAX).permit(metrics.clone());
+        permit.acquire(1 << 40).unwrap();
+        permit.acquire(1 << 40).unwrap();
+        for bytes in [usize::MAX, usize::MAX / 2, 1 << 60] {
+            assert!(permit.acquire(bytes).is_err(), "{bytes}");
+        }
+        assert_eq!(held(&metrics), 2 << 40);
+        permit.acquire(1).unwrap();
     }
 }

@@ -10,8 +10,8 @@ mod body_memory;
 mod classify;
 mod deadline;
 mod examples;
-mod live;
 mod metadata;
+mod reloadable;
 mod request;
 mod route;
 mod routed;
@@ -37,9 +37,9 @@ use tonic::{Request, Status, Streaming};
 
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces;
-use body_memory::Held;
-pub use live::Live;
+use body_memory::BodyPermit;
 use llm_router_classifier::pipeline::Pipeline;
+pub use reloadable::ReloadableService;
 pub use router::PolicyRouter;
 use stage::Stage;
 
@@ -63,8 +63,8 @@ struct Exchange {
     deadline: Option<Instant>,
     /// The caller's span, if there is one.
     trace: Option<Context>,
-    /// The memory that the message in hand takes.
-    held: Option<Held>,
+    /// The memory that the current message takes.
+    permit: Option<BodyPermit>,
 }
 
 /// What is done for a request.
@@ -87,7 +87,7 @@ impl ExternalProcessor for Service {
         let trace = traces::parent(|name| metadata.get(name)?.to_str().ok());
         let exchange = Exchange {
             trace,
-            held: request.extensions().get().cloned(),
+            permit: request.extensions().get().cloned(),
             service: self.clone(),
             deadline: deadline::of(request.metadata()),
             messages: request.into_inner(),
@@ -119,8 +119,8 @@ impl Exchange {
         let answer =
             self.answer(request, message.metadata_context.as_ref()).with_context(trace.clone()).await;
         traces::end(&trace, &answer);
-        if let Some(held) = &self.held {
-            held.release();
+        if let Some(permit) = &self.permit {
+            permit.release();
         }
         answer.map(Some)
     }

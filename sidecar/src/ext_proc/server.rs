@@ -11,42 +11,42 @@ use tonic::transport::server::Connected;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
 
-use super::Live;
+use super::ReloadableService;
 
-/// Streams that a client may reset before we have seen them. The default (20) takes a burst of disconnecting clients
-/// for an attack, and ends the connection under every other request; our clients are our own Envoys.
+/// Streams that a client may reset before the server has seen them. The default (20) takes a burst of disconnecting
+/// clients for an attack and closes the connection under every other request; the clients here are the operator's own Envoys.
 const MAX_PENDING_RESETS: usize = 100_000;
 
-/// An Envoy that is gone without a word is noticed after the interval and the timeout.
+/// A peer that disappeared without closing the connection is noticed after the interval plus the timeout.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Streams that one connection may have open: one for each request that is being classified or, from Envoy's own filter,
-/// that an LLM is answering. An Envoy that has more opens another connection.
+/// Open streams per connection: one for each request that is being classified or, from Envoy's own filter, that an LLM is
+/// answering. An Envoy that needs more opens another connection.
 const MAX_STREAMS: u32 = 10_000;
 
-/// What a stream and a connection may send before we read it. A body of ordinary size comes at once, and a few large ones
-/// do not hold up the others.
+/// Bytes that a stream and a connection may send before the server reads them. A body of ordinary size arrives at once,
+/// and a few large ones do not hold up the others.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 
 /// How the server runs.
 pub struct Settings {
-    /// TLS, if it is wanted.
+    /// TLS, unless the service is plaintext.
     pub tls: Option<ServerTlsConfig>,
-    /// How long requests may take to finish after the stop. Health watches, and streams that Envoy keeps open while an
-    /// LLM answers, would hold the server for ever.
+    /// How long requests may take to finish after the stop. Without a limit, health watches and the streams that Envoy
+    /// keeps open while an LLM answers would keep the server running.
     pub drain: Duration,
 }
 
-/// Serves until `stop`; then tells health watchers and connections (GOAWAY), takes nothing new, and waits for the
-/// requests in progress, for as long as the settings allow.
+/// Serves until `stop`. Then it reports "not serving" to health watchers, sends GOAWAY on all connections, accepts nothing
+/// new, and waits for the requests in progress, for as long as the settings allow.
 ///
 /// # Errors
 /// If the listener fails, or certificate and key do not fit.
 pub async fn serve<C>(
     connections: impl Stream<Item = io::Result<C>>,
-    live: Live,
+    service: ReloadableService,
     settings: Settings,
     stop: CancellationToken,
 ) -> Result<()>
@@ -54,7 +54,7 @@ where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<Live>().await;
+    health.set_serving::<ReloadableService>().await;
     let mut server = Server::builder()
         .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -71,10 +71,10 @@ where
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .context("the service's own description is not valid")?;
-    let services = server.add_service(health_service).add_service(reflection).add_service(live);
+    let services = server.add_service(health_service).add_service(reflection).add_service(service);
     let server = services.serve_with_incoming_shutdown(connections, async move {
         stopped.cancelled().await;
-        health.set_not_serving::<Live>().await;
+        health.set_not_serving::<ReloadableService>().await;
         health.set_service_status("", ServingStatus::NotServing).await;
     });
     let overdue = async {

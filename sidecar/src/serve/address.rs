@@ -1,11 +1,11 @@
-//! Where the gRPC service listens.
+//! The address of the gRPC service.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// `127.0.0.1:50051`, or `unix:/run/llm-router/sidecar.sock`, which Envoy reaches as a `pipe`.
+/// `127.0.0.1:50051`, or `unix:/run/llm-router/sidecar.sock`, which Envoy connects to as a `pipe`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddress {
     /// Address and port.
@@ -14,19 +14,19 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
-/// Neither an address nor a socket's path.
+/// The text is neither an address nor a socket's path.
 #[derive(Debug, thiserror::Error)]
 #[error("neither ADDRESS:PORT, such as 127.0.0.1:50051, nor unix:PATH")]
-pub struct NoAddress;
+pub struct ParseListenAddressError;
 
 impl FromStr for ListenAddress {
-    type Err = NoAddress;
+    type Err = ParseListenAddressError;
 
-    fn from_str(text: &str) -> Result<Self, NoAddress> {
+    fn from_str(text: &str) -> Result<Self, ParseListenAddressError> {
         match text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:")) {
-            Some("") => Err(NoAddress),
+            Some("") => Err(ParseListenAddressError),
             Some(path) => Ok(Self::Unix(path.into())),
-            None => text.parse().map(Self::Tcp).map_err(|_| NoAddress),
+            None => text.parse().map(Self::Tcp).map_err(|_| ParseListenAddressError),
         }
     }
 }
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_is_refused() {
+    fn anything_else_is_rejected() {
         for text in ["", "localhost", "127.0.0.1", "unix:", "unix://"] {
             assert!(text.parse::<ListenAddress>().is_err(), "{text}");
         }

@@ -1,4 +1,4 @@
-//! Listens on TCP or on a Unix socket, and accepts for as long as the process lives.
+//! Listens on TCP or on a Unix socket, and survives failures to accept.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -13,8 +13,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::address::ListenAddress;
 
-/// How long accepting rests after a failure, such as too many open files: at once again would only fail again.
-const REST: Duration = Duration::from_millis(50);
+/// How long to wait after a failure to accept, such as too many open files: an immediate retry would only fail again.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// A bound address.
 pub enum Listener {
@@ -24,7 +24,7 @@ pub enum Listener {
     Unix(UnixListener, SocketFile),
 }
 
-/// Removed with the listener.
+/// The file of a Unix socket, removed on drop.
 pub struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
@@ -35,10 +35,10 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    /// Binds the address. A Unix socket gets the mode, and takes the place of one that nobody listens on any more.
+    /// Binds the address. A Unix socket gets the mode, and replaces one that nobody listens on any more.
     ///
     /// # Errors
-    /// If the address is taken, or is not this machine's; for a path, if it is anything but a stale socket.
+    /// If the address is in use or not local, or the path exists and is not a stale socket.
     pub async fn bind(address: &ListenAddress, socket_mode: u32) -> Result<Self> {
         match address {
             ListenAddress::Tcp(address) => {
@@ -49,10 +49,10 @@ impl Listener {
         .with_context(|| format!("cannot listen on {address}"))
     }
 
-    /// The address, with the port that the system chose if it was asked to.
+    /// The address, with the actual port if the configured one was 0.
     ///
     /// # Errors
-    /// If the system does not tell.
+    /// If the system does not report it.
     pub fn address(&self) -> io::Result<ListenAddress> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
@@ -61,8 +61,8 @@ impl Listener {
     }
 }
 
-/// The socket is made under another name and then renamed: it is never there with other permissions, nor missing
-/// while it replaces one.
+/// Creates the socket under another name and then renames it, so that the path never has other permissions, and is never
+/// absent while the socket replaces a stale one.
 fn bind_unix(path: &Path, mode: u32) -> Result<Listener> {
     if let Ok(existing) = fs::symlink_metadata(path) {
         ensure!(existing.file_type().is_socket(), "there is a file that is not a socket");
@@ -81,9 +81,9 @@ fn bind_unix(path: &Path, mode: u32) -> Result<Listener> {
 /// The connections to a TCP listener.
 pub fn tcp(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> + Send {
     let accepted = stream::poll_fn(move |context| listener.poll_accept(context).map(Some));
-    steady(accepted.map(|accepted| {
+    without_failures(accepted.map(|accepted| {
         let (connection, _) = accepted?;
-        // Answers are small, and nothing follows that could be sent with them.
+        // Responses are small, and nothing follows that they could be batched with.
         connection.set_nodelay(true)?;
         Ok(connection)
     }))
@@ -92,11 +92,11 @@ pub fn tcp(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> +
 /// The connections to a Unix socket.
 pub fn unix(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStream>> + Send {
     let accepted = stream::poll_fn(move |context| listener.poll_accept(context).map(Some));
-    steady(accepted.map(|accepted| accepted.map(|(connection, _)| connection)))
+    without_failures(accepted.map(|accepted| accepted.map(|(connection, _)| connection)))
 }
 
-/// Without the failures, since tonic ends the server at one.
-fn steady<C: Send>(
+/// Logs and drops the failures, because tonic stops the server at the first one.
+fn without_failures<C: Send>(
     accepted: impl Stream<Item = io::Result<C>> + Send,
 ) -> impl Stream<Item = io::Result<C>> + Send {
     accepted.filter_map(|accepted| async {
@@ -104,7 +104,7 @@ fn steady<C: Send>(
             Ok(connection) => Some(Ok(connection)),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(REST).await;
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
                 None
             }
         }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_has_its_mode_replaces_a_stale_one_and_is_removed_in_the_end() {
+    async fn a_socket_has_its_mode_replaces_a_stale_one_and_is_removed_on_drop() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -150,9 +150,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_to_accept_does_not_end_the_server() {
+    async fn a_failure_to_accept_does_not_stop_the_server() {
         let accepted = stream::iter([Err(io::Error::other("too many open files")), Ok(1)]);
-        let steady: Vec<_> = steady(accepted).map(Result::unwrap).collect().await;
-        assert_eq!(steady, [1]);
+        let connections: Vec<_> = without_failures(accepted).map(Result::unwrap).collect().await;
+        assert_eq!(connections, [1]);
     }
 }

@@ -1,4 +1,4 @@
-//! Loads model and policy, at the start and again when they have changed.
+//! Loads the model and the policy, at the start and when they have changed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,11 +7,12 @@ use anyhow::{Context, Result};
 use llm_router_classifier::load::Loader;
 use llm_router_routing::config::{Classifier, Config};
 use llm_router_routing::documents;
+use tokio::task::spawn_blocking;
 
 use crate::ext_proc::{PolicyRouter, Service};
 use crate::telemetry::metrics::Metrics;
 
-/// What is loaded.
+/// Loads services with the files that these name.
 pub(super) struct ServiceLoader {
     pub(super) model: Loader,
     pub(super) policy: Option<PathBuf>,
@@ -19,37 +20,38 @@ pub(super) struct ServiceLoader {
 }
 
 impl ServiceLoader {
-    /// Everything, from files to a warm engine.
+    /// The service, with a warm engine.
     pub(super) async fn load(&self) -> Result<Service> {
-        let router = self.router()?;
+        let router = self.router().await?;
         let (pipeline, metrics) = (self.model.load().await?, self.metrics.clone());
         prepared(Service { pipeline, metrics, router }).await
     }
 
-    /// The service with the policy that is now in its file.
+    /// The service with the policy that its file has now.
     pub(super) async fn with_policy(&self, now: &Service) -> Result<Service> {
-        prepared(Service { router: self.router()?, ..now.clone() }).await
+        prepared(Service { router: self.router().await?, ..now.clone() }).await
     }
 
-    /// The service with the model that is now in its folder.
+    /// The service with the model that its folder has now.
     pub(super) async fn with_model(&self, now: &Service) -> Result<Service> {
-        // Another model has other embeddings.
         prepared(Service { pipeline: self.model.load().await?, ..now.clone() }).await
     }
 
-    fn router(&self) -> Result<Option<Arc<PolicyRouter>>> {
-        let policy = self.policy.as_deref().map(read_policy).transpose()?;
-        Ok(policy.map(|policy| Arc::new(PolicyRouter::new(policy))))
+    async fn router(&self) -> Result<Option<Arc<PolicyRouter>>> {
+        let Some(path) = self.policy.clone() else { return Ok(None) };
+        // The file may be on a network volume, and compiling the policy's expressions takes a while.
+        let router = spawn_blocking(move || anyhow::Ok(PolicyRouter::new(read_policy(&path)?))).await??;
+        Ok(Some(Arc::new(router)))
     }
 }
 
-/// The only policy in a file.
+/// The policy in a file that has exactly one.
 fn read_policy(path: &Path) -> Result<Config> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     documents::parse_one(&text).with_context(|| path.display().to_string())
 }
 
-/// The service, once its policy can be carried out: what its policies go by is there, or a warning says what is not.
+/// The service, once its policies' examples are embedded. A classifier that the model does not have is a warning.
 async fn prepared(service: Service) -> Result<Service> {
     for policy in service.router.iter().flat_map(|router| router.config().policies()) {
         match &policy.classifier {
@@ -57,7 +59,7 @@ async fn prepared(service: Service) -> Result<Service> {
                 let pending = service.pipeline.learn(examples);
                 pending.done().await.with_context(|| format!("policy {}", policy.name))?;
             }
-            // No error, since the policy says what to do without its classifier; but hardly what was meant.
+            // Not an error, because the policy says what to do without its classifier; but probably a mistake.
             Classifier::Head(classifier) if !service.pipeline.heads().contains(classifier) => {
                 tracing::warn!(policy = policy.name.as_str(), classifier, "the model has no such classifier");
             }

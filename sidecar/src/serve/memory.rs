@@ -1,26 +1,26 @@
-//! How much memory this process may use: its cgroup's, or the machine's.
+//! The memory limit of this process: its cgroup's, or the machine's memory.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// The limit in bytes; none if the system does not tell.
+/// The limit in bytes, if the system reports one.
 pub(super) fn limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
     limits(Path::new(CGROUPS), &groups).chain(machine).min()
 }
 
-/// The limits of the cgroups that a process is in, and of those above them: `memory.max` of version 2,
-/// `memory.limit_in_bytes` of version 1. A container sees its own as the root.
+/// The limits of the process's cgroups and of their ancestors: `memory.max` in version 2, `memory.limit_in_bytes` in
+/// version 1. A container sees its own cgroup as the root.
 fn limits(root: &Path, groups: &str) -> impl Iterator<Item = u64> {
     let files: Vec<PathBuf> = groups.lines().flat_map(|line| files(root, line)).collect();
-    // "max", and what is not there, is no limit.
+    // "max" and absent files set no limit.
     files.into_iter().filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok())
 }
 
-/// Of a line `0::/PATH`, or `NUMBER:CONTROLLERS:/PATH` in version 1.
+/// The limit files for a line `0::/PATH`, or `NUMBER:CONTROLLERS:/PATH` in version 1.
 fn files(root: &Path, line: &str) -> Vec<PathBuf> {
     let mut parts = line.splitn(3, ':').skip(1);
     let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { return Vec::new() };
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_smallest_limit_above_the_process_counts() {
+    fn limits_of_the_cgroup_and_its_ancestors_are_found() {
         let root = tempfile::tempdir().unwrap();
         let write = |file: &str, text: &str| {
             let file = root.path().join(file);

@@ -1,4 +1,4 @@
-//! `serve`: loads the model, warms it, and serves until the process is told to end.
+//! `serve`: loads the model, warms it, and serves until the process is asked to stop.
 
 pub mod address;
 pub mod listener;
@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Readiness};
-use crate::ext_proc::Live;
+use crate::ext_proc::ReloadableService;
 use crate::ext_proc::server::{self, Settings};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{self, Export};
@@ -34,12 +34,12 @@ use reload::Reloader;
 /// If the policy is not valid, the model is unfit, an address is taken, or a server fails.
 pub async fn run(args: ServeArgs) -> Result<()> {
     let traces = traces::start()?;
-    let body_memory = args.body_memory()?;
+    let (body_memory, reload_interval) = (args.body_memory()?, args.reload_interval());
     let settings = Settings { tls: args.tls.load()?, drain: args.drain_timeout };
     let metrics = Arc::new(Metrics::new());
     let readiness = Arc::new(Readiness::default());
     let stop = stop_on_signal(readiness.clone())?;
-    // From here on, a hang-up does not end the process.
+    // From here on, SIGHUP does not end the process.
     let hangup = signal(SignalKind::hangup())?;
 
     let loaded = Arc::new(OnceLock::new());
@@ -51,27 +51,27 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let listener = Listener::bind(&args.listen, args.socket_mode).await?;
     let address = listener.address()?;
 
-    let watches = reload::watches(args.engine.model().to_owned(), args.policy.clone());
+    let watches = reload::watches(args.engine.model(), args.policy.as_deref()).await?;
     let model = Loader::new(&args.engine, metrics.classifier.clone())?;
     let loader = ServiceLoader { model, policy: args.policy, metrics: metrics.clone() };
-    let live = Live::new(loader.load().await?, body_memory);
-    // The only time that it is set.
-    let _ = loaded.set(live.clone());
-    let reloader = Reloader { live: live.clone(), loader, reloads: metrics.reloads.clone(), watches };
-    let reloader = tokio::spawn(reloader.run(args.reload_interval, hangup));
+    let service = ReloadableService::new(loader.load().await?, body_memory);
+    // Set only here.
+    let _ = loaded.set(service.clone());
+    let reloader = Reloader { service: service.clone(), loader, reloads: metrics.reloads.clone(), watches };
+    let reloader = tokio::spawn(reloader.run(reload_interval, hangup));
 
     if !stop.is_cancelled() {
         readiness.set(true);
     }
     tracing::info!(%address, admin = %admin_address, tls = settings.tls.is_some(), "serving");
     let served = match listener {
-        Listener::Tcp(tcp) => server::serve(listener::tcp(tcp), live.clone(), settings, stop).await,
+        Listener::Tcp(tcp) => server::serve(listener::tcp(tcp), service.clone(), settings, stop).await,
         Listener::Unix(unix, _file) => {
-            server::serve(listener::unix(unix), live.clone(), settings, stop).await
+            server::serve(listener::unix(unix), service.clone(), settings, stop).await
         }
     };
     reloader.abort();
-    let pipeline = live.current().pipeline.clone();
+    let pipeline = service.current().pipeline.clone();
     tokio::task::spawn_blocking(move || {
         pipeline.shut_down();
         traces.map(Export::shut_down)
@@ -85,7 +85,7 @@ async fn bind_admin(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
-/// A token that is cancelled by SIGTERM or Ctrl-C, when the process also stops being ready.
+/// A token that SIGTERM or Ctrl-C cancels. The process then stops being ready, too.
 fn stop_on_signal(readiness: Arc<Readiness>) -> Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -1,74 +1,97 @@
-//! Takes over new policies and models while requests go on.
+//! Replaces policy and model while requests go on.
 //!
-//! A new one is loaded and warmed beside the old one and then takes its place at once ([`Live`]); requests that began
-//! with the old one end with it, after which its engine ends too. One that cannot be loaded changes nothing.
+//! The new one is loaded and warmed beside the old one and then replaces it at once ([`ReloadableService`]). Requests that
+//! began with the old one end with it, after which its engine ends, too. One that cannot be loaded changes nothing.
 
-use std::path::PathBuf;
+use std::future;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 use tokio::signal::unix::Signal;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::sleep;
 
 use super::load::ServiceLoader;
-use super::watch::Watch;
-use crate::ext_proc::{Live, Service};
+use super::watch::{Fingerprint, Watch};
+use crate::ext_proc::{ReloadableService, Service};
 use crate::telemetry::reloads::{Reload, Reloaded, Reloads};
 
-/// A service, and the files that it was made of.
+/// Reloads a service from its files.
 pub(super) struct Reloader {
-    pub(super) live: Live,
+    pub(super) service: ReloadableService,
     pub(super) loader: ServiceLoader,
     pub(super) reloads: Reloads,
-    /// What there is to reload.
+    /// The files of all that can be reloaded.
     pub(super) watches: Vec<(Reload, Watch)>,
 }
 
-/// Watches over the files, as they are before they are loaded for the first time.
-pub(super) fn watches(model: PathBuf, policy: Option<PathBuf>) -> Vec<(Reload, Watch)> {
-    let model = (Reload::Model, Watch::new(model));
-    let policy = policy.map(|policy| (Reload::Policy, Watch::new(policy)));
+/// Watches the files of model and policy. Call it before they are loaded, so that no change is missed.
+pub(super) async fn watches(model: &Path, policy: Option<&Path>) -> Result<Vec<(Reload, Watch)>, JoinError> {
     // The model first: a policy may need what comes with a new one.
-    [Some(model), policy].into_iter().flatten().collect()
+    let paths = [Some((Reload::Model, model)), policy.map(|policy| (Reload::Policy, policy))];
+    let mut watches = Vec::new();
+    for (what, path) in paths.into_iter().flatten() {
+        watches.push((what, Watch::new(path.to_owned(), fingerprint(path).await?)));
+    }
+    Ok(watches)
+}
+
+/// Off the async threads, because a network volume may take its time.
+async fn fingerprint(path: &Path) -> Result<Fingerprint, JoinError> {
+    let path = path.to_owned();
+    spawn_blocking(move || Fingerprint::read(&path)).await
 }
 
 impl Reloader {
-    /// Reloads what has changed, at every interval, and everything at every signal. Runs until it is dropped.
-    pub(super) async fn run(mut self, interval: Duration, mut hangup: Signal) {
-        // A year is never.
-        let period = if interval.is_zero() { Duration::from_secs(365 * 86400) } else { interval };
-        let mut ticks = interval_at(Instant::now() + period, period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Reloads what has changed, after every interval, and everything at every signal. Runs until it is dropped.
+    pub(super) async fn run(mut self, interval: Option<Duration>, mut hangup: Signal) {
         loop {
-            let asked = tokio::select! {
-                _ = ticks.tick() => false,
+            let everything = tokio::select! {
+                () = pause(interval) => false,
                 _ = hangup.recv() => true,
             };
-            for (what, watch) in &mut self.watches {
-                if asked {
-                    watch.take();
-                } else if !watch.has_settled() {
-                    continue;
-                }
-                let path = watch.path().display();
-                let outcome = match next(&self.loader, *what, &self.live.current()).await {
-                    Ok(service) => {
-                        self.live.replace(service);
-                        tracing::info!(%path, "reloaded");
-                        Reloaded::Applied
-                    }
-                    Err(error) => {
-                        tracing::error!(%path, error = format!("{error:#}"), "not reloaded; the old one stays");
-                        Reloaded::Refused
-                    }
-                };
-                self.reloads.count(*what, outcome);
+            if let Err(error) = self.reload(everything).await {
+                tracing::error!(%error, "cannot check files for changes");
             }
         }
     }
+
+    async fn reload(&mut self, everything: bool) -> Result<(), JoinError> {
+        for (what, watch) in &mut self.watches {
+            let now = fingerprint(watch.path()).await?;
+            if everything {
+                watch.set_loaded(now);
+            } else if !watch.has_settled(now) {
+                continue;
+            }
+            let path = watch.path().display();
+            let outcome = match load(&self.loader, *what, &self.service.current()).await {
+                Ok(service) => {
+                    self.service.replace(service);
+                    tracing::info!(%path, "reloaded");
+                    Reloaded::Applied
+                }
+                Err(error) => {
+                    tracing::error!(%path, error = format!("{error:#}"), "not reloaded; the old one stays");
+                    Reloaded::Refused
+                }
+            };
+            self.reloads.count(*what, outcome);
+        }
+        Ok(())
+    }
 }
 
-async fn next(loader: &ServiceLoader, what: Reload, now: &Service) -> Result<Service> {
+/// Waits for the interval; for ever without one.
+async fn pause(interval: Option<Duration>) {
+    match interval {
+        Some(interval) => sleep(interval).await,
+        None => future::pending().await,
+    }
+}
+
+async fn load(loader: &ServiceLoader, what: Reload, now: &Service) -> Result<Service> {
     match what {
         Reload::Policy => loader.with_policy(now).await,
         Reload::Model => loader.with_model(now).await,

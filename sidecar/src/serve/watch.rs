@@ -1,17 +1,17 @@
-//! Sees that files have changed, by asking now and then.
+//! Detects changed files by polling.
 //!
-//! Asking, not inotify: a Kubernetes ConfigMap is swapped by one symlink two folders up, which a watch on the file never
-//! sees; network volumes tell nothing at all; and a few `stat`s every few seconds cost nothing.
+//! Polling, not inotify: Kubernetes swaps a ConfigMap by a symlink two folders up, which a watch on the file never sees;
+//! network volumes report no changes at all; and a few `stat`s every few seconds cost nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// How deep a model's folder is looked into: `heads/NAME/FILE`.
+/// Levels of a model's folder that are read: `heads/NAME/FILE`.
 const DEPTH: usize = 3;
 
-/// What the files at a path are, through symlinks; two are equal if nothing was changed between.
+/// Identifies the files at a path, through symlinks. Two fingerprints are equal if nothing changed in between.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fingerprint(BTreeMap<PathBuf, File>);
 
@@ -24,8 +24,8 @@ struct File {
 }
 
 impl Fingerprint {
-    /// Of a file, or of all files in a folder. Without any, it is empty.
-    pub(super) fn of(path: &Path) -> Self {
+    /// Reads that of a file, or of all files in a folder; it is empty if there are none. Blocks.
+    pub(super) fn read(path: &Path) -> Self {
         let mut files = BTreeMap::new();
         collect(path, DEPTH, &mut files);
         Self(files)
@@ -45,7 +45,7 @@ fn collect(path: &Path, depth: usize, files: &mut BTreeMap<PathBuf, File>) {
     }
 }
 
-/// What was seen of one path.
+/// The last fingerprints of one path. It reads no files itself.
 #[derive(Debug)]
 pub(super) struct Watch {
     path: PathBuf,
@@ -54,16 +54,14 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Of what was loaded just now.
-    pub(super) fn new(path: PathBuf) -> Self {
-        let now = Fingerprint::of(&path);
+    /// Starts with the files that are being loaded.
+    pub(super) fn new(path: PathBuf, now: Fingerprint) -> Self {
         Self { path, loaded: now.clone(), seen: now }
     }
 
-    /// Whether there is something new, and it has stayed the same since the call before: a folder that is still being
-    /// copied is left alone. It is told once.
-    pub(super) fn has_settled(&mut self) -> bool {
-        let now = Fingerprint::of(&self.path);
+    /// Whether the files differ from the loaded ones and have not changed since the previous call: a folder that is still
+    /// being copied is left alone. Each change is reported once.
+    pub(super) fn has_settled(&mut self, now: Fingerprint) -> bool {
         let settled = now == self.seen && now != self.loaded;
         if settled {
             self.loaded = now.clone();
@@ -72,10 +70,10 @@ impl Watch {
         settled
     }
 
-    /// What is there now is being loaded, settled or not.
-    pub(super) fn take(&mut self) {
-        self.seen = Fingerprint::of(&self.path);
-        self.loaded = self.seen.clone();
+    /// Records that these files are being loaded, settled or not.
+    pub(super) fn set_loaded(&mut self, now: Fingerprint) {
+        self.seen = now.clone();
+        self.loaded = now;
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -89,30 +87,40 @@ mod tests {
 
     use super::*;
 
+    fn watch(path: PathBuf) -> Watch {
+        let now = Fingerprint::read(&path);
+        Watch::new(path, now)
+    }
+
+    fn has_settled(watch: &mut Watch) -> bool {
+        let now = Fingerprint::read(watch.path());
+        watch.has_settled(now)
+    }
+
     #[test]
-    fn a_change_is_told_once_and_when_it_has_settled() {
+    fn a_change_is_reported_once_and_when_it_has_settled() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("heads/task/labels.json");
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, "[]").unwrap();
-        let mut watch = Watch::new(folder.path().to_owned());
-        assert!(!watch.has_settled());
+        let mut watch = watch(folder.path().to_owned());
+        assert!(!has_settled(&mut watch));
 
         fs::write(&file, "[1]").unwrap();
-        assert!(!watch.has_settled(), "it may still be written to");
+        assert!(!has_settled(&mut watch), "it may still be written to");
         fs::write(&file, "[1, 2]").unwrap();
-        assert!(!watch.has_settled(), "it was still written to");
-        assert!(watch.has_settled());
-        assert!(!watch.has_settled(), "it was told before");
+        assert!(!has_settled(&mut watch), "it was still written to");
+        assert!(has_settled(&mut watch));
+        assert!(!has_settled(&mut watch), "it was reported before");
     }
 
     #[test]
-    fn what_was_taken_is_not_told() {
+    fn what_was_loaded_is_not_reported() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut watch = Watch::new(file.path().to_owned());
+        let mut watch = watch(file.path().to_owned());
         fs::write(file.path(), "new").unwrap();
-        watch.take();
-        assert!(!watch.has_settled() && !watch.has_settled());
+        watch.set_loaded(Fingerprint::read(file.path()));
+        assert!(!has_settled(&mut watch) && !has_settled(&mut watch));
     }
 
     #[test]
@@ -126,11 +134,11 @@ mod tests {
         }
         symlink("..1", at("..data")).unwrap();
         symlink("..data/policy.yaml", at("policy.yaml")).unwrap();
-        let mut watch = Watch::new(at("policy.yaml"));
+        let mut watch = watch(at("policy.yaml"));
 
         symlink("..2", at("..data_tmp")).unwrap();
         fs::rename(at("..data_tmp"), at("..data")).unwrap();
-        assert!(!watch.has_settled());
-        assert!(watch.has_settled());
+        assert!(!has_settled(&mut watch));
+        assert!(has_settled(&mut watch));
     }
 }

@@ -18,7 +18,8 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use super::{
-    PROMPT, Sure, begun, body, body_answer, exchange, gated, headers, message, metric, serve, set_headers,
+    PROMPT, Sure, begun, body, body_answer, exchange, gated, headers, in_time, message, metric, next, open,
+    serve, set_headers,
 };
 
 #[tokio::test]
@@ -52,16 +53,12 @@ async fn envoys_own_filter_gets_an_answer_to_each_message_and_every_heads_scores
 #[tokio::test]
 async fn envoys_stream_is_answered_while_it_stays_open() {
     let running = serve(Sure, 8).await;
-    let (messages, stream) = futures_channel::mpsc::unbounded();
-    let mut client = running.client;
-    messages.unbounded_send(headers("/v1/chat/completions")).unwrap();
-    let mut answers = client.process(stream).await.unwrap().into_inner();
-    assert!(answers.message().await.unwrap().is_some());
+    let (messages, mut answers) = open(running.client).await.unwrap();
     messages.unbounded_send(body(PROMPT)).unwrap();
-    let answer = answers.message().await.unwrap().unwrap();
+    let answer = next(&mut answers).await.unwrap().unwrap();
     assert_eq!(set_headers(&answer)["x-llm-task"], "Code Generation");
     drop(messages);
-    assert!(answers.message().await.unwrap().is_none());
+    assert!(next(&mut answers).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -151,7 +148,7 @@ async fn stopping_finishes_what_is_in_progress() {
     open.send(()).unwrap();
 
     assert_eq!(in_progress.await.unwrap().unwrap().len(), 1);
-    running.server.await.unwrap().unwrap();
+    in_time("stopping", running.server).await.unwrap().unwrap();
     assert!(tokio::net::TcpStream::connect(running.address).await.is_err());
 }
 
@@ -191,7 +188,7 @@ async fn the_server_describes_its_services() {
     let mut answers =
         client.server_reflection_info(futures_util::stream::iter(questions)).await.unwrap().into_inner();
 
-    let listed = answers.message().await.unwrap().unwrap().message_response;
+    let listed = next(&mut answers).await.unwrap().unwrap().message_response;
     let Some(MessageResponse::ListServicesResponse(listed)) = listed else { panic!("{listed:?}") };
     let names: Vec<_> = listed.service.into_iter().map(|service| service.name).collect();
     assert!(
@@ -199,6 +196,6 @@ async fn the_server_describes_its_services() {
         "{names:?}"
     );
 
-    let described = answers.message().await.unwrap().unwrap().message_response;
+    let described = next(&mut answers).await.unwrap().unwrap().message_response;
     assert!(matches!(described, Some(MessageResponse::FileDescriptorResponse(_))), "{described:?}");
 }

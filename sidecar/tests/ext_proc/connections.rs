@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use llm_router_proto::envoy::service::ext_proc::v3::external_processor_client::ExternalProcessorClient;
-use llm_router_sidecar::ext_proc::Live;
+use llm_router_sidecar::ext_proc::ReloadableService;
 use llm_router_sidecar::ext_proc::server::{self, Settings};
 use llm_router_sidecar::serve::listener::{self, Listener};
 use llm_router_sidecar::serve::tls::TlsArgs;
@@ -20,8 +20,8 @@ async fn envoy_may_come_by_a_unix_socket() {
     let address = format!("unix:{}", folder.path().join("s").display());
     let listener = Listener::bind(&address.parse().unwrap(), 0o600).await.unwrap();
     let Listener::Unix(listener, _file) = listener else { panic!("not a Unix socket") };
-    let live = Live::new(service(None, Sure, 8, Arc::new(Metrics::new())), BODY_MEMORY);
-    tokio::spawn(server::serve(listener::unix(listener), live, settings(), CancellationToken::new()));
+    let service = ReloadableService::new(service(None, Sure, 8, Arc::new(Metrics::new())), BODY_MEMORY);
+    tokio::spawn(server::serve(listener::unix(listener), service, settings(), CancellationToken::new()));
 
     let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
     exchange(ExternalProcessorClient::new(channel), vec![body(PROMPT)]).await.unwrap();
@@ -66,8 +66,8 @@ async fn serve_tls(authority: &Authority, clients: Option<&Authority>) -> u16 {
     let settings = Settings { tls: tls.load().unwrap(), ..settings() };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let live = Live::new(service(None, Sure, 8, Arc::new(Metrics::new())), BODY_MEMORY);
-    tokio::spawn(server::serve(listener::tcp(listener), live, settings, CancellationToken::new()));
+    let service = ReloadableService::new(service(None, Sure, 8, Arc::new(Metrics::new())), BODY_MEMORY);
+    tokio::spawn(server::serve(listener::tcp(listener), service, settings, CancellationToken::new()));
     port
 }
 
@@ -109,8 +109,8 @@ async fn a_key_that_does_not_fit_its_certificate_is_refused_at_the_start() {
     let (_, key) = authority.issue();
     let tls = tonic::transport::ServerTlsConfig::new().identity(Identity::from_pem(certificate, key));
     let settings = Settings { tls: Some(tls), ..settings() };
-    let live = Live::new(service(None, Sure, 8, Arc::new(Metrics::new())), BODY_MEMORY);
+    let service = ReloadableService::new(service(None, Sure, 8, Arc::new(Metrics::new())), BODY_MEMORY);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let served = server::serve(listener::tcp(listener), live, settings, CancellationToken::new()).await;
+    let served = server::serve(listener::tcp(listener), service, settings, CancellationToken::new()).await;
     assert!(format!("{:#}", served.unwrap_err()).contains("TLS"));
 }

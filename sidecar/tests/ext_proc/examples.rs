@@ -9,8 +9,8 @@ use tch::Device;
 use tonic::Code;
 
 use super::classifying::wanting;
-use super::routing::{CHAT, policy};
-use super::{body, exchange, headers, model, serve, serve_with, set_headers};
+use super::routing::policy;
+use super::{CHAT, body, exchange, headers, model, serve, serve_with, set_headers};
 
 fn minilm() -> Model {
     Model::load(&model(), Device::Cpu).unwrap().0

@@ -1,7 +1,7 @@
 //! The service over a real gRPC connection, called as our filter and as Envoy's own filter call it: what the tests
 //! need.
 // Only functions marked as tests are exempt by themselves, not what they call.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod body_memory;
 mod classifying;
@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use llm_router_classifier::engine::{Backend, Batching, Engine};
@@ -29,18 +29,23 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
     external_processor_client::ExternalProcessorClient, processing_request, processing_response,
 };
 use llm_router_sidecar::ext_proc::server::{self, Settings};
-use llm_router_sidecar::ext_proc::{Live, PolicyRouter, Service};
+use llm_router_sidecar::ext_proc::{PolicyRouter, ReloadableService, Service};
 use llm_router_sidecar::serve::listener;
 use llm_router_sidecar::telemetry::metrics::Metrics;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Status, Streaming};
 
-/// More than any test needs, but one.
+/// More than any test needs, except for those of the limit itself.
 const BODY_MEMORY: usize = 100 << 20;
 
+/// Time limit of each wait. It only matters when something is broken.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+const CHAT: &str = "/v1/chat/completions";
 const PROMPT: &str = r#"{"messages":[{"role":"user","content":"Write a Python function."}]}"#;
 
 /// Says "Code Generation" of every text, at once.
@@ -77,10 +82,13 @@ impl Backend for Gated {
     }
 }
 
+/// A stream whose headers were answered, and which stays open.
+type Open = (futures_channel::mpsc::UnboundedSender<ProcessingRequest>, Streaming<ProcessingResponse>);
+
 struct Running {
     client: ExternalProcessorClient<Channel>,
     address: SocketAddr,
-    live: Live,
+    service: ReloadableService,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     server: JoinHandle<Result<()>>,
@@ -92,14 +100,14 @@ async fn serve(backend: impl Backend, queue: usize) -> Running {
 
 async fn serve_with(router: Option<PolicyRouter>, backend: impl Backend, queue: usize) -> Running {
     let metrics = Arc::new(Metrics::new());
-    let live = Live::new(service(router, backend, queue, metrics.clone()), BODY_MEMORY);
+    let reloadable = ReloadableService::new(service(router, backend, queue, metrics.clone()), BODY_MEMORY);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let server = server::serve(listener::tcp(listener), live.clone(), settings(), stop.clone());
+    let server = server::serve(listener::tcp(listener), reloadable.clone(), settings(), stop.clone());
     let server = tokio::spawn(server);
     let client = ExternalProcessorClient::connect(format!("http://{address}")).await.unwrap();
-    Running { client, address, live, metrics, stop, server }
+    Running { client, address, service: reloadable, metrics, stop, server }
 }
 
 fn service(
@@ -155,12 +163,34 @@ async fn exchange(
     mut client: ExternalProcessorClient<Channel>,
     messages: Vec<ProcessingRequest>,
 ) -> Result<Vec<ProcessingResponse>, Status> {
-    let mut answers = client.process(futures_util::stream::iter(messages)).await?.into_inner();
-    let mut all = Vec::new();
-    while let Some(answer) = answers.message().await? {
-        all.push(answer);
-    }
-    Ok(all)
+    let exchanged = async {
+        let mut answers = client.process(futures_util::stream::iter(messages)).await?.into_inner();
+        let mut all = Vec::new();
+        while let Some(answer) = answers.message().await? {
+            all.push(answer);
+        }
+        Ok(all)
+    };
+    in_time("the exchange", exchanged).await
+}
+
+/// Starts a stream that stays open.
+async fn open(mut client: ExternalProcessorClient<Channel>) -> Result<Open, Status> {
+    let (messages, stream) = futures_channel::mpsc::unbounded();
+    messages.unbounded_send(headers(CHAT)).unwrap();
+    let mut answers = in_time("the stream's headers", client.process(stream)).await?.into_inner();
+    next(&mut answers).await?.unwrap();
+    Ok((messages, answers))
+}
+
+/// The next message of a stream.
+async fn next<T>(answers: &mut Streaming<T>) -> Result<Option<T>, Status> {
+    in_time("the next message", answers.message()).await
+}
+
+/// The future's output; panics if it takes too long, so that a regression does not hang the test.
+async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(TIMEOUT, future).await.unwrap_or_else(|_| panic!("{what} took longer than {TIMEOUT:?}"))
 }
 
 fn body_answer(answer: &ProcessingResponse) -> &CommonResponse {
@@ -188,7 +218,7 @@ fn gated() -> (Gated, Receiver<()>, Sender<()>) {
 /// Waits without holding the runtime's thread.
 async fn begun(has_begun: Receiver<()>) -> Receiver<()> {
     tokio::task::spawn_blocking(move || {
-        has_begun.recv().unwrap();
+        has_begun.recv_timeout(TIMEOUT).expect("no text reached the backend");
         has_begun
     })
     .await
@@ -197,7 +227,9 @@ async fn begun(has_begun: Receiver<()>) -> Receiver<()> {
 
 /// Waits until the metrics have a line.
 async fn metric(metrics: &Metrics, line: &str) {
+    let deadline = Instant::now() + TIMEOUT;
     while !metrics.encode().contains(line) {
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert!(Instant::now() < deadline, "no {line} within {TIMEOUT:?}: {}", metrics.encode());
+        sleep(Duration::from_millis(2)).await;
     }
 }

@@ -1,24 +1,21 @@
 //! Another model or policy takes the service's place while requests are in progress.
 
-use super::routing::{CHAT, policy};
+use super::routing::policy;
 use super::{
-    PROMPT, Sure, begun, body, exchange, gated, headers, metric, serve, serve_with, service, set_headers,
+    CHAT, PROMPT, Sure, begun, body, exchange, gated, headers, metric, next, open, serve, serve_with,
+    service, set_headers,
 };
 
 #[tokio::test]
 async fn a_request_is_routed_by_the_policy_that_was_there_when_it_came() {
     let running = serve_with(Some(policy(|_| ())), Sure, 8).await;
-    let (messages, stream) = futures_channel::mpsc::unbounded();
-    messages.unbounded_send(headers(CHAT)).unwrap();
-    let mut client = running.client.clone();
-    let mut answers = client.process(stream).await.unwrap().into_inner();
-    answers.message().await.unwrap().unwrap();
+    let (messages, mut answers) = open(running.client.clone()).await.unwrap();
 
     let other = policy(|policy| policy["policies"]["p"]["routes"]["Code Generation"] = "small".into());
-    running.live.replace(service(Some(other), Sure, 8, running.metrics.clone()));
+    running.service.replace(service(Some(other), Sure, 8, running.metrics.clone()));
 
     messages.unbounded_send(body(PROMPT)).unwrap();
-    let answer = answers.message().await.unwrap().unwrap();
+    let answer = next(&mut answers).await.unwrap().unwrap();
     assert_eq!(set_headers(&answer)["x-llm-cluster"], "coder");
     let answers = exchange(running.client, vec![headers(CHAT), body(PROMPT)]).await.unwrap();
     assert_eq!(set_headers(&answers[1])["x-llm-cluster"], "small");
@@ -33,7 +30,7 @@ async fn an_engine_that_was_replaced_finishes_what_it_has() {
     let waiting = tokio::spawn(exchange(running.client.clone(), vec![body(PROMPT)]));
     metric(&running.metrics, "queue_depth 1").await;
 
-    running.live.replace(service(None, Sure, 8, running.metrics.clone()));
+    running.service.replace(service(None, Sure, 8, running.metrics.clone()));
 
     assert!(exchange(running.client, vec![body(PROMPT)]).await.is_ok());
     open.send(()).unwrap();
@@ -48,6 +45,6 @@ async fn the_message_limit_is_the_policys_even_after_it_was_replaced() {
     assert!(exchange(running.client.clone(), vec![headers(CHAT), body(&huge)]).await.is_err());
 
     let roomy = policy(|policy| policy["limits"]["max_body"] = "32MiB".into());
-    running.live.replace(service(Some(roomy), Sure, 8, running.metrics.clone()));
+    running.service.replace(service(Some(roomy), Sure, 8, running.metrics.clone()));
     assert!(exchange(running.client, vec![headers(CHAT), body(&huge)]).await.is_ok());
 }

@@ -12,11 +12,9 @@ use llm_router_sidecar::ext_proc::PolicyRouter;
 use serde_json::{Value, json};
 
 use super::{
-    PROMPT, Running, Sure, begun, body, body_answer, exchange, gated, headers, message, metric,
+    CHAT, PROMPT, Running, Sure, begun, body, body_answer, exchange, gated, headers, message, metric,
     request_headers, serve_with, set_headers,
 };
-
-pub(super) const CHAT: &str = "/v1/chat/completions";
 
 pub(super) fn policy(change: impl FnOnce(&mut Value)) -> PolicyRouter {
     let mut policy = json!({

@@ -1,27 +1,13 @@
 //! Many streams, and clients that leave all at once.
 
 use futures_util::future::join_all;
-use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
 use llm_router_proto::envoy::service::ext_proc::v3::external_processor_client::ExternalProcessorClient;
 use tonic::transport::Channel;
-use tonic::{Status, Streaming};
 
-use super::{PROMPT, Running, Sure, begun, body, exchange, gated, headers, metric, serve};
+use super::{PROMPT, Running, Sure, begun, body, exchange, gated, metric, next, open, serve};
 
-const CHAT: &str = "/v1/chat/completions";
 /// More than the 200 streams that hyper lets a connection have, and the 20 resets that h2 takes for an attack.
 const STREAMS: usize = 1000;
-
-/// A stream whose headers were answered, and which stays open.
-type Open = (futures_channel::mpsc::UnboundedSender<super::ProcessingRequest>, Streaming<ProcessingResponse>);
-
-async fn open(mut client: ExternalProcessorClient<Channel>) -> Result<Open, Status> {
-    let (messages, stream) = futures_channel::mpsc::unbounded();
-    messages.unbounded_send(headers(CHAT)).unwrap();
-    let mut answers = client.process(stream).await?.into_inner();
-    answers.message().await?.unwrap();
-    Ok((messages, answers))
-}
 
 async fn connect(running: &Running) -> ExternalProcessorClient<Channel> {
     ExternalProcessorClient::connect(format!("http://{}", running.address)).await.unwrap()
@@ -34,7 +20,7 @@ async fn one_connection_carries_a_thousand_streams_that_stay_open() {
     let streams: Result<Vec<_>, _> = streams.into_iter().collect();
     let answered = join_all(streams.unwrap().into_iter().map(|(messages, mut answers)| async move {
         messages.unbounded_send(body(PROMPT)).unwrap();
-        answers.message().await
+        next(&mut answers).await
     }));
     assert!(answered.await.iter().all(|answer| matches!(answer, Ok(Some(_)))));
 }

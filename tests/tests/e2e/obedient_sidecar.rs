@@ -13,7 +13,7 @@ use llm_router_classifier::model::tokenizer::{Tokenizer, Tokens};
 use llm_router_classifier::pipeline::Pipeline;
 use llm_router_routing::config::Config;
 use llm_router_sidecar::ext_proc::server::{self, Settings};
-use llm_router_sidecar::ext_proc::{Live, PolicyRouter, Service};
+use llm_router_sidecar::ext_proc::{PolicyRouter, ReloadableService, Service};
 use llm_router_sidecar::serve::listener;
 use llm_router_sidecar::telemetry::metrics::Metrics;
 use llm_router_tests::{envoy, repository};
@@ -78,7 +78,7 @@ impl ObedientSidecar {
         let pipeline =
             Pipeline::new(Arc::clone(&TOKENS), engine.expect("a worker"), heads, metrics.classifier.clone());
         let service = Service { pipeline, metrics: metrics.clone(), router };
-        let live = Live::new(service, BODY_MEMORY);
+        let live = ReloadableService::new(service, BODY_MEMORY);
         let settings = Settings { tls: None, drain: Duration::ZERO };
         let stop = CancellationToken::new();
         let serve = |listener| server::serve(listener::tcp(listener), live, settings, stop);
