@@ -1,17 +1,16 @@
 //! `bench`, on the model in its own process and on a running sidecar.
 
-use std::process::Command;
-
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::sidecar::{Sidecar, minilm};
+use crate::process::{output, sidecar_command};
+use crate::sidecar::{Sidecar, minilm};
 
-/// What `bench` prints, or the error that it ends with.
+/// What `bench` prints, or the error that it fails with.
 async fn bench(arguments: &[&str]) -> Result<Value, String> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_llm-router-sidecar"));
+    let mut command = sidecar_command();
     command.args(["bench", "--json", "--warmup", "100ms", "--duration", "400ms"]).args(arguments);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let output = output(&mut command).await;
     match output.status.success() {
         true => Ok(serde_json::from_slice(&output.stdout).unwrap()),
         false => Err(String::from_utf8(output.stderr).unwrap()),

@@ -10,6 +10,8 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
+use crate::process::in_time;
+
 /// The header that has the label.
 pub(crate) const LABEL: &str = "x-llm-task";
 pub(crate) const PROMPT: &str = "Write a Python function that merges two sorted lists into one.";
@@ -24,8 +26,12 @@ impl Open {
     pub(crate) async fn begin(mut client: ExternalProcessorClient<Channel>) -> Self {
         let (messages, stream) = unbounded();
         messages.unbounded_send(headers()).unwrap();
-        let mut answers = client.process(stream).await.unwrap().into_inner();
-        answers.message().await.unwrap().unwrap();
+        let answered = async {
+            let mut answers = client.process(stream).await.unwrap().into_inner();
+            answers.message().await.unwrap().unwrap();
+            answers
+        };
+        let answers = in_time("the response to the headers", answered).await;
         Self { messages, answers }
     }
 
@@ -37,8 +43,8 @@ impl Open {
     /// The same, or why there is none.
     pub(crate) async fn try_body(&mut self) -> Result<Vec<(String, String)>, Code> {
         self.messages.unbounded_send(body()).unwrap();
-        let answer = self.answers.message().await.map_err(|status| status.code())?;
-        answer.map(set_headers).ok_or(Code::Unavailable)
+        let answer = in_time("the response to the body", self.answers.message()).await;
+        answer.map_err(|status| status.code())?.map(set_headers).ok_or(Code::Unavailable)
     }
 }
 
@@ -93,12 +99,15 @@ async fn call(
     if !traceparent.is_empty() {
         request.metadata_mut().insert("traceparent", traceparent.parse().unwrap());
     }
-    let mut answers = client.process(request).await?.into_inner();
-    let mut set = Vec::new();
-    while let Some(answer) = answers.message().await? {
-        set.extend(set_headers(answer));
-    }
-    Ok(set)
+    let answered = async {
+        let mut answers = client.process(request).await?.into_inner();
+        let mut set = Vec::new();
+        while let Some(answer) = answers.message().await? {
+            set.extend(set_headers(answer));
+        }
+        Ok(set)
+    };
+    in_time("the call", answered).await
 }
 
 fn set_headers(answer: ProcessingResponse) -> Vec<(String, String)> {

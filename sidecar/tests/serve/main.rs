@@ -1,11 +1,13 @@
-//! `serve` as its users run it: the real binary with the real model.
+//! The commands as users run them: the real binary with the real model.
 // Only functions marked as tests are exempt by themselves, not what they call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod admin;
 mod bench;
 mod calls;
+mod classify;
 mod docs;
+mod process;
 mod reloading;
 mod sidecar;
 mod stopping;

@@ -1,83 +1,91 @@
-//! The real binary as a child process, with a model and a policy that the test may change.
+//! `serve` as a child process, with a model and a policy that the test may change.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
 use llm_router_proto::envoy::service::ext_proc::v3::external_processor_client::ExternalProcessorClient;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::sleep;
+use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 
-const PAUSE: Duration = Duration::from_millis(20);
+use crate::process::{Process, eventually, in_time, sidecar_command};
 
 /// A running sidecar, killed on drop.
 pub(crate) struct Sidecar {
-    process: Child,
+    process: Process,
     pub(crate) folder: TempDir,
     admin: SocketAddr,
 }
 
 impl Sidecar {
-    /// Starts one that listens on a Unix socket in its folder, with these further arguments and variables.
+    /// Starts a sidecar that listens on a Unix socket in the folder, with these further arguments and variables.
     pub(crate) async fn start(folder: TempDir, arguments: &[&str], environment: &[(&str, String)]) -> Self {
-        let log = File::create(folder.path().join("log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_llm-router-sidecar"));
-        command.current_dir(folder.path()).stdin(Stdio::null()).stderr(log);
+        let stderr = File::create(folder.path().join("log")).unwrap();
+        let mut command = sidecar_command();
+        command.current_dir(folder.path()).stdin(Stdio::null()).stderr(stderr);
         command.args(["serve", "--listen", "unix:socket", "--admin", "127.0.0.1:0", "--log-format", "json"]);
         command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
-        let mut sidecar =
-            Self { process: command.spawn().unwrap(), folder, admin: SocketAddr::from(([0; 4], 0)) };
-        let serving = loop {
-            if let Some(line) = sidecar.logged("serving") {
-                break line;
-            }
-            let ended = sidecar.process.try_wait().unwrap();
-            assert!(ended.is_none(), "the sidecar ended: {}", sidecar.log());
-            sleep(PAUSE).await;
+        let mut process = Process::spawn(&mut command);
+        let serving = async || {
+            let line = logged(folder.path(), "serving");
+            assert!(
+                line.is_some() || process.status().is_none(),
+                "the sidecar ended: {}",
+                log(folder.path())
+            );
+            line
         };
-        sidecar.admin = serving["fields"]["admin"].as_str().unwrap().parse().unwrap();
-        sidecar
+        let serving = eventually("log line \"serving\"", serving, || log(folder.path())).await;
+        let admin = serving["fields"]["admin"].as_str().unwrap().parse().unwrap();
+        Self { process, folder, admin }
     }
 
     pub(crate) async fn connect(&self) -> ExternalProcessorClient<Channel> {
         let address = format!("unix:{}", self.folder.path().join("socket").display());
-        ExternalProcessorClient::new(Endpoint::from_shared(address).unwrap().connect().await.unwrap())
+        let endpoint = Endpoint::from_shared(address).unwrap();
+        ExternalProcessorClient::new(in_time("connecting", endpoint.connect()).await.unwrap())
     }
 
     /// Everything that it has written.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap()
+        log(self.folder.path())
     }
 
-    /// The log's line with this message.
-    pub(crate) fn logged(&self, message: &str) -> Option<Value> {
-        let log = self.log();
-        let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.find(|line| line["fields"]["message"] == message)
+    /// Waits until it has logged this message.
+    pub(crate) async fn logged(&self, message: &str) -> Value {
+        let line = async || logged(self.folder.path(), message);
+        eventually(&format!("log line {message:?}"), line, || self.log()).await
     }
 
-    /// What the admin API answers, status line and headers included.
+    /// The admin API's response, status line and headers included.
     pub(crate) async fn admin(&self, request: &str) -> String {
-        let mut stream = tokio::net::TcpStream::connect(self.admin).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
+        let response = async {
+            let mut response = String::new();
+            self.send(request).await.read_to_string(&mut response).await.unwrap();
+            response
+        };
+        in_time(request, response).await
     }
 
-    /// The beginning of what it answers, without waiting for more.
+    /// The beginning of its response, without waiting for more.
     pub(crate) async fn admin_status(&self, request: &str) -> String {
-        let mut stream = tokio::net::TcpStream::connect(self.admin).await.unwrap();
+        let status = async {
+            let mut status = [0; "HTTP/1.1 200".len()];
+            self.send(request).await.read_exact(&mut status).await.unwrap();
+            String::from_utf8(status.into()).unwrap()
+        };
+        in_time("the response's status", status).await
+    }
+
+    async fn send(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.admin).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut status = [0; "HTTP/1.1 200".len()];
-        stream.read_exact(&mut status).await.unwrap();
-        String::from_utf8(status.into()).unwrap()
+        stream
     }
 
     pub(crate) async fn metrics(&self) -> String {
@@ -86,9 +94,8 @@ impl Sidecar {
 
     /// Waits until the metrics have a line.
     pub(crate) async fn metric(&self, line: &str) {
-        while !self.metrics().await.contains(line) {
-            sleep(PAUSE).await;
-        }
+        let found = async || self.metrics().await.contains(line).then_some(());
+        eventually(&format!("metric {line}"), found, || self.log()).await;
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -103,22 +110,21 @@ impl Sidecar {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
     }
 
-    /// Whether it ended well.
+    /// Waits until it ends; returns whether it succeeded.
     pub(crate) async fn ended(&mut self) -> bool {
-        loop {
-            match self.process.try_wait().unwrap() {
-                Some(status) => break status.success(),
-                None => sleep(PAUSE).await,
-            }
-        }
+        self.process.ended().await.success()
     }
 }
 
-impl Drop for Sidecar {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn log(folder: &Path) -> String {
+    fs::read_to_string(folder.join("log")).unwrap()
+}
+
+/// The log's first line with this message.
+fn logged(folder: &Path, message: &str) -> Option<Value> {
+    let log = log(folder);
+    let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.find(|line| line["fields"]["message"] == message)
 }
 
 /// The model that the repository carries.

@@ -1,35 +1,32 @@
 //! `classify`: predictions for the rows of a file or a pipe.
-// Only functions marked as tests are exempt by themselves, not what they call.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::unix::pipe;
 
-/// The shipped model's folder.
-fn minilm() -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/minilm").canonicalize().unwrap();
-    assert!(folder.join("model.safetensors").is_file(), "no encoder in models/minilm: run scripts/setup");
-    folder
+use crate::process::{Process, in_time, output, sidecar_command};
+use crate::sidecar::minilm;
+
+async fn run(arguments: &[&str]) -> Output {
+    let mut command = sidecar_command();
+    command.args(arguments).args(["--device", "cpu", "--precision", "fp32"]);
+    output(command.envs([("RUST_LOG", "warn"), ("RUST_BACKTRACE", "0")])).await
 }
 
-fn run(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_llm-router-sidecar"));
-    command.args(arguments).args(["--device", "cpu", "--precision", "fp32"]).env("RUST_LOG", "warn");
-    command.env("RUST_BACKTRACE", "0").output().unwrap()
-}
-
-fn stdout(arguments: &[&str]) -> String {
-    let Output { status, stdout, stderr } = run(arguments);
+async fn stdout(arguments: &[&str]) -> String {
+    let Output { status, stdout, stderr } = run(arguments).await;
     assert!(status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&stderr));
     String::from_utf8(stdout).unwrap()
 }
 
 /// The error message of a command that fails.
-fn failure(arguments: &[&str]) -> String {
-    let Output { status, stderr, .. } = run(arguments);
+async fn failure(arguments: &[&str]) -> String {
+    let Output { status, stderr, .. } = run(arguments).await;
     assert!(!status.success(), "{arguments:?}");
     String::from_utf8(stderr).unwrap()
 }
@@ -41,8 +38,8 @@ fn write(folder: &Path, name: &str, content: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-#[test]
-fn rows_are_scored_in_their_order_with_the_fields_that_are_kept() {
+#[tokio::test]
+async fn rows_are_scored_in_their_order_with_the_fields_that_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     // Long ones among short ones, which are ready sooner.
     let rows: String = (0..60)
@@ -55,7 +52,7 @@ fn rows_are_scored_in_their_order_with_the_fields_that_are_kept() {
     let arguments =
         ["classify", "--model", model.to_str().unwrap(), "--input", &rows, "--text-field", "prompt"];
     let lines =
-        stdout(&[&arguments[..], &["--keep", "id,none", "--output", "jsonl", "--queue", "8"]].concat());
+        stdout(&[&arguments[..], &["--keep", "id,none", "--output", "jsonl", "--queue", "8"]].concat()).await;
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let ids: Vec<_> = lines.iter().map(|line| line["id"].as_u64().unwrap()).collect();
     assert_eq!(ids, (0..60).collect::<Vec<_>>());
@@ -67,41 +64,40 @@ fn rows_are_scored_in_their_order_with_the_fields_that_are_kept() {
     let keys: Vec<_> = lines[0].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["id", "none", "heads", "read"]);
 
-    let all = stdout(&[&arguments[..], &["--keep", "*"]].concat());
+    let all = stdout(&[&arguments[..], &["--keep", "*"]].concat()).await;
     let first: Value = serde_json::from_str(all.lines().next().unwrap()).unwrap();
     assert_eq!(first["source"], "s");
 }
 
-#[test]
-fn a_row_from_a_pipe_is_answered_before_the_next_one_comes() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_llm-router-sidecar"))
-        .args(["classify", "--model", minilm().to_str().unwrap(), "--input", "-", "--device", "cpu"])
-        .env("RUST_LOG", "warn")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (mut input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+#[tokio::test]
+async fn a_row_from_a_pipe_is_answered_before_the_next_one_comes() {
+    let mut command = sidecar_command();
+    command.args(["classify", "--model", minilm().to_str().unwrap(), "--input", "-", "--device", "cpu"]);
+    command.env("RUST_LOG", "warn").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut process = Process::spawn(&mut command);
+    let (mut input, output) = process.pipes();
+    let output = pipe::Receiver::from_owned_fd(OwnedFd::from(output)).unwrap();
     let mut lines = BufReader::new(output).lines();
     for text in ["hello", "Write a function"] {
         writeln!(input, "{{\"text\": \"{text}\"}}").unwrap();
         input.flush().unwrap();
-        let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        let line = in_time("the row's line", lines.next_line()).await.unwrap().unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap();
         assert!(line["heads"]["task"]["label"].is_string(), "{line}");
     }
     // The pipe is still open: the error must not wait for more.
     writeln!(input, "{{\"txt\": 1}}").unwrap();
-    assert!(!child.wait().unwrap().success());
+    assert!(!process.ended().await.success());
 }
 
-#[test]
-fn a_wrong_row_is_named_after_those_before_it() {
+#[tokio::test]
+async fn a_wrong_row_is_named_after_those_before_it() {
     let folder = tempfile::tempdir().unwrap();
     let rows =
         write(folder.path(), "rows.jsonl", "{\"text\": \"hello\"}\n\n{\"text\": 7}\n{\"text\": \"bye\"}\n");
     let model = minilm();
     let arguments = ["classify", "--model", model.to_str().unwrap(), "--input", &rows];
-    let output = run(&arguments);
+    let output = run(&arguments).await;
     assert!(!output.status.success());
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1);
     let error = String::from_utf8(output.stderr).unwrap();
@@ -109,7 +105,7 @@ fn a_wrong_row_is_named_after_those_before_it() {
 
     let rows = write(folder.path(), "more.jsonl", "{\"text\": \"hello\", \"heads\": 1}\n");
     let arguments = ["classify", "--model", model.to_str().unwrap(), "--input", &rows];
-    assert!(failure(&[&arguments[..], &["--keep", "*"]].concat()).contains("\"heads\" cannot be kept"));
-    assert!(failure(&[&arguments[..], &["--output", "text"]].concat()).contains("--output text"));
-    assert!(failure(&["classify", "--input", "no-such-file"]).contains("no-such-file"));
+    assert!(failure(&[&arguments[..], &["--keep", "*"]].concat()).await.contains("\"heads\" cannot be kept"));
+    assert!(failure(&[&arguments[..], &["--output", "text"]].concat()).await.contains("--output text"));
+    assert!(failure(&["classify", "--input", "no-such-file"]).await.contains("no-such-file"));
 }
