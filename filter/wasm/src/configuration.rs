@@ -49,24 +49,19 @@ fn number(double: f64) -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
-    use llm_router_proto::ListValue;
+    use llm_router_proto::structs::{fields, list, structure};
 
     use super::*;
 
-    fn value(kind: Kind) -> Value {
-        Value { kind: Some(kind) }
-    }
-
     #[test]
     fn a_struct_becomes_the_json_that_it_was_written_as() {
-        let inner = Struct { fields: [("a".to_owned(), value(Kind::BoolValue(true)))].into() };
-        let list = [Kind::NumberValue(2048.0), Kind::NumberValue(0.3), Kind::NullValue(0)].map(value);
-        let fields = [
-            ("text".to_owned(), value(Kind::StringValue("x\"y".to_owned()))),
-            ("list".to_owned(), value(Kind::ListValue(ListValue { values: list.into() }))),
-            ("inner".to_owned(), value(Kind::StructValue(inner))),
-        ];
-        let bytes = Struct { fields: fields.into() }.encode_to_vec();
+        let null = Value { kind: Some(Kind::NullValue(0)) };
+        let bytes = fields([
+            ("text", Value::from("x\"y")),
+            ("list", list([2048.0.into(), 0.3.into(), null])),
+            ("inner", structure([("a", true.into())])),
+        ])
+        .encode_to_vec();
         let json: serde_json::Value = serde_json::from_slice(&to_json(&bytes)).unwrap();
         assert_eq!(
             json,

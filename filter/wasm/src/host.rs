@@ -3,6 +3,7 @@
 //! The SDK's trait methods unwrap, and its functions panic on a status that they do not know; so each of ours says
 //! when it may be called. Header values are bytes here: the SDK panics where a client's are not UTF-8.
 
+use std::ptr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use proxy_wasm::hostcalls;
@@ -87,9 +88,29 @@ pub(crate) fn call_grpc(
     hostcalls::dispatch_grpc_call(target, service, method, headers, Some(message), timeout).map(CallId)
 }
 
-/// The answer of a gRPC call, in its callback only.
-pub(crate) fn grpc_answer(size: usize) -> Option<Bytes> {
+/// The response to a gRPC call, in its callback only.
+pub(crate) fn grpc_response(size: usize) -> Option<Bytes> {
     hostcalls::get_buffer(BufferType::GrpcReceiveBuffer, 0, size).ok().flatten()
+}
+
+/// The message of a gRPC call's status, in its callback only; empty if there is none.
+///
+/// The SDK's function panics if the message is not UTF-8, which is up to the peer.
+#[allow(unsafe_code)]
+pub(crate) fn grpc_status_message() -> String {
+    #[link(wasm_import_module = "env")]
+    unsafe extern "C" {
+        fn proxy_get_status(code: *mut u32, message: *mut *mut u8, size: *mut usize) -> u32;
+    }
+    let (mut code, mut message, mut size) = (0, ptr::null_mut(), 0);
+    // SAFETY: the host writes to the three places only, and only while the function runs.
+    let status = unsafe { proxy_get_status(&raw mut code, &raw mut message, &raw mut size) };
+    if status != Status::Ok as u32 || message.is_null() {
+        return String::new();
+    }
+    // SAFETY: the host had the SDK allocate the message as a vector of this size, filled it, and gave it to us.
+    let message = unsafe { Vec::from_raw_parts(message, size, size) };
+    String::from_utf8_lossy(&message).into_owned()
 }
 
 /// A node property that is a little-endian number.

@@ -9,7 +9,7 @@ use log::{error, info};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
-use crate::classifier::Calls;
+use crate::classifier::SidecarClient;
 use crate::configuration;
 use crate::envoy_version::{self, Need};
 use crate::failover::Attempt;
@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     /// Bytes that a body can need for its rewriting; none in shadow, where nothing is rewritten.
     pub(crate) room: usize,
-    pub(crate) calls: Calls,
+    pub(crate) sidecar: SidecarClient,
     pub(crate) stats: Stats,
     pub(crate) warnings: Warnings,
     pub(crate) first_body: FirstBody,
@@ -69,11 +69,12 @@ impl RootContext for Root {
                 info!("configured: default policy {}, mode {:?}", config.default_policy.name, config.mode);
                 let router = RefCell::new(RememberingRouter::new(config.clone()));
                 let room = if config.mode == Mode::Shadow { 0 } else { config.body_growth() };
+                let sidecar = SidecarClient::new(&config.sidecar.cluster);
                 self.0 = Role::Router(Rc::new(Shared {
                     router,
                     config,
                     room,
-                    calls: Calls::default(),
+                    sidecar,
                     stats: Stats::default(),
                     warnings: Warnings::default(),
                     first_body: FirstBody::default(),

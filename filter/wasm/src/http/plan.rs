@@ -9,7 +9,7 @@ use super::head::Head;
 use super::waiting::Waiting;
 use super::{Http, Phase};
 use crate::access_log;
-use crate::classifier::Teach;
+use crate::classifier::ExamplesPayload;
 use crate::host;
 
 impl Http {
@@ -40,14 +40,14 @@ impl Http {
                 if self.shared.config.cache.is_some() {
                     self.shared.stats.cache_miss();
                 }
-                let told = Teach::Digest;
-                match self.ask(&pending, &head, told, self.shared.config.sidecar.timeout) {
+                let sent = ExamplesPayload::Digest;
+                match self.classify(&pending, &head, sent, self.shared.config.sidecar.timeout) {
                     Ok(call) => {
                         head.body.make_room();
                         let body = body.if_small();
                         let since = now;
                         self.phase =
-                            Phase::Waiting(Waiting { head, call, told, since, pending, rewrite, body });
+                            Phase::Waiting(Waiting { head, call, sent, since, pending, rewrite, body });
                         return Ok(Action::Pause);
                     }
                     Err(status) => {

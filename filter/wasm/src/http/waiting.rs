@@ -9,7 +9,7 @@ use proxy_wasm::types::{Action, Status};
 use super::head::Head;
 use super::{Http, Phase};
 use crate::body;
-use crate::classifier::{self, Question, Teach};
+use crate::classifier::{self, ExamplesPayload};
 use crate::host::{self, CallId};
 use crate::trace;
 
@@ -17,7 +17,8 @@ use crate::trace;
 pub(super) struct Waiting {
     pub(super) head: Head,
     pub(super) call: CallId,
-    pub(super) told: Teach,
+    /// How the call carried the few-shot examples.
+    pub(super) sent: ExamplesPayload,
     pub(super) since: Duration,
     pub(super) pending: Pending,
     pub(super) rewrite: Rewrite,
@@ -26,41 +27,41 @@ pub(super) struct Waiting {
 }
 
 impl Http {
-    pub(super) fn ask(
+    /// Asks the sidecar to classify the request's text.
+    pub(super) fn classify(
         &self,
         pending: &Pending,
         head: &Head,
-        teach: Teach,
+        examples: ExamplesPayload,
         limit: Duration,
     ) -> Result<CallId, Status> {
-        let question = Question { classifier: &pending.policy.classifier, text: &pending.text, teach };
         let trace = trace::headers(&head.headers);
-        self.shared.calls.ask(&self.shared.config.sidecar.cluster, &question, trace, limit)
+        self.shared.sidecar.classify(&pending.policy.classifier, &pending.text, examples, trace, limit)
     }
 
     /// Asks once more, with the examples, in what is left of the time.
-    fn teach(&self, waiting: &Waiting) -> Option<CallId> {
+    fn send_examples(&self, waiting: &Waiting) -> Option<CallId> {
         let asked_for = host::now().saturating_sub(waiting.since);
         let left = self.shared.config.sidecar.timeout.saturating_sub(asked_for);
         // Envoy counts in milliseconds, and takes 0 for no limit.
         if left.as_millis() == 0 {
             return None;
         }
-        self.ask(&waiting.pending, &waiting.head, Teach::Examples, left).ok()
+        self.classify(&waiting.pending, &waiting.head, ExamplesPayload::Full, left).ok()
     }
 
-    /// Goes on with what the sidecar answered.
+    /// Goes on with what the sidecar responded.
     pub(super) fn answered(&mut self, waiting: Waiting, status: u32, size: usize) {
-        if waiting.told == Teach::Digest
+        if waiting.sent == ExamplesPayload::Digest
             && classifier::wants_examples(status, &waiting.pending.policy.classifier)
-            && let Some(call) = self.teach(&waiting)
+            && let Some(call) = self.send_examples(&waiting)
         {
-            self.phase = Phase::Waiting(Waiting { call, told: Teach::Examples, ..waiting });
+            self.phase = Phase::Waiting(Waiting { call, sent: ExamplesPayload::Full, ..waiting });
             return;
         }
         let classifier = &waiting.pending.policy.classifier;
         let now = host::now();
-        let answer = match classifier::answer(status, size, classifier) {
+        let answer = match classifier::response(status, size, classifier) {
             Ok(classification) => Answer::Fresh(classification),
             Err(failure) => {
                 self.shared.warnings.warn(now, failure);

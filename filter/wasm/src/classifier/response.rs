@@ -1,0 +1,135 @@
+//! What the sidecar responds.
+
+use std::fmt;
+
+use llm_router_proto::contract::{ClassifyResponse, ResponseError};
+use llm_router_routing::classification::{Classification, NotAClassification};
+use llm_router_routing::config::Classifier;
+
+use crate::host;
+
+/// The longest gRPC status message that is logged, in characters.
+const MAX_MESSAGE: usize = 300;
+
+/// Why there is no classification.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Failure {
+    /// The call ended with another gRPC status than OK, and this message.
+    Status { code: u32, message: String },
+    /// The response is not one of the contract, or of another major version.
+    Response(ResponseError),
+    /// The response has no prediction by this classifier.
+    NoPrediction(Classifier),
+    /// The response's prediction by this classifier is invalid.
+    InvalidPrediction(Classifier, NotAClassification),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status { code, message } if message.is_empty() => {
+                write!(f, "the sidecar's gRPC status is {code}")
+            }
+            Self::Status { code, message } => {
+                let message: String = message.chars().take(MAX_MESSAGE).collect();
+                write!(f, "the sidecar's gRPC status is {code}: {}", message.escape_debug())
+            }
+            Self::Response(error) => write!(f, "the sidecar's response cannot be used: {error}"),
+            Self::NoPrediction(classifier) => {
+                write!(f, "the sidecar's response has no prediction by {classifier}")
+            }
+            Self::InvalidPrediction(classifier, error) => {
+                write!(f, "the sidecar's prediction by {classifier} is invalid: {error}")
+            }
+        }
+    }
+}
+
+/// Reads the sidecar's response, in the call's callback.
+pub(crate) fn response(code: u32, size: usize, classifier: &Classifier) -> Result<Classification, Failure> {
+    const OK: u32 = 0;
+    if code != OK {
+        return Err(Failure::Status { code, message: host::grpc_status_message() });
+    }
+    read(&host::grpc_response(size).unwrap_or_default(), classifier)
+}
+
+fn read(message: &[u8], classifier: &Classifier) -> Result<Classification, Failure> {
+    let response = ClassifyResponse::decode(message).map_err(Failure::Response)?;
+    let prediction = response.predictions.get(classifier.as_str());
+    let prediction = prediction.ok_or_else(|| Failure::NoPrediction(classifier.clone()))?;
+    prediction.classification().map_err(|error| Failure::InvalidPrediction(classifier.clone(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use llm_router_proto::contract::{CONTRACT_VERSION, HeadPrediction, Version};
+    use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
+    use llm_router_routing::classification::{Label, Score};
+    use prost::Message;
+
+    use super::*;
+
+    fn classifier() -> Classifier {
+        Classifier::from("task")
+    }
+
+    fn message(version: Version, prediction: HeadPrediction) -> Vec<u8> {
+        let predictions = [("task".to_owned(), prediction)].into();
+        let metadata = ClassifyResponse { version, predictions, coverage: None }.into_metadata();
+        ProcessingResponse { response: None, dynamic_metadata: Some(metadata) }.encode_to_vec()
+    }
+
+    fn label(confidence: f32) -> HeadPrediction {
+        HeadPrediction::Label { label: "Chatbot".to_owned(), confidence, scores: BTreeMap::new() }
+    }
+
+    fn failure(message: &[u8]) -> String {
+        read(message, &classifier()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_label_is_read() {
+        let expected = Classification::Label(Label::new("Chatbot", 0.75).unwrap());
+        assert_eq!(read(&message(CONTRACT_VERSION, label(0.75)), &classifier()), Ok(expected));
+    }
+
+    #[test]
+    fn a_score_is_read_with_its_dimensions() {
+        let dimensions = [("creativity", 0.25), ("reasoning", 0.5)];
+        let owned = dimensions.map(|(name, score)| (name.to_owned(), score)).into();
+        let message = message(CONTRACT_VERSION, HeadPrediction::Score { score: 0.375, dimensions: owned });
+        let expected = Classification::Score(Score::new(0.375, dimensions).unwrap());
+        assert_eq!(read(&message, &classifier()), Ok(expected));
+    }
+
+    #[test]
+    fn a_response_without_a_usable_prediction_says_why() {
+        assert!(failure(b"\xff\xff\xff").contains("malformed"));
+        assert!(failure(b"").contains("has no predictions"));
+        assert!(failure(&message(CONTRACT_VERSION, label(7.0))).contains("the confidence 7 is not"));
+        let message = message(CONTRACT_VERSION, label(0.75));
+        let other = Classifier::from("mood");
+        assert_eq!(read(&message, &other), Err(Failure::NoPrediction(other)));
+    }
+
+    #[test]
+    fn a_sidecar_of_another_major_version_is_named_with_what_to_upgrade() {
+        let version = Version { major: CONTRACT_VERSION.major + 1, minor: 0 };
+        let failure = failure(&message(version, label(0.75)));
+        assert!(
+            failure.contains(&version.to_string()) && failure.ends_with("upgrade the filter"),
+            "{failure}"
+        );
+    }
+
+    #[test]
+    fn a_status_is_logged_with_its_message_in_one_short_line() {
+        let log = |message: &str| Failure::Status { code: 3, message: message.to_owned() }.to_string();
+        assert_eq!(log(""), "the sidecar's gRPC status is 3");
+        assert_eq!(log("no\nsuch classifier"), "the sidecar's gRPC status is 3: no\\nsuch classifier");
+        assert!(log(&"x".repeat(10_000)).len() < 400);
+    }
+}
