@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use llm_router_routing::config::{Chooser, Config, Mode, Model, Policy, Rule, Target, Then};
-use llm_router_routing::needs::{Api, Capability};
+use llm_router_routing::config::{Config, Mode, Model, Policy, Rule, Strategy, Target, Then};
+use llm_router_routing::requirements::{Api, Capability};
 
 /// The routing table.
 pub(crate) fn write(config: &Config) -> String {
@@ -77,7 +77,7 @@ fn rule_line(rule: &Rule) -> String {
 fn policy_table(policy: &Policy) -> String {
     let mut text = format!("\npolicy {} by classifier {}\n", policy.name, policy.classifier);
     match &policy.chooser {
-        Chooser::Labels { routes, min_confidence } => {
+        Strategy::Labels { routes, min_confidence } => {
             let mut routes: Vec<_> = routes.iter().collect();
             routes.sort_by_key(|(label, _)| *label);
             let width = routes.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
@@ -89,7 +89,7 @@ fn policy_table(policy: &Policy) -> String {
                 if *min_confidence > 0.0 { format!(", or below {min_confidence}") } else { String::new() };
             let _ = writeln!(text, "  else{unsure} → {}", target_cell(&policy.default));
         }
-        Chooser::Bands(bands) => {
+        Strategy::Bands(bands) => {
             for (up_to, target) in bands.rows() {
                 let range = up_to.map_or_else(|| "above".to_owned(), |up_to| format!("up to {up_to}"));
                 let _ = writeln!(text, "  {range} → {}", target_cell(target));
@@ -97,8 +97,8 @@ fn policy_table(policy: &Policy) -> String {
             let _ = writeln!(text, "  unclassified → {}", target_cell(&policy.default));
         }
     }
-    let stand_ins: Vec<_> = policy.stand_ins.iter().map(|model| model.name.as_str()).collect();
-    let _ = writeln!(text, "  stand-ins: {}", stand_ins.join(", "));
+    let fallbacks: Vec<_> = policy.fallbacks.iter().map(|model| model.name.as_str()).collect();
+    let _ = writeln!(text, "  stand-ins: {}", fallbacks.join(", "));
     text
 }
 

@@ -1,7 +1,7 @@
 //! What a request is, told by its headers, before its body is there.
 
 use crate::config::{Config, Mode};
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use crate::request::{Endpoint, is_model_list};
 use crate::router::Client;
 
@@ -20,7 +20,7 @@ pub enum Admission {
 ///
 /// # Errors
 /// A 413 if it announces a body that is too large, a 415 if that is compressed.
-pub fn admit(config: &Config, client: &Client<'_>, has_body: bool) -> Result<Admission, Refusal> {
+pub fn admit(config: &Config, client: &Client<'_>, has_body: bool) -> Result<Admission, Rejection> {
     let path = client.header(":path").unwrap_or_default();
     let method = client.header(":method");
     if method == Some("GET") && is_model_list(path) && config.mode != Mode::Shadow {
@@ -38,15 +38,15 @@ pub fn admit(config: &Config, client: &Client<'_>, has_body: bool) -> Result<Adm
 
 /// # Errors
 /// A 413 for a body over `max_body` bytes.
-pub fn check_size(length: usize, max_body: usize) -> Result<(), Refusal> {
-    if length > max_body { Err(Refusal::body_too_large(max_body)) } else { Ok(()) }
+pub fn check_size(length: usize, max_body: usize) -> Result<(), Rejection> {
+    if length > max_body { Err(Rejection::body_too_large(max_body)) } else { Ok(()) }
 }
 
 /// A compressed body cannot be read, and must not be inflated: Envoy crashes when a Wasm filter makes a buffered body
 /// larger than its limit.
-fn check_encoding(encoding: Option<&str>) -> Result<(), Refusal> {
+fn check_encoding(encoding: Option<&str>) -> Result<(), Rejection> {
     match encoding {
-        Some(name) if !name.eq_ignore_ascii_case("identity") => Err(Refusal::unsupported_encoding(name)),
+        Some(name) if !name.eq_ignore_ascii_case("identity") => Err(Rejection::unsupported_encoding(name)),
         _ => Ok(()),
     }
 }

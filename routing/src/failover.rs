@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::decision::Decision;
-use crate::memory::Key;
+use crate::digest::Digest;
 use crate::request::Endpoint;
 
 /// Request headers that can hold a key for an LLM.
@@ -80,7 +80,7 @@ impl Failover {
 
 /// What tells the keys of a request from others, without telling them: for [`foreign_credentials`].
 pub fn credentials(headers: &[(String, Vec<u8>)]) -> String {
-    let digest = |(name, value): (&str, &[u8])| format!("{name}={:016x}\n", Key::of(&[value]).number());
+    let digest = |(name, value): (&str, &[u8])| format!("{name}={:016x}\n", Digest::of(&[value]).number());
     keys(headers).map(digest).collect()
 }
 

@@ -10,20 +10,21 @@
 //! 5. [`outcome::Outcome`] is what becomes of the request then.
 
 pub mod admission;
+pub mod cache;
 pub mod classification;
 pub mod config;
 pub mod decision;
+pub mod digest;
 #[cfg(feature = "documents")]
 pub mod documents;
 pub mod failover;
 pub mod headers;
 mod json;
-pub mod memory;
 pub mod model_list;
-pub mod needs;
 pub mod outcome;
-pub mod refusal;
+pub mod rejection;
 pub mod request;
+pub mod requirements;
 pub mod rewrite;
 pub mod router;
 pub mod usage;

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Mode};
 use crate::decision::{Decision, Reason};
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use crate::request::Endpoint;
 use crate::rewrite::Rewrite;
 
@@ -32,7 +32,7 @@ pub enum Outcome {
     /// It is answered in place of an LLM; or goes on, and only would have been.
     Refused {
         /// The answer.
-        refusal: Refusal,
+        refusal: Rejection,
         /// Whether it is sent.
         answered: bool,
     },
@@ -53,7 +53,7 @@ impl Outcome {
         config: &Config,
         head: &Head,
         body: &[u8],
-        decided: Result<Option<(Decision, Rewrite)>, Refusal>,
+        decided: Result<Option<(Decision, Rewrite)>, Rejection>,
     ) -> Self {
         match decided {
             Ok(None) => Self::Untouched,
@@ -70,7 +70,7 @@ impl Outcome {
     }
 
     /// What becomes of a request that cannot be routed.
-    pub fn refused(config: &Config, refusal: Refusal) -> Self {
+    pub fn refused(config: &Config, refusal: Rejection) -> Self {
         Self::Refused { refusal, answered: config.mode != Mode::Shadow }
     }
 }
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn a_refusal_is_answered_but_in_shadow() {
         for (config, expected) in [(config(|_| ()), true), (config(shadow), false)] {
-            let decided = Err(Refusal::classifier_unavailable());
+            let decided = Err(Rejection::classifier_unavailable());
             match Outcome::of(&config, &head(&[]), b"", decided) {
                 Outcome::Refused { refusal, answered } => {
                     assert_eq!((refusal.code(), answered), ("classifier_unavailable", expected));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use llm_router_routing::config::{Chooser, Config, Target};
+use llm_router_routing::config::{Config, Strategy, Target};
 use serde_json::{Value, json};
 
 use super::{llm_router, repository, text};
@@ -46,7 +46,7 @@ fn every_class_keeps_its_model() {
     assert_eq!(tasks.class("Code Generation").unwrap().upstream, "nvidia/llama-3.3-nemotron-super-49b-v1");
     assert_eq!(upstream(&tasks.default), "meta/llama-3.1-8b-instruct", "the model of Unknown");
     let complexity = config.policy("complexity_router").unwrap();
-    assert!(matches!(&complexity.chooser, Chooser::Labels { routes, .. } if routes.len() == 7));
+    assert!(matches!(&complexity.chooser, Strategy::Labels { routes, .. } if routes.len() == 7));
     assert_eq!(complexity.class("reasoning").unwrap().upstream, "nvidia/llama-3.3-nemotron-super-49b-v1");
     // The same model, at two servers.
     assert_ne!(complexity.class("constraints").unwrap().cluster, tasks.class("Rewrite").unwrap().cluster);

@@ -3,7 +3,7 @@
 //! A field each, because Envoy puts filter state into its JSON log as a string: an object would be escaped.
 
 use llm_router_routing::decision::Decision;
-use llm_router_routing::refusal::Refusal;
+use llm_router_routing::rejection::Rejection;
 use llm_router_routing::usage::Usage;
 
 use crate::host;
@@ -19,7 +19,7 @@ pub(crate) fn tell_decision(decision: &Decision) {
 }
 
 /// Tells why the request was refused, or would have been: `refused`.
-pub(crate) fn tell_refusal(refusal: &Refusal) {
+pub(crate) fn tell_refusal(refusal: &Rejection) {
     tell("refused", refusal.code());
 }
 

@@ -2,7 +2,7 @@
 //! never shrinks again.
 
 use llm_router_routing::admission::check_size;
-use llm_router_routing::refusal::Refusal;
+use llm_router_routing::rejection::Rejection;
 
 use crate::host;
 
@@ -41,7 +41,7 @@ impl Body {
         buffered: usize,
         end_of_stream: bool,
         max_body: usize,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<bool, Rejection> {
         let length = buffered.saturating_sub(self.room.unwrap_or(0));
         check_size(length, max_body)?;
         // Envoy's HTTP/1 tells the end apart from the last piece, but holds clients to the length that they announce.

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use llm_router_routing::cache::CachingRouter;
 use llm_router_routing::config::{Config, Mode};
-use llm_router_routing::memory::RememberingRouter;
 use log::{error, info};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
@@ -40,7 +40,7 @@ const FAILOVER_ROOT: &str = "failover";
 
 /// What the requests of a worker share.
 pub(crate) struct Shared {
-    pub(crate) router: RefCell<RememberingRouter>,
+    pub(crate) router: RefCell<CachingRouter>,
     pub(crate) config: Config,
     /// Bytes that a body can need for its rewriting; none in shadow, where nothing is rewritten.
     pub(crate) room: usize,
@@ -67,7 +67,7 @@ impl RootContext for Root {
         match Config::from_json(&configuration::to_json(&host::plugin_configuration())) {
             Ok(config) => {
                 info!("configured: default policy {}, mode {:?}", config.default_policy.name, config.mode);
-                let router = RefCell::new(RememberingRouter::new(config.clone()));
+                let router = RefCell::new(CachingRouter::new(config.clone()));
                 let room = if config.mode == Mode::Shadow { 0 } else { config.body_growth() };
                 let sidecar = SidecarClient::new(&config.sidecar.cluster);
                 self.0 = Role::Router(Rc::new(Shared {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use llm_router_routing::classification::{Classification, Label};
 use llm_router_routing::config::Config;
-use llm_router_routing::memory::RememberingRouter;
+use llm_router_routing::cache::CachingRouter;
 use llm_router_routing::model_list;
 use llm_router_routing::request::{Endpoint, Request};
 use llm_router_routing::router::{Answer, Client, Plan};
@@ -27,7 +27,7 @@ fn route(config: Config) {
     model_list::to_json(&config);
     let request = Request::parse(Endpoint::ChatCompletions, BODY).expect("a request");
     let client = Client { path: "/v1/chat/completions", headers: &[] };
-    let mut router = RememberingRouter::new(config);
+    let mut router = CachingRouter::new(config);
     let now = Duration::from_secs(1);
     if let Ok(Plan::Classify(pending)) = router.plan(&request, &client, now) {
         let _ = router.decide(&pending, Answer::Fresh(Classification::Label(ANSWER.clone())), now);

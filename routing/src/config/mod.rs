@@ -19,7 +19,7 @@ use std::time::Duration;
 
 pub use classifier::{Classifier, Examples};
 pub use model::{Cost, Model, Prices};
-pub use policy::{Band, Bands, Chooser, Policy, Target, Weighted};
+pub use policy::{Band, Bands, Policy, Strategy, Target, Weighted};
 pub use resolve::ConfigError;
 pub use rule::{Facts, Rule, Then, When};
 
@@ -88,7 +88,7 @@ impl Config {
     }
 
     /// Whether a decision can depend on the conversation that a request belongs to.
-    pub(crate) fn tells_conversations(&self) -> bool {
+    pub(crate) fn needs_conversation_key(&self) -> bool {
         let by_rule = self.rules.iter().any(|rule| matches!(rule.then, Then::Target(Target::Weighted(_))));
         self.stickiness.is_some() || by_rule || self.policies().any(|policy| policy.is_weighted())
     }

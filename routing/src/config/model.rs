@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::ModelName;
-use crate::needs::{Api, Capabilities, Lack, Needs};
+use crate::requirements::{Api, Capabilities, Requirements, UnmetRequirement};
 
 /// An LLM.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,15 +31,15 @@ pub struct Model {
 
 impl Model {
     /// What of a request's needs this model cannot meet, if anything.
-    pub fn lacks(&self, needs: &Needs) -> Option<Lack> {
+    pub fn lacks(&self, needs: &Requirements) -> Option<UnmetRequirement> {
         if self.api != needs.api {
-            return Some(Lack::Api(needs.api));
+            return Some(UnmetRequirement::Api(needs.api));
         }
         if let Some(missing) = self.capabilities.and_then(|has| needs.capabilities.first_missing_in(has)) {
-            return Some(Lack::Capability(missing));
+            return Some(UnmetRequirement::Capability(missing));
         }
         let room = self.context?;
-        (needs.tokens > room).then_some(Lack::Context { tokens: needs.tokens })
+        (needs.tokens > room).then_some(UnmetRequirement::Context { tokens: needs.tokens })
     }
 }
 

@@ -13,11 +13,11 @@ pub struct Policy {
     /// What it routes by.
     pub classifier: Classifier,
     /// What the classifier's answers mean.
-    pub chooser: Chooser,
+    pub chooser: Strategy,
     /// The target of all else.
     pub default: Target,
     /// Who stands in when the chosen model cannot take a request, best first; without the chosen one's repetition.
-    pub stand_ins: Vec<Arc<Model>>,
+    pub fallbacks: Vec<Arc<Model>>,
 }
 
 /// What metrics call the labels that have no route of their own.
@@ -25,7 +25,7 @@ const UNROUTED: &str = "unrouted";
 
 /// What a classifier's answers mean.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Chooser {
+pub enum Strategy {
     /// A target for each label.
     Labels {
         /// By label.
@@ -129,17 +129,17 @@ impl Policy {
     /// The model of a label, chosen by hand.
     pub fn class(&self, label: &str) -> Option<&Arc<Model>> {
         match &self.chooser {
-            Chooser::Labels { routes, .. } => routes.get(label)?.models().next(),
-            Chooser::Bands(_) => None,
+            Strategy::Labels { routes, .. } => routes.get(label)?.models().next(),
+            Strategy::Bands(_) => None,
         }
     }
 
     /// A classifier's label as metrics have it: its own name if it has a route, else `unrouted`. So their number is
     /// bounded by the configuration, whatever a classifier says.
-    pub fn counted_label(&self, label: &str) -> &str {
+    pub fn metric_label(&self, label: &str) -> &str {
         let routed = match &self.chooser {
-            Chooser::Labels { routes, .. } => routes.get_key_value(label),
-            Chooser::Bands(_) => None,
+            Strategy::Labels { routes, .. } => routes.get_key_value(label),
+            Strategy::Bands(_) => None,
         };
         routed.map_or(UNROUTED, |(label, _)| label)
     }
@@ -156,8 +156,8 @@ impl Policy {
 
     fn targets(&self) -> impl Iterator<Item = &Target> {
         let routed: Vec<&Target> = match &self.chooser {
-            Chooser::Labels { routes, .. } => routes.values().collect(),
-            Chooser::Bands(bands) => bands.rows().map(|(_, target)| target).collect(),
+            Strategy::Labels { routes, .. } => routes.values().collect(),
+            Strategy::Bands(bands) => bands.rows().map(|(_, target)| target).collect(),
         };
         routed.into_iter().chain([&self.default])
     }
@@ -200,14 +200,14 @@ mod tests {
             classifier: "task".into(),
             chooser,
             default: target("small"),
-            stand_ins: vec![],
+            fallbacks: vec![],
         };
         let routes = HashMap::from([("Code Generation".to_owned(), target("large"))]);
-        let labels = policy(Chooser::Labels { routes, min_confidence: 0.0 });
-        assert_eq!(labels.counted_label("Code Generation"), "Code Generation");
-        assert_eq!(labels.counted_label("Poetry"), UNROUTED);
-        let bands = policy(Chooser::Bands(Bands { bounded: vec![], last: target("large") }));
-        assert_eq!(bands.counted_label("reasoning"), UNROUTED);
+        let labels = policy(Strategy::Labels { routes, min_confidence: 0.0 });
+        assert_eq!(labels.metric_label("Code Generation"), "Code Generation");
+        assert_eq!(labels.metric_label("Poetry"), UNROUTED);
+        let bands = policy(Strategy::Bands(Bands { bounded: vec![], last: target("large") }));
+        assert_eq!(bands.metric_label("reasoning"), UNROUTED);
     }
 
     #[test]

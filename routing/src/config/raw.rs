@@ -16,7 +16,7 @@ use super::schema::{Count, Size, Time};
 use super::unique::{unique, unique_if_given};
 use super::units::{Decimal, Tokens, duration};
 use super::{ConfigError, Mode, OnFailure, OnUnknownModel};
-use crate::needs::{Api, Capability};
+use crate::requirements::{Api, Capability};
 
 /// A routing policy: which LLM takes which request.
 #[derive(Deserialize)]

@@ -7,15 +7,15 @@ use super::options::Options;
 use super::turn::{self, Turn};
 use super::{Directives, Endpoint, METADATA_FIELD, Request};
 use crate::json::{RawString, Scanner};
-use crate::needs::{Capability, Needs};
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
+use crate::requirements::{Capability, Requirements};
 use crate::rewrite::{Member, Rewrite};
 
 /// English text has about four bytes a token, in the tokenizers of today's LLMs; other languages have fewer. An
 /// estimate is enough to tell a prompt that cannot fit from one that can.
 const BYTES_PER_TOKEN: usize = 4;
 
-pub(super) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Request<'_>, Refusal> {
+pub(super) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Request<'_>, Rejection> {
     let mut fields = Fields::read(body)?;
     let options = fields.options;
     let rewrite = Rewrite::new(body, &fields.models, &fields.metadata);
@@ -29,7 +29,7 @@ pub(super) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Request<'_>, Refu
         endpoint,
         model,
         directives,
-        needs: Needs {
+        needs: Requirements {
             api: endpoint.api(),
             capabilities: if has_images { capabilities.with(Capability::Images) } else { capabilities },
             tokens: prompt_tokens.saturating_add(options.max_tokens),
@@ -61,7 +61,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn read(body: &'a [u8]) -> Result<Self, Refusal> {
+    fn read(body: &'a [u8]) -> Result<Self, Rejection> {
         let mut fields = Self::default();
         let mut scanner = Scanner::new(body);
         let mut field = None;
@@ -109,16 +109,17 @@ impl<'a> Fields<'a> {
     }
 
     /// The turns of the endpoint's own prompt field, after a system prompt that stands beside it.
-    fn turns(self, endpoint: Endpoint) -> Result<Vec<Turn<'a>>, Refusal> {
+    fn turns(self, endpoint: Endpoint) -> Result<Vec<Turn<'a>>, Rejection> {
         let field = endpoint.prompt_field();
         let found = match endpoint {
             Endpoint::ChatCompletions | Endpoint::Messages => self.messages,
             Endpoint::Completions => self.prompt,
             Endpoint::Responses | Endpoint::Embeddings => self.input,
         };
-        let mut turns = found.ok_or_else(|| Refusal::invalid(Some(field), format!("{field} is missing")))?;
+        let mut turns =
+            found.ok_or_else(|| Rejection::invalid(Some(field), format!("{field} is missing")))?;
         if turns.is_empty() {
-            return Err(Refusal::invalid(Some(field), format!("{field} must not be empty")));
+            return Err(Rejection::invalid(Some(field), format!("{field} must not be empty")));
         }
         if let Some(system) = self.system {
             turns.insert(0, system);

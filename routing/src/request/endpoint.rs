@@ -1,6 +1,6 @@
 //! The APIs that are routed, told by their paths.
 
-use crate::needs::Api;
+use crate::requirements::Api;
 
 /// The API that a request speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

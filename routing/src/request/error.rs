@@ -1,7 +1,7 @@
 //! What can be wrong with a body, before it is known in which field.
 
 use crate::json::SyntaxError;
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 
 /// A body that cannot be read.
 #[derive(Debug)]
@@ -11,7 +11,7 @@ pub(super) enum BodyError {
     /// A field is not of the type that it should be; the text follows the field's name.
     Type(&'static str),
     /// A field has its own words for it.
-    Refused(Refusal),
+    Refused(Rejection),
 }
 
 impl From<SyntaxError> for BodyError {
@@ -20,21 +20,23 @@ impl From<SyntaxError> for BodyError {
     }
 }
 
-impl From<Refusal> for BodyError {
-    fn from(refusal: Refusal) -> Self {
+impl From<Rejection> for BodyError {
+    fn from(refusal: Rejection) -> Self {
         Self::Refused(refusal)
     }
 }
 
 impl BodyError {
     /// The answer to the client, which names the field.
-    pub(super) fn refusal(self, field: Option<&'static str>) -> Refusal {
+    pub(super) fn refusal(self, field: Option<&'static str>) -> Rejection {
         match (self, field) {
             (Self::Refused(refusal), _) => refusal,
-            (Self::Type(problem), Some(field)) => Refusal::invalid(Some(field), format!("{field} {problem}")),
-            (Self::Type(problem), None) => Refusal::invalid(None, format!("the body {problem}")),
+            (Self::Type(problem), Some(field)) => {
+                Rejection::invalid(Some(field), format!("{field} {problem}"))
+            }
+            (Self::Type(problem), None) => Rejection::invalid(None, format!("the body {problem}")),
             (Self::Syntax(error), _) => {
-                Refusal::invalid(None, format!("the body is not a JSON object: {error}"))
+                Rejection::invalid(None, format!("the body is not a JSON object: {error}"))
             }
         }
     }

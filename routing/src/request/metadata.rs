@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 
 /// The field's name; it never reaches the LLM.
 pub const METADATA_FIELD: &str = "nim-llm-router";
@@ -13,14 +13,14 @@ pub struct Directives {
     /// The policy to use; none means that a weaker choice, or the default, holds.
     pub policy: Option<String>,
     /// How to choose.
-    pub strategy: Strategy,
+    pub strategy: ModelChoice,
     /// The bound that the classifier's answer is held against, in place of the policy's.
     pub threshold: Option<f32>,
 }
 
 /// How to choose the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Strategy {
+pub enum ModelChoice {
     /// `"triton"`, which is the blueprint's name for: let the classifier decide.
     Classify,
     /// `"manual"`: this model, alias, or class of the policy.
@@ -50,16 +50,17 @@ enum RoutingStrategy {
 }
 
 impl Directives {
-    pub(super) fn parse(raw: &[u8]) -> Result<Self, Refusal> {
-        let invalid =
-            |problem: String| Refusal::invalid(Some(METADATA_FIELD), format!("{METADATA_FIELD}: {problem}"));
+    pub(super) fn parse(raw: &[u8]) -> Result<Self, Rejection> {
+        let invalid = |problem: String| {
+            Rejection::invalid(Some(METADATA_FIELD), format!("{METADATA_FIELD}: {problem}"))
+        };
         let raw: Raw = serde_json::from_slice(raw).map_err(|error| invalid(error.to_string()))?;
         let strategy = match (raw.routing_strategy, raw.model.filter(|model| !model.is_empty())) {
-            (Some(RoutingStrategy::Manual), Some(model)) => Strategy::Manual { model },
+            (Some(RoutingStrategy::Manual), Some(model)) => ModelChoice::Manual { model },
             (Some(RoutingStrategy::Manual), None) => {
                 return Err(invalid("routing_strategy \"manual\" needs a model".to_owned()));
             }
-            (Some(RoutingStrategy::Triton) | None, _) => Strategy::Classify,
+            (Some(RoutingStrategy::Triton) | None, _) => ModelChoice::Classify,
         };
         let threshold = raw.threshold;
         if threshold.is_some_and(|threshold| !(0.0..=1.0).contains(&threshold)) {

@@ -11,13 +11,13 @@ mod turn;
 use std::hash::{DefaultHasher, Hasher};
 
 pub use endpoint::{Endpoint, is_model_list};
-pub use metadata::{Directives, METADATA_FIELD, Strategy};
+pub use metadata::{Directives, METADATA_FIELD, ModelChoice};
 pub use text::{Excerpt, TextToClassify};
 pub use turn::Role;
 use turn::Turn;
 
-use crate::needs::Needs;
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
+use crate::requirements::Requirements;
 use crate::rewrite::Rewrite;
 
 /// A request's body, as far as routing reads it; borrows from the bytes.
@@ -30,7 +30,7 @@ pub struct Request<'a> {
     /// The routing metadata of NVIDIA's blueprint, if it is there.
     pub directives: Option<Directives>,
     /// What the model that answers must be able to do.
-    pub needs: Needs,
+    pub needs: Requirements,
     /// Estimated tokens of the prompt.
     pub prompt_tokens: u64,
     turns: Vec<Turn<'a>>,
@@ -43,7 +43,7 @@ impl<'a> Request<'a> {
     /// # Errors
     /// A 400 that names the field at fault: the body is not a JSON object, or a field that routing reads is missing or
     /// of the wrong type. All other fields are the LLM's business.
-    pub fn parse(endpoint: Endpoint, body: &'a [u8]) -> Result<Self, Refusal> {
+    pub fn parse(endpoint: Endpoint, body: &'a [u8]) -> Result<Self, Rejection> {
         body::parse(endpoint, body)
     }
 

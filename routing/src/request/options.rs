@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::json::{Scanner, SyntaxError};
-use crate::needs::{Capabilities, Capability};
+use crate::requirements::{Capabilities, Capability};
 
 /// The options that routing reads. Wrong types are left to the LLM to refuse.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Directives, Endpoint, Request, Role, Strategy as Choice};
-use crate::needs::{Api, Capabilities, Capability, Needs};
+use super::{Directives, Endpoint, ModelChoice, Request, Role};
+use crate::requirements::{Api, Capabilities, Capability, Requirements};
 use crate::rewrite::growth;
 
 const CHAT: Endpoint = Endpoint::ChatCompletions;
@@ -184,14 +184,14 @@ fn the_blueprints_metadata_is_read() {
         json!({"policy": "task_router", "routing_strategy": "triton", "model": "", "threshold": 0.3});
     let expected = Directives {
         policy: Some("task_router".to_owned()),
-        strategy: Choice::Classify,
+        strategy: ModelChoice::Classify,
         threshold: Some(0.3),
     };
     assert_eq!(directives(triton).unwrap(), Some(expected));
     let manual = json!({"routing_strategy": "manual", "model": "Brainstorming"});
     let expected = Directives {
         policy: None,
-        strategy: Choice::Manual { model: "Brainstorming".to_owned() },
+        strategy: ModelChoice::Manual { model: "Brainstorming".to_owned() },
         threshold: None,
     };
     assert_eq!(directives(manual).unwrap(), Some(expected));
@@ -384,7 +384,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-fn parsed(endpoint: Endpoint, body: &Value) -> (String, Needs, u64) {
+fn parsed(endpoint: Endpoint, body: &Value) -> (String, Requirements, u64) {
     let body = body.to_string();
     let request = Request::parse(endpoint, body.as_bytes()).unwrap();
     (request.text_to_classify(LIMIT).to_prompt(), request.needs, request.prompt_tokens)

@@ -6,8 +6,8 @@ use super::{Client, Router};
 use crate::config::{Model, Name, OnUnknownModel, Policy};
 use crate::decision::Reason;
 use crate::headers;
-use crate::refusal::Refusal;
-use crate::request::{Endpoint, METADATA_FIELD, Request, Strategy};
+use crate::rejection::Rejection;
+use crate::request::{Endpoint, METADATA_FIELD, ModelChoice, Request};
 
 /// How the model is to be chosen.
 pub(super) enum Choice {
@@ -31,7 +31,7 @@ pub(super) enum Choice {
 
 impl Router {
     /// The strongest of what the client says: the body's metadata, then the header, then the body's `model`.
-    pub(super) fn choose(&self, request: &Request<'_>, client: &Client<'_>) -> Result<Choice, Refusal> {
+    pub(super) fn choose(&self, request: &Request<'_>, client: &Client<'_>) -> Result<Choice, Rejection> {
         let directives = request.directives.as_ref();
         let in_metadata = directives.and_then(|directives| directives.policy.as_deref());
         let named = match (in_metadata, client.header(headers::POLICY)) {
@@ -41,7 +41,7 @@ impl Router {
         };
         let threshold = directives.and_then(|directives| directives.threshold);
         let choice = match (directives.map(|directives| &directives.strategy), named) {
-            (Some(Strategy::Manual { model }), named) => self.manual(model, named)?,
+            (Some(ModelChoice::Manual { model }), named) => self.manual(model, named)?,
             (_, Some(policy)) => Choice::Policy { policy, threshold },
             (_, None) => self.by_model_field(request.model.as_deref(), threshold)?,
         };
@@ -54,23 +54,23 @@ impl Router {
         }
     }
 
-    fn named_policy(&self, name: &str, param: &'static str) -> Result<Arc<Policy>, Refusal> {
-        self.config.policy(name).cloned().ok_or_else(|| Refusal::unknown_policy(name, Some(param)))
+    fn named_policy(&self, name: &str, param: &'static str) -> Result<Arc<Policy>, Rejection> {
+        self.config.policy(name).cloned().ok_or_else(|| Rejection::unknown_policy(name, Some(param)))
     }
 
     /// A model or an alias; or, as the blueprint has it, a class of the policy.
-    fn manual(&self, name: &str, policy: Option<Arc<Policy>>) -> Result<Choice, Refusal> {
+    fn manual(&self, name: &str, policy: Option<Arc<Policy>>) -> Result<Choice, Rejection> {
         if let Some(Name::Model(model) | Name::Alias(model)) = self.config.name(name) {
             return Ok(Choice::Model(Arc::clone(model), Reason::Manual));
         }
         let policy = policy.unwrap_or_else(|| Arc::clone(&self.config.default_policy));
         match policy.class(name).cloned() {
             Some(model) => Ok(Choice::Class { policy, model }),
-            None => Err(Refusal::unknown_model(name, Some(METADATA_FIELD))),
+            None => Err(Rejection::unknown_model(name, Some(METADATA_FIELD))),
         }
     }
 
-    fn by_model_field(&self, name: Option<&str>, threshold: Option<f32>) -> Result<Choice, Refusal> {
+    fn by_model_field(&self, name: Option<&str>, threshold: Option<f32>) -> Result<Choice, Rejection> {
         let Some(name) = name else { return Ok(Choice::Default { threshold }) };
         match self.config.name(name) {
             Some(Name::Policy(policy)) => Ok(Choice::Policy { policy: Arc::clone(policy), threshold }),
@@ -82,13 +82,13 @@ impl Router {
     }
 
     /// Either `policy:threshold`, or a model that is not configured.
-    fn by_unknown_name(&self, name: &str, threshold: Option<f32>) -> Result<Choice, Refusal> {
+    fn by_unknown_name(&self, name: &str, threshold: Option<f32>) -> Result<Choice, Rejection> {
         if let Some((before, bound)) = name.rsplit_once(':')
             && let Some(meaning @ (Name::Policy(_) | Name::Auto)) = self.config.name(before)
         {
             let bound = bound.parse().ok().filter(|bound| (0.0..=1.0).contains(bound));
             let threshold = Some(bound.ok_or_else(|| {
-                Refusal::invalid(
+                Rejection::invalid(
                     Some("model"),
                     "the threshold after the policy's name must be between 0 and 1",
                 )
@@ -100,17 +100,18 @@ impl Router {
         }
         match self.config.on_unknown_model {
             OnUnknownModel::Route => Ok(Choice::Default { threshold }),
-            OnUnknownModel::Reject => Err(Refusal::unknown_model(name, Some("model"))),
+            OnUnknownModel::Reject => Err(Rejection::unknown_model(name, Some("model"))),
             OnUnknownModel::Passthrough => Ok(Choice::Passthrough),
         }
     }
 
-    fn embeddings_by_name(&self, name: Option<&str>) -> Result<Choice, Refusal> {
+    fn embeddings_by_name(&self, name: Option<&str>) -> Result<Choice, Rejection> {
         match name.and_then(|name| self.config.name(name)) {
             None if name.is_some() => Ok(Choice::Passthrough),
-            _ => {
-                Err(Refusal::invalid(Some("model"), "embeddings cannot be routed by a policy; name a model"))
-            }
+            _ => Err(Rejection::invalid(
+                Some("model"),
+                "embeddings cannot be routed by a policy; name a model",
+            )),
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::cell::OnceCell;
 
 use crate::config::Facts;
-use crate::needs::Capability;
 use crate::request::Request;
+use crate::requirements::Capability;
 
 /// The HTTP side of a request: its path and headers.
 #[derive(Clone, Copy, Debug)]

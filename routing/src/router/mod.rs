@@ -12,19 +12,19 @@ pub use facts::Client;
 use facts::RequestFacts;
 
 use crate::classification::Classification;
-use crate::config::{Chooser, Config, Model, OnFailure, Policy, Target, Then};
+use crate::config::{Config, Model, OnFailure, Policy, Strategy, Target, Then};
 use crate::decision::{Decision, Reason};
-use crate::memory::Key;
-use crate::needs::{Lack, Needs};
-use crate::refusal::Refusal;
+use crate::digest::Digest;
+use crate::rejection::Rejection;
 use crate::request::{Request, TextToClassify};
+use crate::requirements::{Requirements, UnmetRequirement};
 
 /// Routes by one configuration.
 #[derive(Clone, Debug)]
 pub struct Router {
     config: Config,
     /// Telling costs a hash of the prompt.
-    tells_conversations: bool,
+    needs_conversation_key: bool,
 }
 
 /// What to do with a request.
@@ -45,9 +45,9 @@ pub struct Pending {
     pub policy: Arc<Policy>,
     /// What the classifier reads.
     pub text: TextToClassify,
-    conversation: Key,
+    conversation: Digest,
     threshold: Option<f32>,
-    needs: Needs,
+    needs: Requirements,
     failover: bool,
 }
 
@@ -65,7 +65,7 @@ pub enum Answer {
 impl Router {
     /// A router for this configuration.
     pub fn new(config: Config) -> Self {
-        Self { tells_conversations: config.tells_conversations(), config }
+        Self { needs_conversation_key: config.needs_conversation_key(), config }
     }
 
     /// The configuration.
@@ -77,7 +77,7 @@ impl Router {
     ///
     /// # Errors
     /// A 404 if the client names a policy or model that is not configured; a 400 if no model can take the request.
-    pub fn plan(&self, request: &Request<'_>, client: &Client<'_>) -> Result<Plan, Refusal> {
+    pub fn plan(&self, request: &Request<'_>, client: &Client<'_>) -> Result<Plan, Rejection> {
         let conversation = self.conversation(request, client);
         let (policy, threshold) = match self.choose(request, client)? {
             Choice::Passthrough => return Ok(Plan::Passthrough),
@@ -112,13 +112,13 @@ impl Router {
     /// # Errors
     /// A 503 if there is no answer and the configuration says to refuse then; a 400 if no model of the policy can take
     /// the request.
-    pub fn decide(&self, pending: &Pending, answer: Answer) -> Result<Decision, Refusal> {
+    pub fn decide(&self, pending: &Pending, answer: Answer) -> Result<Decision, Rejection> {
         match answer {
             Answer::Fresh(classification) => pending.by_classification(classification, Reason::Classified),
             Answer::Remembered(classification) => pending.by_classification(classification, Reason::Cached),
             Answer::None => match self.config.sidecar.on_failure {
                 OnFailure::Default => pending.by_default(None, Reason::Fallback),
-                OnFailure::Reject => Err(Refusal::classifier_unavailable()),
+                OnFailure::Reject => Err(Rejection::classifier_unavailable()),
             },
         }
     }
@@ -130,14 +130,14 @@ impl Router {
     }
 
     /// By the configured header, else by how the conversation begins. All are one where none needs to be told.
-    fn conversation(&self, request: &Request<'_>, client: &Client<'_>) -> Key {
-        if !self.tells_conversations {
-            return Key::of_number(0);
+    fn conversation(&self, request: &Request<'_>, client: &Client<'_>) -> Digest {
+        if !self.needs_conversation_key {
+            return Digest::of_number(0);
         }
         let header = self.config.stickiness.as_ref().and_then(|stickiness| stickiness.header.as_deref());
         match header.and_then(|name| client.header(name)) {
-            Some(value) => Key::of(&["header", value]),
-            None => Key::of_number(request.conversation()),
+            Some(value) => Digest::of(&["header", value]),
+            None => Digest::of_number(request.conversation()),
         }
     }
 }
@@ -160,30 +160,34 @@ impl Pending {
     }
 
     /// Tells this conversation under this policy from others.
-    pub fn conversation(&self) -> Key {
-        Key::of(&[self.policy.name.as_str(), &self.conversation.number().to_string()])
+    pub fn conversation(&self) -> Digest {
+        Digest::of(&[self.policy.name.as_str(), &self.conversation.number().to_string()])
     }
 
     /// The classifier and the text that it reads: the same for the same answer.
-    pub fn question(&self) -> Key {
+    pub fn question(&self) -> Digest {
         let texts = self.text.excerpts().iter().map(|excerpt| excerpt.written());
         let parts: Vec<_> = [self.policy.classifier.identity().as_bytes()].into_iter().chain(texts).collect();
-        Key::of(&parts)
+        Digest::of(&parts)
     }
 
-    fn by_classification(&self, classification: Classification, reason: Reason) -> Result<Decision, Refusal> {
+    fn by_classification(
+        &self,
+        classification: Classification,
+        reason: Reason,
+    ) -> Result<Decision, Rejection> {
         let target = match (&self.policy.chooser, &classification) {
-            (Chooser::Labels { routes, min_confidence }, classification) => {
+            (Strategy::Labels { routes, min_confidence }, classification) => {
                 let bar = self.threshold.unwrap_or(*min_confidence);
                 let sure = classification.label().filter(|label| label.confidence() >= bar);
                 sure.and_then(|label| routes.get(label.name()))
             }
-            (Chooser::Bands(bands), Classification::Score(score)) => match self.threshold {
+            (Strategy::Bands(bands), Classification::Score(score)) => match self.threshold {
                 Some(threshold) => bands.target_by_threshold(score.get(), threshold),
                 None => Some(bands.target(score.get())),
             },
             // The sidecar's head is not of the kind that the policy was written for.
-            (Chooser::Bands(_), Classification::Label(_)) => None,
+            (Strategy::Bands(_), Classification::Label(_)) => None,
         };
         match target {
             Some(target) => self.route(target, Some(classification), reason),
@@ -195,7 +199,7 @@ impl Pending {
         &self,
         classification: Option<Classification>,
         reason: Reason,
-    ) -> Result<Decision, Refusal> {
+    ) -> Result<Decision, Rejection> {
         self.route(&self.policy.default, classification, reason)
     }
 
@@ -205,7 +209,7 @@ impl Pending {
         target: &Target,
         classification: Option<Classification>,
         reason: Reason,
-    ) -> Result<Decision, Refusal> {
+    ) -> Result<Decision, Rejection> {
         let chosen = pick(target, self.conversation)?;
         let (model, reason) = match chosen.lacks(&self.needs) {
             None => (chosen, reason),
@@ -215,9 +219,9 @@ impl Pending {
         Ok(Decision { model, policy: Some(Arc::clone(&self.policy)), classification, reason, next })
     }
 
-    fn stand_in(&self, lack: Lack) -> Result<Arc<Model>, Refusal> {
-        let able = self.policy.stand_ins.iter().find(|model| model.lacks(&self.needs).is_none());
-        able.cloned().ok_or_else(|| Refusal::no_model_can(lack))
+    fn stand_in(&self, lack: UnmetRequirement) -> Result<Arc<Model>, Rejection> {
+        let able = self.policy.fallbacks.iter().find(|model| model.lacks(&self.needs).is_none());
+        able.cloned().ok_or_else(|| Rejection::no_model_can(lack))
     }
 
     /// Who can take the request too, should this model fail.
@@ -225,17 +229,17 @@ impl Pending {
         if !self.failover {
             return Vec::new();
         }
-        let others = self.policy.stand_ins.iter().filter(|other| other.name != model.name);
+        let others = self.policy.fallbacks.iter().filter(|other| other.name != model.name);
         others.filter(|other| other.lacks(&self.needs).is_none()).cloned().collect()
     }
 }
 
 /// A threshold must have a bound to replace.
-fn check_threshold(policy: &Policy, threshold: Option<f32>) -> Result<(), Refusal> {
+fn check_threshold(policy: &Policy, threshold: Option<f32>) -> Result<(), Rejection> {
     match (&policy.chooser, threshold) {
-        (Chooser::Bands(bands), Some(threshold)) if bands.target_by_threshold(0.0, threshold).is_none() => {
+        (Strategy::Bands(bands), Some(threshold)) if bands.target_by_threshold(0.0, threshold).is_none() => {
             let message = format!("a threshold needs a policy of two bands, which {} is not", policy.name);
-            Err(Refusal::invalid(Some("threshold"), message))
+            Err(Rejection::invalid(Some("threshold"), message))
         }
         _ => Ok(()),
     }
@@ -247,15 +251,15 @@ fn by_name(
     model: Arc<Model>,
     policy: Option<Arc<Policy>>,
     reason: Reason,
-    needs: &Needs,
-) -> Result<Decision, Refusal> {
+    needs: &Requirements,
+) -> Result<Decision, Rejection> {
     match model.lacks(needs) {
-        Some(lack @ Lack::Api(_)) => Err(Refusal::model_cannot(model.name.as_str(), lack)),
+        Some(lack @ UnmetRequirement::Api(_)) => Err(Rejection::model_cannot(model.name.as_str(), lack)),
         _ => Ok(Decision { model, policy, classification: None, reason, next: Vec::new() }),
     }
 }
 
-fn pick(target: &Target, conversation: Key) -> Result<Arc<Model>, Refusal> {
+fn pick(target: &Target, conversation: Digest) -> Result<Arc<Model>, Rejection> {
     // A validated target always has a model.
-    target.pick(conversation.number()).cloned().ok_or_else(Refusal::classifier_unavailable)
+    target.pick(conversation.number()).cloned().ok_or_else(Rejection::classifier_unavailable)
 }

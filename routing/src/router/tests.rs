@@ -4,7 +4,7 @@ use super::{Answer, Client, Pending, Plan, Router};
 use crate::classification::{Classification, Label, Score};
 use crate::config::Config;
 use crate::decision::{Decision, Reason};
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use crate::request::{Endpoint, Request};
 
 fn router(change: impl FnOnce(&mut Value)) -> Router {
@@ -28,7 +28,7 @@ fn router(change: impl FnOnce(&mut Value)) -> Router {
     Router::new(Config::from_json(config.to_string().as_bytes()).unwrap())
 }
 
-fn plan(router: &Router, model: &str, metadata: Value, header: Option<&str>) -> Result<Plan, Refusal> {
+fn plan(router: &Router, model: &str, metadata: Value, header: Option<&str>) -> Result<Plan, Rejection> {
     let mut body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}]});
     if !metadata.is_null() {
         body["nim-llm-router"] = metadata;
@@ -36,21 +36,21 @@ fn plan(router: &Router, model: &str, metadata: Value, header: Option<&str>) -> 
     plan_body(router, &body, header)
 }
 
-fn plan_body(router: &Router, body: &Value, policy_header: Option<&str>) -> Result<Plan, Refusal> {
+fn plan_body(router: &Router, body: &Value, policy_header: Option<&str>) -> Result<Plan, Rejection> {
     let headers: Vec<_> =
         policy_header.map(|value| ("x-llm-policy".to_owned(), value.into())).into_iter().collect();
     let client = Client { path: "/v1/chat/completions", headers: &headers };
     router.plan(&Request::parse(Endpoint::ChatCompletions, body.to_string().as_bytes()).unwrap(), &client)
 }
 
-fn policy_of(plan: Result<Plan, Refusal>) -> String {
+fn policy_of(plan: Result<Plan, Rejection>) -> String {
     match plan.unwrap() {
         Plan::Classify(pending) => pending.policy.name.to_string(),
         other => panic!("not to classify: {other:?}"),
     }
 }
 
-fn route_of(plan: Result<Plan, Refusal>) -> (String, Reason) {
+fn route_of(plan: Result<Plan, Rejection>) -> (String, Reason) {
     match plan.unwrap() {
         Plan::Route(decision) => (decision.model.name.to_string(), decision.reason),
         other => panic!("not routed: {other:?}"),

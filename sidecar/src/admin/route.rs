@@ -10,7 +10,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use llm_router_routing::classification::{Classification, Label};
 use llm_router_routing::decision::Decision;
-use llm_router_routing::refusal::Refusal;
+use llm_router_routing::rejection::Rejection;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ fn to_json(decision: &Decision) -> Value {
     })
 }
 
-fn refused(refusal: &Refusal) -> Response {
+fn refused(refusal: &Rejection) -> Response {
     let mut response = Response::builder().status(refusal.status());
     for (name, value) in refusal.headers() {
         response = response.header(name, value);

@@ -10,7 +10,7 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
 };
 use llm_router_routing::decision::Decision;
 use llm_router_routing::outcome::Changes;
-use llm_router_routing::refusal::Refusal;
+use llm_router_routing::rejection::Rejection;
 
 use super::metadata;
 use llm_router_classifier::model::prediction::{HeadOutput, Prediction};
@@ -69,7 +69,7 @@ pub(super) fn explained(set_headers: Vec<(&str, String)>) -> ProcessingResponse 
 }
 
 /// Has Envoy answer the client in place of an LLM.
-pub(super) fn refused(refusal: &Refusal) -> ProcessingResponse {
+pub(super) fn refused(refusal: &Rejection) -> ProcessingResponse {
     let headers = refusal.headers().into_iter().map(|(key, value)| header(key.to_owned(), value.to_owned()));
     of(Response::ImmediateResponse(ImmediateResponse {
         status: Some(HttpStatus { code: refusal.status().into() }),

@@ -3,7 +3,7 @@
 
 use llm_router_proto::{Kind, METADATA_NAMESPACE, Struct, Value};
 use llm_router_routing::decision::Decision;
-use llm_router_routing::refusal::Refusal;
+use llm_router_routing::rejection::Rejection;
 
 use llm_router_classifier::model::prediction::{HeadOutput, Prediction};
 use llm_router_classifier::model::tokenizer::Coverage;
@@ -40,7 +40,7 @@ pub(super) fn of_decision(decision: &Decision, scores: &[HeadOutput]) -> Struct 
 }
 
 /// Why a request was refused, or would have been: `refused`.
-pub(super) fn of_refusal(refusal: &Refusal) -> Struct {
+pub(super) fn of_refusal(refusal: &Rejection) -> Struct {
     let told = [("refused".to_owned(), string(refusal.code()))];
     ours([(DECISION.to_owned(), structure(told))])
 }
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_by_its_code() {
-        let metadata = of_refusal(&Refusal::body_too_large(1));
+        let metadata = of_refusal(&Rejection::body_too_large(1));
         let decision = inner(inner(&metadata, "llm_router"), "decision");
         assert_eq!(field(decision, "refused"), &Kind::StringValue("request_too_large".to_owned()));
     }

@@ -8,7 +8,7 @@ use llm_router_routing::admission::check_size;
 use llm_router_routing::config::Classifier;
 use llm_router_routing::decision::Decision;
 use llm_router_routing::outcome::{self, Head};
-use llm_router_routing::refusal::Refusal;
+use llm_router_routing::rejection::Rejection;
 use llm_router_routing::request::{Endpoint, Request};
 use llm_router_routing::rewrite::Rewrite;
 use llm_router_routing::router::{Answer, Client, Pending, Plan};
@@ -49,7 +49,7 @@ impl Service {
         head: &Head,
         body: &[u8],
         scores: &mut Option<HeadOutput>,
-    ) -> Result<Option<(Decision, Rewrite)>, Refusal> {
+    ) -> Result<Option<(Decision, Rewrite)>, Rejection> {
         let config = router.config();
         check_size(body.len(), config.limits.max_body)?;
         let request = Request::parse(head.endpoint, body)?;

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use llm_router_routing::cache::CachingRouter;
 use llm_router_routing::config::Config;
 use llm_router_routing::decision::Decision;
-use llm_router_routing::memory::RememberingRouter;
-use llm_router_routing::refusal::Refusal;
+use llm_router_routing::rejection::Rejection;
 use llm_router_routing::request::Request;
 use llm_router_routing::router::{Answer, Client, Pending, Plan};
 use parking_lot::Mutex;
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 /// A router for all of the sidecar's threads.
 pub struct PolicyRouter {
     config: Config,
-    router: Mutex<RememberingRouter>,
+    router: Mutex<CachingRouter>,
     started: Instant,
 }
 
@@ -21,7 +21,7 @@ impl PolicyRouter {
     /// A router by this policy.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let router = Mutex::new(RememberingRouter::new(config.clone()));
+        let router = Mutex::new(CachingRouter::new(config.clone()));
         Self { config, router, started: Instant::now() }
     }
 
@@ -31,11 +31,11 @@ impl PolicyRouter {
         &self.config
     }
 
-    pub(super) fn plan(&self, request: &Request<'_>, client: &Client<'_>) -> Result<Plan, Refusal> {
+    pub(super) fn plan(&self, request: &Request<'_>, client: &Client<'_>) -> Result<Plan, Rejection> {
         self.router.lock().plan(request, client, self.now())
     }
 
-    pub(super) fn decide(&self, pending: &Pending, answer: Answer) -> Result<Decision, Refusal> {
+    pub(super) fn decide(&self, pending: &Pending, answer: Answer) -> Result<Decision, Rejection> {
         self.router.lock().decide(pending, answer, self.now())
     }
 

@@ -2,7 +2,7 @@
 
 use llm_router_routing::admission::check_size;
 use llm_router_routing::decision::Decision;
-use llm_router_routing::refusal::Refusal;
+use llm_router_routing::rejection::Rejection;
 use llm_router_routing::request::{Endpoint, Request};
 use llm_router_routing::router::{Answer, Client, Plan, Router};
 
@@ -19,7 +19,7 @@ impl Service {
         router: &PolicyRouter,
         headers: &[(String, Vec<u8>)],
         body: &[u8],
-    ) -> Result<Option<Decision>, Refusal> {
+    ) -> Result<Option<Decision>, Rejection> {
         let config = router.config();
         check_size(body.len(), config.limits.max_body)?;
         let request = Request::parse(Endpoint::ChatCompletions, body)?;

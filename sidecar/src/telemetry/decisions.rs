@@ -6,7 +6,7 @@ use std::time::Duration;
 use llm_router_routing::classification::Classification;
 use llm_router_routing::config::{Model, Prices};
 use llm_router_routing::decision::Decision;
-use llm_router_routing::refusal::Refusal;
+use llm_router_routing::rejection::Rejection;
 use llm_router_routing::usage::Usage;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -118,14 +118,14 @@ impl Decisions {
         self.requests.get_or_create(&labels).inc();
         let label = decision.classification.as_ref().and_then(Classification::label);
         if let (Some(policy), Some(label)) = (&decision.policy, label) {
-            let name = policy.counted_label(label.name()).to_owned();
+            let name = policy.metric_label(label.name()).to_owned();
             let labels = [("llm_policy", policy.name.to_string()), ("llm_label", name)];
             self.labels.get_or_create(&labels).inc();
         }
     }
 
     /// A request was refused, or in shadow would have been.
-    pub fn refused(&self, refusal: &Refusal) {
+    pub fn refused(&self, refusal: &Rejection) {
         self.refused.get_or_create(&[("code", refusal.code().to_owned())]).inc();
     }
 

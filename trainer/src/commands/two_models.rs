@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use llm_router_routing::config::{Bands, Chooser, Cost, Model, Policy, Target};
+use llm_router_routing::config::{Bands, Cost, Model, Policy, Strategy, Target};
 use llm_router_routing::documents;
 
 use crate::eval::tradeoff::StrongWhen;
@@ -60,7 +60,7 @@ impl TwoModelsArgs {
 
 /// The models of the low and of the high scores.
 fn two_bands(policy: &Policy) -> Result<[(String, Cost); 2]> {
-    let Chooser::Bands(bands) = &policy.chooser else { bail!("it must have bands, not routes") };
+    let Strategy::Bands(bands) = &policy.chooser else { bail!("it must have bands, not routes") };
     let priced = |target: &Target| match target {
         Target::Model(model) => of_model(model),
         Target::Weighted(_) => bail!("a band must have one model, not several by weight"),

@@ -3,7 +3,7 @@
 use llm_router_routing::admission::{Admission, admit};
 use llm_router_routing::headers;
 use llm_router_routing::model_list;
-use llm_router_routing::refusal::Refusal;
+use llm_router_routing::rejection::Rejection;
 use llm_router_routing::request::Endpoint;
 use llm_router_routing::router::Client;
 
@@ -22,7 +22,7 @@ pub(crate) struct Head {
 
 impl Http {
     /// Takes the router's headers from the client's, and reads those that matter.
-    pub(super) fn read_headers(&self, end_of_stream: bool) -> Result<Phase, Refusal> {
+    pub(super) fn read_headers(&self, end_of_stream: bool) -> Result<Phase, Rejection> {
         let headers = RequestHeaders.get_all();
         for (name, _) in
             headers.iter().filter(|(name, _)| headers::is_own(name, &self.shared.config.cluster_header))

@@ -1,6 +1,6 @@
 //! A request whose body is complete: whether its model is known, or the sidecar must be asked.
 
-use llm_router_routing::refusal::Refusal;
+use llm_router_routing::rejection::Rejection;
 use llm_router_routing::request::Request;
 use llm_router_routing::router::{Answer, Client, Plan};
 use proxy_wasm::types::Action;
@@ -14,7 +14,7 @@ use crate::host;
 
 impl Http {
     /// Plans the request, now that all of its body is there.
-    pub(super) fn plan(&mut self, mut head: Head) -> Result<Action, Refusal> {
+    pub(super) fn plan(&mut self, mut head: Head) -> Result<Action, Rejection> {
         let now = host::now();
         let body = head.body.read();
         let request = Request::parse(head.endpoint, body.bytes())?;

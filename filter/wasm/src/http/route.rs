@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use llm_router_routing::config::Mode;
 use llm_router_routing::decision::{Decision, Reason};
-use llm_router_routing::refusal::Refusal;
+use llm_router_routing::rejection::Rejection;
 use llm_router_routing::rewrite::Rewrite;
 use log::debug;
 use proxy_wasm::types::Action;
@@ -58,7 +58,7 @@ impl Http {
     }
 
     /// Answers in place of an LLM; in shadow, lets the request go on as it was sent.
-    pub(super) fn refuse(&mut self, refusal: &Refusal) -> Action {
+    pub(super) fn refuse(&mut self, refusal: &Rejection) -> Action {
         debug!("refused: {}", refusal.code());
         self.shared.stats.refused(refusal);
         if self.shared.config.filter_state {

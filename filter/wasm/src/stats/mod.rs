@@ -12,7 +12,7 @@ use counters::Counters;
 use llm_router_routing::classification::Classification;
 use llm_router_routing::config::{Classifier, Model, Prices};
 use llm_router_routing::decision::{Decision, Reason};
-use llm_router_routing::refusal::Refusal;
+use llm_router_routing::rejection::Rejection;
 use llm_router_routing::usage::Usage;
 use proxy_wasm::types::MetricType;
 
@@ -66,13 +66,13 @@ impl Stats {
         });
         let label = decision.classification.as_ref().and_then(Classification::label);
         if let (Some(policy), Some(label)) = (policy, label) {
-            let label = policy.counted_label(label.name());
+            let label = policy.metric_label(label.name());
             let stat = Counter::Labels { policy: Place::of(policy), label: Place::of(label) };
             self.counters.add(stat, 1, || format!("policy.{}.label.{label}.labels_total", policy.name));
         }
     }
 
-    pub(crate) fn refused(&self, refusal: &Refusal) {
+    pub(crate) fn refused(&self, refusal: &Rejection) {
         let code = refusal.code();
         self.counters.add(Counter::Refused { code }, 1, || format!("code.{code}.refused_total"));
     }

@@ -7,7 +7,7 @@ use super::checks::{filled, find, key, printable, within};
 use super::examples;
 use super::{ConfigError, Models, Policies};
 use crate::config::units::Decimal;
-use crate::config::{Band, Bands, Chooser, Model, Policy, PolicyName, Target, Weighted, raw};
+use crate::config::{Band, Bands, Model, Policy, PolicyName, Strategy, Target, Weighted, raw};
 
 pub(super) fn resolve(raw: BTreeMap<String, raw::Policy>, models: &Models) -> Result<Policies, ConfigError> {
     raw.into_iter()
@@ -40,7 +40,7 @@ fn policy(name: &str, raw: raw::Policy, models: &Models) -> Result<Policy, Confi
             }
             let bands = bands(raw_bands, models, &format!("{path}.bands"))?;
             let default = default.unwrap_or_else(|| bands.last.clone());
-            (Chooser::Bands(bands), default)
+            (Strategy::Bands(bands), default)
         }
         (Some(_), Some(_)) => {
             return Err(ConfigError::new(path, "has both routes and bands; remove one"));
@@ -51,8 +51,8 @@ fn policy(name: &str, raw: raw::Policy, models: &Models) -> Result<Policy, Confi
         }
     };
     let mut policy =
-        Policy { name: PolicyName::from(name), classifier, chooser, default, stand_ins: Vec::new() };
-    policy.stand_ins = match raw.fallback {
+        Policy { name: PolicyName::from(name), classifier, chooser, default, fallbacks: Vec::new() };
+    policy.fallbacks = match raw.fallback {
         Some(names) => fallback(&names, models, &format!("{path}.fallback"))?,
         None => cheapest_first(&policy),
     };
@@ -64,7 +64,7 @@ fn labels(
     min_confidence: Option<Decimal>,
     models: &Models,
     path: &str,
-) -> Result<Chooser, ConfigError> {
+) -> Result<Strategy, ConfigError> {
     let min_confidence = min_confidence.map_or(0.0, |number| number.0 as f32);
     within(&min_confidence, &(0.0..=1.0), || format!("{path}.min_confidence"))?;
     let routes = raw
@@ -78,7 +78,7 @@ fn labels(
             Ok((label, target))
         })
         .collect::<Result<HashMap<_, _>, ConfigError>>()?;
-    Ok(Chooser::Labels { routes, min_confidence })
+    Ok(Strategy::Labels { routes, min_confidence })
 }
 
 fn bands(raw: Vec<raw::Band>, models: &Models, path: &str) -> Result<Bands, ConfigError> {

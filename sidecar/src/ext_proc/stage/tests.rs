@@ -4,7 +4,7 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
     BodyResponse, CommonResponse, HeaderMutation, HeadersResponse, ImmediateResponse,
     body_mutation::Mutation, processing_response::Response,
 };
-use llm_router_routing::refusal::Refusal;
+use llm_router_routing::rejection::Rejection;
 use llm_router_routing::request::Request;
 use llm_router_routing::router::{Plan, Router};
 use serde_json::{Value, json};
@@ -210,7 +210,7 @@ fn in_shadow_a_decision_is_only_told_and_counted() {
 fn a_refusal_is_answered_in_openais_shape_but_in_shadow_and_counted_in_both() {
     let metrics = metrics();
     let refused = |config: &Config| {
-        let outcome = Outcome::refused(config, Refusal::classifier_unavailable());
+        let outcome = Outcome::refused(config, Rejection::classifier_unavailable());
         Stage::carry_out(config, outcome, &[], answer::unchanged(), &metrics)
     };
     let (stage, answer) = refused(&enforce());

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{error_with, load, valid};
-use crate::config::{Chooser, Classifier, Config};
+use crate::config::{Classifier, Config, Strategy};
 
 const POLICY: &str = "/policies/task_router";
 
@@ -28,7 +28,7 @@ fn a_route_has_a_target_and_examples() {
     let Classifier::Examples(examples) = &policy.classifier else { panic!("{:?}", policy.classifier) };
     assert_eq!(examples.routes()["billing"], ["where is my invoice", "refund please"]);
     assert_eq!(examples.routes()["tech"], ["it crashed"]);
-    let Chooser::Labels { routes, .. } = &policy.chooser else { panic!("{:?}", policy.chooser) };
+    let Strategy::Labels { routes, .. } = &policy.chooser else { panic!("{:?}", policy.chooser) };
     assert_eq!(routes["billing"].models().count(), 1);
     assert_eq!(routes["tech"].models().count(), 2);
 }

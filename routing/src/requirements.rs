@@ -86,7 +86,7 @@ impl FromIterator<Capability> for Capabilities {
 
 /// What a request needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
+pub struct Requirements {
     /// The API that the client speaks.
     pub api: Api,
     /// What the model must be able to do.
@@ -97,7 +97,7 @@ pub struct Needs {
 
 /// Why a model cannot take a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lack {
+pub enum UnmetRequirement {
     /// It speaks another API than the client.
     Api(Api),
     /// It cannot do this.
@@ -109,7 +109,7 @@ pub enum Lack {
     },
 }
 
-impl fmt::Display for Lack {
+impl fmt::Display for UnmetRequirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Api(api) => write!(f, "requests in {api}'s shape"),

@@ -1,6 +1,5 @@
 //! Bounded memory of what was decided before; each of Envoy's workers has its own.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,50 +8,24 @@ use lru::LruCache;
 use crate::classification::Classification;
 use crate::config::{self, Config, Model};
 use crate::decision::Decision;
-use crate::refusal::Refusal;
+use crate::digest::Digest;
+use crate::rejection::Rejection;
 use crate::request::Request;
 use crate::router::{Answer, Client, Pending, Plan, Router};
 
-/// A digest of 128 bits: two different texts do not meet by chance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key(u64, u64);
-
-impl Key {
-    /// The digest of these texts in this order.
-    pub fn of(texts: &[impl Hash]) -> Self {
-        let half = |seed: u8| {
-            let mut hasher = DefaultHasher::new();
-            seed.hash(&mut hasher);
-            texts.hash(&mut hasher);
-            hasher.finish()
-        };
-        Self(half(0), half(1))
-    }
-
-    /// The digest of what is a hash already.
-    pub fn of_number(hash: u64) -> Self {
-        Self(hash, 0)
-    }
-
-    /// A number as good as random, the same for the same key.
-    pub fn number(self) -> u64 {
-        self.0
-    }
-}
-
 /// A router that remembers.
 #[derive(Debug)]
-pub struct RememberingRouter {
+pub struct CachingRouter {
     router: Router,
-    classifications: Option<Recent<Classification>>,
-    conversations: Option<Recent<Arc<Model>>>,
+    classifications: Option<TtlLru<Classification>>,
+    conversations: Option<TtlLru<Arc<Model>>>,
 }
 
-impl RememberingRouter {
+impl CachingRouter {
     /// A router for this configuration that remembers nothing yet.
     pub fn new(config: Config) -> Self {
-        let classifications = config.cache.map(Recent::new);
-        let conversations = config.stickiness.as_ref().map(|stickiness| Recent::new(stickiness.memory));
+        let classifications = config.cache.map(TtlLru::new);
+        let conversations = config.stickiness.as_ref().map(|stickiness| TtlLru::new(stickiness.memory));
         Self { router: Router::new(config), classifications, conversations }
     }
 
@@ -70,7 +43,7 @@ impl RememberingRouter {
         request: &Request<'_>,
         client: &Client<'_>,
         now: Duration,
-    ) -> Result<Plan, Refusal> {
+    ) -> Result<Plan, Rejection> {
         let pending = match self.router.plan(request, client)? {
             Plan::Classify(pending) => pending,
             other => return Ok(other),
@@ -95,7 +68,12 @@ impl RememberingRouter {
     ///
     /// # Errors
     /// As [`Router::decide`].
-    pub fn decide(&mut self, pending: &Pending, answer: Answer, now: Duration) -> Result<Decision, Refusal> {
+    pub fn decide(
+        &mut self,
+        pending: &Pending,
+        answer: Answer,
+        now: Duration,
+    ) -> Result<Decision, Rejection> {
         if let (Answer::Fresh(classification), Some(all)) = (&answer, &mut self.classifications) {
             all.put(pending.question(), classification.clone(), now);
         }
@@ -117,17 +95,17 @@ impl RememberingRouter {
 
 /// The most recently used entries, each for a time.
 #[derive(Debug)]
-struct Recent<T> {
-    entries: LruCache<Key, (T, Duration)>,
+struct TtlLru<T> {
+    entries: LruCache<Digest, (T, Duration)>,
     ttl: Duration,
 }
 
-impl<T: Clone> Recent<T> {
+impl<T: Clone> TtlLru<T> {
     fn new(memory: config::Memory) -> Self {
         Self { entries: LruCache::new(memory.entries), ttl: memory.ttl }
     }
 
-    fn get(&mut self, key: &Key, now: Duration) -> Option<T> {
+    fn get(&mut self, key: &Digest, now: Duration) -> Option<T> {
         let (value, put) = self.entries.get(key)?;
         if now.saturating_sub(*put) > self.ttl {
             self.entries.pop(key);
@@ -136,7 +114,7 @@ impl<T: Clone> Recent<T> {
         Some(value.clone())
     }
 
-    fn put(&mut self, key: Key, value: T, now: Duration) {
+    fn put(&mut self, key: Digest, value: T, now: Duration) {
         self.entries.put(key, (value, now));
     }
 }

@@ -2,14 +2,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::RememberingRouter;
+use super::CachingRouter;
 use crate::classification::{Classification, Label};
 use crate::config::Config;
 use crate::decision::Reason;
 use crate::request::{Endpoint, Request};
 use crate::router::{Answer, Client, Pending, Plan};
 
-fn router(more: Value) -> RememberingRouter {
+fn router(more: Value) -> CachingRouter {
     let mut config = json!({
         "sidecar": {"cluster": "sidecar"},
         "default_policy": "task_router",
@@ -22,10 +22,10 @@ fn router(more: Value) -> RememberingRouter {
         }},
     });
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    RememberingRouter::new(Config::from_json(config.to_string().as_bytes()).unwrap())
+    CachingRouter::new(Config::from_json(config.to_string().as_bytes()).unwrap())
 }
 
-fn plan_at(router: &mut RememberingRouter, seconds: u64, body: &Value, header: Option<&str>) -> Plan {
+fn plan_at(router: &mut CachingRouter, seconds: u64, body: &Value, header: Option<&str>) -> Plan {
     let headers: Vec<_> = header.map(|value| ("x-session".to_owned(), value.into())).into_iter().collect();
     let body = body.to_string();
     let request = Request::parse(Endpoint::ChatCompletions, body.as_bytes()).unwrap();
@@ -52,7 +52,7 @@ fn routed(plan: Plan) -> (String, Reason) {
     }
 }
 
-fn answer(router: &mut RememberingRouter, seconds: u64, pending: &Pending, label: &str) {
+fn answer(router: &mut CachingRouter, seconds: u64, pending: &Pending, label: &str) {
     let label = Classification::Label(Label::new(label, 0.9).unwrap());
     router.decide(pending, Answer::Fresh(label), Duration::from_secs(seconds)).unwrap();
 }

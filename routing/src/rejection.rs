@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use crate::needs::Lack;
+use crate::requirements::UnmetRequirement;
 
 /// An answer in place of routing.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Refusal {
+pub struct Rejection {
     kind: Kind,
     message: String,
     param: Option<&'static str>,
@@ -25,7 +25,7 @@ enum Kind {
 /// A client should wait this long, in seconds, before it asks again after a 503.
 const RETRY_AFTER: &str = "1";
 
-impl Refusal {
+impl Rejection {
     /// 400: the body is not a request that we understand. `param` is the field at fault, if one is.
     pub fn invalid(param: Option<&'static str>, message: impl Into<String>) -> Self {
         Self { kind: Kind::InvalidRequest, message: cut(&message.into(), 300), param }
@@ -42,13 +42,13 @@ impl Refusal {
     }
 
     /// 400: the model that was named cannot take the request.
-    pub fn model_cannot(name: &str, lack: Lack) -> Self {
+    pub fn model_cannot(name: &str, lack: UnmetRequirement) -> Self {
         let message = format!("the model {} does not take {lack}", quoted(name));
         Self { kind: Kind::InvalidRequest, message, param: Some("model") }
     }
 
     /// 400: no model of the policy can take the request.
-    pub fn no_model_can(lack: Lack) -> Self {
+    pub fn no_model_can(lack: UnmetRequirement) -> Self {
         let message = format!("the request needs {lack}, which no model of its policy has");
         Self { kind: Kind::InvalidRequest, message, param: None }
     }
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_body_has_openais_shape() {
-        let refusal = Refusal::invalid(Some("messages"), "messages must be an array");
+        let refusal = Rejection::invalid(Some("messages"), "messages must be an array");
         let body: serde_json::Value = serde_json::from_slice(&refusal.body()).unwrap();
         let expected = serde_json::json!({"error": {
             "message": "messages must be an array", "type": "invalid_request_error",
@@ -160,13 +160,13 @@ mod tests {
     #[test]
     fn what_the_client_sent_is_not_echoed_whole() {
         let long = "é".repeat(1_000_000);
-        assert!(Refusal::unknown_model(&long, Some("model")).body().len() < 500);
-        assert!(Refusal::invalid(None, long).body().len() < 1000);
+        assert!(Rejection::unknown_model(&long, Some("model")).body().len() < 500);
+        assert!(Rejection::invalid(None, long).body().len() < 1000);
     }
 
     #[test]
     fn only_a_missing_classifier_asks_to_retry() {
-        assert!(Refusal::classifier_unavailable().headers().contains(&("retry-after", "1")));
-        assert_eq!(Refusal::body_too_large(10).headers(), [("content-type", "application/json")]);
+        assert!(Rejection::classifier_unavailable().headers().contains(&("retry-after", "1")));
+        assert_eq!(Rejection::body_too_large(10).headers(), [("content-type", "application/json")]);
     }
 }
