@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::decision::Decision;
 use crate::digest::Digest;
+use crate::headers::Headers;
 use crate::request::Endpoint;
 
 /// Request headers that can hold a key for an LLM.
@@ -79,24 +80,26 @@ impl Failover {
 }
 
 /// What tells the keys of a request from others, without telling them: for [`foreign_credentials`].
-pub fn credentials(headers: &[(String, Vec<u8>)]) -> String {
-    let digest = |(name, value): (&str, &[u8])| format!("{name}={:016x}\n", Digest::of(&[value]).number());
-    keys(headers).map(digest).collect()
+pub fn credentials(headers: &Headers) -> String {
+    keys(headers).map(|(name, value)| digest(name, value)).collect()
+}
+
+fn digest(name: &str, value: &[u8]) -> String {
+    format!("{name}={:016x}\n", Digest::of(&[value]).number())
 }
 
 /// The headers of keys that came to a request since its [`credentials`] were taken. An upstream filter of Envoy that
 /// adds a key adds it to the later attempts too, which go to other providers.
-pub fn foreign_credentials<'a>(headers: &'a [(String, Vec<u8>)], before: &str) -> Vec<&'a str> {
+pub fn foreign_credentials<'a>(headers: &'a Headers, before: &str) -> Vec<&'a str> {
     let is_new = |name: &str, value: &[u8]| {
-        let digest = credentials(&[(name.to_owned(), value.to_owned())]);
+        let digest = digest(name, value);
         !before.split_inclusive('\n').any(|line| line == digest)
     };
     keys(headers).filter(|(name, value)| is_new(name, value)).map(|(name, _)| name).collect()
 }
 
-fn keys(headers: &[(String, Vec<u8>)]) -> impl Iterator<Item = (&str, &[u8])> {
-    let all = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
-    all.filter(|(name, _)| CREDENTIALS.contains(name))
+fn keys(headers: &Headers) -> impl Iterator<Item = (&str, &[u8])> {
+    headers.iter().filter(|(name, _)| CREDENTIALS.contains(name))
 }
 
 #[cfg(test)]
@@ -105,10 +108,6 @@ mod tests {
 
     fn retry(cluster: &str) -> Retry {
         Retry { cluster: cluster.into(), model: "m".into(), path: "/v1/x".into(), host: "h".into() }
-    }
-
-    fn headers(all: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
-        all.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect()
     }
 
     #[test]
@@ -123,11 +122,11 @@ mod tests {
 
     #[test]
     fn keys_that_came_later_are_told_from_the_clients() {
-        let clients = headers(&[("authorization", "Bearer client"), ("accept", "*/*")]);
+        let clients = Headers::from([("authorization", "Bearer client"), ("accept", "*/*")]);
         let before = credentials(&clients);
         assert!(!before.contains("client"), "{before}");
         assert!(foreign_credentials(&clients, &before).is_empty());
-        let injected = headers(&[("authorization", "Bearer provider"), ("x-api-key", "key")]);
+        let injected = Headers::from([("authorization", "Bearer provider"), ("x-api-key", "key")]);
         assert_eq!(foreign_credentials(&injected, &before), ["authorization", "x-api-key"]);
         assert_eq!(foreign_credentials(&injected, ""), ["authorization", "x-api-key"]);
     }

@@ -1,11 +1,15 @@
-//! Names of the HTTP headers that the router reads and writes.
+//! HTTP headers: the names that the router reads and writes, and a list of them as a request has it.
 
 /// Chooses a policy by name; weaker than the body's metadata, stronger than the body's `model`.
 pub const POLICY: &str = "x-llm-policy";
 
-/// Every header of this prefix belongs to the router: what a client sends under it is removed, so that neither Envoy's
-/// routes nor an LLM can be misled by it.
+/// Every header with this prefix belongs to the router. Those that a client sends are removed, so that they mislead
+/// neither Envoy's routes nor an LLM.
 pub const OWN_PREFIX: &str = "x-llm-";
+
+/// What the names of the response headers that explain a decision start with. Access logs have the same fields without
+/// it.
+pub const EXPLANATION_PREFIX: &str = "x-llm-router-";
 
 /// Response: the configured name of the chosen model.
 pub const MODEL: &str = "x-llm-router-model";
@@ -32,4 +36,69 @@ pub const CHOSEN_CLASSIFIER: &str = "x-chosen-classifier";
 /// ```
 pub fn is_own(name: &str, cluster_header: &str) -> bool {
     name.starts_with(OWN_PREFIX) || name == cluster_header
+}
+
+/// Headers with lower-case names, in their order. Values are bytes: a client's need not be UTF-8.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(String, Vec<u8>)>);
+
+impl Headers {
+    /// The first value of a header.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find_map(|(key, value)| (key == name).then_some(value))
+    }
+
+    /// The first value of a header, if it is text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.get(name)?).ok()
+    }
+
+    /// The value of a header that is there once.
+    pub fn only(&self, name: &str) -> Option<&[u8]> {
+        let mut values = self.iter().filter(|(key, _)| *key == name).map(|(_, value)| value);
+        values.next().filter(|_| values.next().is_none())
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+    }
+}
+
+impl From<Vec<(String, Vec<u8>)>> for Headers {
+    fn from(headers: Vec<(String, Vec<u8>)>) -> Self {
+        Self(headers)
+    }
+}
+
+impl<const N: usize> From<[(&str, &str); N]> for Headers {
+    fn from(headers: [(&str, &str); N]) -> Self {
+        headers.into_iter().collect()
+    }
+}
+
+impl<'h> FromIterator<(&'h str, &'h str)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (&'h str, &'h str)>>(headers: I) -> Self {
+        let pair = |(name, value): (&str, &str)| (name.to_owned(), value.as_bytes().to_vec());
+        Self(headers.into_iter().map(pair).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_value_counts_unless_there_must_be_only_one() {
+        let headers = Headers::from([("a", "1"), ("b", "2"), ("a", "3")]);
+        assert_eq!(headers.text("a"), Some("1"));
+        assert_eq!((headers.only("a"), headers.only("b")), (None, Some(&b"2"[..])));
+        assert_eq!((headers.get("c"), headers.only("c")), (None, None));
+    }
+
+    #[test]
+    fn a_value_that_is_not_utf8_is_bytes_only() {
+        let headers = Headers::from(vec![("a".to_owned(), b"caf\xe9".to_vec())]);
+        assert_eq!((headers.get("a"), headers.text("a")), (Some(&b"caf\xe9"[..]), None));
+    }
 }

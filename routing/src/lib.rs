@@ -9,7 +9,6 @@
 //! 4. [`rewrite::Rewrite`] puts the chosen model into the original bytes.
 //! 5. [`outcome::Outcome`] is what becomes of the request then.
 
-pub mod admission;
 pub mod cache;
 pub mod classification;
 pub mod config;
@@ -17,11 +16,12 @@ pub mod decision;
 pub mod digest;
 #[cfg(feature = "documents")]
 pub mod documents;
+pub mod exchange;
 pub mod failover;
 pub mod headers;
 mod json;
+pub mod metrics;
 pub mod model_list;
-pub mod outcome;
 pub mod rejection;
 pub mod request;
 pub mod requirements;

@@ -10,8 +10,8 @@ use llm_router_routing::classification::{Classification, Label};
 use llm_router_routing::config::Config;
 use llm_router_routing::cache::CachingRouter;
 use llm_router_routing::model_list;
-use llm_router_routing::request::{Endpoint, Request};
-use llm_router_routing::router::{Answer, Client, Plan};
+use llm_router_routing::request::{Endpoint, Request, RequestHead};
+use llm_router_routing::router::{ClassifierResult, Plan};
 
 const BODY: &[u8] = br#"{"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}"#;
 static ANSWER: LazyLock<Label> = LazyLock::new(|| Label::new("Chatbot", 0.5).expect("a confidence"));
@@ -26,11 +26,13 @@ fuzz_target!(|json: &[u8]| {
 fn route(config: Config) {
     model_list::to_json(&config);
     let request = Request::parse(Endpoint::ChatCompletions, BODY).expect("a request");
-    let client = Client { path: "/v1/chat/completions", headers: &[] };
-    let mut router = CachingRouter::new(config);
+    let head = RequestHead::new([(":path", "/v1/chat/completions")]);
+    let router = CachingRouter::new(config);
     let now = Duration::from_secs(1);
-    if let Ok(Plan::Classify(pending)) = router.plan(&request, &client, now) {
-        let _ = router.decide(&pending, Answer::Fresh(Classification::Label(ANSWER.clone())), now);
-        let _ = router.decide(&pending, Answer::None, now);
+    if let Ok(Plan::Classify(pending)) = router.plan(&request, &head, now, &mut |_| ()) {
+        let fresh = ClassifierResult::Fresh(Classification::Label(ANSWER.clone()));
+        for result in [fresh, ClassifierResult::Unavailable] {
+            let _ = router.decide(&pending, result, now, &mut |_| ());
+        }
     }
 }

@@ -21,7 +21,7 @@ pub use classifier::{Classifier, Examples};
 pub use model::{Cost, Model, Prices};
 pub use policy::{Band, Bands, Policy, Strategy, Target, Weighted};
 pub use resolve::ConfigError;
-pub use rule::{Facts, Rule, Then, When};
+pub use rule::{MatchInput, Rule, Then, When};
 
 use crate::rewrite::growth;
 
@@ -47,7 +47,7 @@ pub struct Config {
     /// Whether Envoy's retries go to the policy's next model.
     pub failover: bool,
     /// How classifications are remembered; none if they are not.
-    pub cache: Option<Memory>,
+    pub cache: Option<CacheConfig>,
     /// How conversations are kept with their model; none if they are not.
     pub stickiness: Option<Stickiness>,
     /// What the models cost.
@@ -101,6 +101,16 @@ impl Config {
     /// All models, in the order of their names.
     pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
         self.models.values()
+    }
+
+    /// The model of an id that is this configuration's.
+    pub fn model_by_id(&self, id: ModelId) -> Option<&Arc<Model>> {
+        self.models().nth(usize::try_from(id.0).ok()?)
+    }
+
+    /// The policy of an id that is this configuration's.
+    pub fn policy_by_id(&self, id: PolicyId) -> Option<&Arc<Policy>> {
+        self.policies().nth(usize::try_from(id.0).ok()?)
     }
 
     /// The aliases with their models, in no order.
@@ -163,9 +173,9 @@ pub enum Mode {
     Shadow,
 }
 
-/// Bounds of what is remembered.
+/// Bounds of a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
+pub struct CacheConfig {
     /// The most entries.
     pub entries: NonZeroUsize,
     /// How long an entry holds.
@@ -178,7 +188,7 @@ pub struct Stickiness {
     /// The header that names the conversation, lower case.
     pub header: Option<String>,
     /// How many, and how long after their last request.
-    pub memory: Memory,
+    pub memory: CacheConfig,
 }
 
 /// What to do with a `model` that is not configured.
@@ -202,6 +212,23 @@ pub struct Limits {
     pub max_body: usize,
     /// The most text that the sidecar is sent.
     pub classify_text: usize,
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub struct $name(pub(crate) u32);
+    };
+}
+
+id! {
+    /// A model by its position among a configuration's models: a small key where the name would be compared.
+    ModelId
+}
+id! {
+    /// A policy by its position among a configuration's policies.
+    PolicyId
 }
 
 macro_rules! name {

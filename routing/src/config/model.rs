@@ -3,12 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::ModelName;
+use super::{ModelId, ModelName};
 use crate::requirements::{Api, Capabilities, Requirements, UnmetRequirement};
 
 /// An LLM.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
+    /// Its position among the configuration's models.
+    pub id: ModelId,
     /// The name that policies, clients and metrics use.
     pub name: ModelName,
     /// The Envoy cluster that serves it.

@@ -1,13 +1,15 @@
 //! How a classifier's answer becomes a model.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Classifier, Model, PolicyName};
+use super::{Classifier, Model, PolicyId, PolicyName};
 
 /// Sends a prompt to the model that its classifier asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
+    /// Its position among the configuration's policies.
+    pub id: PolicyId,
     /// The name that clients and metrics use.
     pub name: PolicyName,
     /// What it routes by.
@@ -29,7 +31,7 @@ pub enum Strategy {
     /// A target for each label.
     Labels {
         /// By label.
-        routes: HashMap<String, Target>,
+        routes: BTreeMap<String, Target>,
         /// Below this probability, 0 to 1, the policy's default is taken.
         min_confidence: f32,
     },
@@ -134,14 +136,22 @@ impl Policy {
         }
     }
 
-    /// A classifier's label as metrics have it: its own name if it has a route, else `unrouted`. So their number is
+    /// The position of a label among those that have a route; none if it has none.
+    pub fn label_index(&self, label: &str) -> Option<usize> {
+        match &self.chooser {
+            Strategy::Labels { routes, .. } => routes.keys().position(|routed| routed == label),
+            Strategy::Bands(_) => None,
+        }
+    }
+
+    /// The label at a [`Policy::label_index`] as metrics have it: `unrouted` for those without a route. So their number is
     /// bounded by the configuration, whatever a classifier says.
-    pub fn metric_label(&self, label: &str) -> &str {
+    pub fn metric_label(&self, index: Option<usize>) -> &str {
         let routed = match &self.chooser {
-            Strategy::Labels { routes, .. } => routes.get_key_value(label),
+            Strategy::Labels { routes, .. } => index.and_then(|index| routes.keys().nth(index)),
             Strategy::Bands(_) => None,
         };
-        routed.map_or(UNROUTED, |(label, _)| label)
+        routed.map_or(UNROUTED, String::as_str)
     }
 
     /// All models that the policy may choose by itself, some more than once.
@@ -165,10 +175,12 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ModelId;
     use super::*;
 
     fn model(name: &str) -> Arc<Model> {
         Arc::new(Model {
+            id: ModelId(0),
             name: name.into(),
             cluster: name.to_owned(),
             upstream: name.to_owned(),
@@ -196,18 +208,19 @@ mod tests {
     #[test]
     fn labels_without_a_route_are_counted_as_one() {
         let policy = |chooser| Policy {
+            id: PolicyId(0),
             name: "p".into(),
             classifier: "task".into(),
             chooser,
             default: target("small"),
             fallbacks: vec![],
         };
-        let routes = HashMap::from([("Code Generation".to_owned(), target("large"))]);
+        let routes = BTreeMap::from([("Code Generation".to_owned(), target("large"))]);
         let labels = policy(Strategy::Labels { routes, min_confidence: 0.0 });
-        assert_eq!(labels.metric_label("Code Generation"), "Code Generation");
-        assert_eq!(labels.metric_label("Poetry"), UNROUTED);
+        assert_eq!(labels.metric_label(labels.label_index("Code Generation")), "Code Generation");
+        assert_eq!(labels.metric_label(labels.label_index("Poetry")), UNROUTED);
         let bands = policy(Strategy::Bands(Bands { bounded: vec![], last: target("large") }));
-        assert_eq!(bands.metric_label("reasoning"), UNROUTED);
+        assert_eq!(bands.metric_label(bands.label_index("reasoning")), UNROUTED);
     }
 
     #[test]

@@ -43,8 +43,8 @@ pub struct When {
     pub max_tokens: Option<u64>,
 }
 
-/// What rules look at, beside the text.
-pub trait Facts {
+/// Inputs that rule conditions match against.
+pub trait MatchInput {
     /// The value of a header, if it is there and is text.
     fn header(&self, name: &str) -> Option<&str>;
     /// The path, with its query.
@@ -71,14 +71,14 @@ impl When {
             && self.max_tokens.is_none()
     }
 
-    /// Whether all conditions hold. The text is looked at last: it is the dearest.
-    pub fn holds(&self, facts: &impl Facts) -> bool {
-        self.headers.iter().all(|(name, value)| facts.header(name) == Some(value.as_str()))
-            && self.path_prefix.as_deref().is_none_or(|prefix| facts.path().starts_with(prefix))
-            && self.has_tools.is_none_or(|wanted| facts.has_tools() == wanted)
-            && self.has_images.is_none_or(|wanted| facts.has_images() == wanted)
-            && self.min_tokens.is_none_or(|least| facts.tokens() >= least)
-            && self.max_tokens.is_none_or(|most| facts.tokens() <= most)
-            && self.text_matches.as_ref().is_none_or(|regex| regex.is_match(facts.text()))
+    /// Whether all conditions hold. The text comes last, as it costs most.
+    pub fn matches(&self, input: &impl MatchInput) -> bool {
+        self.headers.iter().all(|(name, value)| input.header(name) == Some(value.as_str()))
+            && self.path_prefix.as_deref().is_none_or(|prefix| input.path().starts_with(prefix))
+            && self.has_tools.is_none_or(|wanted| input.has_tools() == wanted)
+            && self.has_images.is_none_or(|wanted| input.has_images() == wanted)
+            && self.min_tokens.is_none_or(|least| input.tokens() >= least)
+            && self.max_tokens.is_none_or(|most| input.tokens() <= most)
+            && self.text_matches.as_ref().is_none_or(|regex| regex.is_match(input.text()))
     }
 }

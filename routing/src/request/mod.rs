@@ -3,6 +3,7 @@
 mod body;
 mod endpoint;
 mod error;
+mod head;
 mod metadata;
 mod options;
 mod text;
@@ -11,6 +12,7 @@ mod turn;
 use std::hash::{DefaultHasher, Hasher};
 
 pub use endpoint::{Endpoint, is_model_list};
+pub use head::RequestHead;
 pub use metadata::{Directives, METADATA_FIELD, ModelChoice};
 pub use text::{Excerpt, TextToClassify};
 pub use turn::Role;

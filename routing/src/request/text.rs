@@ -50,6 +50,11 @@ impl TextToClassify {
         &self.excerpts
     }
 
+    /// What a classifier reads: the most important excerpt.
+    pub fn prompt(&self) -> Option<String> {
+        self.excerpts.first().map(Excerpt::text)
+    }
+
     /// The excerpts as one text, most important first.
     pub fn to_prompt(&self) -> String {
         let texts: Vec<_> = self.excerpts.iter().map(Excerpt::text).collect();

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Client, Router};
+use super::Router;
+use super::step::{Step, Trace};
 use crate::config::{Model, Name, OnUnknownModel, Policy};
 use crate::decision::Reason;
 use crate::headers;
 use crate::rejection::Rejection;
-use crate::request::{Endpoint, METADATA_FIELD, ModelChoice, Request};
+use crate::request::{Endpoint, METADATA_FIELD, ModelChoice, Request, RequestHead};
 
 /// How the model is to be chosen.
 pub(super) enum Choice {
@@ -31,19 +32,27 @@ pub(super) enum Choice {
 
 impl Router {
     /// The strongest of what the client says: the body's metadata, then the header, then the body's `model`.
-    pub(super) fn choose(&self, request: &Request<'_>, client: &Client<'_>) -> Result<Choice, Rejection> {
+    pub(super) fn choose(
+        &self,
+        request: &Request<'_>,
+        head: &RequestHead,
+        trace: &mut Trace<'_>,
+    ) -> Result<Choice, Rejection> {
         let directives = request.directives.as_ref();
         let in_metadata = directives.and_then(|directives| directives.policy.as_deref());
-        let named = match (in_metadata, client.header(headers::POLICY)) {
-            (Some(name), _) => Some(self.named_policy(name, METADATA_FIELD)?),
-            (None, Some(name)) => Some(self.named_policy(name, headers::POLICY)?),
+        let named = match (in_metadata, head.header(headers::POLICY)) {
+            (Some(name), _) => Some(self.named_policy(name, METADATA_FIELD, trace)?),
+            (None, Some(name)) => Some(self.named_policy(name, headers::POLICY, trace)?),
             (None, None) => None,
         };
         let threshold = directives.and_then(|directives| directives.threshold);
         let choice = match (directives.map(|directives| &directives.strategy), named) {
-            (Some(ModelChoice::Manual { model }), named) => self.manual(model, named)?,
+            (Some(ModelChoice::Manual { model }), named) => {
+                trace(Step::ManualModel(model));
+                self.manual(model, named)?
+            }
             (_, Some(policy)) => Choice::Policy { policy, threshold },
-            (_, None) => self.by_model_field(request.model.as_deref(), threshold)?,
+            (_, None) => self.by_model_field(request.model.as_deref(), threshold, trace)?,
         };
         match (request.endpoint, &choice) {
             // Nothing can be classified here, and another embedding model would break the client's vectors.
@@ -54,8 +63,15 @@ impl Router {
         }
     }
 
-    fn named_policy(&self, name: &str, param: &'static str) -> Result<Arc<Policy>, Rejection> {
-        self.config.policy(name).cloned().ok_or_else(|| Rejection::unknown_policy(name, Some(param)))
+    fn named_policy(
+        &self,
+        name: &str,
+        field: &'static str,
+        trace: &mut Trace<'_>,
+    ) -> Result<Arc<Policy>, Rejection> {
+        let policy = self.config.policy(name).ok_or_else(|| Rejection::unknown_policy(name, Some(field)))?;
+        trace(Step::PolicyNamed { field, policy });
+        Ok(Arc::clone(policy))
     }
 
     /// A model or an alias; or, as the blueprint has it, a class of the policy.
@@ -70,9 +86,19 @@ impl Router {
         }
     }
 
-    fn by_model_field(&self, name: Option<&str>, threshold: Option<f32>) -> Result<Choice, Rejection> {
-        let Some(name) = name else { return Ok(Choice::Default { threshold }) };
-        match self.config.name(name) {
+    fn by_model_field(
+        &self,
+        name: Option<&str>,
+        threshold: Option<f32>,
+        trace: &mut Trace<'_>,
+    ) -> Result<Choice, Rejection> {
+        let Some(name) = name else {
+            trace(Step::NoModelField);
+            return Ok(Choice::Default { threshold });
+        };
+        let meaning = self.config.name(name);
+        trace(Step::ModelField { name, meaning });
+        match meaning {
             Some(Name::Policy(policy)) => Ok(Choice::Policy { policy: Arc::clone(policy), threshold }),
             Some(Name::Model(model)) => Ok(Choice::Model(Arc::clone(model), Reason::Manual)),
             Some(Name::Alias(model)) => Ok(Choice::Model(Arc::clone(model), Reason::Alias)),

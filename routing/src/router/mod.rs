@@ -1,29 +1,30 @@
-//! Plans a request: at once where no model is needed, else with what the classifier says.
+//! Plans a request: at once where no classifier is needed, else with the classifier's result.
 
 mod choice;
-mod facts;
+mod match_input;
+mod step;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
 use choice::Choice;
-pub use facts::Client;
-use facts::RequestFacts;
+use match_input::RequestInput;
+pub use step::{Step, Trace};
 
 use crate::classification::Classification;
 use crate::config::{Config, Model, OnFailure, Policy, Strategy, Target, Then};
 use crate::decision::{Decision, Reason};
 use crate::digest::Digest;
 use crate::rejection::Rejection;
-use crate::request::{Request, TextToClassify};
+use crate::request::{Request, RequestHead, TextToClassify};
 use crate::requirements::{Requirements, UnmetRequirement};
 
 /// Routes by one configuration.
 #[derive(Clone, Debug)]
 pub struct Router {
-    config: Config,
-    /// Telling costs a hash of the prompt.
+    config: Arc<Config>,
+    /// Computing the key hashes the prompt, so it is skipped when nothing uses it.
     needs_conversation_key: bool,
 }
 
@@ -51,20 +52,21 @@ pub struct Pending {
     failover: bool,
 }
 
-/// A classifier's answer.
+/// What is known of a prompt's classification.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    /// It was asked.
+pub enum ClassifierResult {
+    /// The classifier was called.
     Fresh(Classification),
-    /// It said so of the same text before.
-    Remembered(Classification),
-    /// It gave no usable answer: it is down, late, overloaded, or lacks the head.
-    None,
+    /// The classifier was called for the same text before.
+    Cached(Classification),
+    /// The classifier gave no usable prediction: it is down, late, overloaded, or lacks the head.
+    Unavailable,
 }
 
 impl Router {
     /// A router for this configuration.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: impl Into<Arc<Config>>) -> Self {
+        let config = config.into();
         Self { needs_conversation_key: config.needs_conversation_key(), config }
     }
 
@@ -77,9 +79,15 @@ impl Router {
     ///
     /// # Errors
     /// A 404 if the client names a policy or model that is not configured; a 400 if no model can take the request.
-    pub fn plan(&self, request: &Request<'_>, client: &Client<'_>) -> Result<Plan, Rejection> {
-        let conversation = self.conversation(request, client);
-        let (policy, threshold) = match self.choose(request, client)? {
+    pub fn plan(
+        &self,
+        request: &Request<'_>,
+        head: &RequestHead,
+        trace: &mut Trace<'_>,
+    ) -> Result<Plan, Rejection> {
+        trace(Step::Required(&request.needs));
+        let conversation = self.conversation(request, head);
+        let (policy, threshold) = match self.choose(request, head, trace)? {
             Choice::Passthrough => return Ok(Plan::Passthrough),
             Choice::Model(model, reason) => {
                 return by_name(model, None, reason, &request.needs).map(Plan::Route);
@@ -88,7 +96,7 @@ impl Router {
                 return by_name(model, Some(policy), Reason::Manual, &request.needs).map(Plan::Route);
             }
             Choice::Policy { policy, threshold } => (policy, threshold),
-            Choice::Default { threshold } => match self.rule(request, client) {
+            Choice::Default { threshold } => match self.rule(request, head, trace) {
                 Some(Then::Target(target)) => {
                     let model = pick(target, conversation)?;
                     return by_name(model, None, Reason::Rule, &request.needs).map(Plan::Route);
@@ -98,44 +106,64 @@ impl Router {
             },
         };
         check_threshold(&policy, threshold)?;
+        trace(Step::Policy(&policy));
         let text = request.text_to_classify(self.config.limits.classify_text);
         let failover = self.config.failover;
         let pending = Pending { policy, text, conversation, threshold, needs: request.needs, failover };
         if pending.text.is_empty() {
-            return pending.by_default(None, Reason::Default).map(Plan::Route);
+            return pending.by_default(None, Reason::Default, trace).map(Plan::Route);
         }
+        trace(Step::Prompt(&pending.text));
         Ok(Plan::Classify(pending))
     }
 
-    /// Decides with the classifier's answer.
+    /// Decides with the classifier's result.
     ///
     /// # Errors
-    /// A 503 if there is no answer and the configuration says to refuse then; a 400 if no model of the policy can take
+    /// A 503 if there is no result and the configuration says to reject then; a 400 if no model of the policy can take
     /// the request.
-    pub fn decide(&self, pending: &Pending, answer: Answer) -> Result<Decision, Rejection> {
-        match answer {
-            Answer::Fresh(classification) => pending.by_classification(classification, Reason::Classified),
-            Answer::Remembered(classification) => pending.by_classification(classification, Reason::Cached),
-            Answer::None => match self.config.sidecar.on_failure {
-                OnFailure::Default => pending.by_default(None, Reason::Fallback),
-                OnFailure::Reject => Err(Rejection::classifier_unavailable()),
-            },
+    pub fn decide(
+        &self,
+        pending: &Pending,
+        result: ClassifierResult,
+        trace: &mut Trace<'_>,
+    ) -> Result<Decision, Rejection> {
+        match result {
+            ClassifierResult::Fresh(classification) => {
+                pending.by_classification(classification, Reason::Classified, trace)
+            }
+            ClassifierResult::Cached(classification) => {
+                pending.by_classification(classification, Reason::Cached, trace)
+            }
+            ClassifierResult::Unavailable => {
+                trace(Step::Unavailable);
+                match self.config.sidecar.on_failure {
+                    OnFailure::Default => pending.by_default(None, Reason::Fallback, trace),
+                    OnFailure::Reject => Err(Rejection::classifier_unavailable()),
+                }
+            }
         }
     }
 
     /// The first rule that matches.
-    fn rule(&self, request: &Request<'_>, client: &Client<'_>) -> Option<&Then> {
-        let facts = RequestFacts::new(request, client, self.config.limits.classify_text);
-        self.config.rules.iter().find(|rule| rule.when.holds(&facts)).map(|rule| &rule.then)
+    fn rule(&self, request: &Request<'_>, head: &RequestHead, trace: &mut Trace<'_>) -> Option<&Then> {
+        let input = RequestInput::new(request, head, self.config.limits.classify_text);
+        let rules = self.config.rules.iter().enumerate();
+        let mut compared = rules.map(|(index, rule)| {
+            let matches = rule.when.matches(&input);
+            trace(Step::Rule { index, matches });
+            matches.then_some(&rule.then)
+        });
+        compared.find_map(|then| then)
     }
 
     /// By the configured header, else by how the conversation begins. All are one where none needs to be told.
-    fn conversation(&self, request: &Request<'_>, client: &Client<'_>) -> Digest {
+    fn conversation(&self, request: &Request<'_>, head: &RequestHead) -> Digest {
         if !self.needs_conversation_key {
             return Digest::of_number(0);
         }
         let header = self.config.stickiness.as_ref().and_then(|stickiness| stickiness.header.as_deref());
-        match header.and_then(|name| client.header(name)) {
+        match header.and_then(|name| head.header(name)) {
             Some(value) => Digest::of(&["header", value]),
             None => Digest::of_number(request.conversation()),
         }
@@ -164,8 +192,8 @@ impl Pending {
         Digest::of(&[self.policy.name.as_str(), &self.conversation.number().to_string()])
     }
 
-    /// The classifier and the text that it reads: the same for the same answer.
-    pub fn question(&self) -> Digest {
+    /// The classifier and the text that it reads: the same for the same classification.
+    pub fn cache_key(&self) -> Digest {
         let texts = self.text.excerpts().iter().map(|excerpt| excerpt.written());
         let parts: Vec<_> = [self.policy.classifier.identity().as_bytes()].into_iter().chain(texts).collect();
         Digest::of(&parts)
@@ -175,23 +203,38 @@ impl Pending {
         &self,
         classification: Classification,
         reason: Reason,
+        trace: &mut Trace<'_>,
     ) -> Result<Decision, Rejection> {
         let target = match (&self.policy.chooser, &classification) {
             (Strategy::Labels { routes, min_confidence }, classification) => {
-                let bar = self.threshold.unwrap_or(*min_confidence);
-                let sure = classification.label().filter(|label| label.confidence() >= bar);
-                sure.and_then(|label| routes.get(label.name()))
+                let min_confidence = self.threshold.unwrap_or(*min_confidence);
+                let label = classification.label();
+                let sure = label.filter(|label| label.confidence() >= min_confidence);
+                let target = sure.and_then(|label| routes.get(label.name()));
+                match label {
+                    Some(label) => trace(Step::Label { label, min_confidence, target }),
+                    None => trace(Step::WrongKind),
+                }
+                target
             }
-            (Strategy::Bands(bands), Classification::Score(score)) => match self.threshold {
-                Some(threshold) => bands.target_by_threshold(score.get(), threshold),
-                None => Some(bands.target(score.get())),
-            },
+            (Strategy::Bands(bands), Classification::Score(score)) => {
+                let (score, threshold) = (score.get(), self.threshold);
+                let target = match threshold {
+                    Some(threshold) => bands.target_by_threshold(score, threshold),
+                    None => Some(bands.target(score)),
+                };
+                trace(Step::Score { score, threshold, target });
+                target
+            }
             // The sidecar's head is not of the kind that the policy was written for.
-            (Strategy::Bands(_), Classification::Label(_)) => None,
+            (Strategy::Bands(_), Classification::Label(_)) => {
+                trace(Step::WrongKind);
+                None
+            }
         };
         match target {
-            Some(target) => self.route(target, Some(classification), reason),
-            None => self.by_default(Some(classification), Reason::Default),
+            Some(target) => self.route(target, Some(classification), reason, trace),
+            None => self.by_default(Some(classification), Reason::Default, trace),
         }
     }
 
@@ -199,29 +242,43 @@ impl Pending {
         &self,
         classification: Option<Classification>,
         reason: Reason,
+        trace: &mut Trace<'_>,
     ) -> Result<Decision, Rejection> {
-        self.route(&self.policy.default, classification, reason)
+        trace(Step::Default(&self.policy.default));
+        self.route(&self.policy.default, classification, reason, trace)
     }
 
-    /// To the target's model, or to the best that stands in for it.
+    /// To the target's model, or to the first of the policy's fallback models that can take the request.
     fn route(
         &self,
         target: &Target,
         classification: Option<Classification>,
         reason: Reason,
+        trace: &mut Trace<'_>,
     ) -> Result<Decision, Rejection> {
         let chosen = pick(target, self.conversation)?;
         let (model, reason) = match chosen.lacks(&self.needs) {
             None => (chosen, reason),
-            Some(lack) => (self.stand_in(lack)?, Reason::Capability),
+            Some(unmet) => {
+                trace(Step::Unable { model: &chosen, unmet });
+                (self.fallback(unmet, trace)?, Reason::Capability)
+            }
         };
         let next = self.next_after(&model);
         Ok(Decision { model, policy: Some(Arc::clone(&self.policy)), classification, reason, next })
     }
 
-    fn stand_in(&self, lack: UnmetRequirement) -> Result<Arc<Model>, Rejection> {
-        let able = self.policy.fallbacks.iter().find(|model| model.lacks(&self.needs).is_none());
-        able.cloned().ok_or_else(|| Rejection::no_model_can(lack))
+    fn fallback(&self, unmet: UnmetRequirement, trace: &mut Trace<'_>) -> Result<Arc<Model>, Rejection> {
+        for model in &self.policy.fallbacks {
+            match model.lacks(&self.needs) {
+                None => {
+                    trace(Step::Fallback(model));
+                    return Ok(Arc::clone(model));
+                }
+                Some(unmet) => trace(Step::Unable { model, unmet }),
+            }
+        }
+        Err(Rejection::no_model_can(unmet))
     }
 
     /// Who can take the request too, should this model fail.

@@ -1,11 +1,12 @@
 use serde_json::{Value, json};
 
-use super::{Answer, Client, Pending, Plan, Router};
+use super::{ClassifierResult, Pending, Plan, Router};
 use crate::classification::{Classification, Label, Score};
 use crate::config::Config;
 use crate::decision::{Decision, Reason};
+use crate::headers::Headers;
 use crate::rejection::Rejection;
-use crate::request::{Endpoint, Request};
+use crate::request::{Endpoint, Request, RequestHead};
 
 fn router(change: impl FnOnce(&mut Value)) -> Router {
     let mut config = json!({
@@ -37,10 +38,15 @@ fn plan(router: &Router, model: &str, metadata: Value, header: Option<&str>) -> 
 }
 
 fn plan_body(router: &Router, body: &Value, policy_header: Option<&str>) -> Result<Plan, Rejection> {
-    let headers: Vec<_> =
-        policy_header.map(|value| ("x-llm-policy".to_owned(), value.into())).into_iter().collect();
-    let client = Client { path: "/v1/chat/completions", headers: &headers };
-    router.plan(&Request::parse(Endpoint::ChatCompletions, body.to_string().as_bytes()).unwrap(), &client)
+    let policy = policy_header.map(|value| ("x-llm-policy", value));
+    let headers: Headers = [(":path", "/v1/chat/completions")].into_iter().chain(policy).collect();
+    plan_with(router, body, headers)
+}
+
+fn plan_with(router: &Router, body: &Value, headers: impl Into<Headers>) -> Result<Plan, Rejection> {
+    let body = body.to_string();
+    let request = Request::parse(Endpoint::ChatCompletions, body.as_bytes()).unwrap();
+    router.plan(&request, &RequestHead::new(headers), &mut |_| ())
 }
 
 fn policy_of(plan: Result<Plan, Rejection>) -> String {
@@ -66,7 +72,7 @@ fn pending(router: &Router, model: &str) -> Pending {
 
 fn decide(router: &Router, label: &str, confidence: f32) -> Decision {
     let answer = Classification::Label(Label::new(label, confidence).unwrap());
-    router.decide(&pending(router, "auto"), Answer::Fresh(answer)).unwrap()
+    router.decide(&pending(router, "auto"), ClassifierResult::Fresh(answer), &mut |_| ()).unwrap()
 }
 
 #[test]
@@ -153,10 +159,13 @@ fn the_label_decides_when_it_is_sure_enough_and_routed() {
 #[test]
 fn without_an_answer_the_default_model_or_a_503() {
     let pending = pending(&router(|_| {}), "auto");
-    let decision = router(|_| {}).decide(&pending, Answer::None).unwrap();
+    let decision = router(|_| {}).decide(&pending, ClassifierResult::Unavailable, &mut |_| ()).unwrap();
     assert_eq!((decision.model.name.as_str(), decision.reason), ("small", Reason::Fallback));
     let rejecting = router(|config| config["sidecar"]["on_failure"] = json!("reject"));
-    assert_eq!(rejecting.decide(&pending, Answer::None).unwrap_err().status(), 503);
+    assert_eq!(
+        rejecting.decide(&pending, ClassifierResult::Unavailable, &mut |_| ()).unwrap_err().status(),
+        503
+    );
 }
 
 #[test]
@@ -187,8 +196,8 @@ fn with_bands(config: &mut Value) {
 
 fn score(router: &Router, model: &str, score: f32) -> (String, Reason) {
     let dimensions = [("creativity", 0.1), ("reasoning", 0.9)];
-    let answer = Answer::Fresh(Classification::Score(Score::new(score, dimensions).unwrap()));
-    let decision = router.decide(&pending(router, model), answer).unwrap();
+    let answer = ClassifierResult::Fresh(Classification::Score(Score::new(score, dimensions).unwrap()));
+    let decision = router.decide(&pending(router, model), answer, &mut |_| ()).unwrap();
     (decision.model.name.to_string(), decision.reason)
 }
 
@@ -207,11 +216,11 @@ fn a_threshold_in_the_models_name_or_the_metadata_replaces_the_bound() {
     assert_eq!(score(&router, "two:0.7", 0.6).0, "small");
     let metadata = json!({"policy": "two", "routing_strategy": "triton", "threshold": 0.7});
     let Plan::Classify(pending) = plan(&router, "", metadata, None).unwrap() else { panic!() };
-    let answer = Answer::Fresh(Classification::Score(Score::new(0.6, []).unwrap()));
-    assert_eq!(router.decide(&pending, answer).unwrap().model.name.as_str(), "small");
-    let label = Answer::Fresh(Classification::Label(Label::new("Code Generation", 0.4).unwrap()));
+    let answer = ClassifierResult::Fresh(Classification::Score(Score::new(0.6, []).unwrap()));
+    assert_eq!(router.decide(&pending, answer, &mut |_| ()).unwrap().model.name.as_str(), "small");
+    let label = ClassifierResult::Fresh(Classification::Label(Label::new("Code Generation", 0.4).unwrap()));
     let bar = self::pending(&router, "task_router:0.4");
-    assert_eq!(router.decide(&bar, label).unwrap().reason, Reason::Classified);
+    assert_eq!(router.decide(&bar, label, &mut |_| ()).unwrap().reason, Reason::Classified);
 }
 
 #[test]
@@ -235,8 +244,8 @@ fn labels_can_be_the_dimensions_of_a_score() {
 #[test]
 fn a_label_where_a_score_was_expected_takes_the_default() {
     let router = router(with_bands);
-    let answer = Answer::Fresh(Classification::Label(Label::new("Chatbot", 1.0).unwrap()));
-    let decision = router.decide(&pending(&router, "complexity"), answer).unwrap();
+    let answer = ClassifierResult::Fresh(Classification::Label(Label::new("Chatbot", 1.0).unwrap()));
+    let decision = router.decide(&pending(&router, "complexity"), answer, &mut |_| ()).unwrap();
     assert_eq!((decision.model.name.as_str(), decision.reason), ("large", Reason::Default));
 }
 
@@ -252,9 +261,7 @@ fn the_first_rule_that_matches_chooses_before_the_default_policy() {
         ]);
     });
     let run = |path: &str, tenant: &str, body: Value| {
-        let headers = [("x-tenant".to_owned(), tenant.as_bytes().to_vec())];
-        let client = Client { path, headers: &headers };
-        router.plan(&Request::parse(Endpoint::ChatCompletions, body.to_string().as_bytes()).unwrap(), &client)
+        plan_with(&router, &body, [(":path", path), ("x-tenant", tenant)])
     };
     let say = |text: &str| json!({"model": "auto", "messages": [{"role": "user", "content": text}]});
     let ruled = |name: &str| (name.to_owned(), Reason::Rule);
@@ -283,7 +290,7 @@ fn a_model_that_cannot_take_the_request_is_stood_in_for() {
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let Plan::Classify(pending) = plan_body(&router, &body, None).unwrap() else { panic!() };
         let answer = Classification::Label(Label::new("Chatbot", 0.9).unwrap());
-        let decision = router.decide(&pending, Answer::Fresh(answer));
+        let decision = router.decide(&pending, ClassifierResult::Fresh(answer), &mut |_| ());
         decision.map(|decision| (decision.model.name.to_string(), decision.reason))
     };
     assert_eq!(outcome(json!({})), Ok(("small".to_owned(), Reason::Classified)));
@@ -310,13 +317,10 @@ fn requests_in_another_apis_shape_are_refused_not_translated() {
     let router = router(|config| config["models"]["large"]["api"] = json!("anthropic"));
     let body = json!({"model": "large", "messages": [{"role": "user", "content": "hi"}]}).to_string();
     let request = |endpoint| Request::parse(endpoint, body.as_bytes()).unwrap();
-    let client = Client { path: "", headers: &[] };
-    let refusal = router.plan(&request(Endpoint::ChatCompletions), &client).unwrap_err();
+    let plan = |endpoint| router.plan(&request(endpoint), &RequestHead::default(), &mut |_| ());
+    let refusal = plan(Endpoint::ChatCompletions).unwrap_err();
     assert_eq!(refusal.status(), 400);
-    assert_eq!(
-        route_of(router.plan(&request(Endpoint::Messages), &client)),
-        ("large".to_owned(), Reason::Manual)
-    );
+    assert_eq!(route_of(plan(Endpoint::Messages)), ("large".to_owned(), Reason::Manual));
 }
 
 #[test]
@@ -324,8 +328,8 @@ fn embeddings_are_routed_by_name_only() {
     let router = router(|_| {});
     let run = |model: &str| {
         let body = json!({"model": model, "input": "a text"}).to_string();
-        let client = Client { path: "", headers: &[] };
-        router.plan(&Request::parse(Endpoint::Embeddings, body.as_bytes()).unwrap(), &client)
+        let request = Request::parse(Endpoint::Embeddings, body.as_bytes()).unwrap();
+        router.plan(&request, &RequestHead::default(), &mut |_| ())
     };
     assert_eq!(route_of(run("small")), ("small".to_owned(), Reason::Manual));
     assert_eq!(route_of(run("gpt-4o")), ("large".to_owned(), Reason::Alias));
@@ -347,7 +351,7 @@ fn weighted_models_share_conversations_and_keep_each() {
             body["messages"].as_array_mut().unwrap().push(json!({"role": "user", "content": "and then?"}));
         }
         let Plan::Classify(pending) = plan_body(&router, &body, None).unwrap() else { panic!() };
-        router.decide(&pending, Answer::None).unwrap().model.name.to_string()
+        router.decide(&pending, ClassifierResult::Unavailable, &mut |_| ()).unwrap().model.name.to_string()
     };
     let large = (0..1000).filter(|i| model_of(&format!("question {i}"), false) == "large").count();
     assert!((200..300).contains(&large), "{large} of 1000");
@@ -375,7 +379,7 @@ fn with_failover_the_next_are_those_of_the_policy_that_can_take_the_request() {
     let Plan::Classify(pending) = plan_body(&router, &tools, None).unwrap() else {
         panic!("not to classify")
     };
-    let decision = router.decide(&pending, Answer::None).unwrap();
+    let decision = router.decide(&pending, ClassifierResult::Unavailable, &mut |_| ()).unwrap();
     assert_eq!((decision.model.name.as_str(), names(&decision)), ("small", vec!["large".into()]));
 }
 
@@ -383,7 +387,9 @@ fn with_failover_the_next_are_those_of_the_policy_that_can_take_the_request() {
 fn nobody_stands_in_for_a_model_that_fails_unless_a_policy_chose_it_with_failover() {
     let chosen = |router: &Router, model: &str| match plan(router, model, Value::Null, None).unwrap() {
         Plan::Route(decision) => decision,
-        Plan::Classify(pending) => router.decide(&pending, Answer::None).unwrap(),
+        Plan::Classify(pending) => {
+            router.decide(&pending, ClassifierResult::Unavailable, &mut |_| ()).unwrap()
+        }
         Plan::Passthrough => panic!("not routed"),
     };
     let on = router(|it| it["failover"] = json!(true));

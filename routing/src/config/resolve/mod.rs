@@ -19,7 +19,7 @@ use bytesize::ByteSize;
 use checks::{filled, find, header_name, key, within, within_times};
 pub use error::ConfigError;
 
-use super::{AUTO, Config, Limits, Memory, Model, Name, Policy, Sidecar, Stickiness, raw};
+use super::{AUTO, CacheConfig, Config, Limits, Model, Name, Policy, Sidecar, Stickiness, raw};
 
 /// Over a minute is no deadline for a step before the LLM: it holds the request and its buffered body.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
@@ -113,9 +113,9 @@ fn stickiness(raw: raw::Stickiness) -> Result<Option<Stickiness>, ConfigError> {
 }
 
 /// None if it is turned off by 0 entries.
-fn memory(path: &str, entries: u32, ttl: Duration) -> Result<Option<Memory>, ConfigError> {
+fn memory(path: &str, entries: u32, ttl: Duration) -> Result<Option<CacheConfig>, ConfigError> {
     within(&entries, &(0..=MAX_ENTRIES), || format!("{path}.entries"))?;
     within_times(ttl, &TTL, || format!("{path}.ttl"))?;
     let entries = usize::try_from(entries).ok().and_then(NonZeroUsize::new);
-    Ok(entries.map(|entries| Memory { entries, ttl }))
+    Ok(entries.map(|entries| CacheConfig { entries, ttl }))
 }

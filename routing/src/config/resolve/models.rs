@@ -6,18 +6,19 @@ use std::sync::Arc;
 use super::checks::{filled, key, printable};
 use super::{ConfigError, Models};
 use crate::config::units::{Decimal, Tokens};
-use crate::config::{Cost, Model, ModelName, raw};
+use crate::config::{Cost, Model, ModelId, ModelName, raw};
 
 pub(super) fn resolve(raw: BTreeMap<String, raw::Model>) -> Result<Models, ConfigError> {
     raw.into_iter()
-        .map(|(name, raw)| {
-            let model = model(&name, raw)?;
+        .zip(0..)
+        .map(|((name, raw), id)| {
+            let model = model(ModelId(id), &name, raw)?;
             Ok((name, Arc::new(model)))
         })
         .collect()
 }
 
-fn model(name: &str, raw: raw::Model) -> Result<Model, ConfigError> {
+fn model(id: ModelId, name: &str, raw: raw::Model) -> Result<Model, ConfigError> {
     let path = || format!("models.{}", key(name));
     printable(name, path)?;
     // It travels in the header that Envoy routes by.
@@ -30,6 +31,7 @@ fn model(name: &str, raw: raw::Model) -> Result<Model, ConfigError> {
         printable(host, || format!("{}.host", path()))?;
     }
     Ok(Model {
+        id,
         name: ModelName::from(name),
         cluster: raw.cluster,
         upstream: raw.model,

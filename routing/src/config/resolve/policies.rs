@@ -1,24 +1,25 @@
 //! Resolves the policies.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::checks::{filled, find, key, printable, within};
 use super::examples;
 use super::{ConfigError, Models, Policies};
 use crate::config::units::Decimal;
-use crate::config::{Band, Bands, Model, Policy, PolicyName, Strategy, Target, Weighted, raw};
+use crate::config::{Band, Bands, Model, Policy, PolicyId, PolicyName, Strategy, Target, Weighted, raw};
 
 pub(super) fn resolve(raw: BTreeMap<String, raw::Policy>, models: &Models) -> Result<Policies, ConfigError> {
     raw.into_iter()
-        .map(|(name, raw)| {
-            let policy = policy(&name, raw, models)?;
+        .zip(0..)
+        .map(|((name, raw), id)| {
+            let policy = policy(PolicyId(id), &name, raw, models)?;
             Ok((name, Arc::new(policy)))
         })
         .collect()
 }
 
-fn policy(name: &str, raw: raw::Policy, models: &Models) -> Result<Policy, ConfigError> {
+fn policy(id: PolicyId, name: &str, raw: raw::Policy, models: &Models) -> Result<Policy, ConfigError> {
     let path = format!("policies.{}", key(name));
     printable(name, || path.clone())?;
     filled(&raw.classifier, || format!("{path}.classifier"))?;
@@ -51,7 +52,7 @@ fn policy(name: &str, raw: raw::Policy, models: &Models) -> Result<Policy, Confi
         }
     };
     let mut policy =
-        Policy { name: PolicyName::from(name), classifier, chooser, default, fallbacks: Vec::new() };
+        Policy { id, name: PolicyName::from(name), classifier, chooser, default, fallbacks: Vec::new() };
     policy.fallbacks = match raw.fallback {
         Some(names) => fallback(&names, models, &format!("{path}.fallback"))?,
         None => cheapest_first(&policy),
@@ -77,7 +78,7 @@ fn labels(
             }?;
             Ok((label, target))
         })
-        .collect::<Result<HashMap<_, _>, ConfigError>>()?;
+        .collect::<Result<BTreeMap<_, _>, ConfigError>>()?;
     Ok(Strategy::Labels { routes, min_confidence })
 }
 

@@ -1,28 +1,26 @@
-//! What a request is, told by its headers, before its body is there.
+//! What a request is, by its headers, before its body is there.
 
 use crate::config::{Config, Mode};
 use crate::rejection::Rejection;
-use crate::request::{Endpoint, is_model_list};
-use crate::router::Client;
+use crate::request::{Endpoint, RequestHead, is_model_list};
 
 /// What to do with a request once its headers are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// It goes on as it is: it is not for an LLM, or has no body.
+pub(super) enum Admission {
+    /// It goes on as it came: it is not for an LLM, or has no body.
     Untouched,
-    /// It is answered with the list of models.
+    /// It gets the list of models.
     ModelList,
     /// Its body is read and routed.
     Prompt(Endpoint),
 }
 
-/// Tells what a request is. `has_body` is false if it ends with its headers.
+/// Finds out what a request is. `has_body` is false if it ends with its headers.
 ///
 /// # Errors
 /// A 413 if it announces a body that is too large, a 415 if that is compressed.
-pub fn admit(config: &Config, client: &Client<'_>, has_body: bool) -> Result<Admission, Rejection> {
-    let path = client.header(":path").unwrap_or_default();
-    let method = client.header(":method");
+pub(super) fn admit(config: &Config, head: &RequestHead, has_body: bool) -> Result<Admission, Rejection> {
+    let (path, method) = (head.path(), head.method());
     if method == Some("GET") && is_model_list(path) && config.mode != Mode::Shadow {
         return Ok(Admission::ModelList);
     }
@@ -30,15 +28,14 @@ pub fn admit(config: &Config, client: &Client<'_>, has_body: bool) -> Result<Adm
     let Some(endpoint) = Endpoint::from_path(path).filter(|_| is_prompt) else {
         return Ok(Admission::Untouched);
     };
-    let announced = client.header("content-length").and_then(|length| length.parse().ok());
-    check_size(announced.unwrap_or(0), config.limits.max_body)?;
-    check_encoding(client.header("content-encoding"))?;
+    check_size(head.content_length().unwrap_or(0), config.limits.max_body)?;
+    check_encoding(head.header("content-encoding"))?;
     Ok(Admission::Prompt(endpoint))
 }
 
 /// # Errors
 /// A 413 for a body over `max_body` bytes.
-pub fn check_size(length: usize, max_body: usize) -> Result<(), Rejection> {
+pub(super) fn check_size(length: usize, max_body: usize) -> Result<(), Rejection> {
     if length > max_body { Err(Rejection::body_too_large(max_body)) } else { Ok(()) }
 }
 

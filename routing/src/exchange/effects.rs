@@ -1,0 +1,83 @@
+//! What a host has to do for a request.
+
+use crate::config::Config;
+use crate::failover::Failover;
+use crate::model_list;
+use crate::rejection::Rejection;
+
+/// What to do once the request headers are there.
+#[derive(Debug, PartialEq)]
+pub enum OnHeaders {
+    /// Let the request go on.
+    Continue,
+    /// Hold the request until its body is complete.
+    Hold,
+    /// Respond to the client.
+    Respond(LocalResponse),
+}
+
+/// What to do with a request that is held.
+#[derive(Debug, PartialEq)]
+pub enum OnBody {
+    /// Let the request go on as it came.
+    Continue,
+    /// Call the classifier with [`Exchange::query`](super::Exchange::query), and report how that ends.
+    Classify,
+    /// Let the request go on with these changes.
+    Forward(Box<Forward>),
+    /// Respond to the client.
+    Respond(LocalResponse),
+}
+
+/// How a request becomes one to the model that was chosen.
+#[derive(Debug, PartialEq)]
+pub struct Forward {
+    /// Headers to set: the cluster, and those that do not fit the model or the body any more.
+    pub headers: Vec<(String, String)>,
+    /// The body that replaces the client's.
+    pub body: Vec<u8>,
+    /// What Envoy's retries need to reach the policy's other models. Hosts without access to retries ignore it.
+    pub failover: Option<Failover>,
+}
+
+/// What to do once the response headers are there.
+#[derive(Debug, PartialEq)]
+pub enum OnResponse {
+    /// Let the response go on.
+    Continue,
+    /// Set these headers, which explain the decision.
+    Explain(Vec<(&'static str, String)>),
+    /// Envoy responded itself while the classifier was called: cancel that call.
+    CancelCall,
+}
+
+/// A response in place of an LLM's.
+#[derive(Debug, PartialEq)]
+pub struct LocalResponse {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: Vec<(&'static str, &'static str)>,
+    /// The body, JSON.
+    pub body: Vec<u8>,
+    /// What access logs call it (Envoy's response code details); none for a response that is not an error.
+    pub details: Option<&'static str>,
+}
+
+impl LocalResponse {
+    /// The response to a request that is rejected.
+    pub(super) fn rejection(rejection: &Rejection) -> Self {
+        Self {
+            status: rejection.status(),
+            headers: rejection.headers(),
+            body: rejection.body(),
+            details: Some(rejection.code()),
+        }
+    }
+
+    /// The list of models.
+    pub(super) fn model_list(config: &Config) -> Self {
+        let headers = vec![("content-type", "application/json")];
+        Self { status: 200, headers, body: model_list::to_json(config), details: None }
+    }
+}

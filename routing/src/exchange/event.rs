@@ -1,0 +1,71 @@
+//! What is recorded of a request: in metrics, access logs and debug logs.
+
+use std::time::Duration;
+
+use crate::config::{Model, Policy};
+use crate::decision::Decision;
+use crate::rejection::Rejection;
+use crate::router::Step;
+use crate::usage::Usage;
+
+/// Something that happened to a request.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// A step on the way to the decision.
+    Step(Step<'a>),
+    /// The tokens that the request may take, by estimate: those of its prompt and those that it allows for the response.
+    /// For limits that apply before the request goes on.
+    Estimated {
+        /// Tokens.
+        tokens: u64,
+    },
+    /// The prompt's classification was in the cache.
+    CacheHit,
+    /// The prompt's classification was not in the cache; only where there is one.
+    CacheMiss,
+    /// The classifier was called.
+    Classified {
+        /// The policy that needs the classification.
+        policy: &'a Policy,
+        /// Whether there is a usable prediction.
+        answered: bool,
+        /// The time from the call to its end.
+        took: Duration,
+    },
+    /// A model was chosen. In shadow mode the request goes on as it came.
+    Routed(&'a Decision),
+    /// The router rejects the request. In shadow mode it goes on as it came.
+    Rejected(&'a Rejection),
+    /// The chosen model failed, and another one responded.
+    FailedOver {
+        /// The model that failed.
+        from: &'a Model,
+        /// The decision with the model that responded.
+        decision: &'a Decision,
+    },
+    /// A streamed response has its first content.
+    FirstToken {
+        /// The model that responds.
+        model: &'a Model,
+        /// The time since the request went on.
+        after: Duration,
+    },
+    /// The response has ended, and its usage is known.
+    Used {
+        /// The model that responded, or in shadow mode the one that was chosen.
+        model: &'a Model,
+        /// The tokens.
+        usage: &'a Usage,
+    },
+}
+
+/// Receives the events of requests.
+pub trait EventSink {
+    /// Records an event.
+    fn record(&mut self, event: Event<'_>);
+}
+
+/// Records nothing.
+impl EventSink for () {
+    fn record(&mut self, _: Event<'_>) {}
+}

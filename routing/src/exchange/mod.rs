@@ -1,0 +1,389 @@
+//! The life of one request as a state machine without I/O: events in, effects out.
+//!
+//! A host (the Wasm filter, native ext_proc, a dry run) reports what happens to a request, in this order, and does what
+//! each call returns. Everything that is recorded goes to its [`EventSink`].
+//!
+//! | event | call | effects |
+//! |---|---|---|
+//! | request headers | [`Exchange::request_headers`] | remove headers; continue, hold or respond |
+//! | a part of the body, optional | [`Exchange::request_progress`] | none; continue or respond |
+//! | the whole body | [`Exchange::request_body`] | continue, classify, forward or respond |
+//! | the classifier's call ended | [`Exchange::classified`] | continue, classify again, forward or respond |
+//! | response headers | [`Exchange::response_headers`] | explain the decision; cancel the classifier's call |
+//! | a response chunk | [`Exchange::response_chunk`] | none |
+//! | the response's end | [`Exchange::response_end`] | none |
+//! | the request is over, whatever the reason | [`Exchange::finish`] | cancel the classifier's call |
+//!
+//! An event that does not fit the state changes nothing: Envoy may respond by itself or drop the client at any time.
+
+mod admission;
+mod effects;
+mod event;
+mod forward;
+mod query;
+mod response;
+#[cfg(test)]
+mod tests;
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use effects::{Forward, LocalResponse, OnBody, OnHeaders, OnResponse};
+pub use event::{Event, EventSink};
+pub use query::{CallResult, ExamplesPayload, Query};
+pub use response::{Attempt, ResponseHead};
+
+use crate::cache::CachingRouter;
+use crate::config::{Config, Mode};
+use crate::decision::{Decision, Reason};
+use crate::headers::{self, Headers};
+use crate::rejection::Rejection;
+use crate::request::{Endpoint, Request, RequestHead};
+use crate::rewrite::Rewrite;
+use crate::router::{ClassifierResult, Pending, Plan};
+use admission::Admission;
+use response::Forwarded;
+
+/// One request on its way through the router.
+#[derive(Debug)]
+pub struct Exchange {
+    router: Arc<CachingRouter>,
+    state: State,
+}
+
+/// How far the request has come.
+#[derive(Debug)]
+enum State {
+    /// The request headers are not there yet.
+    New,
+    /// The request is not routed: it goes on as it came.
+    Untouched,
+    /// The request is held until its body is complete.
+    AwaitingBody(Box<Held>),
+    /// The request is held until the classifier's call ends.
+    Classifying(Box<Classifying>),
+    /// The request went on; in shadow mode, as it came.
+    Forwarded(Box<Forwarded>),
+    /// The router responded.
+    Responded,
+    /// The request is over.
+    Finished,
+}
+
+/// What is kept of a request until its body is there.
+#[derive(Debug)]
+struct Held {
+    endpoint: Endpoint,
+    head: RequestHead,
+}
+
+/// What is kept of a request until its classification is there.
+#[derive(Debug)]
+struct Classifying {
+    held: Held,
+    pending: Pending,
+    rewrite: Rewrite,
+    examples: ExamplesPayload,
+    since: Duration,
+    timeout: Duration,
+}
+
+impl Exchange {
+    /// A request of which nothing has come yet.
+    pub fn new(router: Arc<CachingRouter>) -> Self {
+        Self { router, state: State::New }
+    }
+
+    /// The request headers are there. Returns the names of those to remove, and what to do then.
+    ///
+    /// `has_body` is false if the request ends with its headers.
+    pub fn request_headers(
+        &mut self,
+        headers: Headers,
+        has_body: bool,
+        events: &mut impl EventSink,
+    ) -> (Vec<String>, OnHeaders) {
+        let State::New = self.state else { return (Vec::new(), OnHeaders::Continue) };
+        self.state = State::Untouched;
+        let own = headers.iter().map(|(name, _)| name);
+        let own = own.filter(|name| headers::is_own(name, &self.config().cluster_header));
+        let remove = own.map(str::to_owned).collect();
+        let head = RequestHead::new(headers);
+        let then = match admission::admit(self.config(), &head, has_body) {
+            Ok(Admission::Prompt(endpoint)) => {
+                self.state = State::AwaitingBody(Box::new(Held { endpoint, head }));
+                OnHeaders::Hold
+            }
+            Ok(Admission::Untouched) => OnHeaders::Continue,
+            Ok(Admission::ModelList) => {
+                self.state = State::Responded;
+                OnHeaders::Respond(LocalResponse::model_list(self.config()))
+            }
+            Err(rejection) => match self.reject(&rejection, events) {
+                Some(response) => OnHeaders::Respond(response),
+                None => OnHeaders::Continue,
+            },
+        };
+        (remove, then)
+    }
+
+    /// A part of the body has come; `length` is that of all parts so far. None while the request stays held.
+    pub fn request_progress(&mut self, length: usize, events: &mut impl EventSink) -> Option<OnBody> {
+        let State::AwaitingBody(_) = self.state else { return None };
+        let rejection = admission::check_size(length, self.config().limits.max_body).err()?;
+        Some(self.respond_or_continue(&rejection, events))
+    }
+
+    /// The whole body is there. `now` is any clock that goes forward.
+    pub fn request_body(&mut self, body: &[u8], now: Duration, events: &mut impl EventSink) -> OnBody {
+        match mem::replace(&mut self.state, State::Untouched) {
+            State::AwaitingBody(held) => match self.plan(*held, body, now, events) {
+                Ok(action) => action,
+                Err(rejection) => self.respond_or_continue(&rejection, events),
+            },
+            other => {
+                self.state = other;
+                OnBody::Continue
+            }
+        }
+    }
+
+    /// What the classifier is to be asked, while [`OnBody::Classify`] is carried out.
+    pub fn query(&self) -> Option<Query<'_>> {
+        let State::Classifying(classifying) = &self.state else { return None };
+        Some(Query {
+            classifier: &classifying.pending.policy.classifier,
+            examples: classifying.examples,
+            text: &classifying.pending.text,
+            head: &classifying.held.head,
+            timeout: classifying.timeout,
+        })
+    }
+
+    /// The classifier's call ended, or could not be made. `body` is the request's, as [`Exchange::request_body`] got it; it
+    /// is read only if the request is forwarded.
+    pub fn classified<B: AsRef<[u8]>>(
+        &mut self,
+        result: CallResult,
+        body: impl FnOnce() -> B,
+        now: Duration,
+        events: &mut impl EventSink,
+    ) -> OnBody {
+        let classifying = match mem::replace(&mut self.state, State::Untouched) {
+            State::Classifying(classifying) => classifying,
+            other => {
+                self.state = other;
+                return OnBody::Continue;
+            }
+        };
+        let result = match result {
+            CallResult::Classified(classification) => ClassifierResult::Fresh(classification),
+            CallResult::UnknownExamples => match self.with_examples(classifying, now) {
+                Ok(()) => return OnBody::Classify,
+                Err(classifying) => {
+                    return self.decide(*classifying, ClassifierResult::Unavailable, body, now, events);
+                }
+            },
+            CallResult::Unavailable => ClassifierResult::Unavailable,
+        };
+        self.decide(*classifying, result, body, now, events)
+    }
+
+    /// The response headers are there. `attempt` is asked for only where the policy's other models may have responded.
+    pub fn response_headers(
+        &mut self,
+        head: ResponseHead<'_>,
+        attempt: impl FnOnce() -> Attempt,
+        events: &mut impl EventSink,
+    ) -> OnResponse {
+        match &mut self.state {
+            State::Forwarded(forwarded) => OnResponse::Explain(forwarded.headers(head, attempt, events)),
+            // Envoy responds itself: the body is over its limit, or time is up. Nothing of the request may be touched any
+            // more.
+            State::AwaitingBody(_) | State::Classifying(_) => match self.abandon() {
+                true => OnResponse::CancelCall,
+                false => OnResponse::Continue,
+            },
+            State::New | State::Untouched | State::Responded | State::Finished => OnResponse::Continue,
+        }
+    }
+
+    /// Whether response chunks are of use: a host may spare itself the copy of others.
+    pub fn reads_response(&self) -> bool {
+        matches!(&self.state, State::Forwarded(forwarded) if forwarded.reads_response())
+    }
+
+    /// A chunk of the response has come. `now` is asked for once at most.
+    pub fn response_chunk(
+        &mut self,
+        chunk: &[u8],
+        now: impl FnOnce() -> Duration,
+        events: &mut impl EventSink,
+    ) {
+        if let State::Forwarded(forwarded) = &mut self.state {
+            forwarded.chunk(chunk, now, events);
+        }
+    }
+
+    /// The response has ended.
+    pub fn response_end(&mut self, events: &mut impl EventSink) {
+        if let State::Forwarded(forwarded) = &mut self.state {
+            forwarded.end(events);
+        }
+    }
+
+    /// The request is over: it has its response, or the client left. Returns whether a call to the classifier is to be
+    /// cancelled.
+    pub fn finish(&mut self, events: &mut impl EventSink) -> bool {
+        self.response_end(events);
+        self.abandon()
+    }
+
+    /// Whether the request is held.
+    pub fn is_held(&self) -> bool {
+        matches!(self.state, State::AwaitingBody(_) | State::Classifying(_))
+    }
+
+    /// Whether the request went on by a decision. What comes of its body then is past the announced length.
+    pub fn is_forwarded(&self) -> bool {
+        matches!(self.state, State::Forwarded(_))
+    }
+
+    /// Whether the router responded, or the request is over.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Responded | State::Finished)
+    }
+
+    /// The length that the client announced for a body that is awaited.
+    pub fn announced_length(&self) -> Option<usize> {
+        match &self.state {
+            State::AwaitingBody(held) => held.head.content_length(),
+            _ => None,
+        }
+    }
+
+    /// The policy.
+    pub fn config(&self) -> &Config {
+        self.router.config()
+    }
+
+    /// Ends the exchange; whether a call was under way.
+    fn abandon(&mut self) -> bool {
+        matches!(mem::replace(&mut self.state, State::Finished), State::Classifying(_))
+    }
+
+    fn plan(
+        &mut self,
+        held: Held,
+        body: &[u8],
+        now: Duration,
+        events: &mut impl EventSink,
+    ) -> Result<OnBody, Rejection> {
+        admission::check_size(body.len(), self.config().limits.max_body)?;
+        let request = Request::parse(held.endpoint, body)?;
+        events.record(Event::Estimated { tokens: request.needs.tokens });
+        let plan =
+            self.router.plan(&request, &held.head, now, &mut |step| events.record(Event::Step(step)))?;
+        let rewrite = request.into_rewrite();
+        match plan {
+            Plan::Passthrough => Ok(OnBody::Continue),
+            Plan::Route(decision) => {
+                // Without a call to the classifier, only the cache knows its prediction.
+                if decision.classification.is_some() {
+                    events.record(Event::CacheHit);
+                }
+                Ok(self.forward(decision, &held, &rewrite, || body, now, events))
+            }
+            Plan::Classify(pending) => {
+                if self.config().cache.is_some() {
+                    events.record(Event::CacheMiss);
+                }
+                let timeout = self.config().sidecar.timeout;
+                let examples = ExamplesPayload::Digest;
+                let classifying = Classifying { held, pending, rewrite, examples, since: now, timeout };
+                self.state = State::Classifying(Box::new(classifying));
+                Ok(OnBody::Classify)
+            }
+        }
+    }
+
+    /// Waits for another call, with all examples, in what is left of the time.
+    fn with_examples(
+        &mut self,
+        mut classifying: Box<Classifying>,
+        now: Duration,
+    ) -> Result<(), Box<Classifying>> {
+        let spent = now.saturating_sub(classifying.since);
+        let left = self.config().sidecar.timeout.saturating_sub(spent);
+        let by_examples = classifying.pending.policy.classifier.examples().is_some();
+        let was_sent = classifying.examples == ExamplesPayload::Full;
+        // Envoy counts in milliseconds, and takes 0 for no limit.
+        if was_sent || !by_examples || left.as_millis() == 0 {
+            return Err(classifying);
+        }
+        classifying.examples = ExamplesPayload::Full;
+        classifying.timeout = left;
+        self.state = State::Classifying(classifying);
+        Ok(())
+    }
+
+    fn decide<B: AsRef<[u8]>>(
+        &mut self,
+        classifying: Classifying,
+        result: ClassifierResult,
+        body: impl FnOnce() -> B,
+        now: Duration,
+        events: &mut impl EventSink,
+    ) -> OnBody {
+        let Classifying { held, pending, rewrite, since, .. } = classifying;
+        let answered = result != ClassifierResult::Unavailable;
+        let took = now.saturating_sub(since);
+        events.record(Event::Classified { policy: &pending.policy, answered, took });
+        let decided = self.router.decide(&pending, result, now, &mut |step| events.record(Event::Step(step)));
+        match decided {
+            Ok(decision) => self.forward(decision, &held, &rewrite, body, now, events),
+            Err(rejection) => self.respond_or_continue(&rejection, events),
+        }
+    }
+
+    fn forward<B: AsRef<[u8]>>(
+        &mut self,
+        mut decision: Decision,
+        held: &Held,
+        rewrite: &Rewrite,
+        body: impl FnOnce() -> B,
+        now: Duration,
+        events: &mut impl EventSink,
+    ) -> OnBody {
+        let action = if self.config().mode == Mode::Shadow {
+            decision.reason = Reason::Shadow;
+            decision.next.clear();
+            OnBody::Continue
+        } else {
+            let body = body();
+            let config = self.config();
+            let Held { endpoint, head } = held;
+            let forward = forward::forward(config, *endpoint, head, &decision, rewrite, body.as_ref());
+            OnBody::Forward(Box::new(forward))
+        };
+        events.record(Event::Routed(&decision));
+        self.state = State::Forwarded(Box::new(Forwarded::new(decision, now)));
+        action
+    }
+
+    fn respond_or_continue(&mut self, rejection: &Rejection, events: &mut impl EventSink) -> OnBody {
+        self.reject(rejection, events).map_or(OnBody::Continue, OnBody::Respond)
+    }
+
+    /// The response to a rejected request; none in shadow mode, where it goes on as it came.
+    fn reject(&mut self, rejection: &Rejection, events: &mut impl EventSink) -> Option<LocalResponse> {
+        events.record(Event::Rejected(rejection));
+        if self.config().mode == Mode::Shadow {
+            self.state = State::Untouched;
+            return None;
+        }
+        self.state = State::Responded;
+        Some(LocalResponse::rejection(rejection))
+    }
+}

@@ -1,0 +1,246 @@
+//! What becomes of requests, phase by phase.
+
+use super::*;
+
+fn pairs(headers: &[(&str, &str)]) -> Vec<(String, String)> {
+    headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn the_routers_own_headers_are_removed_from_every_request() {
+    let own = [("x-llm-task", "a"), ("x-target", "b"), ("x-llm-policy", "p"), ("x-request-id", "c")];
+    for config in [enforce(), shadow()] {
+        let (remove, then) = Run::new(config.clone()).headers(&own);
+        assert_eq!((remove.len(), then), (3, OnHeaders::Hold));
+        let mut other = Run::new(config);
+        let headers: Headers = [(":method", "GET"), (":path", "/")].iter().chain(&own).copied().collect();
+        let (remove, then) = other.exchange.request_headers(headers, false, &mut other.log);
+        assert_eq!(remove, ["x-llm-task", "x-target", "x-llm-policy"]);
+        assert_eq!(then, OnHeaders::Continue);
+    }
+}
+
+#[test]
+fn a_request_that_is_not_for_an_llm_is_not_held() {
+    for (headers, has_body) in [
+        (Headers::from([(":method", "POST"), (":path", PATH)]), false),
+        (Headers::from([(":method", "GET"), (":path", PATH)]), true),
+        (Headers::from([(":method", "POST"), (":path", "/v1/files")]), true),
+        (Headers::default(), true),
+    ] {
+        let mut run = Run::new(enforce());
+        assert_eq!(run.exchange.request_headers(headers, has_body, &mut run.log).1, OnHeaders::Continue);
+        assert!(!run.exchange.is_held());
+        assert_eq!(run.body(NAMED), OnBody::Continue);
+        assert_eq!(run.response_headers("application/json"), OnResponse::Continue);
+        assert!(run.log.0.is_empty());
+    }
+}
+
+#[test]
+fn the_list_of_models_is_the_routers_unless_in_shadow_mode() {
+    let list = |config| {
+        let mut run = Run::new(config);
+        let headers = Headers::from([(":method", "GET"), (":path", "/v1/models")]);
+        run.exchange.request_headers(headers, false, &mut run.log).1
+    };
+    let OnHeaders::Respond(response) = list(enforce()) else { panic!("no response") };
+    let body: Value = serde_json::from_slice(&response.body).unwrap();
+    assert_eq!((response.status, &body["data"][0]["id"]), (200, &json!("auto")));
+    assert_eq!(list(shadow()), OnHeaders::Continue);
+}
+
+#[test]
+fn a_body_that_cannot_be_read_is_rejected_before_it_comes_unless_in_shadow_mode() {
+    for (header, status) in [(("content-length", "1025"), 413), (("content-encoding", "gzip"), 415)] {
+        let mut run = Run::new(enforce());
+        let OnHeaders::Respond(response) = run.headers(&[header]).1 else { panic!("no response") };
+        assert_eq!(response.status, status);
+        assert!(run.exchange.is_over());
+        let mut run = Run::new(shadow());
+        assert_eq!(run.headers(&[header]).1, OnHeaders::Continue);
+        assert_eq!((run.log.count("rejected"), run.exchange.is_held()), (1, false));
+    }
+    assert_eq!(Run::new(enforce()).headers(&[("content-encoding", "Identity")]).1, OnHeaders::Hold);
+}
+
+#[test]
+fn a_body_of_unknown_length_is_rejected_once_it_is_too_large() {
+    let mut run = Run::held(enforce());
+    assert_eq!(run.exchange.request_progress(1024, &mut run.log), None);
+    let action = run.exchange.request_progress(1025, &mut run.log).unwrap();
+    assert_eq!(status(action), 413);
+    assert_eq!(run.exchange.request_progress(2000, &mut run.log), None, "once");
+    assert_eq!(run.log.0, ["rejected request_too_large"]);
+    assert_eq!(status(Run::held(enforce()).body(&" ".repeat(1025))), 413);
+}
+
+#[test]
+fn a_decision_sets_the_cluster_and_the_body_with_its_length() {
+    let mut run = Run::new(enforce());
+    run.headers(&[("content-length", "67")]);
+    let length = REWRITTEN.len().to_string();
+    let expected = Forward {
+        headers: pairs(&[("x-target", "big-cluster"), ("content-length", &length)]),
+        body: REWRITTEN.into(),
+        failover: None,
+    };
+    assert_eq!(forward(run.body(NAMED)), expected);
+    assert_eq!(run.log.0, ["routed big manual"]);
+    let explained = run.response_headers("application/json");
+    let expected =
+        vec![("x-llm-router-model", "big".to_owned()), ("x-llm-router-reason", "manual".to_owned())];
+    assert_eq!(explained, OnResponse::Explain(expected));
+}
+
+#[test]
+fn a_body_of_unknown_length_gets_none() {
+    assert_eq!(forward(Run::held(enforce()).body(NAMED)).headers, pairs(&[("x-target", "big-cluster")]));
+}
+
+#[test]
+fn a_model_elsewhere_gets_its_path_and_host() {
+    let elsewhere = config(|it| {
+        it["models"]["big"]["base_path"] = json!("/openai/v1");
+        it["models"]["big"]["host"] = json!("api.example.com");
+    });
+    let expected = [
+        ("x-target", "big-cluster"),
+        (":path", "/openai/v1/chat/completions?x=1"),
+        (":authority", "api.example.com"),
+    ];
+    assert_eq!(forward(Run::held(elsewhere).body(NAMED)).headers, pairs(&expected));
+}
+
+#[test]
+fn in_shadow_mode_a_decision_changes_nothing_and_is_recorded() {
+    let mut run = Run::held(shadow());
+    assert_eq!(run.body(NAMED), OnBody::Continue);
+    assert_eq!(run.log.0, ["routed big shadow"]);
+    let OnResponse::Explain(headers) = run.response_headers("text/event-stream") else { panic!() };
+    assert!(headers.contains(&("x-llm-router-reason", "shadow".to_owned())), "{headers:?}");
+    run.chunk(b"data: {\"choices\": [{\"delta\": {\"content\": \"a\"}}]}\n\n", 5);
+    assert_eq!(run.log.count("first token"), 0, "another model's speed");
+}
+
+#[test]
+fn a_rejection_is_a_response_unless_in_shadow_mode() {
+    assert_eq!(status(Run::held(enforce()).body("not JSON")), 400);
+    let mut run = Run::held(shadow());
+    assert_eq!(run.body("not JSON"), OnBody::Continue);
+    assert_eq!(run.log.0, ["rejected invalid_request"]);
+}
+
+#[test]
+fn the_classifier_decides_and_its_call_is_recorded() {
+    let mut run = Run::classifying(enforce());
+    let query = run.exchange.query().unwrap();
+    assert_eq!((query.classifier.as_str(), query.timeout), ("task", Duration::from_millis(200)));
+    assert_eq!(query.text.prompt().as_deref(), Some("Hi"));
+    assert_eq!(forward(run.classified(chatbot(), 30)).body, REWRITTEN.as_bytes());
+    assert_eq!(run.log.0, ["cache miss", "classified task true 30ms", "routed big classified"]);
+    assert!(run.exchange.query().is_none());
+}
+
+#[test]
+fn without_a_prediction_the_configuration_decides() {
+    let mut run = Run::classifying(enforce());
+    let headers = forward(run.classified(CallResult::Unavailable, 200)).headers;
+    assert_eq!(headers, pairs(&[("x-target", "small-cluster")]));
+    assert_eq!(run.log.0[1..], ["classified task false 200ms", "routed small fallback"]);
+    let mut run = Run::classifying(config(|it| it["sidecar"]["on_failure"] = json!("reject")));
+    assert_eq!(status(run.classified(CallResult::Unavailable, 200)), 503);
+}
+
+#[test]
+fn the_second_request_of_a_prompt_needs_no_call() {
+    let router = Arc::new(CachingRouter::new(enforce()));
+    let mut first = Run { exchange: Exchange::new(Arc::clone(&router)), log: Log::default() };
+    first.headers(&[]);
+    first.body(AUTO);
+    first.classified(chatbot(), 1);
+    let mut second = Run { exchange: Exchange::new(router), log: Log::default() };
+    second.headers(&[]);
+    forward(second.body(AUTO));
+    assert_eq!(second.log.0, ["cache hit", "routed big cached"]);
+}
+
+fn by_examples() -> Config {
+    config(|it| {
+        it["policies"]["p"] = json!({
+            "classifier": "examples", "default": "small",
+            "routes": {"Chatbot": {"model": "big", "examples": ["hello"]}},
+        });
+    })
+}
+
+#[test]
+fn examples_are_sent_once_when_they_are_asked_for_in_what_is_left_of_the_time() {
+    let mut run = Run::classifying(by_examples());
+    assert_eq!(run.exchange.query().unwrap().examples, ExamplesPayload::Digest);
+    assert_eq!(run.classified(CallResult::UnknownExamples, 50), OnBody::Classify);
+    let query = run.exchange.query().unwrap();
+    assert_eq!((query.examples, query.timeout), (ExamplesPayload::Full, Duration::from_millis(150)));
+    forward(run.classified(CallResult::UnknownExamples, 60));
+    assert_eq!(run.log.0[1..], ["classified examples false 60ms", "routed small fallback"]);
+
+    let mut late = Run::classifying(by_examples());
+    forward(late.classified(CallResult::UnknownExamples, 200));
+    let mut no_examples = Run::classifying(enforce());
+    forward(no_examples.classified(CallResult::UnknownExamples, 1));
+}
+
+#[test]
+fn usage_and_the_first_token_are_recorded_as_the_response_passes() {
+    let mut run = Run::forwarded(enforce());
+    run.response_headers("application/json");
+    assert!(run.exchange.reads_response());
+    let (start, end) = RESPONSE.split_at(20);
+    run.chunk(start, 10);
+    run.chunk(end, 20);
+    run.exchange.response_end(&mut run.log);
+    run.exchange.finish(&mut run.log);
+    assert_eq!(run.log.0[1..], ["used big 12 3"], "once, and without a first token");
+
+    let mut streamed = Run::forwarded(enforce());
+    streamed.response_headers("text/event-stream; charset=utf-8");
+    streamed.chunk(b": ping\n\n", 10);
+    for at in [30, 40] {
+        streamed.chunk(b"data: {\"choices\": [{\"delta\": {\"content\": \"a\"}}]}\n\n", at);
+    }
+    assert_eq!(streamed.log.0[1..], ["first token big 30ms"]);
+}
+
+#[test]
+fn encoded_responses_are_not_read() {
+    for (is_encoded, chunk) in [(true, RESPONSE), (false, b"\x1f\x8b\x08")] {
+        let mut run = Run::forwarded(enforce());
+        let head = ResponseHead { content_type: Some("application/json"), is_encoded };
+        run.exchange.response_headers(head, || panic!("nobody asked"), &mut run.log);
+        run.chunk(chunk, 1);
+        assert!(!run.exchange.reads_response());
+        run.exchange.finish(&mut run.log);
+        assert_eq!(run.log.count("used"), 0);
+    }
+}
+
+#[test]
+fn the_model_of_the_attempt_that_responded_is_recorded() {
+    let failover = || {
+        config(|it| {
+            it["failover"] = json!(true);
+            it["policies"]["p"]["fallback"] = json!(["small"]);
+        })
+    };
+    let respond = |number, cluster: &str| {
+        let mut run = Run::classifying(failover());
+        let changes = forward(run.classified(chatbot(), 1));
+        assert!(changes.failover.is_some());
+        let attempt = Attempt { number, cluster: Some(cluster.to_owned()) };
+        run.exchange.response_headers(ResponseHead::default(), || attempt, &mut run.log);
+        run.log.0.pop().unwrap()
+    };
+    assert_eq!(respond(1, "big-cluster"), "routed big classified");
+    assert_eq!(respond(2, "small-cluster"), "failed over big small");
+    assert_eq!(respond(2, "big-cluster"), "routed big classified", "a retry of the same cluster");
+}

@@ -1,0 +1,310 @@
+//! The router's metrics: their names and labels, and what each event adds to them. Hosts only store the numbers.
+//!
+//! Label values come from the configuration or are constants, so their number is bounded.
+
+use crate::classification::Classification;
+use crate::config::{Config, Model, ModelId, Policy, PolicyId};
+use crate::decision::{Decision, Reason};
+use crate::exchange::Event;
+
+/// A metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Metric {
+    /// Requests by decision.
+    Requests,
+    /// Requests by the classifier's label.
+    Labels,
+    /// Rejected requests by reason.
+    Rejected,
+    /// Requests whose chosen model failed, so that another one responded.
+    Failovers,
+    /// Prompts that were classified before.
+    CacheHits,
+    /// Prompts to classify, where there is a cache.
+    CacheMisses,
+    /// Calls to the classifier by outcome.
+    Calls,
+    /// Time of a call to the classifier.
+    CallDuration,
+    /// Time from the decision to the first content of a streamed response.
+    TimeToFirstToken,
+    /// Tokens of prompts, as models report them.
+    InputTokens,
+    /// Tokens of responses, as models report them.
+    OutputTokens,
+    /// The cost of these tokens by the policy's prices.
+    Cost,
+    /// What these tokens would have cost on the most expensive model.
+    MaxCost,
+}
+
+/// How a metric is aggregated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A sum. Exposed with `_total` after its name.
+    Counter,
+    /// A distribution.
+    Histogram,
+}
+
+impl Metric {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Requests,
+        Self::Labels,
+        Self::Rejected,
+        Self::Failovers,
+        Self::CacheHits,
+        Self::CacheMisses,
+        Self::Calls,
+        Self::CallDuration,
+        Self::TimeToFirstToken,
+        Self::InputTokens,
+        Self::OutputTokens,
+        Self::Cost,
+        Self::MaxCost,
+    ];
+
+    /// The name, after the prefix `llmrouter`; of a counter without `_total`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Labels => "labels",
+            Self::Rejected => "refused",
+            Self::Failovers => "failovers",
+            Self::CacheHits => "cache_hits",
+            Self::CacheMisses => "cache_misses",
+            Self::Calls => "calls",
+            Self::CallDuration => "call_duration_microseconds",
+            Self::TimeToFirstToken => "time_to_first_token_milliseconds",
+            Self::InputTokens => "input_tokens",
+            Self::OutputTokens => "output_tokens",
+            Self::Cost => "cost_microdollars",
+            Self::MaxCost => "dearest_cost_microdollars",
+        }
+    }
+
+    /// The help text.
+    pub fn help(self) -> &'static str {
+        match self {
+            Self::Requests => "Requests by decision",
+            Self::Labels => "Requests by the classifier's label",
+            Self::Rejected => "Rejected requests by reason",
+            Self::Failovers => "Requests whose chosen model failed, so that another one responded",
+            Self::CacheHits => "Prompts that were classified before",
+            Self::CacheMisses => "Prompts to classify, where there is a cache",
+            Self::Calls => "Calls to the classifier by outcome",
+            Self::CallDuration => "Time of a call to the classifier",
+            Self::TimeToFirstToken => "Time from the decision to the first content of a streamed response",
+            Self::InputTokens => "Tokens of prompts, as models report them",
+            Self::OutputTokens => "Tokens of responses, as models report them",
+            Self::Cost => "Cost of the reported tokens by the policy's prices",
+            Self::MaxCost => "Cost of the reported tokens on the most expensive model",
+        }
+    }
+
+    /// How it is aggregated.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::CallDuration | Self::TimeToFirstToken => Kind::Histogram,
+            _ => Kind::Counter,
+        }
+    }
+}
+
+/// A metric with the values of its labels, as a small key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Series {
+    /// The metric.
+    pub metric: Metric,
+    labels: Labels,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Labels {
+    None,
+    Decision {
+        policy: Option<PolicyId>,
+        model: ModelId,
+        reason: Reason,
+    },
+    /// The label's position among the policy's routes; none for those without a route.
+    Label {
+        policy: PolicyId,
+        label: Option<usize>,
+    },
+    Code(&'static str),
+    Model(ModelId),
+    /// The classifier is that of the policy.
+    Call {
+        policy: PolicyId,
+        answered: bool,
+    },
+    Classifier(PolicyId),
+}
+
+/// The value of `policy` where no policy chose.
+const NO_POLICY: &str = "none";
+
+impl Series {
+    /// The names of its labels with their values, in the order in which they are exposed.
+    pub fn labels(self, config: &Config) -> Vec<(&'static str, &str)> {
+        let policy = |id| config.policy_by_id(id).map_or(NO_POLICY, |policy| policy.name.as_str());
+        let model = |id| config.model_by_id(id).map_or("", |model| model.name.as_str());
+        let classifier = |id| config.policy_by_id(id).map_or("", |policy| policy.classifier.as_str());
+        match self.labels {
+            Labels::None => Vec::new(),
+            Labels::Decision { policy: id, model: model_id, reason } => vec![
+                ("policy", id.map_or(NO_POLICY, policy)),
+                ("model", model(model_id)),
+                ("reason", reason.as_str()),
+            ],
+            Labels::Label { policy: id, label } => {
+                let label = config.policy_by_id(id).map_or("", |policy| policy.metric_label(label));
+                vec![("policy", policy(id)), ("label", label)]
+            }
+            Labels::Code(code) => vec![("code", code)],
+            Labels::Model(id) => vec![("model", model(id))],
+            Labels::Call { policy: id, answered } => {
+                let outcome = if answered { "answered" } else { "failed" };
+                vec![("classifier", classifier(id)), ("outcome", outcome)]
+            }
+            Labels::Classifier(id) => vec![("classifier", classifier(id))],
+        }
+    }
+}
+
+/// Reports what an event adds: to a counter an amount, to a histogram a value.
+pub fn measure(event: &Event<'_>, config: &Config, mut add: impl FnMut(Series, u64)) {
+    let mut add = |metric, labels, value| add(Series { metric, labels }, value);
+    match *event {
+        Event::Step(_) | Event::Estimated { .. } => {}
+        Event::CacheHit => add(Metric::CacheHits, Labels::None, 1),
+        Event::CacheMiss => add(Metric::CacheMisses, Labels::None, 1),
+        Event::Classified { policy: Policy { id, .. }, answered, took } => {
+            add(Metric::Calls, Labels::Call { policy: *id, answered }, 1);
+            add(Metric::CallDuration, Labels::Classifier(*id), saturated(took.as_micros()));
+        }
+        Event::Routed(decision) => {
+            let Decision { policy, model, reason, .. } = decision;
+            let id = policy.as_ref().map(|policy| policy.id);
+            add(Metric::Requests, Labels::Decision { policy: id, model: model.id, reason: *reason }, 1);
+            let label = decision.classification.as_ref().and_then(Classification::label);
+            if let (Some(policy), Some(label)) = (policy, label) {
+                let label = policy.label_index(label.name());
+                add(Metric::Labels, Labels::Label { policy: policy.id, label }, 1);
+            }
+        }
+        Event::Rejected(rejection) => add(Metric::Rejected, Labels::Code(rejection.code()), 1),
+        Event::FailedOver { from, .. } => add(Metric::Failovers, Labels::Model(from.id), 1),
+        Event::FirstToken { model, after } => {
+            add(Metric::TimeToFirstToken, Labels::Model(model.id), saturated(after.as_millis()));
+        }
+        Event::Used { model, usage } => {
+            let Model { id, cost, .. } = model;
+            let (input, output) = (usage.input_tokens, usage.output_tokens);
+            add(Metric::InputTokens, Labels::Model(*id), input);
+            add(Metric::OutputTokens, Labels::Model(*id), output);
+            // Of a model without a price, nobody knows what it saves.
+            if let (Some(cost), Some(most)) = (cost, config.prices.dearest(input, output)) {
+                add(Metric::Cost, Labels::Model(*id), microdollars(cost.of(input, output)));
+                add(Metric::MaxCost, Labels::Model(*id), microdollars(most));
+            }
+        }
+    }
+}
+
+/// Envoy's counters are whole numbers: a micro-dollar is fine enough for a request of a hundred tokens.
+fn microdollars(dollars: f64) -> u64 {
+    (dollars * 1e6).round() as u64
+}
+
+fn saturated(value: u128) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::classification::Label;
+    use crate::usage::Usage;
+
+    fn config() -> Config {
+        let config = json!({
+            "sidecar": {"cluster": "c"}, "default_policy": "p",
+            "models": {
+                "small": {"cluster": "a", "model": "x", "cost": {"input": 1, "output": 2}},
+                "large": {"cluster": "b", "model": "y", "cost": {"input": 10, "output": 20}},
+                "free": {"cluster": "b", "model": "z"},
+            },
+            "policies": {"p": {"classifier": "task", "routes": {"Chatbot": "small", "Code": "large"}, "default": "small"}},
+        });
+        Config::from_json(config.to_string().as_bytes()).unwrap()
+    }
+
+    /// Each series as `name{label="value"} added`.
+    fn lines(config: &Config, event: &Event<'_>) -> Vec<String> {
+        let mut lines = Vec::new();
+        measure(event, config, |series, value| {
+            let labels = series.labels(config);
+            let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            lines.push(format!("{}{{{}}} {value}", series.metric.name(), labels.join(",")));
+        });
+        lines
+    }
+
+    fn model(config: &Config, name: &str) -> Arc<Model> {
+        Arc::clone(config.models().find(|model| model.name.as_str() == name).unwrap())
+    }
+
+    fn decision(config: &Config, label: Option<&str>) -> Decision {
+        let label = label.map(|label| Classification::Label(Label::new(label, 0.5).unwrap()));
+        Decision {
+            model: model(config, "large"),
+            policy: label.is_some().then(|| Arc::clone(&config.default_policy)),
+            classification: label,
+            reason: Reason::Classified,
+            next: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_decision_counts_its_policy_model_reason_and_label() {
+        let config = config();
+        let of = |label| lines(&config, &Event::Routed(&decision(&config, label)));
+        let requests = "requests{policy=p,model=large,reason=classified} 1";
+        assert_eq!(of(Some("Code")), [requests, "labels{policy=p,label=Code} 1"]);
+        assert_eq!(of(Some("Poetry")), [requests, "labels{policy=p,label=unrouted} 1"]);
+        assert_eq!(of(None), ["requests{policy=none,model=large,reason=classified} 1"]);
+    }
+
+    #[test]
+    fn usage_counts_tokens_and_costs_of_models_with_a_price() {
+        let config = config();
+        let usage = Usage { input_tokens: 100, output_tokens: 10, cached_input_tokens: None };
+        let used = |name| lines(&config, &Event::Used { model: &model(&config, name), usage: &usage });
+        let expected = [
+            "input_tokens{model=small} 100",
+            "output_tokens{model=small} 10",
+            "cost_microdollars{model=small} 120",
+            "dearest_cost_microdollars{model=small} 1200",
+        ];
+        assert_eq!(used("small"), expected);
+        assert_eq!(used("free"), ["input_tokens{model=free} 100", "output_tokens{model=free} 10"]);
+    }
+
+    #[test]
+    fn a_call_counts_by_classifier_and_outcome() {
+        let config = config();
+        let policy = &config.default_policy;
+        let took = Duration::from_micros(1500);
+        let expected =
+            ["calls{classifier=task,outcome=failed} 1", "call_duration_microseconds{classifier=task} 1500"];
+        assert_eq!(lines(&config, &Event::Classified { policy, answered: false, took }), expected);
+    }
+}

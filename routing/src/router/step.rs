@@ -1,0 +1,80 @@
+//! The steps that lead to a decision, for whoever asks why.
+
+use crate::classification::Label;
+use crate::config::{Model, Name, Policy, Target};
+use crate::request::TextToClassify;
+use crate::requirements::{Requirements, UnmetRequirement};
+
+/// A step on the way to a decision, in the order in which they are taken.
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// What the request asks of the model that answers it.
+    Required(&'a Requirements),
+    /// The client names a policy, in this field or header.
+    PolicyNamed {
+        /// Where.
+        field: &'a str,
+        /// Which.
+        policy: &'a Policy,
+    },
+    /// The client names a model by hand, in the metadata.
+    ManualModel(&'a str),
+    /// The body's `model`, and what it means in the configuration; none if it is not configured.
+    ModelField {
+        /// The name.
+        name: &'a str,
+        /// Its meaning.
+        meaning: Option<&'a Name>,
+    },
+    /// The body has no `model`.
+    NoModelField,
+    /// A rule was compared, by its position from 0.
+    Rule {
+        /// Its position in `rules`.
+        index: usize,
+        /// Whether all its conditions hold.
+        matches: bool,
+    },
+    /// This policy decides.
+    Policy(&'a Policy),
+    /// The text that is classified.
+    Prompt(&'a TextToClassify),
+    /// The conversation has a model.
+    Sticky(&'a Model),
+    /// The classifier's label, compared with the confidence that it needs.
+    Label {
+        /// The label.
+        label: &'a Label,
+        /// The least confidence, 0 to 1.
+        min_confidence: f32,
+        /// Its target; none if the confidence is too low, or the label has no route.
+        target: Option<&'a Target>,
+    },
+    /// The classifier's score.
+    Score {
+        /// 0 to 1.
+        score: f32,
+        /// The bound that the request sets between two bands.
+        threshold: Option<f32>,
+        /// The target of its band.
+        target: Option<&'a Target>,
+    },
+    /// The classifier's result is not of the kind that the policy needs.
+    WrongKind,
+    /// The classifier gave no result.
+    Unavailable,
+    /// The policy's default is taken.
+    Default(&'a Target),
+    /// A model cannot take the request.
+    Unable {
+        /// The model.
+        model: &'a Model,
+        /// What it lacks.
+        unmet: UnmetRequirement,
+    },
+    /// A fallback model takes the request instead.
+    Fallback(&'a Model),
+}
+
+/// Receives the steps.
+pub type Trace<'t> = dyn FnMut(Step<'_>) + 't;
