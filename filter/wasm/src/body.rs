@@ -1,95 +1,92 @@
-//! A request's body in Envoy's buffer, where all but small ones are left while the sidecar is asked: a VM's memory
-//! never shrinks again.
-
-use llm_router_routing::admission::check_size;
-use llm_router_routing::rejection::Rejection;
+//! A request's body in Envoy's buffer. Large ones stay there while the sidecar is called: a VM's memory never shrinks
+//! again.
 
 use crate::host;
 
-/// What a body may have, in bytes, to be copied but once. A thousand that wait need 16 MiB.
+/// Bodies up to this many bytes are copied once. A thousand that wait need 16 MiB.
 const SMALL: usize = 16 << 10;
 
-/// The buffered body, with room in front of it if it needs some.
+/// The buffered body, with headroom in front of it if it needs some.
 ///
-/// Envoy answers 413 at once when a filter makes a buffered body larger than its limit. That answer enters the VM while
-/// it runs, which traps it, and then Envoy crashes. So a body that is buffered gets the room that its rewriting can need
-/// with its first piece, when Envoy can still refuse it safely, and never grows later. A body whose first piece is all
-/// of it needs no room, unless it has to wait.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Body {
+/// Envoy answers 413 at once when a filter makes a buffered body larger than its limit. That response enters the VM while
+/// it runs, which traps it, and then Envoy crashes. So a body that is buffered gets the headroom that its rewriting can need
+/// with its first chunk, when Envoy can still reject it safely, and never grows later. A body whose first chunk is all
+/// of it needs no headroom, unless it has to wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BufferedBody {
     /// What its rewriting can need, in bytes.
     growth: usize,
     /// The length that the request's head announces.
     announced: Option<usize>,
-    /// The room that was made; none before the first piece has come.
-    room: Option<usize>,
+    /// The headroom that was made; none before the first chunk has come.
+    headroom: Option<usize>,
 }
 
-impl Body {
+impl BufferedBody {
     /// A body of which nothing has come yet.
     pub(crate) fn new(growth: usize, announced: Option<usize>) -> Self {
-        Self { growth, announced, room: None }
+        Self { growth, announced, headroom: None }
     }
 
-    /// Takes note of a piece, in its callback, and tells whether the body is complete. `buffered` is Envoy's count of
-    /// bytes.
-    ///
-    /// # Errors
-    /// The body is over `max_body` bytes already.
-    pub(crate) fn piece(
-        &mut self,
-        buffered: usize,
-        end_of_stream: bool,
-        max_body: usize,
-    ) -> Result<bool, Rejection> {
-        let length = buffered.saturating_sub(self.room.unwrap_or(0));
-        check_size(length, max_body)?;
-        // Envoy's HTTP/1 tells the end apart from the last piece, but holds clients to the length that they announce.
+    /// The length of what has come of it, by Envoy's count of bytes.
+    pub(crate) fn length(&self, buffered: usize) -> usize {
+        buffered.saturating_sub(self.headroom.unwrap_or(0))
+    }
+
+    /// Takes note of a chunk, in its callback, and returns whether the body is complete with this length.
+    pub(crate) fn on_chunk(&mut self, length: usize, end_of_stream: bool) -> bool {
+        // Envoy's HTTP/1 reports the end apart from the last chunk, but holds clients to the length that they announce.
         let is_complete = end_of_stream || self.announced == Some(length);
-        if self.room.is_none() {
-            self.room = Some(0);
+        if self.headroom.is_none() {
+            self.headroom = Some(0);
             if !is_complete {
-                self.make_room();
+                self.reserve();
             }
         }
-        Ok(is_complete)
+        is_complete
     }
 
-    /// Lets the body wait, in the callback of a piece.
-    pub(crate) fn make_room(&mut self) {
-        if self.room == Some(0) && self.growth > 0 {
+    /// Makes headroom for a body that has to wait, in the callback of a chunk.
+    pub(crate) fn reserve(&mut self) {
+        if self.headroom == Some(0) && self.growth > 0 {
             host::prepend_to_request_body(&vec![b' '; self.growth]);
-            self.room = Some(self.growth);
+            self.headroom = Some(self.growth);
         }
     }
 
-    /// The whole body, once it is complete, after the room.
-    pub(crate) fn read(self) -> Read {
-        Read { buffered: host::request_body(), room: self.room.unwrap_or(0) }
+    /// The whole body, once it is complete.
+    pub(crate) fn copy(&self) -> BodyCopy {
+        BodyCopy { buffered: host::request_body(), headroom: self.headroom.unwrap_or(0) }
+    }
+
+    /// Takes the headroom away again, from a request that goes on as it came.
+    pub(crate) fn restore(&self) {
+        if self.headroom.is_some_and(|headroom| headroom > 0) {
+            host::set_request_body(self.copy().bytes());
+        }
     }
 }
 
 /// A copy of the buffered body.
-pub(crate) struct Read {
+pub(crate) struct BodyCopy {
     buffered: Vec<u8>,
-    room: usize,
+    headroom: usize,
 }
 
-impl Read {
+impl BodyCopy {
     /// The body as the client sent it.
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.buffered.get(self.room..).unwrap_or_default()
+        self.buffered.get(self.headroom..).unwrap_or_default()
     }
 
-    /// Keeps the copy of a small body only.
+    /// The copy of a small body only.
     pub(crate) fn if_small(self) -> Option<Self> {
         (self.buffered.len() <= SMALL).then_some(self)
     }
+}
 
-    /// Takes the room away again, from a request that goes on as it was sent.
-    pub(crate) fn restore(&self) {
-        if self.room > 0 {
-            host::set_request_body(self.bytes());
-        }
+impl AsRef<[u8]> for BodyCopy {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
     }
 }

@@ -6,6 +6,7 @@
 use std::ptr;
 use std::time::{Duration, UNIX_EPOCH};
 
+use llm_router_routing::headers::Headers;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, Bytes, MapType, MetricType, Status};
 
@@ -13,8 +14,8 @@ use proxy_wasm::types::{BufferType, Bytes, MapType, MetricType, Status};
 pub(crate) struct RequestHeaders;
 
 impl RequestHeaders {
-    pub(crate) fn get_all(&self) -> Vec<(String, Bytes)> {
-        hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default()
+    pub(crate) fn get_all(&self) -> Headers {
+        hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default().into()
     }
 
     /// Replaces all values of this name.

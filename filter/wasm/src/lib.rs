@@ -1,27 +1,28 @@
-//! The proxy-wasm filter: carries the decisions of `llm-router-routing` out inside Envoy.
+//! The proxy-wasm filter: a thin host of `llm-router-routing`'s `Exchange` inside Envoy.
 //!
-//! [`root`] holds the configuration, [`http`] takes one request through its phases: [`body`] reads it, [`classifier`]
-//! asks the sidecar as part of the client's [`trace`], [`stats`] counts, [`access_log`] tells. [`envoy_version`] and
-//! [`first_body`] say so where Envoy would let requests hang.
-//! [`failover`] is a filter of its own, which Envoy runs once an attempt, in front of the LLMs. [`host`] has Envoy's
-//! functions for all of them.
+//! [`root`] configures a [`worker`], which its requests share. [`router_filter`] takes one request through its phases,
+//! with its [`body`] in Envoy's buffer and the [`sidecar_client`] for prompts to classify. A [`recorder`] receives what is
+//! recorded: [`stats`] and [`filter_state`]. [`retry_filter`] is a filter of its own, which Envoy runs once per attempt, in
+//! front of the LLMs. [`envoy_version`] and [`body_watchdog`] report Envoys in which requests would hang. [`host`] has
+//! Envoy's functions for all of them.
 
-mod access_log;
 mod body;
-mod classifier;
+mod body_watchdog;
 mod configuration;
 mod envoy_version;
-mod failover;
-mod first_body;
+mod filter_state;
 mod host;
-mod http;
-mod place;
+mod recorder;
+mod retry_filter;
 mod root;
+mod router_filter;
+mod sidecar_client;
 mod stats;
 mod trace;
 mod warnings;
+mod worker;
 
-/// Tells the SDK how to make our contexts; Envoy calls it once in each VM.
+/// Registers our contexts with the SDK; Envoy calls it once in each VM.
 pub fn start() {
     proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Info);
     proxy_wasm::set_root_context(|_| Box::new(root::Root::default()));

@@ -1,23 +1,19 @@
 //! The plugin's root: validates the configuration, and makes a context for each request.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
-use llm_router_routing::cache::CachingRouter;
-use llm_router_routing::config::{Config, Mode};
+use llm_router_routing::config::Config;
 use log::{error, info};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
-use crate::classifier::SidecarClient;
 use crate::configuration;
 use crate::envoy_version::{self, Need};
-use crate::failover::Attempt;
-use crate::first_body::FirstBody;
 use crate::host;
-use crate::http::Http;
-use crate::stats::{self, Stats};
-use crate::warnings::Warnings;
+use crate::retry_filter::RetryFilter;
+use crate::router_filter::RouterFilter;
+use crate::stats;
+use crate::worker::Worker;
 
 /// One in each of Envoy's workers, and one on its main thread.
 #[derive(Default)]
@@ -30,25 +26,13 @@ enum Role {
     #[default]
     Unknown,
     /// The filter that decides.
-    Router(Rc<Shared>),
+    Router(Rc<Worker>),
     /// The filter in front of the LLMs; its `root_id` says so.
     Failover,
 }
 
 /// The `root_id` of the plugin in front of the LLMs.
 const FAILOVER_ROOT: &str = "failover";
-
-/// What the requests of a worker share.
-pub(crate) struct Shared {
-    pub(crate) router: RefCell<CachingRouter>,
-    pub(crate) config: Config,
-    /// Bytes that a body can need for its rewriting; none in shadow, where nothing is rewritten.
-    pub(crate) room: usize,
-    pub(crate) sidecar: SidecarClient,
-    pub(crate) stats: Stats,
-    pub(crate) warnings: Warnings,
-    pub(crate) first_body: FirstBody,
-}
 
 impl Context for Root {}
 
@@ -67,32 +51,21 @@ impl RootContext for Root {
         match Config::from_json(&configuration::to_json(&host::plugin_configuration())) {
             Ok(config) => {
                 info!("configured: default policy {}, mode {:?}", config.default_policy.name, config.mode);
-                let router = RefCell::new(CachingRouter::new(config.clone()));
-                let room = if config.mode == Mode::Shadow { 0 } else { config.body_growth() };
-                let sidecar = SidecarClient::new(&config.sidecar.cluster);
-                self.0 = Role::Router(Rc::new(Shared {
-                    router,
-                    config,
-                    room,
-                    sidecar,
-                    stats: Stats::default(),
-                    warnings: Warnings::default(),
-                    first_body: FirstBody::default(),
-                }));
+                self.0 = Role::Router(Rc::new(Worker::new(config)));
                 host::tick_every(stats::FLUSH_INTERVAL);
                 true
             }
             Err(error) => {
-                error!("the configuration is refused: {error}");
+                error!("the configuration is rejected: {error}");
                 false
             }
         }
     }
 
     fn on_tick(&mut self) {
-        if let Role::Router(shared) = &self.0 {
-            shared.stats.flush();
-            if shared.first_body.is_missing(host::now) {
+        if let Role::Router(worker) = &self.0 {
+            worker.stats.flush();
+            if worker.body_watchdog.is_missing(host::now) {
                 error!(
                     "Envoy shows the filter no request body; unless the client is slow, the plugin's configuration lacks \
                      allow_on_headers_stop_iteration: true, and requests hang"
@@ -104,8 +77,8 @@ impl RootContext for Root {
     fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
         match &self.0 {
             Role::Unknown => None,
-            Role::Router(shared) => Some(Box::new(Http::new(Rc::clone(shared)))),
-            Role::Failover => Some(Box::new(Attempt::default())),
+            Role::Router(worker) => Some(Box::new(RouterFilter::new(Rc::clone(worker)))),
+            Role::Failover => Some(Box::new(RetryFilter::default())),
         }
     }
 

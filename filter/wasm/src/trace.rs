@@ -1,6 +1,6 @@
 //! The client's trace, which the call to the sidecar belongs to (W3C Trace Context, levels 1 and 2).
 
-use std::str;
+use llm_router_routing::headers::Headers;
 
 const PARENT: &str = "traceparent";
 const STATE: &str = "tracestate";
@@ -8,18 +8,11 @@ const STATE: &str = "tracestate";
 /// The least that everybody must pass on, in bytes.
 const LONGEST_STATE: usize = 512;
 
-/// Those of a request's headers that name its trace, if they are as they should be.
-pub(crate) fn headers(all: &[(String, Vec<u8>)]) -> Vec<(&str, &[u8])> {
-    let parent = only(all, PARENT).filter(|value| is_parent(value));
-    let Some(parent) = parent else { return Vec::new() };
-    let state = only(all, STATE).filter(|value| is_state(value));
+/// `traceparent` and `tracestate`, if they are well-formed.
+pub(crate) fn headers(all: &Headers) -> Vec<(&str, &[u8])> {
+    let Some(parent) = all.only(PARENT).filter(|value| is_parent(value)) else { return Vec::new() };
+    let state = all.only(STATE).filter(|value| is_state(value));
     [(PARENT, parent)].into_iter().chain(state.map(|state| (STATE, state))).collect()
-}
-
-/// The header's value, if it has but one.
-fn only<'a>(all: &'a [(String, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
-    let mut values = all.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_slice());
-    values.next().filter(|_| values.next().is_none())
 }
 
 /// Version, trace, span and flags, in lower-case hexadecimal digits.
@@ -41,8 +34,7 @@ mod tests {
 
     fn told(headers: &[(&str, &str)]) -> Vec<(String, String)> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let all: Vec<_> =
-            headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
+        let all: Headers = headers.iter().copied().collect();
         super::headers(&all).into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect()
     }
 

@@ -1,4 +1,4 @@
-//! Warnings of what goes wrong with every request while it lasts: said now and then, with their number.
+//! Rate-limited warnings: logs at most once per interval and reports how many were suppressed.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -7,33 +7,33 @@ use std::time::Duration;
 use log::warn;
 
 /// The least time between two warnings of a worker.
-const PAUSE: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_secs(10);
 
 /// A worker's warnings.
 #[derive(Default)]
 pub(crate) struct Warnings {
     last: Cell<Option<Duration>>,
-    unsaid: Cell<u64>,
+    suppressed: Cell<u64>,
 }
 
 impl Warnings {
-    /// Says it, or counts it if another was said just before.
+    /// Logs the message, or counts it if another one was logged just before.
     pub(crate) fn warn(&self, now: Duration, message: impl Display) {
-        match self.due(now) {
+        match self.should_log(now) {
             Some(0) => warn!("{message}"),
-            Some(unsaid) => warn!("{message} ({unsaid} warnings before it were not logged)"),
+            Some(suppressed) => warn!("{message} ({suppressed} warnings before it were not logged)"),
             None => {}
         }
     }
 
-    /// How many were left unsaid since the last, if one may be said now.
-    fn due(&self, now: Duration) -> Option<u64> {
-        if self.last.get().is_some_and(|last| now.saturating_sub(last) < PAUSE) {
-            self.unsaid.set(self.unsaid.get().saturating_add(1));
+    /// How many were suppressed since the last one, if one may be logged now.
+    fn should_log(&self, now: Duration) -> Option<u64> {
+        if self.last.get().is_some_and(|last| now.saturating_sub(last) < INTERVAL) {
+            self.suppressed.set(self.suppressed.get().saturating_add(1));
             return None;
         }
         self.last.set(Some(now));
-        Some(self.unsaid.take())
+        Some(self.suppressed.take())
     }
 }
 
@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn a_storm_is_one_line_now_and_then() {
         let warnings = Warnings::default();
-        let at = |seconds| warnings.due(Duration::from_secs(seconds));
+        let at = |seconds| warnings.should_log(Duration::from_secs(seconds));
         assert_eq!([at(100), at(100), at(105), at(109)], [Some(0), None, None, None]);
         assert_eq!([at(110), at(111), at(200), at(300)], [Some(3), None, Some(1), Some(0)]);
     }

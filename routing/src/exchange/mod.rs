@@ -153,7 +153,7 @@ impl Exchange {
     pub fn query(&self) -> Option<Query<'_>> {
         let State::Classifying(classifying) = &self.state else { return None };
         Some(Query {
-            classifier: &classifying.pending.policy.classifier,
+            policy: &classifying.pending.policy,
             examples: classifying.examples,
             text: &classifying.pending.text,
             head: &classifying.held.head,

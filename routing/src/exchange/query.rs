@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use crate::classification::Classification;
-use crate::config::Classifier;
+use crate::config::Policy;
 use crate::request::{RequestHead, TextToClassify};
 
 /// What the classifier is asked. It borrows from the exchange, which waits for it.
 #[derive(Debug)]
 pub struct Query<'a> {
-    /// The classifier of the policy.
-    pub classifier: &'a Classifier,
+    /// The policy whose classifier is asked.
+    pub policy: &'a Policy,
     /// What of the few-shot examples goes with the call; without meaning for other classifiers.
     pub examples: ExamplesPayload,
     /// The text to classify.

@@ -135,7 +135,7 @@ fn a_rejection_is_a_response_unless_in_shadow_mode() {
 fn the_classifier_decides_and_its_call_is_recorded() {
     let mut run = Run::classifying(enforce());
     let query = run.exchange.query().unwrap();
-    assert_eq!((query.classifier.as_str(), query.timeout), ("task", Duration::from_millis(200)));
+    assert_eq!((query.policy.classifier.as_str(), query.timeout), ("task", Duration::from_millis(200)));
     assert_eq!(query.text.prompt().as_deref(), Some("Hi"));
     assert_eq!(forward(run.classified(chatbot(), 30)).body, REWRITTEN.as_bytes());
     assert_eq!(run.log.0, ["cache miss", "classified task true 30ms", "routed big classified"]);

@@ -1,40 +1,23 @@
-//! The filter in front of the LLMs, which Envoy runs once an attempt of a request: it makes of a retry what the policy's
-//! next model wants, and says where the attempt after it goes.
+//! The filter in front of the LLMs, which Envoy runs once per attempt of a request: it turns a retry into what the policy's
+//! next model wants, and sets where the attempt after it goes.
 //!
-//! It runs upstream of the retries, so it sees what the attempt before left: what it changes of the headers stays,
-//! while the body comes anew, as the filter that decides wrote it for the first model.
+//! It runs upstream of the retries, so it sees what the attempt before left: its changes of the headers stay, while the
+//! body comes anew, as the router filter wrote it for the first model.
 
-use llm_router_routing::config::Config;
-use llm_router_routing::decision::Decision;
 use llm_router_routing::failover::{Failover, credentials, foreign_credentials};
 use llm_router_routing::request::{Endpoint, Request};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
+use crate::filter_state::RETRIES;
 use crate::host::{self, RequestHeaders};
-use crate::http::head::Head;
 
-/// The filter state that holds the [`Failover`] of a request.
-const RETRIES: &str = "llm_router.failover";
-/// The filter state that tells which keys a request came with.
+/// The filter state with digests of the keys that a request came with.
 const CREDENTIALS: &str = "llm_router.credentials";
-
-/// Leaves for the attempts what they need, if somebody stands in for the model.
-pub(crate) fn prepare(config: &Config, decision: &Decision, head: &Head) {
-    // So it is for all requests without `failover`.
-    if decision.next.is_empty() {
-        return;
-    }
-    let host = head.headers.iter().find(|(name, _)| name == ":authority");
-    let host = host.map(|(_, host)| String::from_utf8_lossy(host)).unwrap_or_default();
-    if let Some(failover) = Failover::new(config, decision, head.endpoint, &head.path, &host) {
-        host::set_filter_state(RETRIES, &failover.to_json());
-    }
-}
 
 /// One attempt.
 #[derive(Default)]
-pub(crate) struct Attempt {
+pub(crate) struct RetryFilter {
     /// While its headers are held.
     waiting: Option<Waiting>,
 }
@@ -46,7 +29,7 @@ struct Waiting {
     has_content_length: bool,
 }
 
-impl HttpContext for Attempt {
+impl HttpContext for RetryFilter {
     fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         let Some(failover) = host::filter_state(RETRIES).and_then(|json| Failover::from_json(&json)) else {
             return Action::Continue;
@@ -73,7 +56,7 @@ impl HttpContext for Attempt {
         let Some(endpoint) = Endpoint::from_path(&failover.path) else { return Action::Continue };
         RequestHeaders.set(":path", &retry.path);
         RequestHeaders.set(":authority", &retry.host);
-        let has_content_length = headers.iter().any(|(name, _)| name == "content-length");
+        let has_content_length = headers.get("content-length").is_some();
         self.waiting = Some(Waiting { endpoint, model: retry.model.clone(), has_content_length });
         Action::Pause
     }
@@ -93,4 +76,4 @@ impl HttpContext for Attempt {
     }
 }
 
-impl Context for Attempt {}
+impl Context for RetryFilter {}

@@ -1,14 +1,14 @@
-//! Notices that Envoy does not show the filter any body: it does so only if it may hold headers meanwhile.
+//! Notices that Envoy shows the filter no request body: it does so only where the filter may hold headers meanwhile.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 /// Clients send a prompt's body right after the headers.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether a worker was ever shown a body.
 #[derive(Default)]
-pub(crate) struct FirstBody(Cell<State>);
+pub(crate) struct BodyWatchdog(Cell<State>);
 
 #[derive(Clone, Copy, Default)]
 enum State {
@@ -21,7 +21,7 @@ enum State {
     Settled,
 }
 
-impl FirstBody {
+impl BodyWatchdog {
     /// A request is held for its body.
     pub(crate) fn awaited(&self, now: impl FnOnce() -> Duration) {
         if let State::Unknown = self.0.get() {
@@ -37,7 +37,7 @@ impl FirstBody {
     /// Whether it is time to say that none comes; only once.
     pub(crate) fn is_missing(&self, now: impl FnOnce() -> Duration) -> bool {
         let State::Awaited(since) = self.0.get() else { return false };
-        let missing = now().saturating_sub(since) >= PATIENCE;
+        let missing = now().saturating_sub(since) >= TIMEOUT;
         if missing {
             self.0.set(State::Settled);
         }
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_body_that_does_not_come_is_missed_once() {
-        let body = FirstBody::default();
+        let body = BodyWatchdog::default();
         assert!(!body.is_missing(at(100)), "nobody waits");
         body.awaited(at(100));
         body.awaited(at(104));
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn once_one_came_none_is_missed() {
-        let body = FirstBody::default();
+        let body = BodyWatchdog::default();
         body.awaited(at(100));
         body.came();
         body.awaited(at(101));

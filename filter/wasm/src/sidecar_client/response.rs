@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use llm_router_proto::contract::{ClassifyResponse, ResponseError};
+use llm_router_proto::contract::{ClassifyResponse, ResponseError, UNKNOWN_DIGEST};
 use llm_router_routing::classification::{Classification, NotAClassification};
 use llm_router_routing::config::Classifier;
+use llm_router_routing::exchange::{CallResult, Query};
 
 use crate::host;
 
@@ -45,13 +46,17 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Reads the sidecar's response, in the call's callback.
-pub(crate) fn response(code: u32, size: usize, classifier: &Classifier) -> Result<Classification, Failure> {
+/// How a call ended, in its callback.
+pub(crate) fn response(code: u32, size: usize, query: &Query<'_>) -> Result<CallResult, Failure> {
     const OK: u32 = 0;
-    if code != OK {
-        return Err(Failure::Status { code, message: host::grpc_status_message() });
+    match code {
+        OK => {
+            let message = host::grpc_response(size).unwrap_or_default();
+            read(&message, &query.policy.classifier).map(CallResult::Classified)
+        }
+        UNKNOWN_DIGEST if query.policy.classifier.examples().is_some() => Ok(CallResult::UnknownExamples),
+        _ => Err(Failure::Status { code, message: host::grpc_status_message() }),
     }
-    read(&host::grpc_response(size).unwrap_or_default(), classifier)
 }
 
 fn read(message: &[u8], classifier: &Classifier) -> Result<Classification, Failure> {

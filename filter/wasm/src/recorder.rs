@@ -1,0 +1,29 @@
+//! Where the events of a request go: Envoy's stats, its filter state for access logs, and the debug log.
+
+use llm_router_routing::config::Config;
+use llm_router_routing::exchange::{Event, EventSink};
+use log::debug;
+
+use crate::filter_state;
+use crate::stats::Stats;
+
+/// Records events in one of Envoy's callbacks.
+pub(crate) struct Recorder<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) stats: &'a Stats,
+}
+
+impl EventSink for Recorder<'_> {
+    fn record(&mut self, event: Event<'_>) {
+        match event {
+            Event::Step(_) => return,
+            Event::Routed(decision) => debug!("routed to {}: {}", decision.model.name, decision.reason),
+            Event::Rejected(rejection) => debug!("rejected: {}", rejection.code()),
+            _ => {}
+        }
+        self.stats.record(&event, self.config);
+        if self.config.filter_state {
+            filter_state::record(&event);
+        }
+    }
+}

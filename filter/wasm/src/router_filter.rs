@@ -1,0 +1,229 @@
+//! The filter that routes: reports what Envoy shows of a request to its [`Exchange`], and does what that returns.
+
+use std::rc::Rc;
+
+use llm_router_routing::exchange::{
+    Attempt, CallResult, Exchange, Forward, LocalResponse, OnBody, OnHeaders, OnResponse, ResponseHead,
+};
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::{Action, Status};
+
+use crate::body::{BodyCopy, BufferedBody};
+use crate::filter_state;
+use crate::host::{self, CallId, RequestHeaders};
+use crate::sidecar_client;
+use crate::trace;
+use crate::worker::Worker;
+
+/// One request.
+pub(crate) struct RouterFilter {
+    worker: Rc<Worker>,
+    exchange: Exchange,
+    body: BufferedBody,
+    /// The call to the sidecar that is under way.
+    call: Option<CallId>,
+    /// The body, while the request is held, if it is small: reading it from Envoy again would cost more.
+    small_body: Option<BodyCopy>,
+}
+
+impl RouterFilter {
+    pub(crate) fn new(worker: Rc<Worker>) -> Self {
+        let exchange = Exchange::new(worker.router());
+        Self { worker, exchange, body: BufferedBody::default(), call: None, small_body: None }
+    }
+
+    /// All of the body is in Envoy's buffer.
+    fn body_complete(&mut self) -> Action {
+        let body = self.body.copy();
+        let action = self.exchange.request_body(body.bytes(), host::now(), &mut self.worker.recorder());
+        self.small_body = body.if_small();
+        self.carry_out(action)
+    }
+
+    /// Does what the exchange asks for. Calls that fail at once come back to it.
+    fn carry_out(&mut self, mut action: OnBody) -> Action {
+        loop {
+            action = match action {
+                OnBody::Continue => {
+                    self.body.restore();
+                    return Action::Continue;
+                }
+                OnBody::Forward(forward) => {
+                    send_on(&forward);
+                    self.small_body = None;
+                    return Action::Continue;
+                }
+                OnBody::Respond(response) => {
+                    self.small_body = None;
+                    return respond(&response);
+                }
+                OnBody::Classify => match self.call_sidecar() {
+                    Ok(call) => {
+                        self.body.reserve();
+                        self.call = call;
+                        return Action::Pause;
+                    }
+                    Err(status) => {
+                        let problem = format_args!("the sidecar cannot be called: {status:?}");
+                        self.worker.warnings.warn(host::now(), problem);
+                        self.classified(CallResult::Unavailable)
+                    }
+                },
+            };
+        }
+    }
+
+    fn call_sidecar(&self) -> Result<Option<CallId>, Status> {
+        let Some(query) = self.exchange.query() else { return Ok(None) };
+        self.worker.sidecar.classify(&query, trace::headers(query.head.headers())).map(Some)
+    }
+
+    /// The call has ended.
+    fn classified(&mut self, result: CallResult) -> OnBody {
+        let (copy, body) = (self.small_body.take(), &self.body);
+        let read = move || copy.unwrap_or_else(|| body.copy());
+        self.exchange.classified(result, read, host::now(), &mut self.worker.recorder())
+    }
+
+    fn result(&self, status: u32, size: usize) -> CallResult {
+        let Some(query) = self.exchange.query() else { return CallResult::Unavailable };
+        sidecar_client::response(status, size, &query).unwrap_or_else(|failure| {
+            self.worker.warnings.warn(host::now(), failure);
+            CallResult::Unavailable
+        })
+    }
+
+    fn cancel_call(&mut self) {
+        if let Some(call) = self.call.take() {
+            call.cancel();
+        }
+    }
+
+    /// The request is over: spares the sidecar work that nobody waits for.
+    fn finish(&mut self) {
+        self.exchange.finish(&mut self.worker.recorder());
+        self.cancel_call();
+    }
+
+    /// Whether the request may go on as it stands.
+    fn action(&self) -> Action {
+        if self.exchange.is_held() || self.exchange.is_over() { Action::Pause } else { Action::Continue }
+    }
+}
+
+/// Makes of the held request the one that the chosen model gets.
+fn send_on(forward: &Forward) {
+    host::set_request_body(&forward.body);
+    for (name, value) in &forward.headers {
+        RequestHeaders.set(name, value);
+    }
+    if let Some(failover) = &forward.failover {
+        filter_state::prepare_retries(failover);
+    }
+}
+
+fn respond(response: &LocalResponse) -> Action {
+    host::respond(response.status, response.headers.clone(), &response.body);
+    Action::Pause
+}
+
+fn attempt() -> Attempt {
+    Attempt { number: host::attempt(), cluster: host::cluster() }
+}
+
+impl HttpContext for RouterFilter {
+    fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
+        let headers = RequestHeaders.get_all();
+        let (remove, then) =
+            self.exchange.request_headers(headers, !end_of_stream, &mut self.worker.recorder());
+        for name in &remove {
+            RequestHeaders.remove(name);
+        }
+        match then {
+            OnHeaders::Continue => Action::Continue,
+            OnHeaders::Hold => {
+                self.body = BufferedBody::new(self.worker.headroom, self.exchange.announced_length());
+                self.worker.body_watchdog.awaited(host::now);
+                Action::Pause
+            }
+            OnHeaders::Respond(response) => respond(&response),
+        }
+    }
+
+    fn on_http_request_body(&mut self, buffered: usize, end_of_stream: bool) -> Action {
+        self.worker.body_watchdog.came();
+        // Past the length that was announced: Envoy lets no such byte through, and an LLM must not take one for its next
+        // request.
+        if self.exchange.is_forwarded() && buffered > 0 {
+            host::set_request_body(&[]);
+            return Action::Continue;
+        }
+        if !self.exchange.is_held() || self.call.is_some() {
+            return self.action();
+        }
+        let length = self.body.length(buffered);
+        if let Some(action) = self.exchange.request_progress(length, &mut self.worker.recorder()) {
+            return self.carry_out(action);
+        }
+        if self.body.on_chunk(length, end_of_stream) { self.body_complete() } else { Action::Pause }
+    }
+
+    /// A body with trailers never says that it ends.
+    fn on_http_request_trailers(&mut self, _count: usize) -> Action {
+        if !self.exchange.is_held() || self.call.is_some() {
+            return self.action();
+        }
+        self.body_complete()
+    }
+
+    fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+        let content_type = self.exchange.is_forwarded().then(|| host::response_header("content-type"));
+        let content_type = content_type.flatten().and_then(|value| String::from_utf8(value).ok());
+        // Encoded responses are recognized by their first byte: to look costs less than to ask Envoy for another header.
+        let head = ResponseHead { content_type: content_type.as_deref(), is_encoded: false };
+        match self.exchange.response_headers(head, attempt, &mut self.worker.recorder()) {
+            OnResponse::Continue => {}
+            OnResponse::Explain(headers) => {
+                for (name, value) in headers {
+                    host::set_response_header(name, &value);
+                }
+            }
+            OnResponse::CancelCall => self.cancel_call(),
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        if size > 0 && self.exchange.reads_response() {
+            let chunk = host::response_chunk(size);
+            self.exchange.response_chunk(&chunk, host::now, &mut self.worker.recorder());
+        }
+        if end_of_stream {
+            self.exchange.response_end(&mut self.worker.recorder());
+        }
+        Action::Continue
+    }
+
+    /// Envoy calls it before `on_done`, also when the client left.
+    fn on_log(&mut self) {
+        self.finish();
+    }
+}
+
+impl Context for RouterFilter {
+    fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
+        if self.call.take_if(|call| call.is(token)).is_none() {
+            return;
+        }
+        let result = self.result(status, size);
+        let action = self.classified(result);
+        if self.carry_out(action) == Action::Continue {
+            host::resume_request();
+        }
+    }
+
+    fn on_done(&mut self) -> bool {
+        self.finish();
+        true
+    }
+}

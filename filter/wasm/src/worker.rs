@@ -1,0 +1,45 @@
+//! What the requests of one worker share.
+
+use std::sync::Arc;
+
+use llm_router_routing::cache::CachingRouter;
+use llm_router_routing::config::{Config, Mode};
+
+use crate::body_watchdog::BodyWatchdog;
+use crate::recorder::Recorder;
+use crate::sidecar_client::SidecarClient;
+use crate::stats::Stats;
+use crate::warnings::Warnings;
+
+/// One of Envoy's workers, with its configuration.
+pub(crate) struct Worker {
+    router: Arc<CachingRouter>,
+    /// Bytes that a body can need for its rewriting; 0 in shadow mode, where nothing is rewritten.
+    pub(crate) headroom: usize,
+    pub(crate) sidecar: SidecarClient,
+    pub(crate) stats: Stats,
+    pub(crate) warnings: Warnings,
+    pub(crate) body_watchdog: BodyWatchdog,
+}
+
+impl Worker {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            headroom: if config.mode == Mode::Shadow { 0 } else { config.body_growth() },
+            sidecar: SidecarClient::new(&config.sidecar.cluster),
+            router: Arc::new(CachingRouter::new(config)),
+            stats: Stats::default(),
+            warnings: Warnings::default(),
+            body_watchdog: BodyWatchdog::default(),
+        }
+    }
+
+    pub(crate) fn router(&self) -> Arc<CachingRouter> {
+        Arc::clone(&self.router)
+    }
+
+    /// Where the events of a request go.
+    pub(crate) fn recorder(&self) -> Recorder<'_> {
+        Recorder { config: self.router.config(), stats: &self.stats }
+    }
+}
