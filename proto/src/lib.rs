@@ -38,20 +38,5 @@ pub const METHOD: &str = "Process";
 #[cfg(feature = "server")]
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-/// The namespace of our metadata, in requests (`metadata_context`) and answers (`dynamic_metadata`).
-pub const METADATA_NAMESPACE: &str = "llm_router";
-/// The field of the request's metadata that lists the classifiers wanted.
-pub const CLASSIFIERS: &str = "classifiers";
-
-/// The field of the request's metadata that says by which examples to classify: [`DIGEST`], and [`ROUTES`] if the
-/// sidecar has asked for them by ending a call with [`UNKNOWN_DIGEST`].
-pub const EXAMPLES: &str = "examples";
-/// The field of [`EXAMPLES`] that names them: their digest, as `llm-router-routing` computes it.
-pub const DIGEST: &str = "digest";
-/// The field of [`EXAMPLES`] that has them: a structure of lists of strings, by label.
-pub const ROUTES: &str = "routes";
-/// The gRPC status that says that the sidecar does not know the examples yet: `FAILED_PRECONDITION`.
-pub const UNKNOWN_DIGEST: u32 = 9;
-
 pub use bytes::Bytes;
-pub use prost_types::{ListValue, Struct, Value, value::Kind};
+pub use prost_types::{Struct, Value, value::Kind};

@@ -10,12 +10,12 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use llm_router_routing::classification::{Classification, Label};
 use llm_router_routing::decision::Decision;
-use llm_router_routing::rejection::Rejection;
+use llm_router_routing::exchange::LocalResponse;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::error::Error;
-use crate::ext_proc::ReloadableService;
+use crate::ext_proc::{DryRun, ReloadableService};
 
 /// `{"model", "upstream_model", "cluster", "policy", "label", "confidence", "score", "reason"}`, or the error that the client
 /// would get. The caller sends the client's body and headers.
@@ -27,12 +27,15 @@ pub(super) async fn route(
     let Json(body) = body?;
     let service = service.get().ok_or(Error::Loading)?.current();
     let router = service.router.as_ref().ok_or(Error::NoPolicy)?;
+    // The body is a chat completion; all else is the client's.
+    let request = [(":method", b"POST".as_slice()), (":path", b"/v1/chat/completions".as_slice())];
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let headers: Vec<_> =
-        headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
-    Ok(match service.try_out(router, &headers, body.get().as_bytes()).await {
-        Ok(Some(decision)) => Json(to_json(&decision)).into_response(),
-        Ok(None) => Json(json!({"reason": "passthrough"})).into_response(),
-        Err(refusal) => refused(&refusal),
+        request.into_iter().chain(headers).map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+    Ok(match service.dry_run(router, headers.into(), body.get().as_bytes()).await {
+        DryRun::Routed(decision) => Json(to_json(&decision)).into_response(),
+        DryRun::Untouched => Json(json!({"reason": "passthrough"})).into_response(),
+        DryRun::Responded(response) => responded(response),
     })
 }
 
@@ -54,11 +57,11 @@ fn to_json(decision: &Decision) -> Value {
     })
 }
 
-fn refused(refusal: &Rejection) -> Response {
-    let mut response = Response::builder().status(refusal.status());
-    for (name, value) in refusal.headers() {
+fn responded(local: LocalResponse) -> Response {
+    let mut response = Response::builder().status(local.status);
+    for (name, value) in local.headers {
         response = response.header(name, value);
     }
     // Status and headers are constants.
-    response.body(Body::from(refusal.body())).unwrap_or_default()
+    response.body(Body::from(local.body)).unwrap_or_default()
 }

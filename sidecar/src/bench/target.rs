@@ -4,10 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::stream;
+use llm_router_proto::contract::{CONTRACT_VERSION, Classifiers, ClassifyRequest};
 use llm_router_proto::envoy::service::ext_proc::v3::external_processor_client::ExternalProcessorClient;
-use llm_router_proto::envoy::service::ext_proc::v3::{
-    HttpBody, ProcessingRequest, processing_request::Request,
-};
 use serde_json::json;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -123,8 +121,8 @@ async fn exchange(
     patience: Duration,
 ) -> Result<bool, Status> {
     let body = json!({"messages": [{"role": "user", "content": text}]}).to_string().into();
-    let body = HttpBody { body, end_of_stream: true };
-    let message = ProcessingRequest { request: Some(Request::RequestBody(body)), metadata_context: None };
+    let (version, classifiers) = (CONTRACT_VERSION, Classifiers::All);
+    let message = ClassifyRequest { version, classifiers, examples: None, body }.encode();
     let mut request = tonic::Request::new(stream::iter([message]));
     request.set_timeout(patience);
     let mut answers = client.process(request).await?.into_inner();

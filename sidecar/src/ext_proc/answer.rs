@@ -1,6 +1,7 @@
 //! The answers to Envoy and to our filter, as messages. Pure.
 
 use llm_router_proto::Struct;
+use llm_router_proto::contract::Version;
 use llm_router_proto::envoy::config::core::v3::{
     HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction,
 };
@@ -8,9 +9,7 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
     BodyMutation, BodyResponse, CommonResponse, HeaderMutation, HeadersResponse, HttpStatus,
     ImmediateResponse, ProcessingResponse, body_mutation::Mutation, processing_response::Response,
 };
-use llm_router_routing::decision::Decision;
-use llm_router_routing::outcome::Changes;
-use llm_router_routing::rejection::Rejection;
+use llm_router_routing::exchange::{Forward, LocalResponse};
 
 use super::metadata;
 use llm_router_classifier::model::prediction::{HeadOutput, Prediction};
@@ -27,33 +26,27 @@ pub(super) fn unchanged() -> ProcessingResponse {
 
 /// The scores as request headers and as dynamic metadata. The headers are `x-llm-HEAD` and `x-llm-HEAD-confidence`; of
 /// a head that scores `x-llm-HEAD` alone, as a whole number of 0 to 100, which Envoy's routes can match by range.
-pub(super) fn classified(said: &Prediction) -> ProcessingResponse {
+pub(super) fn classified(said: &Prediction, version: Version) -> ProcessingResponse {
     let common = CommonResponse {
         header_mutation: Some(set(said.scores.iter().flat_map(headers))),
         // Envoy chose a route by the headers as the client sent them: it must look again.
         clear_route_cache: true,
         ..CommonResponse::default()
     };
-    request_body(common, Some(metadata::of_answer(said)))
+    request_body(common, Some(metadata::of_prediction(said, version)))
 }
 
-/// The answer to a body that was decided on: changed so, and with the headers of [`classified`]; without changes, it goes
-/// on as it came. A `content-length` among the changes must fit the body, or Envoy answers 500.
-pub(super) fn routed(
-    decision: &Decision,
-    changes: Option<Changes>,
-    scores: &[HeadOutput],
-) -> ProcessingResponse {
-    let common = changes.map(|Changes { headers: routing, body }| {
-        let routing = routing.into_iter().map(|(key, value)| header(key, value));
-        CommonResponse {
-            header_mutation: Some(set(routing.chain(scores.iter().flat_map(headers)))),
-            body_mutation: Some(BodyMutation { mutation: Some(Mutation::Body(body)) }),
-            clear_route_cache: true,
-            ..CommonResponse::default()
-        }
-    });
-    request_body(common.unwrap_or_default(), Some(metadata::of_decision(decision, scores)))
+/// The answer to a body that goes to the chosen model: changed, and with the headers of [`classified`]. A `content-length`
+/// among the changes must fit the body, or Envoy answers 500.
+pub(super) fn forwarded(forward: Forward, scores: &[HeadOutput]) -> ProcessingResponse {
+    let routing = forward.headers.into_iter().map(|(key, value)| header(key, value));
+    let common = CommonResponse {
+        header_mutation: Some(set(routing.chain(scores.iter().flat_map(headers)))),
+        body_mutation: Some(BodyMutation { mutation: Some(Mutation::Body(forward.body)) }),
+        clear_route_cache: true,
+        ..CommonResponse::default()
+    };
+    request_body(common, None)
 }
 
 /// The answer to request headers that removes some.
@@ -68,26 +61,15 @@ pub(super) fn explained(set_headers: Vec<(&str, String)>) -> ProcessingResponse 
     of(Response::ResponseHeaders(with_headers(set(headers))))
 }
 
-/// Has Envoy answer the client in place of an LLM.
-pub(super) fn refused(refusal: &Rejection) -> ProcessingResponse {
-    let headers = refusal.headers().into_iter().map(|(key, value)| header(key.to_owned(), value.to_owned()));
+/// Has Envoy respond to the client in place of an LLM.
+pub(super) fn responded(response: LocalResponse) -> ProcessingResponse {
+    let headers = response.headers.into_iter().map(|(key, value)| header(key.to_owned(), value.to_owned()));
     of(Response::ImmediateResponse(ImmediateResponse {
-        status: Some(HttpStatus { code: refusal.status().into() }),
+        status: Some(HttpStatus { code: response.status.into() }),
         headers: Some(set(headers)),
-        body: refusal.body(),
+        body: response.body,
         // For access logs, as RESPONSE_CODE_DETAILS.
-        details: refusal.code().to_owned(),
-    }))
-}
-
-/// Has Envoy answer the client with this JSON.
-pub(super) fn json(status: u32, body: Vec<u8>) -> ProcessingResponse {
-    let content_type = header("content-type".to_owned(), "application/json".to_owned());
-    of(Response::ImmediateResponse(ImmediateResponse {
-        status: Some(HttpStatus { code: status }),
-        headers: Some(set([content_type])),
-        body,
-        details: String::new(),
+        details: response.details.unwrap_or_default().to_owned(),
     }))
 }
 
@@ -130,6 +112,8 @@ fn header(key: String, value: String) -> HeaderValueOption {
 
 #[cfg(test)]
 mod tests {
+    use llm_router_proto::contract::CONTRACT_VERSION;
+
     use super::*;
 
     fn scores() -> HeadOutput {
@@ -157,7 +141,8 @@ mod tests {
 
     #[test]
     fn the_best_label_becomes_headers_that_overwrite() {
-        let answer = classified(&Prediction { scores: vec![scores()], ..Prediction::default() });
+        let prediction = Prediction { scores: vec![scores()], ..Prediction::default() };
+        let answer = classified(&prediction, CONTRACT_VERSION);
         assert!(common(&answer).clear_route_cache);
         let expected = [("x-llm-task", "Code Generation"), ("x-llm-task-confidence", "0.7500")];
         assert_eq!(headers_of(&answer), expected);
@@ -165,10 +150,8 @@ mod tests {
 
     #[test]
     fn a_score_becomes_a_whole_number() {
-        let answer = classified(&Prediction {
-            scores: vec![HeadOutput { score: Some(0.375), ..scores() }],
-            ..Prediction::default()
-        });
+        let scores = vec![HeadOutput { score: Some(0.375), ..scores() }];
+        let answer = classified(&Prediction { scores, ..Prediction::default() }, CONTRACT_VERSION);
         assert_eq!(headers_of(&answer), [("x-llm-task", "38")]);
     }
 

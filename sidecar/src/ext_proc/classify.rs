@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use llm_router_proto::Bytes;
+use llm_router_proto::contract::{ClassifyRequest, FewShotExamples, UNKNOWN_DIGEST};
 use llm_router_proto::envoy::config::core::v3::Metadata;
 use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
 use llm_router_routing::config::Classifier;
 use llm_router_routing::request::Endpoint;
 use opentelemetry::Context;
 use tokio::time::timeout_at;
-use tonic::Status;
+use tonic::{Code, Status};
 
-use super::examples::Lesson;
-use super::request::{self, UnknownClassifier, Wanted};
+use super::request::{self, UnknownClassifier};
 use super::{Service, answer};
 use crate::telemetry::metrics::Outcome;
 use crate::telemetry::traces;
@@ -20,24 +21,23 @@ use llm_router_classifier::engine::EngineError;
 use llm_router_classifier::few_shot::Similarity;
 use llm_router_classifier::model::prediction::{HeadOutput, Outputs, Prediction};
 
+/// How a request ended without a classification, and the status that says so.
+type Failure = (Outcome, Status);
+
 impl Service {
-    /// The scores of a request's body. What cannot be classified goes on unchanged.
+    /// Classifies a request's body by what its metadata asks for. A body that has no text to classify goes on unchanged.
     pub(super) async fn classify(
         &self,
         endpoint: Option<Endpoint>,
-        body: &[u8],
-        metadata: Option<&Metadata>,
+        metadata: Option<Metadata>,
+        body: Bytes,
         deadline: Option<Instant>,
     ) -> Result<ProcessingResponse, Status> {
         let clock = self.metrics.request();
-        let Some(text) = endpoint.and_then(|endpoint| request::text(endpoint, body)) else {
-            clock.end(Outcome::Unclassifiable);
-            return Ok(answer::unchanged());
-        };
-        match self.wanted(&text, metadata, deadline).await {
-            Ok(said) => {
-                clock.end(Outcome::Classified);
-                Ok(answer::classified(&said))
+        match self.respond(endpoint, metadata, body, deadline).await {
+            Ok((outcome, response)) => {
+                clock.end(outcome);
+                Ok(response)
             }
             Err((outcome, status)) => {
                 clock.end(outcome);
@@ -47,58 +47,75 @@ impl Service {
         }
     }
 
-    async fn wanted(
+    async fn respond(
+        &self,
+        endpoint: Option<Endpoint>,
+        metadata: Option<Metadata>,
+        body: Bytes,
+        deadline: Option<Instant>,
+    ) -> Result<(Outcome, ProcessingResponse), Failure> {
+        let request = ClassifyRequest::from_parts(metadata, body)
+            .map_err(|error| (Outcome::InvalidRequest, Status::invalid_argument(error.to_string())))?;
+        let Some(text) = endpoint.and_then(|endpoint| request::text(endpoint, &request.body)) else {
+            return Ok((Outcome::Unclassifiable, answer::unchanged()));
+        };
+        let version = request.version.to_respond();
+        let prediction = self.predict(&text, request, deadline).await?;
+        Ok((Outcome::Classified, answer::classified(&prediction, version)))
+    }
+
+    async fn predict(
         &self,
         text: &str,
-        metadata: Option<&Metadata>,
+        request: ClassifyRequest,
         deadline: Option<Instant>,
-    ) -> Result<Prediction, (Outcome, Status)> {
-        let mut wanted = Wanted::from_metadata(metadata);
-        let lesson = Lesson::from_metadata(metadata)
-            .map_err(|error| (Outcome::UnknownExamples, Status::invalid_argument(error.to_string())))?;
-        let likeness = match lesson {
-            Some(lesson) if wanted.take(Classifier::EXAMPLES) => Some(self.taught(&lesson, deadline).await?),
+    ) -> Result<Prediction, Failure> {
+        let mut classifiers = request.classifiers;
+        let similarity = match request.examples {
+            Some(examples) if request::take(&mut classifiers, Classifier::EXAMPLES) => {
+                Some(self.few_shot_classifier(&examples, deadline).await?)
+            }
             _ => None,
         };
-        let want = match (&likeness, wanted.is_nothing()) {
+        let outputs = match (&similarity, request::is_empty(&classifiers)) {
             (None, _) => Outputs::Scores,
             (Some(_), true) => Outputs::Embedding,
             (Some(_), false) => Outputs::ScoresAndEmbedding,
         };
-        let mut answer =
-            self.score(text, want, deadline).await.map_err(|error| (outcome(&error), status(&error)))?;
-        let alike =
-            likeness.zip(answer.embedding.take()).map(|(likeness, embedding)| likeness.of(&embedding));
-        answer.scores = wanted.select(answer.scores).map_err(|UnknownClassifier(name)| {
+        let mut prediction =
+            self.score(text, outputs, deadline).await.map_err(|error| (outcome(&error), status(&error)))?;
+        let similar = similarity.zip(prediction.embedding.take());
+        let similar = similar.map(|(similarity, embedding)| similarity.of(&embedding));
+        let scores = request::select(&classifiers, prediction.scores);
+        prediction.scores = scores.map_err(|UnknownClassifier(name)| {
             let message = format!("the model has no classifier {name:?}");
             (Outcome::UnknownClassifier, Status::invalid_argument(message))
         })?;
-        answer.scores.extend(alike);
-        Ok(answer)
+        prediction.scores.extend(similar);
+        Ok(prediction)
     }
 
-    /// The examples of a lesson, which are learnt now if they came with it.
-    async fn taught(
+    /// The classifier by these examples. It learns them now if the request has them in full.
+    async fn few_shot_classifier(
         &self,
-        lesson: &Lesson,
+        examples: &FewShotExamples,
         deadline: Option<Instant>,
-    ) -> Result<Arc<Similarity>, (Outcome, Status)> {
-        let known = self.pipeline.examples().find(&lesson.digest);
-        let learning =
-            known.or_else(|| lesson.examples.as_ref().map(|examples| self.pipeline.learn(examples)));
-        let learning = learning.ok_or_else(|| {
-            // The contract's code for it, see `llm_router_proto::UNKNOWN_DIGEST`.
-            (
-                Outcome::UnknownExamples,
-                Status::failed_precondition("the examples are not known; send them too"),
-            )
+    ) -> Result<Arc<Similarity>, Failure> {
+        let known = self.pipeline.examples().find(examples.digest());
+        let pending = known.or_else(|| match examples {
+            FewShotExamples::Full(examples) => Some(self.pipeline.learn(examples)),
+            FewShotExamples::Digest(_) => None,
+        });
+        let pending = pending.ok_or_else(|| {
+            let code = Code::from(UNKNOWN_DIGEST.cast_signed());
+            (Outcome::UnknownExamples, Status::new(code, "the examples are not known; send them too"))
         })?;
         let learnt = match deadline {
-            Some(deadline) => timeout_at(deadline.into(), learning.done()).await,
-            None => Ok(learning.done().await),
+            Some(deadline) => timeout_at(deadline.into(), pending.done()).await,
+            None => Ok(pending.done().await),
         };
         match learnt {
-            Ok(Ok(likeness)) => Ok(likeness),
+            Ok(Ok(similarity)) => Ok(similarity),
             Ok(Err(error)) => Err((Outcome::Failed, Status::unavailable(error.to_string()))),
             Err(_) => {
                 let message = "the examples are still being learnt";

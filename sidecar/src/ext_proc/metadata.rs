@@ -1,90 +1,60 @@
-//! What Envoy is told beside its orders, as dynamic metadata, for access logs and other filters:
-//! `{"llm_router": {HEAD: {...}, "decision": {...}}}`. Pure.
+//! The dynamic metadata of our messages: predictions for our filter; predictions and decisions for the access logs and
+//! filters of native Envoy. Pure.
 
-use llm_router_proto::{Kind, METADATA_NAMESPACE, Struct, Value};
+use std::collections::BTreeMap;
+
+use llm_router_proto::Struct;
+use llm_router_proto::contract::{ClassifyResponse, Coverage, HeadPrediction, Version, decision_metadata};
 use llm_router_routing::decision::Decision;
+use llm_router_routing::headers::EXPLANATION_PREFIX;
 use llm_router_routing::rejection::Rejection;
 
 use llm_router_classifier::model::prediction::{HeadOutput, Prediction};
-use llm_router_classifier::model::tokenizer::Coverage;
 
-/// Where the decision is; no head is called so.
-const DECISION: &str = "decision";
-
-/// What the response headers that tell of a decision begin with.
-const TOLD: &str = "x-llm-router-";
-
-/// Where it says how much of the text was read; no head is called so.
-const READ: &str = "read";
-
-/// Each head's `{"label", "confidence", "scores": {LABEL: confidence}}`, with a `score` in place of label and confidence
-/// if it gives one; and `read`: `{"tokens", "of", "estimated"}`.
-pub(super) fn of_answer(said: &Prediction) -> Struct {
-    let Coverage { tokens, of, estimated } = said.read;
-    let count = |number: usize| value(Kind::NumberValue(number as f64));
-    let read = [
-        ("tokens".to_owned(), count(tokens)),
-        ("of".to_owned(), count(of)),
-        ("estimated".to_owned(), value(Kind::BoolValue(estimated))),
-    ];
-    ours(heads(&said.scores).chain([(READ.to_owned(), structure(read))]))
+/// The predictions of every head, and how much of the text was read.
+pub(super) fn of_prediction(prediction: &Prediction, version: Version) -> Struct {
+    let read = &prediction.read;
+    let coverage = Coverage { tokens: read.tokens as u64, of: read.of as u64, estimated: read.estimated };
+    let predictions = by_head(&prediction.scores);
+    ClassifyResponse { version, predictions, coverage: Some(coverage) }.into_metadata()
 }
 
 /// The decision, as the response headers tell it: `model`, `reason`, and if they are known `policy`, `label`,
 /// `confidence` and `score`. With the scores that it was made of, if any.
 pub(super) fn of_decision(decision: &Decision, scores: &[HeadOutput]) -> Struct {
     let headers = decision.response_headers();
-    let told =
-        headers.filter_map(|(name, value)| Some((name.strip_prefix(TOLD)?.to_owned(), string(&value))));
-    ours(heads(scores).chain([(DECISION.to_owned(), structure(told))]))
+    let fields = headers
+        .filter_map(|(name, value)| Some((name.strip_prefix(EXPLANATION_PREFIX)?, value.into_owned())));
+    decision_metadata(fields, by_head(scores))
 }
 
-/// Why a request was refused, or would have been: `refused`.
-pub(super) fn of_refusal(refusal: &Rejection) -> Struct {
-    let told = [("refused".to_owned(), string(refusal.code()))];
-    ours([(DECISION.to_owned(), structure(told))])
+/// Why a request is rejected, or in shadow mode would be: `refused`.
+pub(super) fn of_rejection(rejection: &Rejection) -> Struct {
+    decision_metadata([("refused", rejection.code().to_owned())], BTreeMap::new())
 }
 
-fn ours(fields: impl IntoIterator<Item = (String, Value)>) -> Struct {
-    Struct { fields: [(METADATA_NAMESPACE.to_owned(), structure(fields))].into() }
+fn by_head(outputs: &[HeadOutput]) -> BTreeMap<String, HeadPrediction> {
+    outputs.iter().filter_map(|output| Some((output.head.to_string(), head_prediction(output)?))).collect()
 }
 
-fn heads(scores: &[HeadOutput]) -> impl Iterator<Item = (String, Value)> {
-    scores.iter().filter_map(|scores| Some((scores.head.to_string(), head(scores)?)))
-}
-
-fn head(scores: &HeadOutput) -> Option<Value> {
-    let all = scores.iter().map(|(label, confidence)| (label.to_owned(), number(confidence)));
-    let mut fields = vec![("scores".to_owned(), structure(all))];
-    match scores.score {
-        Some(score) => fields.push(("score".to_owned(), number(score))),
+/// None if the head has no labels.
+fn head_prediction(output: &HeadOutput) -> Option<HeadPrediction> {
+    let scores = output.iter().map(|(label, confidence)| (label.to_owned(), confidence)).collect();
+    match output.score {
+        Some(score) => Some(HeadPrediction::Score { score, dimensions: scores }),
         None => {
-            let (label, confidence) = scores.top()?;
-            fields.push(("label".to_owned(), string(label)));
-            fields.push(("confidence".to_owned(), number(confidence)));
+            let (label, confidence) = output.top()?;
+            Some(HeadPrediction::Label { label: label.to_owned(), confidence, scores })
         }
     }
-    Some(structure(fields))
-}
-
-fn structure(fields: impl IntoIterator<Item = (String, Value)>) -> Value {
-    value(Kind::StructValue(Struct { fields: fields.into_iter().collect() }))
-}
-
-fn string(text: &str) -> Value {
-    value(Kind::StringValue(text.to_owned()))
-}
-
-fn number(number: f32) -> Value {
-    value(Kind::NumberValue(f64::from(number)))
-}
-
-fn value(kind: Kind) -> Value {
-    Value { kind: Some(kind) }
 }
 
 #[cfg(test)]
 mod tests {
+    use llm_router_classifier::model::tokenizer;
+    use llm_router_proto::contract::CONTRACT_VERSION;
+    use llm_router_proto::structs::{fields, structure};
+
     use super::*;
 
     fn scores() -> HeadOutput {
@@ -92,48 +62,37 @@ mod tests {
         HeadOutput { head: "task".into(), labels: labels.into(), confidences: vec![0.25, 0.75], score: None }
     }
 
-    fn field<'a>(structure: &'a Struct, name: &str) -> &'a Kind {
-        structure.fields[name].kind.as_ref().unwrap()
+    fn response(prediction: &Prediction) -> ClassifyResponse {
+        ClassifyResponse::from_metadata(of_prediction(prediction, CONTRACT_VERSION)).unwrap()
     }
 
-    fn inner<'a>(structure: &'a Struct, name: &str) -> &'a Struct {
-        match field(structure, name) {
-            Kind::StructValue(inner) => inner,
-            other => panic!("{other:?}"),
-        }
+    fn all() -> BTreeMap<String, f32> {
+        [("Chatbot".to_owned(), 0.25), ("Code Generation".to_owned(), 0.75)].into()
     }
 
     #[test]
     fn every_score_is_there() {
-        let read = Coverage { tokens: 256, of: 789, estimated: false };
-        let metadata = of_answer(&Prediction { scores: vec![scores()], read, ..Prediction::default() });
-        let task = inner(inner(&metadata, "llm_router"), "task");
-        assert_eq!(field(task, "label"), &Kind::StringValue("Code Generation".to_owned()));
-        assert_eq!(field(task, "confidence"), &Kind::NumberValue(0.75));
-        let all = inner(task, "scores");
-        assert_eq!(all.fields.len(), 2);
-        assert_eq!(field(all, "Chatbot"), &Kind::NumberValue(0.25));
-        let read = inner(inner(&metadata, "llm_router"), "read");
-        assert_eq!(
-            (field(read, "tokens"), field(read, "of")),
-            (&Kind::NumberValue(256.0), &Kind::NumberValue(789.0))
-        );
+        let read = tokenizer::Coverage { tokens: 256, of: 789, estimated: false };
+        let response = response(&Prediction { scores: vec![scores()], read, ..Prediction::default() });
+        let label = "Code Generation".to_owned();
+        let task = HeadPrediction::Label { label, confidence: 0.75, scores: all() };
+        assert_eq!(response.predictions, [("task".to_owned(), task)].into());
+        assert_eq!(response.coverage, Some(Coverage { tokens: 256, of: 789, estimated: false }));
+        assert_eq!(response.version, CONTRACT_VERSION);
     }
 
     #[test]
     fn a_score_stands_in_place_of_a_label() {
         let scores = vec![HeadOutput { score: Some(0.375), ..scores() }];
-        let metadata = of_answer(&Prediction { scores, ..Prediction::default() });
-        let task = inner(inner(&metadata, "llm_router"), "task");
-        assert_eq!(field(task, "score"), &Kind::NumberValue(0.375));
-        assert_eq!(field(inner(task, "scores"), "Chatbot"), &Kind::NumberValue(0.25));
-        assert_eq!(task.fields.get("label"), None);
+        let response = response(&Prediction { scores, ..Prediction::default() });
+        let task = HeadPrediction::Score { score: 0.375, dimensions: all() };
+        assert_eq!(response.predictions, [("task".to_owned(), task)].into());
     }
 
     #[test]
-    fn a_refusal_is_told_by_its_code() {
-        let metadata = of_refusal(&Rejection::body_too_large(1));
-        let decision = inner(inner(&metadata, "llm_router"), "decision");
-        assert_eq!(field(decision, "refused"), &Kind::StringValue("request_too_large".to_owned()));
+    fn a_refusal_is_recorded_by_its_code() {
+        let decision = structure([("refused", "request_too_large".into())]);
+        let expected = fields([("llm_router", structure([("decision", decision)]))]);
+        assert_eq!(of_rejection(&Rejection::body_too_large(1)), expected);
     }
 }

@@ -2,23 +2,20 @@
 //!
 //! Our filter sends one `request_body` and ends its side; Envoy's own filter sends headers, body and perhaps trailers
 //! on a stream that it keeps open. Both are the same loop, which ends when the caller's side does. What a stream is
-//! for shows with its first message: with headers and a policy, its request is routed here ([`route`]); else its body
+//! for shows with its first message: with headers and a policy, its request is routed here ([`routed_request`]); else its body
 //! is only classified ([`classify`]).
 
 mod answer;
 mod body_memory;
 mod classify;
 mod deadline;
-mod examples;
+mod dry_run;
 mod metadata;
+mod policy_router;
 mod reloadable;
 mod request;
-mod route;
-mod routed;
-mod router;
+mod routed_request;
 pub mod server;
-mod stage;
-mod try_out;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -38,10 +35,11 @@ use tonic::{Request, Status, Streaming};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces;
 use body_memory::BodyPermit;
+pub(crate) use dry_run::DryRun;
 use llm_router_classifier::pipeline::Pipeline;
+pub use policy_router::PolicyRouter;
 pub use reloadable::ReloadableService;
-pub use router::PolicyRouter;
-use stage::Stage;
+use routed_request::RoutedRequest;
 
 /// The service: one model and one policy. Clones share everything.
 #[derive(Clone)]
@@ -55,7 +53,7 @@ pub struct Service {
 }
 
 /// One HTTP request that Envoy has us process.
-struct Exchange {
+struct Call {
     service: Service,
     messages: Streaming<ProcessingRequest>,
     task: Task,
@@ -72,7 +70,7 @@ enum Task {
     /// Its body is classified, if it is for an LLM.
     Classify(Option<Endpoint>),
     /// It is routed.
-    Route(Arc<PolicyRouter>, Stage),
+    Route(Box<RoutedRequest>),
 }
 
 #[tonic::async_trait]
@@ -85,7 +83,7 @@ impl ExternalProcessor for Service {
     ) -> Result<tonic::Response<Self::ProcessStream>, Status> {
         let metadata = request.metadata();
         let trace = traces::parent(|name| metadata.get(name)?.to_str().ok());
-        let exchange = Exchange {
+        let call = Call {
             trace,
             permit: request.extensions().get().cloned(),
             service: self.clone(),
@@ -96,15 +94,15 @@ impl ExternalProcessor for Service {
         };
         // Answers are made as they are read: when the caller resets the stream, tonic drops this one, and with it the
         // classification in progress.
-        let answers = stream::try_unfold(exchange, |mut exchange| async {
-            let answer = exchange.next().await?;
-            Ok(answer.map(|answer| (answer, exchange)))
+        let answers = stream::try_unfold(call, |mut call| async {
+            let answer = call.next().await?;
+            Ok(answer.map(|answer| (answer, call)))
         });
         Ok(tonic::Response::new(Box::pin(answers)))
     }
 }
 
-impl Exchange {
+impl Call {
     /// The answer to the next message; none when the caller's side has ended.
     async fn next(&mut self) -> Result<Option<ProcessingResponse>, Status> {
         use processing_request::Request;
@@ -116,8 +114,7 @@ impl Exchange {
             Request::RequestBody(_) => traces::request(self.trace.as_ref()),
             _ => Context::new(),
         };
-        let answer =
-            self.answer(request, message.metadata_context.as_ref()).with_context(trace.clone()).await;
+        let answer = self.answer(request, message.metadata_context).with_context(trace.clone()).await;
         traces::end(&trace, &answer);
         if let Some(permit) = &self.permit {
             permit.release();
@@ -128,18 +125,18 @@ impl Exchange {
     async fn answer(
         &mut self,
         request: processing_request::Request,
-        metadata: Option<&Metadata>,
+        metadata: Option<Metadata>,
     ) -> Result<ProcessingResponse, Status> {
         use processing_request::Request;
         let answer = match (request, &mut self.task) {
             (Request::RequestHeaders(headers), _) => self.begin(headers),
             (Request::RequestBody(body), Task::Classify(endpoint)) => {
-                self.service.classify(*endpoint, &body.body, metadata, self.deadline).await?
+                self.service.classify(*endpoint, metadata, body.body, self.deadline).await?
             }
-            (Request::RequestBody(body), Task::Route(router, stage)) => {
-                self.service.route(router, stage, &body.body).await
+            (Request::RequestBody(body), Task::Route(routed)) => {
+                routed.request_body(&self.service, &body.body).await
             }
-            (Request::ResponseHeaders(headers), Task::Route(_, stage)) => stage.response_headers(headers),
+            (Request::ResponseHeaders(headers), Task::Route(routed)) => routed.response_headers(headers),
             (Request::ResponseHeaders(_), Task::Classify(_)) => {
                 answer::of(Response::ResponseHeaders(HeadersResponse::default()))
             }
@@ -147,8 +144,8 @@ impl Exchange {
                 answer::of(Response::RequestTrailers(TrailersResponse::default()))
             }
             (Request::ResponseBody(body), task) => {
-                if let Task::Route(_, stage) = task {
-                    stage.response_body(&body.body);
+                if let Task::Route(routed) = task {
+                    routed.response_body(&body);
                 }
                 answer::of(Response::ResponseBody(BodyResponse::default()))
             }
@@ -166,8 +163,10 @@ impl Exchange {
         }
         match &self.service.router {
             Some(router) => {
-                let (stage, answer) = Stage::begin(router.config(), headers, &self.service.metrics);
-                self.task = Task::Route(Arc::clone(router), stage);
+                let metrics = Arc::clone(&self.service.metrics);
+                let mut routed = Box::new(RoutedRequest::new(Arc::clone(router), metrics));
+                let answer = routed.request_headers(headers);
+                self.task = Task::Route(routed);
                 answer
             }
             None => {

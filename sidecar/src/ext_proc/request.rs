@@ -1,8 +1,8 @@
-//! Reads what callers send: headers, which classifiers they want, of which text. Pure.
+//! Reads what callers send: headers, the text, and the classifiers to ask. Pure.
 
-use llm_router_proto::envoy::config::core::v3::{HeaderValue, Metadata};
+use llm_router_proto::contract::Classifiers;
+use llm_router_proto::envoy::config::core::v3::HeaderValue;
 use llm_router_proto::envoy::service::ext_proc::v3::HttpHeaders;
-use llm_router_proto::{CLASSIFIERS, Kind, METADATA_NAMESPACE};
 use llm_router_routing::classification::{Classification, Label, Score};
 use llm_router_routing::request::{Endpoint, Excerpt, Request};
 
@@ -12,57 +12,34 @@ use llm_router_classifier::model::prediction::HeadOutput;
 /// only counts for how much of it that was.
 const LONGEST: usize = 1 << 20;
 
-/// The classifiers that the caller wants.
-#[derive(Debug, PartialEq)]
-pub(super) enum Wanted {
-    /// Every one that the model has: the caller named none, as Envoy's own filter does.
-    All,
-    /// These, by name.
-    Named(Vec<String>),
-}
-
 /// A classifier that the model does not have.
 #[derive(Debug, PartialEq)]
 pub(super) struct UnknownClassifier(pub(super) String);
 
-impl Wanted {
-    pub(super) fn from_metadata(metadata: Option<&Metadata>) -> Self {
-        let list = metadata
-            .and_then(|metadata| metadata.filter_metadata.get(METADATA_NAMESPACE))
-            .and_then(|ours| ours.fields.get(CLASSIFIERS))
-            .and_then(|value| value.kind.as_ref());
-        let Some(Kind::ListValue(list)) = list else { return Self::All };
-        let names = list.values.iter().filter_map(|value| match &value.kind {
-            Some(Kind::StringValue(name)) => Some(name.clone()),
-            _ => None,
-        });
-        Self::Named(names.collect())
-    }
+/// Removes this name from those that a request names. Returns whether it was among them.
+pub(super) fn take(classifiers: &mut Classifiers, name: &str) -> bool {
+    let Classifiers::Named(names) = classifiers else { return false };
+    let before = names.len();
+    names.retain(|named| named != name);
+    names.len() < before
+}
 
-    /// Takes this name from those wanted, if it is among them.
-    pub(super) fn take(&mut self, name: &str) -> bool {
-        let Self::Named(names) = self else { return false };
-        let before = names.len();
-        names.retain(|wanted| wanted != name);
-        names.len() < before
-    }
+/// Whether a request asks no classifier at all.
+pub(super) fn is_empty(classifiers: &Classifiers) -> bool {
+    matches!(classifiers, Classifiers::Named(names) if names.is_empty())
+}
 
-    /// Whether nothing is wanted.
-    pub(super) fn is_nothing(&self) -> bool {
-        matches!(self, Self::Named(names) if names.is_empty())
+/// Selects the scores of the classifiers that a request asks.
+pub(super) fn select(
+    classifiers: &Classifiers,
+    mut scores: Vec<HeadOutput>,
+) -> Result<Vec<HeadOutput>, UnknownClassifier> {
+    let Classifiers::Named(names) = classifiers else { return Ok(scores) };
+    if let Some(unknown) = names.iter().find(|name| !scores.iter().any(|scores| *scores.head == ***name)) {
+        return Err(UnknownClassifier(unknown.clone()));
     }
-
-    /// Keeps of all scores those that are wanted.
-    pub(super) fn select(&self, mut scores: Vec<HeadOutput>) -> Result<Vec<HeadOutput>, UnknownClassifier> {
-        let Self::Named(names) = self else { return Ok(scores) };
-        for name in names {
-            if !scores.iter().any(|scores| *scores.head == **name) {
-                return Err(UnknownClassifier(name.clone()));
-            }
-        }
-        scores.retain(|scores| names.iter().any(|name| **name == *scores.head));
-        Ok(scores)
-    }
+    scores.retain(|scores| names.iter().any(|name| **name == *scores.head));
+    Ok(scores)
 }
 
 /// The API that a request's headers say it speaks; none if it is not for an LLM.
@@ -116,21 +93,13 @@ pub(super) fn text(endpoint: Endpoint, body: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
     use llm_router_proto::envoy::config::core::v3::HeaderMap;
-    use llm_router_proto::{ListValue, Struct, Value};
 
     fn scores(head: &str) -> HeadOutput {
         HeadOutput { head: head.into(), labels: [].into(), confidences: Vec::new(), score: None }
     }
 
-    fn string(text: &str) -> Value {
-        Value { kind: Some(Kind::StringValue(text.to_owned())) }
-    }
-
-    fn metadata(classifiers: &[&str]) -> Metadata {
-        let values = classifiers.iter().map(|name| string(name)).collect();
-        let list = Value { kind: Some(Kind::ListValue(ListValue { values })) };
-        let ours = Struct { fields: [(CLASSIFIERS.to_owned(), list)].into() };
-        Metadata { filter_metadata: [(METADATA_NAMESPACE.to_owned(), ours)].into() }
+    fn named(names: &[&str]) -> Classifiers {
+        Classifiers::Named(names.iter().map(|&name| name.to_owned()).collect())
     }
 
     fn path(header: HeaderValue) -> HttpHeaders {
@@ -139,29 +108,27 @@ mod tests {
     }
 
     #[test]
-    fn without_names_every_head_is_wanted() {
-        assert_eq!(Wanted::from_metadata(None), Wanted::All);
-        assert_eq!(Wanted::All.select(vec![scores("a"), scores("b")]).unwrap().len(), 2);
+    fn without_names_every_head_is_selected() {
+        assert_eq!(select(&Classifiers::All, vec![scores("a"), scores("b")]).unwrap().len(), 2);
     }
 
     #[test]
     fn named_classifiers_are_selected() {
-        let wanted = Wanted::from_metadata(Some(&metadata(&["b"])));
-        let selected = wanted.select(vec![scores("a"), scores("b")]).unwrap();
-        assert_eq!(selected, [scores("b")]);
+        assert_eq!(select(&named(&["b"]), vec![scores("a"), scores("b")]), Ok(vec![scores("b")]));
     }
 
     #[test]
-    fn a_name_can_be_taken_from_those_wanted() {
-        let mut wanted = Wanted::from_metadata(Some(&metadata(&["examples"])));
-        assert!(wanted.take("examples") && wanted.is_nothing());
-        assert!(!wanted.take("examples") && !Wanted::All.take("examples") && !Wanted::All.is_nothing());
+    fn a_name_can_be_taken_from_those_that_are_named() {
+        let mut classifiers = named(&["examples"]);
+        assert!(take(&mut classifiers, "examples") && is_empty(&classifiers));
+        assert!(!take(&mut classifiers, "examples"));
+        assert!(!take(&mut Classifiers::All, "examples") && !is_empty(&Classifiers::All));
     }
 
     #[test]
     fn an_unknown_classifier_is_named() {
-        let wanted = Wanted::from_metadata(Some(&metadata(&["a", "nope"])));
-        assert_eq!(wanted.select(vec![scores("a")]), Err(UnknownClassifier("nope".to_owned())));
+        let unknown = UnknownClassifier("nope".to_owned());
+        assert_eq!(select(&named(&["a", "nope"]), vec![scores("a")]), Err(unknown));
     }
 
     #[test]

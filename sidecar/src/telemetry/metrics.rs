@@ -24,7 +24,9 @@ pub enum Outcome {
     Unclassifiable,
     /// It named a classifier that the model does not have.
     UnknownClassifier,
-    /// It named examples that were not learnt yet, without sending them, or sent what are none.
+    /// It is not a request of the contract, or of another major version.
+    InvalidRequest,
+    /// It named examples that were not learnt yet, without sending them.
     UnknownExamples,
     /// The queue was full.
     Overloaded,
@@ -37,10 +39,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Classified,
         Self::Unclassifiable,
         Self::UnknownClassifier,
+        Self::InvalidRequest,
         Self::UnknownExamples,
         Self::Overloaded,
         Self::DeadlineExceeded,
@@ -53,6 +56,7 @@ impl Outcome {
             Self::Classified => "classified",
             Self::Unclassifiable => "unclassifiable",
             Self::UnknownClassifier => "unknown_classifier",
+            Self::InvalidRequest => "invalid_request",
             Self::UnknownExamples => "unknown_examples",
             Self::Overloaded => "overloaded",
             Self::DeadlineExceeded => "deadline_exceeded",

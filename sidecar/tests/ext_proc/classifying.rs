@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use llm_router_proto::envoy::config::core::v3::Metadata;
-use llm_router_proto::envoy::service::ext_proc::v3::{
-    CommonResponse, HttpTrailers, ProcessingRequest, processing_request, processing_response,
+use llm_router_proto::contract::{
+    CONTRACT_VERSION, Classifiers, ClassifyRequest, ClassifyResponse, HeadPrediction, Version,
 };
-use llm_router_proto::{CLASSIFIERS, Kind, ListValue, METADATA_NAMESPACE, METHOD, SERVICE, Struct, Value};
+use llm_router_proto::envoy::service::ext_proc::v3::{
+    CommonResponse, HttpTrailers, processing_request, processing_response,
+};
+use llm_router_proto::{METHOD, SERVICE};
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
@@ -25,13 +27,18 @@ use super::{
 #[tokio::test]
 async fn one_body_gets_one_answer_and_the_stream_ends_with_the_callers_side() {
     let running = serve(Sure, 8).await;
-    let answers = exchange(running.client, vec![wanting("task", body(PROMPT))]).await.unwrap();
+    let answers = exchange(running.client, vec![request("task", PROMPT).encode()]).await.unwrap();
     let [answer] = answers.as_slice() else { panic!("{answers:?}") };
     let expected = [("x-llm-task", "Code Generation"), ("x-llm-task-confidence", "0.7500")];
     let expected: BTreeMap<_, _> = expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     assert_eq!(set_headers(answer), expected);
     assert!(body_answer(answer).clear_route_cache);
-    assert!(answer.dynamic_metadata.as_ref().unwrap().fields.contains_key("llm_router"));
+    let response = ClassifyResponse::from_metadata(answer.dynamic_metadata.clone().unwrap()).unwrap();
+    let scores = [("Chatbot".to_owned(), 0.25), ("Code Generation".to_owned(), 0.75)].into();
+    let label = "Code Generation".to_owned();
+    let task = HeadPrediction::Label { label, confidence: 0.75, scores };
+    assert_eq!(response.predictions, [("task".to_owned(), task)].into());
+    assert_eq!(response.version, CONTRACT_VERSION);
 }
 
 #[tokio::test]
@@ -48,6 +55,8 @@ async fn envoys_own_filter_gets_an_answer_to_each_message_and_every_heads_scores
         ["x-llm-safety", "x-llm-safety-confidence", "x-llm-task", "x-llm-task-confidence"].map(str::to_owned);
     assert_eq!(names, expected);
     assert!(matches!(&third.response, Some(Response::RequestTrailers(_))));
+    let response = ClassifyResponse::from_metadata(second.dynamic_metadata.clone().unwrap()).unwrap();
+    assert_eq!(response.version, Version::UNVERSIONED, "native Envoy's users see no version");
 }
 
 #[tokio::test]
@@ -90,9 +99,34 @@ async fn a_completions_prompt_is_classified() {
 #[tokio::test]
 async fn an_unknown_classifier_is_an_error_that_names_it() {
     let running = serve(Sure, 8).await;
-    let status = exchange(running.client, vec![wanting("mood", body(PROMPT))]).await.unwrap_err();
+    let status = exchange(running.client, vec![request("mood", PROMPT).encode()]).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().contains("mood"));
+}
+
+#[tokio::test]
+async fn filters_of_every_minor_version_are_served() {
+    let running = serve(Sure, 8).await;
+    for minor in [0, CONTRACT_VERSION.minor, u32::MAX] {
+        let version = Version { minor, ..CONTRACT_VERSION };
+        let request = ClassifyRequest { version, ..request("task", PROMPT) };
+        let answers = exchange(running.client.clone(), vec![request.encode()]).await.unwrap();
+        assert_eq!(set_headers(&answers[0])["x-llm-task"], "Code Generation", "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_filter_of_another_major_version_is_told_what_to_upgrade() {
+    let running = serve(Sure, 8).await;
+    let version = Version { major: CONTRACT_VERSION.major + 1, minor: 0 };
+    let request = ClassifyRequest { version, ..request("task", PROMPT) };
+    let status = exchange(running.client, vec![request.encode()]).await.unwrap_err();
+    // Not FAILED_PRECONDITION, upon which the filter would send its examples.
+    assert_eq!(status.code(), Code::InvalidArgument);
+    for part in [version.to_string(), CONTRACT_VERSION.to_string(), "upgrade the sidecar".to_owned()] {
+        assert!(status.message().contains(&part), "{status}");
+    }
+    assert!(running.metrics.encode().contains("requests_total{outcome=\"invalid_request\"} 1"));
 }
 
 #[tokio::test]
@@ -165,13 +199,14 @@ async fn health_says_serving() {
     }
 }
 
-pub(super) fn wanting(classifier: &str, mut request: ProcessingRequest) -> ProcessingRequest {
-    let value = |kind| Value { kind: Some(kind) };
-    let names = ListValue { values: vec![value(Kind::StringValue(classifier.to_owned()))] };
-    let ours = Struct { fields: [(CLASSIFIERS.to_owned(), value(Kind::ListValue(names)))].into() };
-    let filter_metadata = [(METADATA_NAMESPACE.to_owned(), ours)].into();
-    request.metadata_context = Some(Metadata { filter_metadata });
-    request
+/// A request of our filter to one classifier about this chat completions body.
+pub(super) fn request(classifier: &str, body: &str) -> ClassifyRequest {
+    ClassifyRequest {
+        version: CONTRACT_VERSION,
+        classifiers: Classifiers::Named(vec![classifier.to_owned()]),
+        examples: None,
+        body: body.to_owned().into(),
+    }
 }
 
 #[tokio::test]

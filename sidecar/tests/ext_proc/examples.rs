@@ -1,14 +1,15 @@
 //! Policies by examples, with the real model: they are learnt when a caller sends them, or with the policy.
 
 use llm_router_classifier::model::Model;
+use llm_router_proto::contract::{ClassifyRequest, FewShotExamples};
 use llm_router_proto::envoy::service::ext_proc::v3::{ProcessingRequest, ProcessingResponse};
-use llm_router_proto::{DIGEST, EXAMPLES, Kind, ListValue, METADATA_NAMESPACE, ROUTES, Struct, Value};
-use llm_router_routing::config::Examples;
+use llm_router_proto::structs::{as_struct, structure};
+use llm_router_routing::config::{Classifier, Examples};
 use serde_json::json;
 use tch::Device;
 use tonic::Code;
 
-use super::classifying::wanting;
+use super::classifying::request;
 use super::routing::policy;
 use super::{CHAT, body, exchange, headers, model, serve, serve_with, set_headers};
 
@@ -27,31 +28,11 @@ fn examples() -> Examples {
     )
 }
 
-fn value(kind: Kind) -> Value {
-    Value { kind: Some(kind) }
-}
-
-fn structure(fields: impl IntoIterator<Item = (String, Value)>) -> Value {
-    value(Kind::StructValue(Struct { fields: fields.into_iter().collect() }))
-}
-
-fn list(texts: &[String]) -> Value {
-    let values = texts.iter().map(|text| value(Kind::StringValue(text.clone()))).collect();
-    value(Kind::ListValue(ListValue { values }))
-}
-
-/// A call of our filter about a text, by its examples' digest, and with the examples if it was asked for them.
-fn by_examples(text: &str, digest: &str, examples: Option<&Examples>) -> ProcessingRequest {
+/// A call of our filter about a text, by these examples.
+fn by_examples(text: &str, examples: FewShotExamples) -> ProcessingRequest {
     let prompt = json!({"messages": [{"role": "user", "content": text}]});
-    let mut call = wanting(EXAMPLES, body(&prompt.to_string()));
-    let digest = (DIGEST.to_owned(), value(Kind::StringValue(digest.to_owned())));
-    let routes = examples.map(|examples| {
-        let routes = examples.routes().iter().map(|(label, texts)| (label.clone(), list(texts)));
-        (ROUTES.to_owned(), structure(routes))
-    });
-    let ours = call.metadata_context.as_mut().unwrap().filter_metadata.get_mut(METADATA_NAMESPACE).unwrap();
-    ours.fields.insert(EXAMPLES.to_owned(), structure([Some(digest), routes].into_iter().flatten()));
-    call
+    let request = request(Classifier::EXAMPLES, &prompt.to_string());
+    ClassifyRequest { examples: Some(examples), ..request }.encode()
 }
 
 #[track_caller]
@@ -63,15 +44,15 @@ fn label(answers: &[ProcessingResponse]) -> String {
 #[tokio::test]
 async fn examples_are_asked_for_once() {
     let running = serve(minilm(), 8).await;
-    let examples = examples();
-    let ask = async |text, examples_too: bool| {
-        let call = by_examples(text, examples.digest(), examples_too.then_some(&examples));
-        exchange(running.client.clone(), vec![call]).await
+    let full = FewShotExamples::Full(examples().into());
+    let digest = FewShotExamples::Digest(full.digest().to_owned());
+    let ask = async |text, examples: &FewShotExamples| {
+        exchange(running.client.clone(), vec![by_examples(text, examples.clone())]).await
     };
-    let unknown = ask("My bill is wrong", false).await.unwrap_err();
+    let unknown = ask("My bill is wrong", &digest).await.unwrap_err();
     assert_eq!(unknown.code(), Code::FailedPrecondition);
-    assert_eq!(label(&ask("My bill is wrong", true).await.unwrap()), "billing");
-    assert_eq!(label(&ask("It says internal server error", false).await.unwrap()), "technical");
+    assert_eq!(label(&ask("My bill is wrong", &full).await.unwrap()), "billing");
+    assert_eq!(label(&ask("It says internal server error", &digest).await.unwrap()), "technical");
     let metrics = running.metrics.encode();
     assert!(metrics.contains("requests_total{outcome=\"unknown_examples\"} 1"), "{metrics}");
 }
@@ -79,7 +60,10 @@ async fn examples_are_asked_for_once() {
 #[tokio::test]
 async fn examples_of_another_digest_are_refused() {
     let running = serve(minilm(), 8).await;
-    let call = by_examples("My bill is wrong", "0123", Some(&examples()));
+    let mut call = by_examples("My bill is wrong", FewShotExamples::Full(examples().into()));
+    let ours = call.metadata_context.as_mut().unwrap().filter_metadata.get_mut("llm_router").unwrap();
+    let wrong = as_struct(&ours.fields["examples"]).unwrap().fields.clone().into_iter();
+    ours.fields.insert("examples".to_owned(), structure(wrong.chain([("digest".to_owned(), "0123".into())])));
     let refused = exchange(running.client, vec![call]).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("digest"), "{refused}");

@@ -1,4 +1,4 @@
-//! Policies by examples: the sidecar is told them when it asks, and not again.
+//! Policies by examples: the filter sends them when the sidecar asks, and not again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use bytes::Bytes;
-use llm_router_proto::envoy::service::ext_proc::v3::{
-    ProcessingRequest, ProcessingResponse, processing_request,
+use llm_router_proto::contract::{
+    CONTRACT_VERSION, ClassifyRequest, ClassifyResponse, FewShotExamples, HeadPrediction,
 };
-use llm_router_proto::{DIGEST, EXAMPLES, Kind, METADATA_NAMESPACE, ROUTES, Struct};
+use llm_router_proto::envoy::service::ext_proc::v3::{ProcessingRequest, ProcessingResponse};
+use llm_router_routing::config::{Classifier, Examples};
 use llm_router_tests::bootstrap::Bootstrap;
 use llm_router_tests::client::{Answer, Request, chat};
 use llm_router_tests::envoy::Envoy;
@@ -22,19 +23,14 @@ use crate::broken_sidecar::grpc;
 
 type Routes = BTreeMap<String, Vec<String>>;
 
-/// What a call told of examples.
-#[derive(Clone, Debug, PartialEq)]
-enum Told {
-    Nothing,
-    Digest(String),
-    Examples(String, Routes),
-}
-
 /// A sidecar that learns examples by heart: a prompt has the label of the example that it contains.
 struct Learner {
     address: SocketAddr,
-    calls: Arc<Mutex<Vec<Told>>>,
+    /// The examples that each call carried.
+    calls: Calls,
 }
+
+type Calls = Arc<Mutex<Vec<Option<FewShotExamples>>>>;
 
 #[derive(Clone, Copy)]
 enum Memory {
@@ -44,24 +40,17 @@ enum Memory {
 
 impl Learner {
     fn start(memory: Memory) -> Self {
-        let calls = Arc::new(Mutex::new(Vec::new()));
+        let calls = Calls::default();
         let log = Arc::clone(&calls);
         let known: Arc<Mutex<HashMap<String, Routes>>> = Arc::default();
         let answer = async move |call: Bytes| {
-            let (told, text) = read(&call);
-            log.lock().expect("no panic").push(told.clone());
+            let (sent, text) = read(&call);
+            log.lock().expect("no panic").push(sent.clone());
             let mut known = known.lock().expect("no panic");
-            let digest = match told {
-                Told::Nothing => return grpc(Bytes::new(), "9"),
-                Told::Digest(digest) => digest,
-                Told::Examples(digest, routes) => {
-                    if let Memory::Good = memory {
-                        known.insert(digest.clone(), routes);
-                    }
-                    digest
-                }
-            };
-            match known.get(&digest) {
+            if let (Some(FewShotExamples::Full(examples)), Memory::Good) = (&sent, memory) {
+                known.insert(examples.digest().to_owned(), examples.routes().clone());
+            }
+            match sent.and_then(|sent| known.get(sent.digest())) {
                 Some(routes) => grpc(answer(routes, &text).encode_to_vec().into(), "0"),
                 None => grpc(Bytes::new(), "9"),
             }
@@ -71,7 +60,7 @@ impl Learner {
         Self { address, calls }
     }
 
-    fn calls(&self) -> Vec<Told> {
+    fn calls(&self) -> Vec<Option<FewShotExamples>> {
         self.calls.lock().expect("no panic").clone()
     }
 
@@ -87,61 +76,21 @@ impl Learner {
     }
 }
 
-fn read(call: &[u8]) -> (Told, String) {
+fn read(call: &[u8]) -> (Option<FewShotExamples>, String) {
     // After the flag for compression and the length.
-    let request = ProcessingRequest::decode(&call[5..]).expect("a request");
-    let Some(processing_request::Request::RequestBody(body)) = request.request else { panic!("no body") };
-    let ours = &request.metadata_context.expect("metadata").filter_metadata[METADATA_NAMESPACE];
-    let told = match ours.fields.get(EXAMPLES) {
-        None => Told::Nothing,
-        Some(value) => {
-            let examples = structure(value);
-            let digest = string(&examples.fields[DIGEST]);
-            match examples.fields.get(ROUTES) {
-                None => Told::Digest(digest),
-                Some(value) => {
-                    let routes = structure(value).fields.iter();
-                    Told::Examples(
-                        digest,
-                        routes.map(|(label, texts)| (label.clone(), list(texts))).collect(),
-                    )
-                }
-            }
-        }
-    };
-    (told, String::from_utf8(body.body.to_vec()).expect("UTF-8"))
-}
-
-fn structure(value: &llm_router_proto::Value) -> &Struct {
-    let Some(Kind::StructValue(inner)) = &value.kind else { panic!("{value:?}") };
-    inner
-}
-
-fn string(value: &llm_router_proto::Value) -> String {
-    let Some(Kind::StringValue(text)) = &value.kind else { panic!("{value:?}") };
-    text.clone()
-}
-
-fn list(value: &llm_router_proto::Value) -> Vec<String> {
-    let Some(Kind::ListValue(list)) = &value.kind else { panic!("{value:?}") };
-    list.values.iter().map(string).collect()
+    let message = ProcessingRequest::decode(&call[5..]).expect("a message");
+    let request = ClassifyRequest::decode(message).expect("a request of the contract");
+    assert_eq!(request.version, CONTRACT_VERSION);
+    (request.examples, String::from_utf8(request.body.to_vec()).expect("UTF-8"))
 }
 
 fn answer(routes: &Routes, text: &str) -> ProcessingResponse {
     let alike = routes.iter().find(|(_, examples)| examples.iter().any(|example| text.contains(example)));
     let (label, confidence) = alike.map_or(("tech", 0.0), |(label, _)| (label.as_str(), 0.75));
-    let fields = |kinds: Vec<(&str, Kind)>| {
-        let field =
-            |(name, kind): (&str, Kind)| (name.to_owned(), llm_router_proto::Value { kind: Some(kind) });
-        Struct { fields: kinds.into_iter().map(field).collect() }
-    };
-    let scores = fields(vec![
-        ("label", Kind::StringValue(label.to_owned())),
-        ("confidence", Kind::NumberValue(confidence)),
-    ]);
-    let ours = fields(vec![(EXAMPLES, Kind::StructValue(scores))]);
-    let metadata = fields(vec![(METADATA_NAMESPACE, Kind::StructValue(ours))]);
-    ProcessingResponse { dynamic_metadata: Some(metadata), ..Default::default() }
+    let prediction = HeadPrediction::Label { label: label.to_owned(), confidence, scores: BTreeMap::new() };
+    let predictions = [(Classifier::EXAMPLES.to_owned(), prediction)].into();
+    let response = ClassifyResponse { version: CONTRACT_VERSION, predictions, coverage: None };
+    ProcessingResponse { response: None, dynamic_metadata: Some(response.into_metadata()) }
 }
 
 async fn send(envoy: &Envoy, policy: &str, prompt: &str) -> Answer {
@@ -162,18 +111,15 @@ async fn a_prompt_goes_where_its_most_alike_examples_go() {
         assert_eq!(answer.header("x-llm-router-label"), label);
         assert_eq!(answer.header("x-llm-router-confidence"), "0.750");
     }
-    let calls = sidecar.calls();
-    let Told::Digest(digest) = calls[0].clone() else { panic!("{calls:?}") };
     let billing = ["where is my invoice", "refund please"].map(str::to_owned).to_vec();
     let routes = [("billing".to_owned(), billing), ("tech".to_owned(), vec!["it crashed".to_owned()])];
-    assert_eq!(
-        calls[1..],
-        [Told::Examples(digest.clone(), routes.into()), Told::Digest(digest.clone()), Told::Digest(digest),]
-    );
+    let full = FewShotExamples::Full(Examples::new(routes.into()).into());
+    let digest = FewShotExamples::Digest(full.digest().to_owned());
+    assert_eq!(sidecar.calls(), [digest.clone(), full, digest.clone(), digest].map(Some));
 }
 
 #[tokio::test]
-async fn a_sidecar_that_does_not_learn_is_told_once_a_request() {
+async fn a_sidecar_that_does_not_learn_is_sent_the_examples_once_a_request() {
     let sidecar = Learner::start(Memory::None);
     let envoy = sidecar.gateway().await;
     for requests in 1..=2 {
@@ -183,9 +129,9 @@ async fn a_sidecar_that_does_not_learn_is_told_once_a_request() {
 }
 
 #[tokio::test]
-async fn examples_are_not_told_where_there_are_none() {
+async fn examples_are_not_sent_where_there_are_none() {
     let sidecar = Learner::start(Memory::None);
     let envoy = sidecar.gateway().await;
     assert_routed(&send(&envoy, "auto", "it crashed").await, "llama-8b", "fallback");
-    assert_eq!(sidecar.calls(), [Told::Nothing]);
+    assert_eq!(sidecar.calls(), [None]);
 }

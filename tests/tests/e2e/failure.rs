@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use llm_router_proto::Value as Field;
 use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
-use llm_router_proto::{Kind, Struct};
+use llm_router_proto::structs::{fields, structure};
 use llm_router_tests::PATIENCE;
 use llm_router_tests::bootstrap::Bootstrap;
 use llm_router_tests::client::{Request, chat};
@@ -34,18 +35,19 @@ async fn a_silent_sidecar_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_sidecar_that_answers_nonsense_is_ignored() {
-    let task = |fields: Value| scores(&json!({ "llm_router": { "task": fields } }));
+    let task = |prediction: Field| message([("task", prediction)]);
+    let label = |label: Field, confidence: Field| structure([("label", label), ("confidence", confidence)]);
     let answers = [
         (b"no message".to_vec(), "0"),
         (Vec::new(), "0"),
-        (scores(&json!({})), "0"),
-        (scores(&json!({ "llm_router": { "mood": { "label": "Chatbot", "confidence": 0.9 } } })), "0"),
-        (task(json!("Chatbot")), "0"),
-        (task(json!({ "label": 7, "confidence": 0.9 })), "0"),
-        (task(json!({ "label": "Chatbot" })), "0"),
-        (task(json!({ "label": "Chatbot", "confidence": "high" })), "0"),
-        (task(json!({ "label": "Chatbot", "confidence": 1.5 })), "0"),
-        (task(json!({ "label": "Chat\r\nx-evil: 1", "confidence": 0.9 })), "0"),
+        (message::<&str>([]), "0"),
+        (message([("mood", label("Chatbot".into(), 0.9.into()))]), "0"),
+        (task("Chatbot".into()), "0"),
+        (task(label(7.0.into(), 0.9.into())), "0"),
+        (task(structure([("label", "Chatbot".into())])), "0"),
+        (task(label("Chatbot".into(), "high".into())), "0"),
+        (task(label("Chatbot".into(), 1.5.into())), "0"),
+        (task(label("Chat\r\nx-evil: 1".into(), 0.9.into())), "0"),
         // RESOURCE_EXHAUSTED: the sidecar's queue is full.
         (Vec::new(), "8"),
     ];
@@ -64,7 +66,7 @@ async fn a_sidecar_that_speaks_no_grpc_is_ignored() {
 
 #[tokio::test]
 async fn a_label_that_the_policy_does_not_know_goes_to_the_default_model() {
-    let poetry = scores(&json!({ "llm_router": { "task": { "label": "Poetry", "confidence": 0.9 } } }));
+    let poetry = message([("task", structure([("label", "Poetry".into()), ("confidence", 0.9.into())]))]);
     let address = broken_sidecar::answering(vec![(poetry, "0")]);
     let gateway = Envoy::start(&with_sidecar(address).patient()).await;
     let answer = gateway.send(Request::chat(chat("auto", CODE))).await;
@@ -141,24 +143,8 @@ fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-/// The sidecar's message with this dynamic metadata.
-fn scores(metadata: &Value) -> Vec<u8> {
-    let dynamic_metadata = match proto_value(metadata).kind {
-        Some(Kind::StructValue(fields)) => Some(fields),
-        _ => None,
-    };
-    ProcessingResponse { dynamic_metadata, ..Default::default() }.encode_to_vec()
-}
-
-fn proto_value(value: &Value) -> llm_router_proto::Value {
-    let kind = match value {
-        Value::Object(fields) => {
-            let fields = fields.iter().map(|(name, value)| (name.clone(), proto_value(value))).collect();
-            Kind::StructValue(Struct { fields })
-        }
-        Value::Number(number) => Kind::NumberValue(number.as_f64().expect("a double")),
-        Value::String(text) => Kind::StringValue(text.clone()),
-        other => panic!("{other} is not needed here"),
-    };
-    llm_router_proto::Value { kind: Some(kind) }
+/// The sidecar's message with these fields as its dynamic metadata.
+fn message<K: Into<String>>(ours: impl IntoIterator<Item = (K, Field)>) -> Vec<u8> {
+    let dynamic_metadata = Some(fields([("llm_router", structure(ours))]));
+    ProcessingResponse { response: None, dynamic_metadata }.encode_to_vec()
 }

@@ -1,0 +1,49 @@
+//! The policy that the sidecar was given, with its caches.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use llm_router_routing::cache::CachingRouter;
+use llm_router_routing::config::{Config, Mode};
+use llm_router_routing::exchange::Exchange;
+
+/// Starts exchanges by one policy, for all of the sidecar's threads.
+pub struct PolicyRouter {
+    router: Arc<CachingRouter>,
+    /// Enforces and caches nothing: a dry run shows the decision, also where the policy is in shadow mode.
+    dry_run: Arc<CachingRouter>,
+    started: Instant,
+}
+
+impl PolicyRouter {
+    /// A router by this policy.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let mut dry_run = config.clone();
+        dry_run.mode = Mode::Enforce;
+        Self {
+            router: Arc::new(CachingRouter::new(config)),
+            dry_run: Arc::new(CachingRouter::without_caches(dry_run)),
+            started: Instant::now(),
+        }
+    }
+
+    /// The policy.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        self.router.config()
+    }
+
+    pub(super) fn exchange(&self) -> Exchange {
+        Exchange::new(Arc::clone(&self.router))
+    }
+
+    pub(super) fn dry_run(&self) -> Exchange {
+        Exchange::new(Arc::clone(&self.dry_run))
+    }
+
+    /// The time by which the caches go.
+    pub(super) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+}

@@ -1,0 +1,196 @@
+use llm_router_proto::Kind;
+use llm_router_proto::envoy::config::core::v3::{HeaderMap, HeaderValue};
+use llm_router_proto::envoy::service::ext_proc::v3::{
+    BodyResponse, CommonResponse, HeaderMutation, HeadersResponse, ImmediateResponse,
+    body_mutation::Mutation, processing_response::Response,
+};
+use serde_json::{Value, json};
+
+use super::*;
+
+const BODY: &str = r#"{"model": "big", "messages": [{"role": "user", "content": "Hi"}]}"#;
+const REWRITTEN: &str = r#"{"model": "vendor/big", "messages": [{"role": "user", "content": "Hi"}]}"#;
+
+fn config(mode: &str) -> Config {
+    let config = json!({
+        "sidecar": {"cluster": "c"}, "cluster_header": "x-target", "default_policy": "p", "mode": mode,
+        "limits": {"max_body": "1KiB"},
+        "models": {"big": {"cluster": "big-cluster", "model": "vendor/big"}},
+        "policies": {"p": {"classifier": "task", "routes": {}, "default": "big"}},
+    });
+    Config::from_json(config.to_string().as_bytes()).unwrap()
+}
+
+struct Run {
+    request: RoutedRequest,
+    metrics: Arc<Metrics>,
+}
+
+impl Run {
+    fn new(mode: &str) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let router = Arc::new(PolicyRouter::new(config(mode)));
+        Self { request: RoutedRequest::new(router, Arc::clone(&metrics)), metrics }
+    }
+
+    fn headers(&mut self, more: &[(&str, &str)]) -> ProcessingResponse {
+        let all = [(":method", "POST"), (":path", "/v1/chat/completions")];
+        self.request.request_headers(message(&[&all[..], more].concat()))
+    }
+
+    /// What needs no classifier is decided without a service.
+    fn body(&mut self, body: &str) -> ProcessingResponse {
+        let mut recorder = Recorder::new(&self.request.router, &self.request.metrics);
+        let action =
+            self.request.exchange.request_body(body.as_bytes(), self.request.router.now(), &mut recorder);
+        let answer = match action {
+            OnBody::Continue => answer::unchanged(),
+            OnBody::Forward(forward) => answer::forwarded(*forward, &[]),
+            OnBody::Respond(response) => answer::responded(response),
+            OnBody::Classify => panic!("needs a classifier"),
+        };
+        ProcessingResponse { dynamic_metadata: recorder.metadata, ..answer }
+    }
+
+    #[track_caller]
+    fn assert_counted(&self, line: &str) {
+        let text = self.metrics.encode();
+        assert!(text.contains(&format!("llmrouter_{line}")), "{line} is not in {text}");
+    }
+}
+
+fn message(headers: &[(&str, &str)]) -> HttpHeaders {
+    let header = |(key, value): &(&str, &str)| HeaderValue {
+        key: (*key).to_owned(),
+        raw_value: value.as_bytes().to_vec(),
+        ..HeaderValue::default()
+    };
+    let headers = Some(HeaderMap { headers: headers.iter().map(header).collect() });
+    HttpHeaders { headers, end_of_stream: false }
+}
+
+/// The fields of the decision, for access logs.
+fn recorded(answer: &ProcessingResponse) -> Vec<(&str, &str)> {
+    let ours = &answer.dynamic_metadata.as_ref().unwrap().fields["llm_router"];
+    let Some(Kind::StructValue(ours)) = &ours.kind else { panic!("{ours:?}") };
+    let Some(Kind::StructValue(decision)) = &ours.fields["decision"].kind else { panic!("{ours:?}") };
+    let fields = decision.fields.iter().map(|(name, value)| match &value.kind {
+        Some(Kind::StringValue(text)) => (name.as_str(), text.as_str()),
+        other => panic!("{other:?}"),
+    });
+    fields.collect()
+}
+
+fn removed(answer: &ProcessingResponse) -> Vec<&str> {
+    match &answer.response {
+        Some(Response::RequestHeaders(HeadersResponse { response })) => {
+            let mutation = response.as_ref().and_then(|common| common.header_mutation.as_ref());
+            mutation.iter().flat_map(|it| &it.remove_headers).map(String::as_str).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn immediate(answer: &ProcessingResponse) -> &ImmediateResponse {
+    match &answer.response {
+        Some(Response::ImmediateResponse(immediate)) => immediate,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn common(answer: &ProcessingResponse) -> &CommonResponse {
+    match &answer.response {
+        Some(
+            Response::RequestBody(BodyResponse { response })
+            | Response::ResponseHeaders(HeadersResponse { response }),
+        ) => response.as_ref().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn set(mutation: Option<&HeaderMutation>) -> Vec<(&str, &str)> {
+    let headers = mutation.unwrap().set_headers.iter().filter_map(|option| option.header.as_ref());
+    headers.map(|it| (it.key.as_str(), std::str::from_utf8(&it.raw_value).unwrap())).collect()
+}
+
+fn status(answer: &ProcessingResponse) -> u32 {
+    immediate(answer).status.as_ref().unwrap().code
+}
+
+#[test]
+fn the_routers_own_headers_are_removed() {
+    let own = [("x-llm-task", "a"), ("x-target", "b"), ("x-llm-policy", "p"), ("x-request-id", "c")];
+    for mode in ["enforce", "shadow"] {
+        assert_eq!(removed(&Run::new(mode).headers(&own)), ["x-llm-task", "x-target", "x-llm-policy"]);
+    }
+}
+
+#[test]
+fn the_list_of_models_is_an_immediate_response() {
+    let mut run = Run::new("enforce");
+    let answer = run.request.request_headers(message(&[(":method", "GET"), (":path", "/v1/models")]));
+    assert_eq!(status(&answer), 200);
+    assert_eq!(set(immediate(&answer).headers.as_ref()), [("content-type", "application/json")]);
+    let list: Value = serde_json::from_slice(&immediate(&answer).body).unwrap();
+    assert_eq!(list["data"][0]["id"], "auto");
+}
+
+#[test]
+fn a_decision_is_one_answer_with_headers_and_body_and_is_recorded_and_counted() {
+    let mut run = Run::new("enforce");
+    run.headers(&[("content-length", "67")]);
+    let answer = run.body(BODY);
+    let length = REWRITTEN.len().to_string();
+    let expected = [("x-target", "big-cluster"), ("content-length", length.as_str())];
+    assert_eq!(set(common(&answer).header_mutation.as_ref()), expected);
+    let body = common(&answer).body_mutation.as_ref().and_then(|it| it.mutation.as_ref());
+    assert_eq!(body, Some(&Mutation::Body(REWRITTEN.into())));
+    assert!(common(&answer).clear_route_cache);
+    assert_eq!(recorded(&answer), [("model", "big"), ("reason", "manual")]);
+    let explained = run.request.response_headers(HttpHeaders::default());
+    let expected = [("x-llm-router-model", "big"), ("x-llm-router-reason", "manual")];
+    assert_eq!(set(common(&explained).header_mutation.as_ref()), expected);
+    run.assert_counted(r#"requests_total{llm_policy="none",llm_model="big",llm_reason="manual"} 1"#);
+}
+
+#[test]
+fn in_shadow_mode_a_decision_is_only_recorded_and_counted() {
+    let mut run = Run::new("shadow");
+    run.headers(&[]);
+    let answer = run.body(BODY);
+    assert_eq!(answer.response, answer::unchanged().response);
+    assert_eq!(recorded(&answer), [("model", "big"), ("reason", "shadow")]);
+    run.assert_counted(r#"requests_total{llm_policy="none",llm_model="big",llm_reason="shadow"} 1"#);
+}
+
+#[test]
+fn a_rejection_has_openais_shape_and_is_recorded_and_counted() {
+    let mut run = Run::new("enforce");
+    let answer = run.headers(&[("content-length", "1025")]);
+    assert_eq!((status(&answer), immediate(&answer).details.as_str()), (413, "request_too_large"));
+    let body: Value = serde_json::from_slice(&immediate(&answer).body).unwrap();
+    assert_eq!(body["error"]["code"], "request_too_large");
+    assert_eq!(recorded(&answer), [("refused", "request_too_large")]);
+    run.assert_counted(r#"refused_total{code="request_too_large"} 1"#);
+
+    let mut run = Run::new("shadow");
+    run.headers(&[]);
+    let answer = run.body("not JSON");
+    assert_eq!(answer.response, answer::unchanged().response);
+    assert_eq!(recorded(&answer), [("refused", "invalid_request")]);
+    run.assert_counted(r#"refused_total{code="invalid_request"} 1"#);
+}
+
+#[test]
+fn usage_counts_when_the_stream_ends_whenever_that_is() {
+    let mut run = Run::new("enforce");
+    run.headers(&[]);
+    run.body(BODY);
+    run.request.response_headers(message(&[("content-type", "application/json")]));
+    let usage = br#"{"usage": {"prompt_tokens": 12, "completion_tokens": 3}}"#;
+    run.request.response_body(&HttpBody { body: usage.as_slice().into(), end_of_stream: false });
+    let Run { request, metrics } = run;
+    drop(request);
+    let text = metrics.encode();
+    assert!(text.contains(r#"llmrouter_input_tokens_total{llm_model="big"} 12"#), "{text}");
+}
