@@ -3,6 +3,7 @@
 //! One file per command. It links neither libtorch nor tokio, so it fits CI jobs and admission hooks.
 
 mod check;
+mod explain;
 mod import_nvidia;
 mod lint;
 mod nvidia;
@@ -28,6 +29,8 @@ struct Cli {
 enum Command {
     /// Validate policies in policy files, Envoy bootstraps and Kubernetes manifests, and print the routing table.
     Check(check::CheckArgs),
+    /// Print where a request would go, and every step that leads there.
+    Explain(explain::ExplainArgs),
     /// Convert the configuration of NVIDIA's LLM Router blueprint v1 to a policy and Envoy clusters.
     ImportNvidia(import_nvidia::ImportArgs),
     /// Print the JSON Schema of routing policies.
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> Result<()> {
     match command {
         Command::Check(args) => check::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::ImportNvidia(args) => import_nvidia::run(args),
         Command::Schema => schema::run(),
     }

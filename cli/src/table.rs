@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use llm_router_routing::config::{Config, Mode, Model, Policy, Rule, Strategy, Target, Then};
+use llm_router_routing::config::{Config, Mode, Model, Policy, Rule, Strategy, Target, Then, When};
 use llm_router_routing::requirements::{Api, Capability};
 
 /// The routing table.
@@ -58,7 +58,15 @@ fn model_cell(model: &Model) -> String {
 }
 
 fn rule_line(rule: &Rule) -> String {
-    let when = &rule.when;
+    let then = match &rule.then {
+        Then::Policy(policy) => format!("policy {}", policy.name),
+        Then::Target(target) => target_cell(target),
+    };
+    format!("{} → {then}", rule_conditions(&rule.when))
+}
+
+/// A rule's conditions in one line.
+pub(crate) fn rule_conditions(when: &When) -> String {
     let mut conditions: Vec<_> =
         when.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     conditions.extend(when.path_prefix.iter().map(|prefix| format!("path {prefix}…")));
@@ -67,11 +75,7 @@ fn rule_line(rule: &Rule) -> String {
     conditions.extend(when.has_images.iter().map(|has| format!("images: {has}")));
     conditions.extend(when.min_tokens.iter().map(|tokens| format!("tokens ≥ {tokens}")));
     conditions.extend(when.max_tokens.iter().map(|tokens| format!("tokens ≤ {tokens}")));
-    let then = match &rule.then {
-        Then::Policy(policy) => format!("policy {}", policy.name),
-        Then::Target(target) => target_cell(target),
-    };
-    format!("{} → {then}", conditions.join(", "))
+    conditions.join(", ")
 }
 
 fn policy_table(policy: &Policy) -> String {
@@ -111,7 +115,8 @@ fn examples(policy: &Policy, label: &str) -> String {
     }
 }
 
-fn target_cell(target: &Target) -> String {
+/// A target: its model, or its models with their weights.
+pub(crate) fn target_cell(target: &Target) -> String {
     match target {
         Target::Model(model) => model.name.to_string(),
         Target::Weighted(shares) => {

@@ -103,6 +103,11 @@ impl Metric {
         }
     }
 
+    /// Whether it has labels.
+    pub fn has_labels(self) -> bool {
+        !matches!(self, Self::CacheHits | Self::CacheMisses)
+    }
+
     /// How it is aggregated.
     pub fn kind(self) -> Kind {
         match self {

@@ -4,6 +4,7 @@
 
 mod check;
 mod docs;
+mod explain;
 mod import_nvidia;
 mod reference;
 

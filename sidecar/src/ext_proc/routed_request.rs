@@ -142,7 +142,7 @@ impl Service {
             }
             Err(_) => {
                 tracing::debug!("no classification in time");
-                (Outcome::DeadlineExceeded, None)
+                (Outcome::Failed, None)
             }
         };
         clock.end(outcome);

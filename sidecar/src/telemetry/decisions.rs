@@ -15,29 +15,43 @@ type By<M> = Family<Vec<(&'static str, String)>, M>;
 /// The metrics of decisions, and of what became of them.
 pub struct Decisions {
     registry: Registry,
-    counters: Vec<(Metric, By<Counter>)>,
-    histograms: Vec<(Metric, By<Histogram>)>,
+    metrics: Vec<(Metric, Numbers)>,
+}
+
+/// Where a metric's numbers are.
+enum Numbers {
+    /// Without labels, and so there from the start.
+    Single(Counter),
+    Counters(By<Counter>),
+    Histograms(By<Histogram>),
 }
 
 impl Default for Decisions {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("llmrouter");
-        let (mut counters, mut histograms) = (Vec::new(), Vec::new());
-        for metric in Metric::ALL {
-            match metric.kind() {
-                Kind::Counter => {
-                    let family = By::<Counter>::default();
-                    registry.register(metric.name(), metric.help(), family.clone());
-                    counters.push((metric, family));
-                }
-                Kind::Histogram => {
-                    let family = By::new_with_constructor(buckets(metric));
-                    registry.register(metric.name(), metric.help(), family.clone());
-                    histograms.push((metric, family));
-                }
-            }
+        let numbers = Metric::ALL.into_iter().map(|metric| (metric, register(metric, &mut registry)));
+        Self { metrics: numbers.collect(), registry }
+    }
+}
+
+fn register(metric: Metric, registry: &mut Registry) -> Numbers {
+    let (name, help) = (metric.name(), metric.help());
+    match metric.kind() {
+        Kind::Counter if !metric.has_labels() => {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            Numbers::Single(counter)
         }
-        Self { registry, counters, histograms }
+        Kind::Counter => {
+            let family = By::<Counter>::default();
+            registry.register(name, help, family.clone());
+            Numbers::Counters(family)
+        }
+        Kind::Histogram => {
+            let family = By::new_with_constructor(buckets(metric));
+            registry.register(name, help, family.clone());
+            Numbers::Histograms(family)
+        }
     }
 }
 
@@ -58,18 +72,21 @@ impl Decisions {
     /// Counts what an event adds.
     pub fn record(&self, event: &Event<'_>, config: &Config) {
         metrics::measure(event, config, |series, value| {
-            let labels = labels(series, config);
-            if let Some(family) = find(&self.counters, series.metric) {
-                family.get_or_create(&labels).inc_by(value);
-            } else if let Some(family) = find(&self.histograms, series.metric) {
-                family.get_or_create(&labels).observe(value as f64);
+            let numbers = self.metrics.iter().find(|(metric, _)| *metric == series.metric);
+            match numbers.map(|(_, numbers)| numbers) {
+                Some(Numbers::Single(counter)) => {
+                    counter.inc_by(value);
+                }
+                Some(Numbers::Counters(family)) => {
+                    family.get_or_create(&labels(series, config)).inc_by(value);
+                }
+                Some(Numbers::Histograms(family)) => {
+                    family.get_or_create(&labels(series, config)).observe(value as f64);
+                }
+                None => {}
             }
         });
     }
-}
-
-fn find<M>(families: &[(Metric, M)], metric: Metric) -> Option<&M> {
-    families.iter().find_map(|(found, family)| (*found == metric).then_some(family))
 }
 
 /// The labels as `stats_tags` of our bootstraps name them.

@@ -1,0 +1,142 @@
+//! `explain`: prints where a request would go, and every step that leads there.
+//!
+//! The request takes the way that it takes in Envoy, through the same `Exchange`. No classifier runs: its prediction is
+//! given by flags.
+
+mod narrator;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use llm_router_routing::cache::CachingRouter;
+use llm_router_routing::classification::{Classification, Label, Score};
+use llm_router_routing::config::{Config, Mode};
+use llm_router_routing::documents;
+use llm_router_routing::exchange::{CallResult, Exchange, OnBody, OnHeaders};
+use llm_router_routing::headers::Headers;
+use serde_json::json;
+
+use crate::policy_file;
+use narrator::Narrator;
+
+/// Options of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// A file with one policy: alone, in an Envoy bootstrap or in a Kubernetes manifest.
+    policy: PathBuf,
+    /// The JSON body of the request; `-` is standard input.
+    request: PathBuf,
+    /// The path of the request.
+    #[arg(long, default_value = "/v1/chat/completions", value_name = "PATH")]
+    path: String,
+    /// A header of the request; can be repeated.
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
+    /// The label that the classifier predicts.
+    #[arg(long, conflicts_with = "score")]
+    label: Option<String>,
+    /// The confidence of the label, 0 to 1.
+    #[arg(long, default_value_t = 1.0, requires = "label")]
+    confidence: f32,
+    /// The score that the classifier predicts, 0 to 1.
+    #[arg(long)]
+    score: Option<f32>,
+    /// A dimension of the score, 0 to 1; can be repeated.
+    #[arg(long = "dimension", value_name = "NAME=SCORE", value_parser = dimension, requires = "score")]
+    dimensions: Vec<(String, f32)>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Explains one request. A request that the router rejects is explained, too, and no error.
+///
+/// # Errors
+/// If a file cannot be read or has no valid policy, or a flag is not a valid prediction.
+pub(crate) fn run(args: &ExplainArgs) -> Result<()> {
+    let config = documents::parse_one(&policy_file::read(&args.policy)?)
+        .with_context(|| args.policy.display().to_string())?;
+    let body = policy_file::read(&args.request)?;
+    let prediction = args.prediction()?;
+    let narrator = explain(config, args.request_headers(), &body, prediction);
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&narrator.to_json())?),
+        false => print!("{narrator}"),
+    }
+    Ok(())
+}
+
+impl ExplainArgs {
+    fn request_headers(&self) -> Headers {
+        let own = [(":method", "POST"), (":path", self.path.as_str())];
+        let given = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        own.into_iter().chain(given).collect()
+    }
+
+    fn prediction(&self) -> Result<Option<Classification>> {
+        if let Some(label) = &self.label {
+            let label = Label::new(label, self.confidence).context("--label, --confidence")?;
+            return Ok(Some(Classification::Label(label)));
+        }
+        let Some(score) = self.score else { return Ok(None) };
+        let dimensions = self.dimensions.iter().map(|(name, score)| (name.as_str(), *score));
+        let score = Score::new(score, dimensions).context("--score")?;
+        Ok(Some(Classification::Score(score)))
+    }
+}
+
+/// Takes the request through an exchange.
+fn explain(mut config: Config, headers: Headers, body: &str, prediction: Option<Classification>) -> Narrator {
+    let in_shadow = config.mode == Mode::Shadow;
+    // Explained as if it were carried out.
+    config.mode = Mode::Enforce;
+    let config = Arc::new(config);
+    let mut narrator = Narrator::new(Arc::clone(&config), in_shadow);
+    let mut exchange = Exchange::new(Arc::new(CachingRouter::without_caches(config)));
+    let (removed, then) = exchange.request_headers(headers, true, &mut narrator);
+    narrator.removed(&removed);
+    match then {
+        OnHeaders::Continue => narrator.untouched("it is not a request to an LLM API"),
+        OnHeaders::Respond(response) => narrator.responded(&response),
+        OnHeaders::Hold => {
+            let now = Duration::ZERO;
+            let mut action = exchange.request_body(body.as_bytes(), now, &mut narrator);
+            while let OnBody::Classify = action {
+                narrator.classifier_called(prediction.as_ref());
+                let result = prediction.clone().map_or(CallResult::Unavailable, CallResult::Classified);
+                action = exchange.classified(result, || body, now, &mut narrator);
+            }
+            match &action {
+                OnBody::Continue | OnBody::Classify => {
+                    narrator.untouched(
+                        "its model is not configured, and the policy passes such requests through",
+                    );
+                }
+                OnBody::Forward(forward) => narrator.forwarded(forward),
+                OnBody::Respond(response) => narrator.responded(response),
+            }
+        }
+    }
+    narrator
+}
+
+fn header(text: &str) -> Result<(String, String)> {
+    let Some((name, value)) = text.split_once(':') else { bail!("not NAME: VALUE") };
+    ensure!(!name.trim().is_empty(), "the header has no name");
+    Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+}
+
+fn dimension(text: &str) -> Result<(String, f32)> {
+    let Some((name, score)) = text.split_once('=') else { bail!("not NAME=SCORE") };
+    Ok((name.to_owned(), score.parse().context("the score is not a number")?))
+}
+
+impl Narrator {
+    fn to_json(&self) -> serde_json::Value {
+        let steps = self.lines().iter().map(|(topic, text)| json!({"step": topic, "text": text}));
+        json!({"steps": steps.collect::<Vec<_>>(), "outcome": self.outcome()})
+    }
+}

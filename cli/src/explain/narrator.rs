@@ -1,0 +1,205 @@
+//! Puts the events of an exchange into words.
+
+use std::fmt;
+use std::sync::Arc;
+
+use llm_router_routing::classification::Classification;
+use llm_router_routing::config::{Config, Name, Then};
+use llm_router_routing::decision::Decision;
+use llm_router_routing::exchange::{Event, EventSink, Forward, LocalResponse};
+use llm_router_routing::requirements::{Capability, Requirements};
+use llm_router_routing::router::Step;
+use serde_json::{Value, json};
+
+use crate::table::{rule_conditions, target_cell};
+
+/// The longest part of a prompt that is printed, in characters.
+const MAX_PROMPT: usize = 100;
+
+/// The steps of one request, each with its topic, and the outcome.
+pub(super) struct Narrator {
+    config: Arc<Config>,
+    in_shadow: bool,
+    lines: Vec<(&'static str, String)>,
+    decision: Option<Decision>,
+    outcome: Value,
+}
+
+impl Narrator {
+    pub(super) fn new(config: Arc<Config>, in_shadow: bool) -> Self {
+        Self { config, in_shadow, lines: Vec::new(), decision: None, outcome: Value::Null }
+    }
+
+    pub(super) fn lines(&self) -> &[(&'static str, String)] {
+        &self.lines
+    }
+
+    pub(super) fn outcome(&self) -> &Value {
+        &self.outcome
+    }
+
+    pub(super) fn removed(&mut self, names: &[String]) {
+        if !names.is_empty() {
+            self.say("headers", format!("removed, as they are the router's own: {}", names.join(", ")));
+        }
+    }
+
+    pub(super) fn classifier_called(&mut self, prediction: Option<&Classification>) {
+        if prediction.is_none() {
+            let text = "no prediction given, so the classifier counts as unavailable; give one with --label or --score";
+            self.say("classifier", text.to_owned());
+        }
+    }
+
+    pub(super) fn untouched(&mut self, reason: &str) {
+        self.say("outcome", format!("goes on unchanged: {reason}"));
+        self.outcome = json!({"action": "untouched"});
+    }
+
+    pub(super) fn responded(&mut self, response: &LocalResponse) {
+        let body = String::from_utf8_lossy(&response.body);
+        self.say("outcome", format!("the router responds {}: {body}", response.status));
+        let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+        self.outcome = json!({"action": "respond", "status": response.status, "body": body});
+    }
+
+    pub(super) fn forwarded(&mut self, forward: &Forward) {
+        let Some(Decision { model, policy, classification, reason, next }) = self.decision.clone() else {
+            return;
+        };
+        let mut text =
+            format!("{} by reason {reason}: cluster {}, model {}", model.name, model.cluster, model.upstream);
+        if self.in_shadow {
+            text += "; the policy is in shadow mode, so this is only reported";
+        }
+        self.say("outcome", text);
+        for (name, value) in &forward.headers {
+            self.say("set", format!("{name}: {value}"));
+        }
+        if !next.is_empty() {
+            let names: Vec<_> = next.iter().map(|model| model.name.as_str()).collect();
+            self.say("retries", format!("on failure: {}", names.join(", ")));
+        }
+        let headers: serde_json::Map<_, _> =
+            forward.headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        let label = classification.as_ref().and_then(Classification::label);
+        self.outcome = json!({
+            "action": "forward",
+            "model": model.name.as_str(),
+            "upstream_model": model.upstream,
+            "cluster": model.cluster,
+            "policy": policy.map(|policy| policy.name.to_string()),
+            "reason": reason.as_str(),
+            "label": label.map(|label| label.name()),
+            "headers": headers,
+            "fallbacks": next.iter().map(|model| model.name.as_str()).collect::<Vec<_>>(),
+            "applied": !self.in_shadow,
+        });
+    }
+
+    fn say(&mut self, topic: &'static str, text: String) {
+        self.lines.push((topic, text));
+    }
+
+    fn step(&mut self, step: Step<'_>) {
+        match step {
+            Step::Required(requirements) => self.say("requires", required(requirements)),
+            Step::PolicyNamed { field, policy } => {
+                self.say("client", format!("names the policy {} in {field}", policy.name));
+            }
+            Step::ManualModel(name) => self.say("client", format!("names {name:?} by hand in its metadata")),
+            Step::NoModelField => self.say("client", "names no model: the default policy decides".to_owned()),
+            Step::ModelField { name, meaning } => {
+                self.say("client", format!("model {name:?} is {}", self.meaning(meaning)));
+            }
+            Step::Rule { index, matches } => {
+                let Some(rule) = self.config.rules.get(index) else { return };
+                let then = match &rule.then {
+                    Then::Policy(policy) => format!("policy {}", policy.name),
+                    Then::Target(target) => target_cell(target),
+                };
+                let conditions = rule_conditions(&rule.when);
+                let text = if matches { format!("matches → {then}") } else { "does not match".to_owned() };
+                self.say("rule", format!("{}: {conditions}: {text}", index + 1));
+            }
+            Step::Policy(policy) => {
+                self.say("policy", format!("{}, by classifier {}", policy.name, policy.classifier));
+            }
+            Step::Prompt(text) => {
+                let prompt = text.prompt().unwrap_or_default();
+                let characters = prompt.chars().count();
+                let start: String = prompt.chars().take(MAX_PROMPT).collect();
+                let cut = if characters > MAX_PROMPT { "…" } else { "" };
+                self.say("prompt", format!("{start:?}{cut} ({characters} characters)"));
+            }
+            Step::Sticky(model) => self.say("sticky", format!("the conversation stays on {}", model.name)),
+            Step::Label { label, min_confidence, target } => {
+                let (name, confidence) = (label.name(), label.confidence());
+                let text = match target {
+                    Some(target) => format!("→ {}", target_cell(target)),
+                    None if confidence < min_confidence => {
+                        format!("is below the confidence of {min_confidence}")
+                    }
+                    None => "has no route".to_owned(),
+                };
+                self.say("classifier", format!("{name} {confidence:.3} {text}"));
+            }
+            Step::Score { score, threshold, target } => {
+                let bound = threshold.map(|it| format!(" with the request's bound {it}")).unwrap_or_default();
+                let target = target.map_or_else(|| "no band".to_owned(), target_cell);
+                self.say("classifier", format!("score {score:.3}{bound} → {target}"));
+            }
+            Step::WrongKind => {
+                let text = "its prediction is not of the kind that the policy needs (a label for routes, a score for bands)";
+                self.say("classifier", text.to_owned());
+            }
+            Step::Unavailable => self.say("classifier", "is unavailable".to_owned()),
+            Step::Default(target) => self.say("default", format!("→ {}", target_cell(target))),
+            Step::Unable { model, unmet } => {
+                self.say("unable", format!("{} does not take {unmet}", model.name))
+            }
+            Step::Fallback(model) => {
+                self.say("fallback", format!("{} takes the request instead", model.name))
+            }
+        }
+    }
+
+    fn meaning(&self, meaning: Option<&Name>) -> String {
+        match meaning {
+            Some(Name::Auto) => "the default policy's choice".to_owned(),
+            Some(Name::Policy(policy)) => format!("the policy {}", policy.name),
+            Some(Name::Model(model)) => format!("the model {}", model.name),
+            Some(Name::Alias(model)) => format!("an alias of the model {}", model.name),
+            None => format!("not configured; on_unknown_model is {:?}", self.config.on_unknown_model)
+                .to_lowercase(),
+        }
+    }
+}
+
+impl EventSink for Narrator {
+    fn record(&mut self, event: Event<'_>) {
+        match event {
+            Event::Step(step) => self.step(step),
+            Event::Routed(decision) => self.decision = Some(decision.clone()),
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Display for Narrator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.lines.iter().map(|(topic, _)| topic.len()).max().unwrap_or(0);
+        for (topic, text) in &self.lines {
+            writeln!(f, "{topic:<width$}  {text}")?;
+        }
+        Ok(())
+    }
+}
+
+fn required(requirements: &Requirements) -> String {
+    let Requirements { api, capabilities, tokens } = requirements;
+    let named: Vec<_> =
+        Capability::ALL.into_iter().filter(|one| capabilities.has(*one)).map(|one| one.to_string()).collect();
+    let capabilities = if named.is_empty() { String::new() } else { format!(", {}", named.join(", ")) };
+    format!("{api}'s API, about {tokens} tokens{capabilities}")
+}
