@@ -1,5 +1,5 @@
-//! What an encoder is made of while it is trained: plain tensors that gradients reach, instead of weights packed for
-//! the processor, and dropout.
+//! The parts of an encoder in training: plain tensors that gradients reach, instead of weights packed for the processor,
+//! and dropout.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ impl Dropout {
         self.on.store(on, Ordering::Relaxed);
     }
 
-    /// The tensor, or what chance leaves of it, scaled so that the mean stays. Of token vectors `[texts, tokens, width]`
+    /// The tensor, or what chance tensors of it, scaled so that the mean stays. Of token vectors `[texts, tokens, width]`
     /// the same numbers are left of all of a text's tokens: chance costs time on CPU, and that is drawn less of it.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Dropout {
     }
 }
 
-/// Which part of a layer a leaf is.
+/// Which part of a layer a tensor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The matrix of a linear layer, `[outputs, inputs]`.
@@ -56,10 +56,10 @@ pub enum Part {
 
 /// A tensor that the encoder computes with, in the precision it computes in.
 #[derive(Debug)]
-pub struct Leaf {
-    /// The checkpoint's tensors that it is made of, stacked along the first dimension, in equal parts.
+pub struct TrainableTensor {
+    /// The checkpoint's tensors that it consists of, stacked along the first dimension, in equal parts.
     pub names: Vec<String>,
-    /// What it is.
+    /// Its part of the layer.
     pub part: Part,
     /// Shares its memory and its gradient with the encoder.
     pub tensor: Tensor,
@@ -67,13 +67,13 @@ pub struct Leaf {
     pub master: Tensor,
 }
 
-/// Collects an encoder's leaves while it is loaded.
+/// Collects the trainable tensors of an encoder while it is loaded.
 #[derive(Debug)]
 pub struct Training {
     /// The encoder's dropout.
     pub dropout: Dropout,
-    /// What can be trained.
-    pub leaves: Vec<Leaf>,
+    /// The tensors that can be trained.
+    pub tensors: Vec<TrainableTensor>,
     masters: HashMap<String, Tensor>,
 }
 
@@ -81,10 +81,10 @@ impl Training {
     /// Nothing collected yet.
     #[must_use]
     pub fn new(dropout: Dropout) -> Self {
-        Self { dropout, leaves: Vec::new(), masters: HashMap::new() }
+        Self { dropout, tensors: Vec::new(), masters: HashMap::new() }
     }
 
-    /// Keeps a tensor's float32 numbers until its leaf is added.
+    /// Keeps a tensor's float32 numbers until the encoder's tensor is added.
     pub(super) fn keep(&mut self, name: &str, master: &Tensor) {
         if !is_embedding(name) {
             self.masters.insert(name.to_owned(), master.shallow_clone());
@@ -98,7 +98,7 @@ impl Training {
         }
         let masters: Vec<_> = names.iter().filter_map(|name| self.masters.remove(name)).collect();
         let master = Tensor::f_cat(&masters, 0).with_context(|| format!("no numbers of {names:?}"))?;
-        self.leaves.push(Leaf { names, part, tensor: tensor.shallow_clone(), master });
+        self.tensors.push(TrainableTensor { names, part, tensor: tensor.shallow_clone(), master });
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! `train`: makes heads from labelled prompts, and trains the encoder for them.
+//! `train`: trains heads on labelled prompts, alone or together with the encoder.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 
 use super::arguments::{command_line, rename};
 use crate::train::{
-    ClassWeights, Decay, HeadPlan, Job, Kind, Method, Plan, Report, Settings, Source, Stop, fine_tune, load,
-    train_heads,
+    ClassWeights, Decay, FineTuneSettings, HeadKind, HeadPlan, Job, Method, Plan, Source, StopSignal,
+    TrainingReport, fine_tune, load, train_heads,
 };
 use llm_router_classifier::args::{ModelArgs, duration};
 use llm_router_classifier::device::{self, Compute, PrecisionChoice};
@@ -21,10 +21,10 @@ use llm_router_classifier::model::text_features::TextFeature;
 pub struct TrainArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// The folder to write; with --method head it is the model's own by default.
+    /// Output folder. Default with --method head: the model's own folder.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// What is trained.
+    /// What to train.
     #[arg(long, value_enum, default_value = "lora")]
     method: MethodChoice,
     #[command(flatten)]
@@ -35,130 +35,130 @@ pub struct TrainArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MethodChoice {
-    /// Heads alone, on the encoder as it is: seconds to minutes on a CPU.
+    /// Only heads, on the frozen encoder: seconds to minutes on a CPU.
     Head,
-    /// Heads, and low-rank adapters of the encoder: a few hundred kilobytes to a few megabytes.
+    /// Heads and low-rank adapters of the encoder: a few hundred kilobytes to a few megabytes.
     Lora,
-    /// Heads, and all weights of the encoder but its embeddings.
+    /// Heads and all weights of the encoder but its embeddings.
     Full,
 }
 
-/// What is trained on what.
+/// Which heads are trained, and on which data.
 #[derive(Debug, Args)]
 struct WhatArgs {
-    /// A YAML file with several heads that are trained together; docs/train-your-own.md describes it.
+    /// YAML file with several heads to train together; docs/train-your-own.md describes it.
     #[arg(long, conflicts_with_all = ["head", "data"], required_unless_present = "head")]
     plan: Option<PathBuf>,
-    /// Name of the head, which becomes part of the header `x-llm-NAME`.
+    /// Name of the head. It becomes part of the header `x-llm-NAME`.
     #[arg(long, requires = "data")]
     head: Option<String>,
-    /// JSON Lines or CSV files with one labelled prompt a row, or folders of them.
+    /// Training data: JSON Lines or CSV files with one labelled prompt per row, or folders of such files.
     #[arg(long, num_args = 1.., requires = "head")]
     data: Vec<PathBuf>,
-    /// Files or folders that are only reported on.
+    /// Files or folders with data that is only reported on.
     #[arg(long, num_args = 1.., requires = "head")]
     validation: Vec<PathBuf>,
-    /// Share of the data that is held out for the report; a twentieth by default, or nothing if there is --validation.
+    /// Fraction of the data that is held out for the report. Default: 0.05, or 0 with --validation.
     #[arg(long, requires = "head")]
     held_out: Option<f64>,
-    /// What the head answers.
+    /// What the head predicts.
     #[arg(long, value_enum, default_value = "single-label", requires = "head")]
-    kind: Kind,
-    /// Layer of the encoder that the head reads, from 1; the last if not given. With --method head, for what a prompt
-    /// asks, rather than what it is about, one in the middle is better.
+    kind: HeadKind,
+    /// Encoder layer that the head reads, from 1. Default: the last. With --method head, a middle layer is better for what
+    /// a prompt asks to do, as opposed to its subject.
     #[arg(long, requires = "head")]
     layer: Option<usize>,
-    /// What is counted in the text and joins what the head reads.
+    /// Text features that the head reads in addition to the encoder's vector.
     #[arg(long, num_args = 1.., value_parser = feature, requires = "head")]
     features: Vec<TextFeature>,
-    /// The field with the prompt.
+    /// Field with the prompt.
     #[arg(long, default_value = "text", requires = "head")]
     text_field: String,
-    /// The field with the label.
+    /// Field with the label.
     #[arg(long, default_value = "label", requires = "head")]
     label_field: String,
-    /// The fields with the numbers of a score, from 0 to 1.
+    /// Fields with the numbers of a score, from 0 to 1.
     #[arg(long, num_args = 1.., default_value = "score", requires = "head")]
     score_fields: Vec<String>,
-    /// How labels are weighted; --method head chooses itself.
+    /// How labels are weighted. --method head ignores it and chooses the best.
     #[arg(long, value_enum, default_value = "uniform", requires = "head")]
     class_weights: ClassWeights,
-    /// Renames labels of the data.
+    /// Rename labels of the data.
     #[arg(long, num_args = 1.., value_name = "FROM=TO", value_parser = rename, requires = "head")]
     map: Vec<(String, String)>,
 }
 
-/// How the encoder is trained; without effect with --method head, but for the seed.
+/// How the encoder is trained. With --method head, only the seed and the precision have an effect.
 #[derive(Debug, Args)]
 struct HowArgs {
-    /// Columns of the adapters' matrices.
+    /// Rank of the adapters.
     #[arg(long, default_value_t = 16)]
     rank: i64,
-    /// What the adapters are multiplied with, times the rank; twice the rank by default.
+    /// The adapters are scaled by alpha / rank. Default: twice the rank.
     #[arg(long)]
     alpha: Option<f64>,
-    /// Most passes over the data.
+    /// Maximum number of passes over the data.
     #[arg(long, default_value_t = 10)]
     epochs: usize,
-    /// Epochs without a better validation score after which it stops.
+    /// Stop after this number of epochs without a better validation score.
     #[arg(long, default_value_t = 3)]
     patience: usize,
-    /// Texts of one step.
+    /// Texts of one optimiser step.
     #[arg(long, default_value_t = 32)]
     batch: usize,
-    /// Tokens that are computed at once; a batch with more goes in parts.
+    /// Tokens of one forward pass, padding included. The gradients of a batch with more tokens are accumulated.
     #[arg(long, default_value_t = 2048)]
     batch_tokens: usize,
-    /// The encoder's highest learning rate; 5e-4 for adapters and 3e-5 for all weights by default.
+    /// Highest learning rate of the encoder. Default: 5e-4 for adapters, 3e-5 for all weights.
     #[arg(long)]
     learning_rate: Option<f64>,
-    /// The heads' highest learning rate.
+    /// Highest learning rate of the heads.
     #[arg(long, default_value_t = 5e-3)]
     head_learning_rate: f64,
-    /// Share of the steps until the learning rate is highest.
+    /// Fraction of the steps in which the learning rate rises.
     #[arg(long, default_value_t = 0.06)]
     warm_up: f64,
-    /// How it falls then.
+    /// How the learning rate falls after the warm-up.
     #[arg(long, value_enum, default_value = "cosine")]
     decay: Decay,
     /// AdamW's weight decay.
     #[arg(long, default_value_t = 0.01)]
     weight_decay: f64,
-    /// Longest gradient.
+    /// Maximum length of the gradient.
     #[arg(long, default_value_t = 1.0)]
     clip: f64,
-    /// Share of numbers that are zeroed by chance.
+    /// Fraction of values that dropout zeroes.
     #[arg(long, default_value_t = 0.1)]
     dropout: f64,
-    /// Share of the probability that is spread over all labels.
+    /// Fraction of the probability that is spread over all labels.
     #[arg(long, default_value_t = 0.0)]
     label_smoothing: f64,
-    /// Decides which rows are held out, their order, and all else that is left to chance.
+    /// Seed of the split, of the order of the rows and of all other randomness.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How precisely the encoder computes; what is trained is kept in 32 bits.
+    /// Precision of the encoder's computations. Trained weights are kept in 32 bits.
     #[arg(long, value_enum, default_value = "auto")]
     precision: PrecisionChoice,
-    /// When it ends at the latest, with the best so far: 90s, 30m, 2h.
+    /// Stop after this time and write the best result so far: 90s, 30m, 2h.
     #[arg(long, value_parser = duration)]
     time_budget: Option<Duration>,
-    /// How often the state is kept for --resume, beside every epoch's end.
+    /// Interval between checkpoints for --resume. There is one after each epoch, too.
     #[arg(long, value_parser = duration, default_value = "5m")]
     checkpoint_every: Duration,
-    /// Goes on where the same command was ended.
+    /// Continue from the last checkpoint of the same command.
     #[arg(long)]
     resume: bool,
-    /// Threads; as many as there are cores by default.
+    /// Number of threads. Default: the number of cores.
     #[arg(long)]
     threads: Option<std::num::NonZeroUsize>,
 }
 
-/// Trains heads and writes them, their cards and their metrics into the folder, with the encoder if that was trained.
+/// Trains heads and writes them into the output folder, with their model cards, their metrics and a trained encoder.
 ///
 /// # Errors
-/// If data or model are unfit, or a file cannot be written.
+/// If the data or the model cannot be used, or a file cannot be written.
 pub fn run(args: &TrainArgs) -> Result<()> {
-    let began = Instant::now();
+    let started = Instant::now();
     let plan = args.what.plan()?;
     let tasks = load(&plan, args.how.seed)?;
     let device = device::select(args.model.device)?;
@@ -167,12 +167,12 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         (Some(out), _) => out,
         (None, MethodChoice::Head) => &args.model.model,
         (None, _) => anyhow::bail!(
-            "--out is missing: the encoder changes, and with it what the heads of {} read",
+            "--out is missing: training changes the encoder, which the heads of {} depend on",
             args.model.model.display()
         ),
     };
     let precision = match (args.method, args.how.precision) {
-        // Heads are fitted in 32 bits, since seconds do not matter.
+        // A single pass over the data is fast enough in 32 bits.
         (MethodChoice::Head, PrecisionChoice::Auto) => PrecisionChoice::Fp32,
         (MethodChoice::Lora | MethodChoice::Full, PrecisionChoice::Auto) if device.is_cuda() => {
             PrecisionChoice::Bf16
@@ -186,14 +186,14 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         threads: args.how.threads.map_or_else(cores, usize::from),
         seed: args.how.seed,
         command: &command,
-        began,
+        started,
     };
     let reports = match args.how.settings(args.method)? {
         None => train_heads(&tasks, &job)?,
-        Some(settings) => fine_tune(&tasks, &job, &settings, args.how.resume, &Stop::on_ctrl_c()?)?,
+        Some(settings) => fine_tune(&tasks, &job, &settings, args.how.resume, &StopSignal::on_ctrl_c()?)?,
     };
     reports.iter().for_each(log);
-    tracing::info!(folder = %out.display(), seconds = began.elapsed().as_secs(), "written");
+    tracing::info!(folder = %out.display(), seconds = started.elapsed().as_secs(), "written");
     Ok(())
 }
 
@@ -227,8 +227,8 @@ impl WhatArgs {
 }
 
 impl HowArgs {
-    /// None if the encoder is not trained.
-    fn settings(&self, method: MethodChoice) -> Result<Option<Settings>> {
+    /// The settings of the training. None if the encoder is not trained.
+    fn settings(&self, method: MethodChoice) -> Result<Option<FineTuneSettings>> {
         let (method, learning_rate) = match method {
             MethodChoice::Head => return Ok(None),
             MethodChoice::Lora => {
@@ -238,7 +238,10 @@ impl HowArgs {
             MethodChoice::Full => (Method::Full, 3e-5),
         };
         ensure!((1..=1024).contains(&self.rank), "--rank must be from 1 to 1024");
-        ensure!(self.precision != PrecisionChoice::Fp16, "--precision fp16 cannot be trained in; take bf16");
+        ensure!(
+            self.precision != PrecisionChoice::Fp16,
+            "--precision fp16 is too inexact for training; use bf16"
+        );
         ensure!((0.0..1.0).contains(&self.dropout), "--dropout must be from 0 to less than 1");
         ensure!(
             (0.0..1.0).contains(&self.label_smoothing),
@@ -246,7 +249,7 @@ impl HowArgs {
         );
         ensure!((0.0..1.0).contains(&self.warm_up), "--warm-up must be from 0 to less than 1");
         ensure!(self.batch > 0 && self.epochs > 0, "--batch and --epochs must be positive");
-        Ok(Some(Settings {
+        Ok(Some(FineTuneSettings {
             method,
             epochs: self.epochs,
             patience: self.patience.max(1),
@@ -267,12 +270,12 @@ impl HowArgs {
     }
 }
 
-fn log(report: &Report) {
+fn log(report: &TrainingReport) {
     let all = report.held_out.iter().map(|quality| ("held out", quality));
     let sources = report.validation.iter().map(|source| (source.source.as_str(), &source.quality));
     for (set, quality) in all.chain(sources) {
-        let (rows, figure) = (quality.rows(), quality.figure());
-        tracing::info!(head = report.head, set, rows, "{} {figure:.4}", quality.figure_name());
+        let (rows, metric) = (quality.rows(), quality.main_metric());
+        tracing::info!(head = report.head, set, rows, "{} {metric:.4}", quality.main_metric_name());
     }
 }
 

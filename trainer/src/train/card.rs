@@ -2,64 +2,64 @@
 
 use std::fmt::Write;
 
-use super::fine_tune::{Ended, History, Method};
-use super::quality::{Quality, Tags};
-use super::report::{How, Report, SourceQuality};
+use super::fine_tune::{History, Method, StopReason};
+use super::quality::{MultiLabelQuality, Quality};
+use super::report::{SourceQuality, TrainingDetails, TrainingReport};
 use crate::eval::{Dimension, Evaluation};
 
 /// The file with a head's model card.
 pub(super) const FILE: &str = "README.md";
-/// A file beside the head that is put into its card: what the trainer cannot know, as the data's licences.
+/// A file beside the head that becomes part of its card, for what the trainer cannot know, such as the licences of the data.
 pub(super) const ABOUT: &str = "about.md";
 
-/// The card, as Markdown.
-pub(super) fn write(report: &Report, about: &str, command: &str) -> String {
+/// Returns the card as Markdown.
+pub(super) fn render(report: &TrainingReport, about: &str, command: &str) -> String {
     let mut card = format!("# Head `{}`\n\n", report.head);
     if !about.trim().is_empty() {
         card += about.trim();
         card += "\n\n";
     }
-    let sections = [made(report, command), held_out(report), validation(report), sources(report)];
+    let sections = [training(report, command), test(report), external_validation(report), sources(report)];
     card += &sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n");
     card
 }
 
-fn made(report: &Report, command: &str) -> String {
+fn training(report: &TrainingReport, command: &str) -> String {
     let split = &report.split;
     let how = match &report.training {
-        How::Head { settings, .. } => format!(
-            "A regression on layer {} of the encoder as it is. Of the rows, {} were fitted, {} chose the settings by \
+        TrainingDetails::Head { settings, .. } => format!(
+            "A regression on layer {} of the frozen encoder. Of the rows, {} trained the head, {} chose the settings by \
              log loss (L2 {:e}, class weights {}; `metrics.json` has all that were tried), and {} were held out.",
-            report.layer, split.fit, split.choose, settings.l2, settings.class_weights, split.held_out,
+            report.layer, split.train, split.validation, settings.l2, settings.class_weights, split.test,
         ),
-        How::FineTuned(history) => format!(
-            "Trained together with the encoder, of which it reads layer {}. Of the rows, {} were fitted, {} chose the \
+        TrainingDetails::FineTuned(history) => format!(
+            "Trained together with the encoder, whose layer {} it reads. Of the rows, {} trained the head, {} chose the \
              best epoch, and {} were held out. {}",
             report.layer,
-            split.fit,
-            split.choose,
-            split.held_out,
-            trained(history),
+            split.train,
+            split.validation,
+            split.test,
+            fine_tuning(history),
         ),
     };
     format!(
-        "## How it was made\n\n{how} A row counts by one over the root of its source's size.\n\n```\n{command}\n```\n"
+        "## How it was trained\n\n{how} A row's weight is one over the square root of its source's number of rows.\n\n```\n{command}\n```\n"
     )
 }
 
-fn trained(history: &History) -> String {
+fn fine_tuning(history: &History) -> String {
     let settings = &history.settings;
     let what = match settings.method {
         Method::Lora { rank, alpha } => format!("Low-rank adapters of rank {rank} (alpha {alpha})"),
         Method::Full => "All weights but the embeddings".to_owned(),
     };
-    let ended = match history.ended {
-        Ended::Done => String::new(),
-        other => format!(", {}", other.why()),
+    let stopped = match history.stop_reason {
+        StopReason::Done => String::new(),
+        other => format!(", {}", other.description()),
     };
     let best = history.epochs.iter().enumerate().max_by(|a, b| a.1.score.total_cmp(&b.1.score));
     format!(
-        "{what}, {} parameters with the heads: {} steps of {} texts, seed {}, {:.0} s on {} with {} threads{ended}. \
+        "{what}, {} parameters with the heads: {} steps of {} texts, seed {}, {:.0} s on {} with {} threads{stopped}. \
          The best epoch was {} of {} (`metrics.json` has all).",
         history.parameters,
         history.steps,
@@ -73,7 +73,7 @@ fn trained(history: &History) -> String {
     )
 }
 
-fn held_out(report: &Report) -> String {
+fn test(report: &TrainingReport) -> String {
     let Some(all) = &report.held_out else { return String::new() };
     let mut text = String::from("## On the held-out rows\n\n");
     text += summary_header(all);
@@ -86,9 +86,9 @@ fn held_out(report: &Report) -> String {
     text + &table(all)
 }
 
-fn validation(report: &Report) -> String {
+fn external_validation(report: &TrainingReport) -> String {
     let Some(SourceQuality { quality: first, .. }) = report.validation.first() else { return String::new() };
-    let mut text = String::from("## On data kept apart\n\n");
+    let mut text = String::from("## On separate validation data\n\n");
     text += summary_header(first);
     for SourceQuality { source, quality } in &report.validation {
         text += &summary_row(source, quality);
@@ -104,7 +104,7 @@ fn validation(report: &Report) -> String {
     text
 }
 
-fn sources(report: &Report) -> String {
+fn sources(report: &TrainingReport) -> String {
     let mut text = String::from("## Data\n\n| source | rows |\n|---|---|\n");
     for source in &report.sources {
         let _ = writeln!(text, "| {} | {} |", source.source, source.rows);
@@ -114,8 +114,10 @@ fn sources(report: &Report) -> String {
 
 fn summary_header(quality: &Quality) -> &'static str {
     match quality {
-        Quality::Label(_) => "| rows of | rows | accuracy | macro-F1 | majority |\n|---|---|---|---|---|\n",
-        Quality::Labels(_) => "| rows of | rows | micro-F1 |\n|---|---|---|\n",
+        Quality::SingleLabel(_) => {
+            "| rows of | rows | accuracy | macro-F1 | majority |\n|---|---|---|---|---|\n"
+        }
+        Quality::MultiLabel(_) => "| rows of | rows | micro-F1 |\n|---|---|---|\n",
         Quality::Score(_) => {
             "| rows of | rows | Spearman | mean error | of the mean |\n|---|---|---|---|---|\n"
         }
@@ -124,11 +126,11 @@ fn summary_header(quality: &Quality) -> &'static str {
 
 fn summary_row(name: &str, quality: &Quality) -> String {
     match quality {
-        Quality::Label(it) => format!(
+        Quality::SingleLabel(it) => format!(
             "| {name} | {} | {:.3} | {:.3} | {:.3} |\n",
             it.rows, it.accuracy, it.macro_f1, it.majority_accuracy
         ),
-        Quality::Labels(it) => format!("| {name} | {} | {:.3} |\n", it.rows, it.micro_f1),
+        Quality::MultiLabel(it) => format!("| {name} | {} | {:.3} |\n", it.rows, it.micro_f1),
         Quality::Score(it) => dimension_row(name, &it.score),
     }
 }
@@ -141,14 +143,14 @@ fn dimension_row(name: &str, it: &Dimension) -> String {
 
 fn explanation(quality: &Quality) -> &'static str {
     match quality {
-        Quality::Label(_) => {
-            "Macro-F1 is the mean over the labels that the rows have. \"Majority\" is the accuracy of always answering \
+        Quality::SingleLabel(_) => {
+            "Macro-F1 is the mean over the labels that the rows have. \"Majority\" is the accuracy of always predicting \
              the rows' most frequent label.\n\n"
         }
-        Quality::Labels(_) => "A label is answered if its probability is at least a half.\n\n",
+        Quality::MultiLabel(_) => "A label is predicted if its probability is at least one half.\n\n",
         Quality::Score(_) => {
-            "\"Spearman\" is the rank correlation with what was labelled; \"of the mean\" is the mean error of always \
-             answering the rows' mean.\n\n"
+            "\"Spearman\" is the rank correlation with the labels; \"of the mean\" is the mean error of always \
+             predicting the rows' mean.\n\n"
         }
     }
 }
@@ -156,7 +158,8 @@ fn explanation(quality: &Quality) -> &'static str {
 fn table(quality: &Quality) -> String {
     let mut table = String::new();
     match quality {
-        Quality::Label(Evaluation { labels, .. }) | Quality::Labels(Tags { labels, .. }) => {
+        Quality::SingleLabel(Evaluation { labels, .. })
+        | Quality::MultiLabel(MultiLabelQuality { labels, .. }) => {
             table += "| label | rows | precision | recall | F1 |\n|---|---|---|---|---|\n";
             for it in labels {
                 let _ = writeln!(

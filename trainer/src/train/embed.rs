@@ -1,24 +1,25 @@
-//! Computes every text's features once with the frozen encoder, on all cores.
+//! Computes each text's vector once with the frozen encoder, on all cores.
 
 use anyhow::Result;
 use parking_lot::Mutex;
 use rayon::prelude::*;
 use tch::Tensor;
 
-use super::progress::Progress;
+use super::progress::ProgressDisplay;
 use llm_router_classifier::model::encoder::Encoder;
 use llm_router_classifier::model::heads::Reads;
 use llm_router_classifier::model::tokenizer::Tokens;
 use llm_router_classifier::model::vectors;
 
-/// What a head that reads this sees of texts, `[texts, width]` float32 on CPU, in their order.
+/// The vectors of texts as a head with this input sees them: `[texts, width]` float32 on CPU, in the texts' order.
 ///
-/// Texts go one by one, since padding to a common length costs more than a batch gains on CPU.
+/// Each text has a pass of its own: on CPU, padding to a common length costs more than a batch gains.
 ///
 /// # Errors
 /// If libtorch fails.
 pub(super) fn embed(encoder: &Encoder, reads: &Reads, texts: &[&Tokens]) -> Result<Tensor> {
-    let progress = Progress::counting("embedding", texts.len())?;
+    let progress = ProgressDisplay::counting("embedding", texts.len())?;
+    let width = reads.width(encoder.hidden_size());
     // A tensor can be sent to another thread, but not be shared with it: each thread clones the handles, not the memory.
     let encoder = Mutex::new(encoder.clone());
     let features = texts.par_iter().map_init(
@@ -31,7 +32,6 @@ pub(super) fn embed(encoder: &Encoder, reads: &Reads, texts: &[&Tokens]) -> Resu
     );
     let features = features.collect::<Result<Vec<Vec<f32>>>>()?;
     progress.finish();
-    // Of no texts, too: a head without validation rows has none.
-    let shape = [texts.len() as i64, reads.width(encoder.lock().hidden_size())];
-    Ok(Tensor::f_from_slice(&features.concat())?.f_view(shape)?)
+    // The view also gives no texts their shape: a head may have no external validation data.
+    Ok(Tensor::f_from_slice(&features.concat())?.f_view([texts.len() as i64, width])?)
 }

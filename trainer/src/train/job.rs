@@ -10,16 +10,16 @@ use llm_router_classifier::device::Compute;
 pub struct Job<'a> {
     /// The folder with the encoder.
     pub model: &'a Path,
-    /// The folder to write, which can be the same.
+    /// The folder to write. It can be the same.
     pub out: &'a Path,
-    /// Where and how precisely the encoder computes.
+    /// Where the encoder computes, and in which precision.
     pub compute: Compute,
-    /// Threads of libtorch.
+    /// libtorch's threads.
     pub threads: usize,
-    /// Decides the split.
+    /// The seed of the split.
     pub seed: u64,
-    /// The command, for the cards.
+    /// The command line, for the model cards.
     pub command: &'a str,
-    /// When the command began, which a time budget counts from.
-    pub began: Instant,
+    /// When the command started. A time budget counts from here.
+    pub started: Instant,
 }

@@ -1,4 +1,4 @@
-//! What is seen of a training while it runs: a bar on a terminal, else a line of the log now and then.
+//! Shows the progress of a training: a bar on a terminal, else lines in the log at intervals.
 
 use std::time::{Duration, Instant};
 
@@ -6,38 +6,37 @@ use anyhow::Result;
 use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use parking_lot::Mutex;
 
-/// How often there is a line, where there is no bar.
-const EVERY: Duration = Duration::from_secs(30);
+/// Interval between lines where there is no bar.
+const LINE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How far something is, on standard error.
-pub(super) struct Progress {
+/// Progress on standard error.
+pub(super) struct ProgressDisplay {
     bar: ProgressBar,
     what: &'static str,
     unit: &'static str,
-    /// How much was done before.
-    before: u64,
-    /// When it ends at the latest.
-    until: Option<Instant>,
-    seen: Mutex<Seen>,
+    /// How much was done before this process.
+    done_before: u64,
+    /// When the work ends at the latest.
+    deadline: Option<Instant>,
+    shown: Mutex<Shown>,
 }
 
-struct Seen {
-    /// When there was a line last.
-    told: Instant,
-    /// A running mean, since single steps differ much.
+struct Shown {
+    last_line: Instant,
+    /// A running mean, since the losses of single steps vary widely.
     loss: Option<f64>,
-    best: f64,
+    best_score: f64,
 }
 
-impl Progress {
-    /// Of so many texts.
+impl ProgressDisplay {
+    /// Shows progress through this number of texts.
     pub(super) fn counting(what: &'static str, texts: usize) -> Result<Self> {
         Self::new(what, "texts", texts, 0, None)
     }
 
-    /// Of so many steps, of which some are done.
-    pub(super) fn training(steps: usize, done: usize, until: Option<Instant>) -> Result<Self> {
-        Self::new("training", "steps", steps, done, until)
+    /// Shows progress through the steps of a training, `done` of which are done.
+    pub(super) fn training(steps: usize, done: usize, deadline: Option<Instant>) -> Result<Self> {
+        Self::new("training", "steps", steps, done, deadline)
     }
 
     fn new(
@@ -45,96 +44,98 @@ impl Progress {
         unit: &'static str,
         length: usize,
         done: usize,
-        until: Option<Instant>,
+        deadline: Option<Instant>,
     ) -> Result<Self> {
         let style = ProgressStyle::with_template(&format!(
             "{what} {{bar:30}} {{pos}}/{{len}} {unit}, {{left}} left{{msg}}"
         ))?;
         let style = style.with_key("left", move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-            // A bar that cannot be drawn in full is no reason to end.
-            let _ = write!(out, "{:#}", HumanDuration(at_most(state.eta(), until)));
+            // Training continues even if its bar cannot be drawn.
+            let _ = write!(out, "{:#}", HumanDuration(bounded(state.eta(), deadline)));
         });
         let bar = ProgressBar::new(length as u64).with_style(style);
         bar.set_position(done as u64);
         bar.reset_eta();
-        let seen = Seen { told: Instant::now(), loss: None, best: f64::NEG_INFINITY };
-        Ok(Self { bar, what, unit, before: done as u64, until, seen: Mutex::new(seen) })
+        let shown = Shown { last_line: Instant::now(), loss: None, best_score: f64::NEG_INFINITY };
+        Ok(Self { bar, what, unit, done_before: done as u64, deadline, shown: Mutex::new(shown) })
     }
 
-    /// So many more are done.
+    /// Adds what was done.
     pub(super) fn add(&self, count: usize) {
         self.bar.inc(count as u64);
-        self.beat();
+        self.tick();
     }
 
-    /// One more step, with its loss.
+    /// Adds a step, with its loss.
     pub(super) fn step(&self, loss: f64) {
-        let mut seen = self.seen.lock();
-        seen.loss = Some(seen.loss.map_or(loss, |mean| 0.95 * mean + 0.05 * loss));
-        let message = seen.message();
-        drop(seen);
+        let mut shown = self.shown.lock();
+        shown.loss = Some(shown.loss.map_or(loss, |mean| 0.95 * mean + 0.05 * loss));
+        let message = shown.message();
+        drop(shown);
         self.bar.set_message(message);
         self.add(1);
     }
 
-    /// The best score so far.
-    pub(super) fn score(&self, best: f64) {
-        self.seen.lock().best = best;
+    /// Sets the best score so far.
+    pub(super) fn set_best_score(&self, score: f64) {
+        self.shown.lock().best_score = score;
     }
 
-    /// It still runs.
-    pub(super) fn beat(&self) {
-        if self.bar.is_hidden() && self.seen.lock().is_due(Instant::now()) {
+    /// Logs a line if one is due. Call it while work goes on that [`ProgressDisplay::add`] does not count.
+    pub(super) fn tick(&self) {
+        if self.bar.is_hidden() && self.shown.lock().is_due(Instant::now()) {
             tracing::info!("{}", self.line());
         }
     }
 
-    /// A line that stays.
+    /// Prints a line above the bar, or logs it.
     pub(super) fn println(&self, line: &str) {
         if self.bar.is_hidden() {
-            self.seen.lock().told = Instant::now();
+            self.shown.lock().last_line = Instant::now();
             tracing::info!("{line}");
         } else {
             self.bar.println(line);
         }
     }
 
-    /// It is over.
+    /// Ends the display.
     pub(super) fn finish(&self) {
         self.bar.finish();
     }
 
-    /// How far it is, as a line.
     fn line(&self) -> String {
         let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
-        let left = match done > self.before {
-            true => format!(", {:#} left", HumanDuration(at_most(self.bar.eta(), self.until))),
+        let left = match done > self.done_before {
+            true => format!(", {:#} left", HumanDuration(bounded(self.bar.eta(), self.deadline))),
             false => String::new(),
         };
-        format!("{} {done}/{all} {}{left}{}", self.what, self.unit, self.seen.lock().message())
+        format!("{} {done}/{all} {}{left}{}", self.what, self.unit, self.shown.lock().message())
     }
 }
 
-impl Seen {
-    /// Whether it is time for a line; then the next is due later.
+impl Shown {
+    /// Whether a line is due. If so, the next one is due after an interval.
     fn is_due(&mut self, now: Instant) -> bool {
-        let due = now.duration_since(self.told) >= EVERY;
+        let due = now.duration_since(self.last_line) >= LINE_INTERVAL;
         if due {
-            self.told = now;
+            self.last_line = now;
         }
         due
     }
 
     fn message(&self) -> String {
         let loss = self.loss.map_or_else(String::new, |loss| format!(", loss {loss:.4}"));
-        let best =
-            if self.best.is_finite() { format!(", best validation {:.4}", self.best) } else { String::new() };
+        let best = match self.best_score.is_finite() {
+            true => format!(", best validation {:.4}", self.best_score),
+            false => String::new(),
+        };
         loss + &best
     }
 }
 
-fn at_most(left: Duration, until: Option<Instant>) -> Duration {
-    until.map_or(left, |until| left.min(until.saturating_duration_since(Instant::now())))
+/// The time left, bounded by the deadline.
+fn bounded(left: Duration, deadline: Option<Instant>) -> Duration {
+    deadline.map_or(left, |deadline| left.min(deadline.saturating_duration_since(Instant::now())))
 }
 
 #[cfg(test)]
@@ -142,10 +143,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_how_far_it_is() {
-        let progress = Progress::training(10, 2, None).unwrap();
+    fn a_line_has_steps_time_left_loss_and_score() {
+        let progress = ProgressDisplay::training(10, 2, None).unwrap();
         assert_eq!(progress.line(), "training 2/10 steps");
-        progress.score(0.75);
+        progress.set_best_score(0.75);
         progress.step(2.0);
         progress.step(1.0);
         let line = progress.line();
@@ -154,19 +155,19 @@ mod tests {
     }
 
     #[test]
-    fn a_time_budget_bounds_what_is_left() {
+    fn a_deadline_bounds_the_time_left() {
         let hour = Duration::from_secs(3600);
-        assert_eq!(at_most(hour, None), hour);
-        assert!(at_most(hour, Some(Instant::now() + Duration::from_secs(60))) <= Duration::from_secs(60));
-        assert_eq!(at_most(hour, Some(Instant::now())), Duration::ZERO);
+        assert_eq!(bounded(hour, None), hour);
+        assert!(bounded(hour, Some(Instant::now() + Duration::from_secs(60))) <= Duration::from_secs(60));
+        assert_eq!(bounded(hour, Some(Instant::now())), Duration::ZERO);
     }
 
     #[test]
     fn lines_come_at_intervals() {
-        let told = Instant::now();
-        let mut seen = Seen { told, loss: None, best: 0.0 };
-        assert!(!seen.is_due(told + EVERY / 2));
-        assert!(seen.is_due(told + EVERY));
-        assert!(!seen.is_due(told + EVERY));
+        let start = Instant::now();
+        let mut shown = Shown { last_line: start, loss: None, best_score: 0.0 };
+        assert!(!shown.is_due(start + LINE_INTERVAL / 2));
+        assert!(shown.is_due(start + LINE_INTERVAL));
+        assert!(!shown.is_due(start + LINE_INTERVAL));
     }
 }

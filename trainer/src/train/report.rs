@@ -1,75 +1,76 @@
-//! What is known of a trained head; `metrics.json` is this, and the model card is written from it.
+//! The report on a trained head. `metrics.json` is its JSON, and the model card is written from it.
 
 use anyhow::Result;
 use serde::Serialize;
 use tch::Tensor;
 
 use super::data::Data;
-use super::fine_tune::{History, TrainedHead};
-use super::plan::Kind;
+use super::fine_tune::History;
+use super::plan::HeadKind;
 use super::quality::Quality;
 use super::task::HeadTask;
+use super::trained::TrainedHead;
 use super::weighting::ClassWeights;
 use llm_router_classifier::model::text_features::ScaledFeature;
 
 /// The file with a head's report.
 pub(super) const FILE: &str = "metrics.json";
 
-/// How a head was made, and how good it is.
+/// How a head was trained, and how good it is.
 #[derive(Debug, PartialEq, Serialize)]
-pub struct Report {
+pub struct TrainingReport {
     /// The head's name.
     pub head: String,
-    /// What it answers.
-    pub kind: Kind,
+    /// What it predicts.
+    pub kind: HeadKind,
     /// The encoder layer that it reads.
     pub layer: usize,
-    /// What is counted in the text and joins it.
+    /// The text features that join the layer's vector.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<ScaledFeature>,
-    /// The split's seed.
+    /// The seed of the split.
     pub seed: u64,
     /// The files and folders of the data, with the number of rows used.
     pub sources: Vec<SourceRows>,
     /// How the rows were divided.
     pub split: SplitSizes,
     /// How it was trained.
-    pub training: How,
-    /// On the held-out rows of all sources, if any were held out.
+    pub training: TrainingDetails,
+    /// Quality on the test rows of all sources, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out: Option<Quality>,
-    /// On the held-out rows of each source.
+    /// Quality on the test rows of each source.
     pub held_out_by_source: Vec<SourceQuality>,
-    /// On what was given for validation only.
+    /// Quality on the external validation data, by source.
     pub validation: Vec<SourceQuality>,
 }
 
 /// How a head was trained.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum How {
-    /// Alone, on the encoder as it is.
+pub enum TrainingDetails {
+    /// Alone, on the frozen encoder.
     Head {
-        /// The settings chosen.
+        /// The chosen settings.
         settings: TrialSettings,
-        /// All settings tried, with what they scored on the choosing rows.
+        /// All settings tried, with their results on the validation rows.
         trials: Vec<Trial>,
     },
     /// Together with the encoder.
     FineTuned(Box<History>),
 }
 
-/// What is chosen by trial.
+/// Settings that are chosen by trial.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct TrialSettings {
-    /// Factor of the squared weights in the loss.
+    /// The factor of the squared weights in the loss.
     pub l2: f64,
     /// How labels are weighted.
     pub class_weights: ClassWeights,
 }
 
 impl TrialSettings {
-    /// The settings that are tried; weights only if a row has one label.
+    /// The settings to try. Class weights vary only if each row has one label.
     #[must_use]
     pub fn grid(one_label: bool) -> Vec<Self> {
         let all = [ClassWeights::Uniform, ClassWeights::SquareRoot, ClassWeights::Balanced];
@@ -83,58 +84,68 @@ impl TrialSettings {
     }
 }
 
-/// A file or folder of data.
+/// The number of rows of a source.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct SourceRows {
-    /// Its path.
+    /// The path of the file or folder.
     pub source: String,
-    /// Rows used: each text once.
+    /// Rows used. Each text is used once.
     pub rows: usize,
 }
 
-/// Number of rows in each part.
+/// The number of rows in each part of the split.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct SplitSizes {
     /// Rows that the weights were fitted to.
-    pub fit: usize,
-    /// Rows that chose the settings.
-    pub choose: usize,
+    #[serde(rename = "fit")]
+    pub train: usize,
+    /// Rows that chose the settings or the best epoch.
+    #[serde(rename = "choose")]
+    pub validation: usize,
     /// Rows held out for the report.
-    pub held_out: usize,
+    #[serde(rename = "held_out")]
+    pub test: usize,
 }
 
-/// How good the head is on a source.
+/// The quality of a head on the rows of one source.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct SourceQuality {
-    /// Its path.
+    /// The path of the file or folder.
     pub source: String,
-    /// Agreement on its rows.
+    /// The quality on its rows.
     #[serde(flatten)]
     pub quality: Quality,
 }
 
-/// Settings, and what they scored on the choosing rows.
+/// Settings, and their results on the validation rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Trial {
     /// The settings.
     #[serde(flatten)]
     pub settings: TrialSettings,
-    /// Mean loss, rows weighted by source: by this they are chosen, since confidences must be right too.
+    /// Mean loss, with rows weighted by source. The settings with the lowest are chosen, so that confidences are right, too.
     pub log_loss: f64,
-    /// Accuracy, or micro-F1 of several labels, or Spearman of a score.
-    pub figure: f64,
+    /// The head's main metric: accuracy, micro-F1 or Spearman's rank correlation.
+    #[serde(rename = "figure")]
+    pub main_metric: f64,
 }
 
-impl Report {
-    pub(super) fn new(task: &HeadTask, head: &TrainedHead, seed: u64, training: How) -> Result<Self> {
-        let HeadTask { data, validation, split, .. } = task;
-        let held_out: Vec<_> = split.held_out.iter().filter_map(|&row| data.rows.get(row)).collect();
-        let targets = task.targets_of(&split.held_out)?;
-        let sources: Vec<_> = held_out.iter().map(|row| row.source).collect();
-        let all: Vec<_> = validation.rows.iter().map(|row| row.source).collect();
-        let held_out_quality = match held_out.is_empty() {
+impl TrainingReport {
+    pub(super) fn new(
+        task: &HeadTask,
+        head: &TrainedHead,
+        seed: u64,
+        training: TrainingDetails,
+    ) -> Result<Self> {
+        let HeadTask { data, external_validation, split, .. } = task;
+        let test: Vec<_> = split.test.iter().filter_map(|&row| data.rows.get(row)).collect();
+        let targets = task.targets_of(&split.test)?;
+        let test_sources: Vec<_> = test.iter().map(|row| row.source).collect();
+        let external_sources: Vec<_> = external_validation.rows.iter().map(|row| row.source).collect();
+        let external_targets = task.targets(&external_validation.rows)?;
+        let held_out = match test.is_empty() {
             true => None,
-            false => Some(Quality::of(task, &head.held_out, &targets)?),
+            false => Some(Quality::compute(task, &head.test_logits, &targets)?),
         };
         Ok(Self {
             head: task.name().to_owned(),
@@ -143,22 +154,26 @@ impl Report {
             features: head.reads.features.clone(),
             seed,
             sources: rows_by_source(data),
-            split: SplitSizes { fit: split.fit.len(), choose: split.choose.len(), held_out: held_out.len() },
+            split: SplitSizes {
+                train: split.train.len(),
+                validation: split.validation.len(),
+                test: test.len(),
+            },
             training,
-            held_out: held_out_quality,
-            held_out_by_source: by_source(task, data, &sources, &head.held_out, &targets)?,
+            held_out,
+            held_out_by_source: by_source(task, data, &test_sources, &head.test_logits, &targets)?,
             validation: by_source(
                 task,
-                validation,
-                &all,
-                &head.validation,
-                &task.targets(&validation.rows)?,
+                external_validation,
+                &external_sources,
+                &head.external_validation_logits,
+                &external_targets,
             )?,
         })
     }
 }
 
-/// Evaluates each source's rows; sources with no rows are left out.
+/// The quality on the rows of each source, without sources that have no rows.
 fn by_source(
     task: &HeadTask,
     data: &Data,
@@ -172,15 +187,15 @@ fn by_source(
             (0i64..).zip(sources).filter(|(_, source)| **source == index).map(|(row, _)| row).collect();
         if !rows.is_empty() {
             let rows = Tensor::f_from_slice(&rows)?;
-            let quality =
-                Quality::of(task, &logits.f_index_select(0, &rows)?, &targets.f_index_select(0, &rows)?)?;
+            let (logits, targets) = (logits.f_index_select(0, &rows)?, targets.f_index_select(0, &rows)?);
+            let quality = Quality::compute(task, &logits, &targets)?;
             qualities.push(SourceQuality { source: path.display().to_string(), quality });
         }
     }
     Ok(qualities)
 }
 
-/// The data's sources with their numbers of rows.
+/// The sources of the data with their numbers of rows.
 fn rows_by_source(data: &Data) -> Vec<SourceRows> {
     let rows = |index| data.rows.iter().filter(|row| row.source == index).count();
     data.sources

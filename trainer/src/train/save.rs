@@ -1,4 +1,4 @@
-//! Writes what was trained as a model's folder.
+//! Writes trained heads and encoders into a model's folder.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -7,18 +7,18 @@ use anyhow::{Context, Result, ensure};
 use tch::Tensor;
 
 use super::card;
-use super::fine_tune::ChangedEncoder;
-use super::report::{self, Report};
+use super::report::{self, TrainingReport};
+use super::trained::TrainedEncoder;
 use llm_router_classifier::model::adapter;
 use llm_router_classifier::model::folder::ModelFolder;
 use llm_router_classifier::model::head_files;
 use llm_router_classifier::model::heads::Head;
 use llm_router_classifier::model::weights::without_prefix;
 
-/// What a model's folder has beside its weights.
+/// The files of a model's folder beside its weights.
 const FILES: [&str; 3] = ["config.json", "tokenizer.json", "sentence_bert_config.json"];
 
-/// Refuses to change an encoder under heads that were trained on it as it is.
+/// Rejects an output folder with heads that were trained on the encoder that it has now and would lose it.
 ///
 /// # Errors
 /// Names the heads.
@@ -27,8 +27,8 @@ pub(super) fn check_heads(out: &Path, trained: &[&str]) -> Result<()> {
         head_files::names(out)?.into_iter().filter(|name| !trained.contains(&name.as_str())).collect();
     ensure!(
         others.is_empty(),
-        "{} has heads that are not trained now, {}, and their encoder would change: name another folder with --out, or \
-         move them away",
+        "{} has heads that this training does not include ({1}), and it would change their encoder: choose another \
+         --out, or move these heads away",
         out.display(),
         others.join(", ")
     );
@@ -38,13 +38,13 @@ pub(super) fn check_heads(out: &Path, trained: &[&str]) -> Result<()> {
 /// Writes the encoder that was trained from `model`'s into `out`.
 ///
 /// # Errors
-/// If a file cannot be read or written; the error names it.
-pub(super) fn encoder(model: &Path, out: &Path, encoder: &ChangedEncoder) -> Result<()> {
+/// If a file cannot be read or written. The error names it.
+pub(super) fn encoder(model: &Path, out: &Path, encoder: &TrainedEncoder) -> Result<()> {
     std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     let model = ModelFolder::open(model)?;
     match encoder {
-        ChangedEncoder::Adapter(adapter) => adapter.save(out, &relative(model.weights(), out)?),
-        ChangedEncoder::Weights(changed) => {
+        TrainedEncoder::Adapter(adapter) => adapter.save(out, &relative(model.weights(), out)?),
+        TrainedEncoder::Weights(changed) => {
             remove_adapter(out)?;
             copy_files(&model, out)?;
             weights(model.weights(), out, changed)
@@ -52,10 +52,10 @@ pub(super) fn encoder(model: &Path, out: &Path, encoder: &ChangedEncoder) -> Res
     }
 }
 
-/// Makes `out` a model's folder with the same encoder as `model`, for heads alone.
+/// Makes `out` a model's folder with the same encoder as `model`, to add heads to.
 ///
 /// # Errors
-/// If a file cannot be read or written; the error names it.
+/// If a file cannot be read or written. The error names it.
 pub(super) fn same_encoder(model: &Path, out: &Path) -> Result<()> {
     std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     if model.canonicalize()? == out.canonicalize()? {
@@ -77,8 +77,8 @@ pub(super) fn same_encoder(model: &Path, out: &Path) -> Result<()> {
 /// Writes a head, its model card and its metrics, and returns the head's folder.
 ///
 /// # Errors
-/// If a file cannot be written; the error names it.
-pub(super) fn head(out: &Path, head: &Head, report: &Report, command: &str) -> Result<PathBuf> {
+/// If a file cannot be written. The error names it.
+pub(super) fn head(out: &Path, head: &Head, report: &TrainingReport, command: &str) -> Result<PathBuf> {
     let folder = head_files::save(head, out, adapter::fingerprint(out)?.as_deref())?;
     let write = |name: &str, content: String| {
         let path = folder.join(name);
@@ -86,11 +86,11 @@ pub(super) fn head(out: &Path, head: &Head, report: &Report, command: &str) -> R
     };
     write(report::FILE, serde_json::to_string_pretty(report)? + "\n")?;
     let about = std::fs::read_to_string(folder.join(card::ABOUT)).unwrap_or_default();
-    write(card::FILE, card::write(report, &about, command))?;
+    write(card::FILE, card::render(report, &about, command))?;
     Ok(folder)
 }
 
-/// The checkpoint with the tensors that have changed.
+/// Writes the checkpoint with the tensors that have changed.
 fn weights(base: &Path, out: &Path, changed: &BTreeMap<String, Tensor>) -> Result<()> {
     let path = base.join("model.safetensors");
     let tensors =
@@ -106,7 +106,7 @@ fn weights(base: &Path, out: &Path, changed: &BTreeMap<String, Tensor>) -> Resul
     Tensor::write_safetensors(&tensors, &path).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Without it, weights that were trained whole would be changed once more.
+/// Removes an adapter, which would change fully trained weights once more.
 fn remove_adapter(out: &Path) -> Result<()> {
     for name in adapter::FILES {
         let path = out.join(name);
@@ -127,7 +127,7 @@ fn copy_files(model: &ModelFolder, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies a file, unless it is the same already.
+/// Copies a file, unless both paths lead to the same file.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     if to.exists() && from.canonicalize()? == to.canonicalize()? {
         return Ok(());
@@ -136,7 +136,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The path that leads from a folder to another; both must exist.
+/// The relative path from one folder to another. Both must exist.
 fn relative(to: &Path, from: &Path) -> Result<String> {
     let absolute =
         |path: &Path| path.canonicalize().with_context(|| format!("cannot find {}", path.display()));

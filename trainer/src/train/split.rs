@@ -1,49 +1,49 @@
-//! Divides rows into those that are fitted, those that choose the settings, and those held out for the report.
+//! Divides the rows of a head into those that train it, those that choose its settings, and those that test it.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 
-/// Fewest rows of a label.
+/// Minimum number of rows of a label.
 const MIN_ROWS: usize = 10;
 
-/// Share of the rows that choose.
-const CHOOSE: f64 = 0.05;
+/// The fraction of the rows that is for validation.
+const VALIDATION_FRACTION: f64 = 0.05;
 
 /// Indices of rows.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Split {
-    /// The weights are fitted to them.
-    pub fit: Vec<usize>,
-    /// One of twenty, and one at least of each stratum: they choose the settings, and when training is best stopped.
-    pub choose: Vec<usize>,
-    /// Nothing depends on them; they are what is reported.
-    pub held_out: Vec<usize>,
+    /// The weights are fitted to these.
+    pub train: Vec<usize>,
+    /// These choose the settings and the best epoch: one row in twenty, and at least one of each stratum.
+    pub validation: Vec<usize>,
+    /// Nothing depends on these until they are reported on.
+    pub test: Vec<usize>,
 }
 
 impl Split {
-    /// Splits by a seed, each label in the same proportions.
+    /// Splits each label in the same proportions. The seed determines which rows go where.
     ///
     /// # Errors
-    /// If labels have fewer than ten rows, naming them.
-    pub(super) fn by_label(labels: &[&str], held_out: f64, seed: u64) -> Result<Self> {
+    /// If labels have fewer than ten rows. The error names them.
+    pub(super) fn by_label(labels: &[&str], test_fraction: f64, seed: u64) -> Result<Self> {
         let strata = Strata::new(labels);
         let few = strata.0.iter().filter(|(_, rows)| rows.len() < MIN_ROWS);
         let few: Vec<_> = few.map(|(label, rows)| format!("{label:?} has {}", rows.len())).collect();
         ensure!(
             few.is_empty(),
-            "each label needs at least {MIN_ROWS} rows, and {}: add rows, rename it into another with --map, or map in a \
-             plan, or leave it out with only in a plan",
+            "each label needs at least {MIN_ROWS} rows, and {}: add rows, merge the label into another one (--map, or \
+             map in a plan), or leave it out (only in a plan)",
             few.join(", ")
         );
-        Ok(strata.split(held_out, seed))
+        Ok(strata.split(test_fraction, seed))
     }
 
-    /// Splits by a seed, what is alike in the same proportions as far as there is enough of it.
+    /// Splits each stratum in the same proportions. Strata with few rows are split as one.
     ///
     /// # Errors
     /// If there are fewer than ten rows.
-    pub(super) fn by_likeness(strata: &[String], held_out: f64, seed: u64) -> Result<Self> {
+    pub(super) fn stratified(strata: &[String], test_fraction: f64, seed: u64) -> Result<Self> {
         let count = strata.len();
         ensure!(count >= MIN_ROWS, "there are {count} rows; training needs at least {MIN_ROWS}");
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -51,11 +51,11 @@ impl Split {
         let common = |stratum: &&str| counts.get(stratum).is_some_and(|&count| count >= 2 * MIN_ROWS);
         let strata: Vec<_> =
             strata.iter().map(String::as_str).map(|it| if common(&it) { it } else { "" }).collect();
-        Ok(Strata::new(&strata).split(held_out, seed))
+        Ok(Strata::new(&strata).split(test_fraction, seed))
     }
 }
 
-/// Rows by what they have in common.
+/// Indices of rows by their stratum.
 struct Strata<'a>(BTreeMap<&'a str, Vec<usize>>);
 
 impl<'a> Strata<'a> {
@@ -67,20 +67,20 @@ impl<'a> Strata<'a> {
         Self(strata)
     }
 
-    fn split(self, held_out: f64, seed: u64) -> Split {
+    fn split(self, test_fraction: f64, seed: u64) -> Split {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut split = Split { fit: Vec::new(), choose: Vec::new(), held_out: Vec::new() };
+        let mut split = Split { train: Vec::new(), validation: Vec::new(), test: Vec::new() };
         for (_, mut rows) in self.0 {
             random.shuffle(&mut rows);
-            let count = |share: f64| match rows.len() {
+            let count = |fraction: f64| match rows.len() {
                 0..MIN_ROWS => 0,
-                _ if share == 0.0 => 0,
-                rows => ((rows as f64 * share).round() as usize).max(1),
+                _ if fraction == 0.0 => 0,
+                rows => ((rows as f64 * fraction).round() as usize).max(1),
             };
-            let (choose, held_out) = (count(CHOOSE), count(held_out));
-            split.held_out.extend(rows.drain(..held_out));
-            split.choose.extend(rows.drain(..choose));
-            split.fit.append(&mut rows);
+            let (validation, test) = (count(VALIDATION_FRACTION), count(test_fraction));
+            split.test.extend(rows.drain(..test));
+            split.validation.extend(rows.drain(..validation));
+            split.train.append(&mut rows);
         }
         split
     }
@@ -99,24 +99,24 @@ mod tests {
         let labels = labels();
         let split = Split::by_label(&labels, 0.1, 1).unwrap();
         let count = |rows: &[usize], label| rows.iter().filter(|row| labels[**row] == label).count();
-        assert_eq!((count(&split.fit, "a"), count(&split.fit, "b")), (51, 17));
-        assert_eq!((count(&split.choose, "a"), count(&split.choose, "b")), (3, 1));
-        assert_eq!((count(&split.held_out, "a"), count(&split.held_out, "b")), (6, 2));
-        let mut all = [split.fit, split.choose, split.held_out].concat();
+        assert_eq!((count(&split.train, "a"), count(&split.train, "b")), (51, 17));
+        assert_eq!((count(&split.validation, "a"), count(&split.validation, "b")), (3, 1));
+        assert_eq!((count(&split.test, "a"), count(&split.test, "b")), (6, 2));
+        let mut all = [split.train, split.validation, split.test].concat();
         all.sort_unstable();
         assert_eq!(all, (0..80).collect::<Vec<_>>());
     }
 
     #[test]
-    fn the_seed_decides() {
+    fn the_seed_determines_the_split() {
         let split = |seed| Split::by_label(&labels(), 0.1, seed).unwrap();
         assert_eq!(split(1), split(1));
         assert_ne!(split(1), split(2));
     }
 
     #[test]
-    fn nothing_need_be_held_out() {
-        assert!(Split::by_label(&labels(), 0.0, 1).unwrap().held_out.is_empty());
+    fn the_test_rows_are_optional() {
+        assert!(Split::by_label(&labels(), 0.0, 1).unwrap().test.is_empty());
     }
 
     #[test]
@@ -130,9 +130,9 @@ mod tests {
     }
 
     #[test]
-    fn rare_likes_are_split_together() {
+    fn rare_strata_are_split_as_one() {
         let strata: Vec<_> = (0..40).map(|row| format!("rare {row}")).collect();
-        let split = Split::by_likeness(&strata, 0.1, 1).unwrap();
-        assert_eq!((split.fit.len(), split.choose.len(), split.held_out.len()), (34, 2, 4));
+        let split = Split::stratified(&strata, 0.1, 1).unwrap();
+        assert_eq!((split.train.len(), split.validation.len(), split.test.len()), (34, 2, 4));
     }
 }

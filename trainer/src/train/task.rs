@@ -1,31 +1,32 @@
-//! One head's data, read and divided.
+//! The data of one head, read and split.
 
 use std::collections::HashSet;
 
 use anyhow::{Context, Result, bail, ensure};
 use tch::Tensor;
 
-use super::data::{Data, Row, Target};
-use super::plan::{HeadPlan, Kind, Plan};
+use super::data::{Data, TrainingRow, TrainingTarget};
+use super::plan::{HeadKind, HeadPlan, Plan};
 use super::split::Split;
 use super::weighting::{self, ClassWeights};
 use llm_router_classifier::model::heads::{self, Output};
 
-/// A head's plan with its data.
+/// A head's plan, with its data.
 #[derive(Debug)]
 pub struct HeadTask {
     pub(super) plan: HeadPlan,
     pub(super) data: Data,
-    pub(super) validation: Data,
-    /// Labels, or a score's dimensions, in the order of the head's outputs.
+    /// The plan's `validation`: rows that are only reported on. The validation rows of the split are others.
+    pub(super) external_validation: Data,
+    /// The labels, or the dimensions of a score, in the order of the head's outputs.
     pub(super) labels: Vec<String>,
     pub(super) split: Split,
 }
 
-/// Reads the data of all heads. No text that is in any validation is trained on.
+/// Reads the data of all heads. Texts of any external validation data are left out of the training data.
 ///
 /// # Errors
-/// If a file is missing or wrong, or there is too little in it; the error names the head.
+/// If a file is missing or invalid, or has too few rows. The error names the head.
 pub fn load(plan: &Plan, seed: u64) -> Result<Vec<HeadTask>> {
     let mut validations = Vec::new();
     for head in &plan.heads {
@@ -46,42 +47,41 @@ pub fn load(plan: &Plan, seed: u64) -> Result<Vec<HeadTask>> {
 }
 
 impl HeadTask {
-    fn new(plan: HeadPlan, data: Data, validation: Data, seed: u64) -> Result<Self> {
+    fn new(plan: HeadPlan, data: Data, external_validation: Data, seed: u64) -> Result<Self> {
         ensure!(
             !data.rows.is_empty(),
-            "data: no rows are left; all texts are in a validation, or only leaves out all labels"
+            "data: no rows are left: all texts are in validation data, or `only` excludes all labels"
         );
         let labels = match plan.kind {
-            Kind::Score => plan.score_fields.clone(),
-            Kind::SingleLabel | Kind::MultiLabel => data.labels(),
+            HeadKind::Score => plan.score_fields.clone(),
+            HeadKind::SingleLabel | HeadKind::MultiLabel => data.labels(),
         };
         data.check_spelling()?;
         let strata: Vec<_> = data.rows.iter().map(|row| stratum(&row.target)).collect();
         let split = match plan.kind {
-            Kind::SingleLabel => {
+            HeadKind::SingleLabel => {
                 let labels: Vec<_> = strata.iter().map(String::as_str).collect();
-                Split::by_label(&labels, plan.held_out(), seed)?
+                Split::by_label(&labels, plan.test_fraction(), seed)?
             }
-            Kind::MultiLabel | Kind::Score => Split::by_likeness(&strata, plan.held_out(), seed)?,
+            HeadKind::MultiLabel | HeadKind::Score => Split::stratified(&strata, plan.test_fraction(), seed)?,
         };
-        let task = Self { plan, data, validation, labels, split };
+        let task = Self { plan, data, external_validation, labels, split };
         heads::check(task.name(), &task.labels, &task.output())?;
         task.check_validation()?;
         Ok(task)
     }
 
-    /// Refuses labels that only the validation has: the head could not answer them.
+    /// Rejects labels that only the external validation data has: the head could not predict them.
     fn check_validation(&self) -> Result<()> {
-        if self.kind() == Kind::Score {
+        if self.kind() == HeadKind::Score {
             return Ok(());
         }
-        for row in &self.validation.rows {
+        for row in &self.external_validation.rows {
             let unknown = row.target.labels().iter().find(|label| !self.labels.contains(label));
             if let Some(label) = unknown {
-                let source = self.validation.sources.get(row.source);
+                let source = self.external_validation.sources.get(row.source);
                 bail!(
-                    "{} has the label {label:?}, which no row of the training data has; --map, or map in a plan, \
-                     renames it",
+                    "{} has the label {label:?}, which no training row has; rename it with --map, or map in a plan",
                     source.map_or_else(String::new, |path| path.display().to_string())
                 );
             }
@@ -89,17 +89,17 @@ impl HeadTask {
         Ok(())
     }
 
-    /// The texts that are held out of a score's data, with the scores that they should get.
+    /// The test rows of a score: texts with their true scores.
     #[must_use]
-    pub fn held_out(&self) -> Vec<(&str, f32)> {
-        let shares = self.shares();
-        let rows = self.split.held_out.iter().filter_map(|&row| self.data.rows.get(row));
+    pub fn test_scores(&self) -> Vec<(&str, f32)> {
+        let weights = self.dimension_weights();
+        let rows = self.split.test.iter().filter_map(|&row| self.data.rows.get(row));
         rows.filter_map(|row| match &row.target {
-            Target::Numbers(numbers) => {
-                let score = numbers.iter().zip(&shares).map(|(number, share)| number.map(|it| it * share));
+            TrainingTarget::Numbers(numbers) => {
+                let score = numbers.iter().zip(&weights).map(|(number, weight)| number.map(|it| it * weight));
                 Some((row.text.as_str(), score.sum::<Option<f32>>()?))
             }
-            Target::Label(_) | Target::Labels(_) => None,
+            TrainingTarget::Label(_) | TrainingTarget::Labels(_) => None,
         })
         .collect()
     }
@@ -108,26 +108,26 @@ impl HeadTask {
         &self.plan.name
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> HeadKind {
         self.plan.kind
     }
 
-    /// Number of the head's outputs.
+    /// The number of the head's outputs.
     pub(super) fn outputs(&self) -> i64 {
         self.labels.len() as i64
     }
 
-    /// What the head's logits will mean.
+    /// The meaning of the head's logits.
     pub(super) fn output(&self) -> Output {
         match self.kind() {
-            Kind::SingleLabel => Output::SingleLabel,
-            Kind::MultiLabel => Output::MultiLabel,
-            Kind::Score => Output::Score(self.shares().into()),
+            HeadKind::SingleLabel => Output::SingleLabel,
+            HeadKind::MultiLabel => Output::MultiLabel,
+            HeadKind::Score => Output::Score(self.dimension_weights().into()),
         }
     }
 
-    /// What each dimension of a score counts; they add up to 1.
-    pub(super) fn shares(&self) -> Vec<f32> {
+    /// The weights of a score's dimensions. Their sum is 1.
+    pub(super) fn dimension_weights(&self) -> Vec<f32> {
         let all = self.plan.weights.is_empty();
         let weight = |name| self.plan.weights.get(name).copied().unwrap_or(if all { 1.0 } else { 0.0 });
         let weights: Vec<f32> = self.labels.iter().map(weight).collect();
@@ -135,16 +135,16 @@ impl HeadTask {
         weights.into_iter().map(|weight| weight / sum).collect()
     }
 
-    /// The rows' targets: for one label `[rows]` int64, else `[rows, outputs]` float32, NaN where nothing is known.
-    pub(super) fn targets(&self, rows: &[Row]) -> Result<Tensor> {
+    /// The targets of rows: `[rows]` int64 if each has one label, else `[rows, outputs]` float32, NaN where unknown.
+    pub(super) fn targets(&self, rows: &[TrainingRow]) -> Result<Tensor> {
         let index = |label: &String| {
             let index = self.labels.binary_search(label).ok();
-            index.with_context(|| format!("label {label:?}, which no row of the training data has"))
+            index.with_context(|| format!("label {label:?}, which no training row has"))
         };
-        if self.kind() == Kind::SingleLabel {
+        if self.kind() == HeadKind::SingleLabel {
             let mut targets = Vec::with_capacity(rows.len());
             for row in rows {
-                let Target::Label(label) = &row.target else { continue };
+                let TrainingTarget::Label(label) = &row.target else { continue };
                 targets.push(index(label)? as i64);
             }
             return Ok(Tensor::f_from_slice(&targets)?);
@@ -153,11 +153,11 @@ impl HeadTask {
         for row in rows {
             let mut numbers = vec![0.0f32; self.labels.len()];
             match &row.target {
-                Target::Numbers(known) => {
+                TrainingTarget::Numbers(known) => {
                     numbers = known.iter().map(|number| number.unwrap_or(f32::NAN)).collect();
                 }
-                Target::Label(label) => set(&mut numbers, index(label)?),
-                Target::Labels(labels) => {
+                TrainingTarget::Label(label) => set(&mut numbers, index(label)?),
+                TrainingTarget::Labels(labels) => {
                     for label in labels {
                         set(&mut numbers, index(label)?);
                     }
@@ -168,13 +168,13 @@ impl HeadTask {
         Ok(Tensor::f_from_slice(&targets)?.f_view([rows.len() as i64, self.outputs()])?)
     }
 
-    /// The targets of some rows of the data, by their indices.
+    /// The targets of rows of the data, given by their indices.
     pub(super) fn targets_of(&self, rows: &[usize]) -> Result<Tensor> {
         let rows: Vec<_> = rows.iter().filter_map(|&row| self.data.rows.get(row)).cloned().collect();
         self.targets(&rows)
     }
 
-    /// How much rows of the data count by source and, if each has one label, by label: `[rows]`. `targets` are theirs.
+    /// The weights of rows of the data, `[rows]`: by source and, if each row has one label, by label. `targets` are theirs.
     pub(super) fn row_weights(
         &self,
         rows: &[usize],
@@ -183,12 +183,12 @@ impl HeadTask {
     ) -> Result<Tensor> {
         let weights = self.source_weights(rows)?;
         match self.kind() {
-            Kind::SingleLabel => weighting::by_class(&weights, targets, self.outputs(), class_weights),
-            Kind::MultiLabel | Kind::Score => Ok(weights),
+            HeadKind::SingleLabel => weighting::by_class(&weights, targets, self.outputs(), class_weights),
+            HeadKind::MultiLabel | HeadKind::Score => Ok(weights),
         }
     }
 
-    /// What rows of the data count by their sources, `[rows]`.
+    /// The weights of rows of the data by their sources, `[rows]`.
     pub(super) fn source_weights(&self, rows: &[usize]) -> Result<Tensor> {
         let sources: Vec<_> =
             rows.iter().filter_map(|&row| self.data.rows.get(row)).map(|row| row.source).collect();
@@ -202,16 +202,16 @@ fn set(numbers: &mut [f32], index: usize) {
     }
 }
 
-/// What a row has in common with others: its labels, or its score to a tenth.
-fn stratum(target: &Target) -> String {
+/// The stratum of a row: its labels, or its score to a tenth.
+fn stratum(target: &TrainingTarget) -> String {
     match target {
-        Target::Label(label) => label.clone(),
-        Target::Labels(labels) => {
+        TrainingTarget::Label(label) => label.clone(),
+        TrainingTarget::Labels(labels) => {
             let mut labels = labels.clone();
             labels.sort();
             labels.join("\n")
         }
-        Target::Numbers(numbers) => {
+        TrainingTarget::Numbers(numbers) => {
             let known: Vec<_> = numbers.iter().flatten().collect();
             let mean = known.iter().copied().sum::<f32>() / known.len().max(1) as f32;
             format!("{mean:.1}")

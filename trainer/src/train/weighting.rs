@@ -1,4 +1,4 @@
-//! How much each row counts.
+//! The weights of rows in the loss.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-/// How much a row of a rare label counts.
+/// How rows are weighted by their label.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum ClassWeights {
-    /// As much as any.
+    /// All labels the same.
     #[default]
     Uniform,
-    /// By one over the root of its label's weight.
+    /// By one over the square root of the label's weight.
     SquareRoot,
-    /// By one over its label's weight: every label counts the same.
+    /// By one over the label's weight, so that all labels have the same weight in total.
     Balanced,
 }
 
@@ -40,8 +40,8 @@ impl fmt::Display for ClassWeights {
     }
 }
 
-/// Weights of rows by their source, `[rows]`: one over the root of the source's number of rows, so that a large public
-/// set does not drown a small one of the prompts that matter; times the source's factor.
+/// Weights of rows by their source, `[rows]`: the source's factor times one over the square root of its number of rows, so
+/// that a large public set does not drown a small one with the prompts that matter.
 pub(super) fn by_source(sources: &[usize], factors: &[f64]) -> Result<Tensor> {
     let count = |source| sources.iter().filter(|&&other| other == source).count();
     let weight = |(source, factor): (usize, &f64)| *factor as f32 / (count(source).max(1) as f32).sqrt();
@@ -50,7 +50,7 @@ pub(super) fn by_source(sources: &[usize], factors: &[f64]) -> Result<Tensor> {
     Ok(Tensor::f_from_slice(&sources.iter().map(weight).collect::<Vec<_>>())?)
 }
 
-/// Changes rows' weights `[rows]` by the weight that their labels `targets` `[rows]` have together.
+/// Adjusts weights `[rows]` by the total weight of each row's label. `targets` `[rows]` are the labels.
 pub(super) fn by_class(
     weights: &Tensor,
     targets: &Tensor,
@@ -71,12 +71,12 @@ mod tests {
     }
 
     #[test]
-    fn a_source_counts_by_the_root_of_its_size() {
+    fn a_source_is_weighted_by_the_root_of_its_size() {
         assert_eq!(numbers(&by_source(&[0, 0, 1, 0, 0], &[1.0, 3.0]).unwrap()), [0.5, 0.5, 3.0, 0.5, 0.5]);
     }
 
     #[test]
-    fn balanced_labels_count_the_same() {
+    fn balanced_labels_have_the_same_total_weight() {
         let targets = Tensor::from_slice(&[0i64, 0, 0, 0, 2]);
         let rows = Tensor::from_slice(&[1.0f32; 5]);
         let weights = |kind| numbers(&by_class(&rows, &targets, 3, kind).unwrap());

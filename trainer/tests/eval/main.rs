@@ -7,11 +7,14 @@ mod calibrate;
 mod command;
 mod measures;
 mod sections;
+#[path = "../common/time_limit.rs"]
+mod time_limit;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use time_limit::TimeLimit;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
@@ -51,6 +54,7 @@ fn gate() -> PathBuf {
 }
 
 fn run(arguments: &[&str]) -> Output {
+    let _limit = TimeLimit::start();
     let mut command = Command::new(env!("CARGO_BIN_EXE_llm-router-train"));
     command.args(arguments).args(["--device", "cpu", "--precision", "fp32"]).env("RUST_LOG", "warn");
     command.env("RUST_BACKTRACE", "0").output().unwrap()

@@ -1,17 +1,17 @@
-//! Adapters: as PEFT has them, and only under the heads that were trained on them.
+//! Adapters: compatible with PEFT, and used only with the heads that were trained on them.
 
 use llm_router_classifier::device::Compute;
 use llm_router_classifier::model::Model;
 use llm_router_classifier::model::encoder::Encoder;
 use llm_router_classifier::model::tokenizer::Tokens;
 use llm_router_classifier::model::training::Dropout;
-use llm_router_trainer::train::{Settings, Stop};
+use llm_router_trainer::train::{FineTuneSettings, StopSignal};
 use tch::{Device, Tensor};
 
-use crate::tiny::{Workplace, fixtures, lora};
+use crate::tiny::{Workspace, fixtures, lora};
 
 #[test]
-fn an_adapter_of_peft_computes_what_it_computes_there() {
+fn a_peft_adapter_gives_the_same_result_as_in_peft() {
     let folder = fixtures().join("adapters/bert");
     let encoder = Encoder::load(&folder, Device::Cpu).unwrap();
     let tensors = Tensor::read_safetensors(folder.join("reference.safetensors")).unwrap();
@@ -26,38 +26,38 @@ fn an_adapter_of_peft_computes_what_it_computes_there() {
 }
 
 #[test]
-fn a_head_of_another_adapter_is_refused() {
-    let workplace = Workplace::new("bert");
-    let short = Settings { epochs: 1, ..lora() };
-    workplace.train("one", &short, false, &Stop::default()).unwrap();
-    workplace.train("two", &Settings { seed: 4, ..short }, false, &Stop::default()).unwrap();
-    let head = |out: &str| workplace.path(&format!("{out}/heads/word/head.json"));
+fn a_head_of_another_adapter_is_rejected() {
+    let workspace = Workspace::new("bert");
+    let short = FineTuneSettings { epochs: 1, ..lora() };
+    workspace.train("one", &short, false, &StopSignal::default()).unwrap();
+    workspace.train("two", &FineTuneSettings { seed: 4, ..short }, false, &StopSignal::default()).unwrap();
+    let head = |out: &str| workspace.path(&format!("{out}/heads/word/head.json"));
     let own = std::fs::read_to_string(head("one")).unwrap();
     std::fs::copy(head("two"), head("one")).unwrap();
-    let error = || format!("{:#}", Model::load(&workplace.path("one"), Device::Cpu).err().unwrap());
+    let error = || format!("{:#}", Model::load(&workspace.path("one"), Device::Cpu).err().unwrap());
     assert!(error().contains("trained on another adapter"), "{}", error());
     std::fs::write(head("one"), r#"{"layer": 3}"#).unwrap();
     assert!(error().contains("trained without an adapter"), "{}", error());
     std::fs::write(head("one"), own).unwrap();
-    std::fs::remove_file(workplace.path("one/adapter_config.json")).unwrap();
-    std::fs::copy(workplace.path("base/config.json"), workplace.path("one/config.json")).unwrap();
+    std::fs::remove_file(workspace.path("one/adapter_config.json")).unwrap();
+    std::fs::copy(workspace.path("base/config.json"), workspace.path("one/config.json")).unwrap();
     for name in ["model.safetensors", "tokenizer.json"] {
-        std::fs::copy(workplace.path("base").join(name), workplace.path("one").join(name)).unwrap();
+        std::fs::copy(workspace.path("base").join(name), workspace.path("one").join(name)).unwrap();
     }
     assert!(error().contains("the folder has none"), "{}", error());
 }
 
 #[test]
 fn heads_that_would_lose_their_encoder_are_named() {
-    let workplace = Workplace::new("bert");
-    std::fs::create_dir_all(workplace.path("out/heads/older")).unwrap();
-    let error = workplace.train("out", &lora(), false, &Stop::default()).unwrap_err().to_string();
+    let workspace = Workspace::new("bert");
+    std::fs::create_dir_all(workspace.path("out/heads/older")).unwrap();
+    let error = workspace.train("out", &lora(), false, &StopSignal::default()).unwrap_err().to_string();
     assert!(error.contains("older"), "{error}");
 }
 
 #[test]
-fn a_wrong_adapter_is_named_with_what_is_wrong() {
-    for (from, to, wrong) in [
+fn an_invalid_adapter_is_rejected_with_the_reason() {
+    for (from, to, reason) in [
         ("\"r\": 2", "\"r\": 3", "does not fit"),
         ("\"LORA\"", "\"IA3\"", "peft_type"),
         ("\"use_dora\": false", "\"use_dora\": true", "use_dora"),
@@ -74,7 +74,7 @@ fn a_wrong_adapter_is_named_with_what_is_wrong() {
         let weights = "adapter_model.safetensors";
         std::fs::copy(fixtures().join("adapters/bert").join(weights), adapter.join(weights)).unwrap();
         let error = format!("{:#}", Encoder::load(&adapter, Device::Cpu).unwrap_err());
-        assert!(error.contains(wrong), "{error}");
+        assert!(error.contains(reason), "{error}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The command `train` on files as people have them.
+//! The command `train` on files in the formats that people have.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -8,10 +8,12 @@ use llm_router_classifier::model::prediction::Outputs;
 use tch::Device;
 
 use crate::heads::model;
-use crate::tiny::Workplace;
+use crate::time_limit::TimeLimit;
+use crate::tiny::Workspace;
 
-/// Standard error is no terminal here.
+/// Runs `train`, with a pipe as standard error.
 fn train(arguments: &[&str]) -> Output {
+    let _limit = TimeLimit::start();
     let mut command = Command::new(env!("CARGO_BIN_EXE_llm-router-train"));
     command.args(["train", "--device", "cpu", "--threads", "1"]).args(arguments);
     command.env("RUST_LOG", "info").env("RUST_BACKTRACE", "0").output().unwrap()
@@ -25,9 +27,9 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// As Banking77 is published: `text,category`, lines that end in CRLF, quotes around commas and line ends.
+/// The format of Banking77: `text,category`, CRLF line ends, and quotes around fields with commas or line ends.
 #[test]
-fn a_csv_with_line_ends_in_quotes_becomes_a_head() {
+fn a_head_is_trained_from_csv_with_quoted_line_ends() {
     let (model, csv) = (model(), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/questions.csv"));
     assert!(std::fs::read_to_string(&csv).unwrap().contains("two weeks.\",card_arrival\r\n"));
     let output = train(
@@ -52,9 +54,9 @@ fn a_csv_with_line_ends_in_quotes_becomes_a_head() {
 }
 
 #[test]
-fn without_a_terminal_every_epoch_is_a_line_of_the_log() {
-    let workplace = Workplace::new("bert");
-    let (base, out, rows) = (workplace.path("base"), workplace.path("out"), workplace.path("rows.jsonl"));
+fn without_a_terminal_each_epoch_is_logged() {
+    let workspace = Workspace::new("bert");
+    let (base, out, rows) = (workspace.path("base"), workspace.path("out"), workspace.path("rows.jsonl"));
     let output = train(
         &[
             &["--head", "word", "--model", text(&base), "--data", text(&rows), "--out", text(&out)][..],
@@ -64,7 +66,7 @@ fn without_a_terminal_every_epoch_is_a_line_of_the_log() {
     );
     let log = stderr(&output);
     assert!(output.status.success(), "{log}");
-    for line in ["9 steps an epoch; as it is: ", "epoch 1: loss ", "epoch 2: loss "] {
+    for line in ["9 steps per epoch; validation before training: ", "epoch 1: loss ", "epoch 2: loss "] {
         assert!(log.contains(line), "{log}");
     }
 }

@@ -1,16 +1,16 @@
-//! What is said of data that cannot be trained on.
+//! Errors about unsuitable training data.
 
 use std::path::Path;
 
 use llm_router_trainer::train::{HeadPlan, Plan, Source, load};
 
-/// Ten rows of each of two labels, and others.
+/// Ten rows of each of two labels, and more rows.
 fn rows(others: &str) -> String {
     let rows = (0..20).map(|row| format!("row {row},{}\n", ["billing", "travel"][row % 2]));
     format!("text,label\n{}{others}", rows.collect::<String>())
 }
 
-fn refusal(folder: &Path, files: &[(&str, &str)], name: &str) -> String {
+fn rejection(folder: &Path, files: &[(&str, &str)], name: &str) -> String {
     let data = files.iter().map(|(name, content)| {
         let path = folder.join(name);
         std::fs::write(&path, content).unwrap();
@@ -21,9 +21,9 @@ fn refusal(folder: &Path, files: &[(&str, &str)], name: &str) -> String {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_what_to_do() {
+fn errors_say_what_to_do() {
     let good = rows("");
-    for (files, wrong) in [
+    for (files, expected) in [
         (&[("a.csv", "")][..], &["a.csv has no rows"][..]),
         (&[("a.csv", &good), ("b.jsonl", "\n\n")], &["b.jsonl has no rows"]),
         (
@@ -43,17 +43,17 @@ fn what_is_wrong_is_named_with_what_to_do() {
         (&[("a.csv", &good.replace("travel", &"long".repeat(40)))], &["at most 128 bytes"]),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let error = refusal(folder.path(), files, "topic");
+        let error = rejection(folder.path(), files, "topic");
         assert!(error.starts_with("head \"topic\": "), "{error}");
-        for part in wrong {
+        for part in expected {
             assert!(error.contains(part), "{error}");
         }
     }
 }
 
 #[test]
-fn a_name_that_cannot_be_in_a_header_is_refused_before_training() {
+fn an_invalid_header_name_is_rejected_before_training() {
     let folder = tempfile::tempdir().unwrap();
-    let error = refusal(folder.path(), &[("a.csv", &rows(""))], "My Topic");
+    let error = rejection(folder.path(), &[("a.csv", &rows(""))], "My Topic");
     assert!(error.contains("a-z, 0-9 and '-'"), "{error}");
 }

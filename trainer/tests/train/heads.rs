@@ -1,4 +1,4 @@
-//! Heads on the encoder as it is.
+//! Heads on the frozen encoder.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -8,18 +8,20 @@ use llm_router_classifier::model::Model;
 use llm_router_classifier::model::prediction::Outputs;
 use llm_router_classifier::model::text_features::TextFeature;
 use llm_router_trainer::train::{
-    HeadPlan, How, Job, Plan, Quality, Report, Settings, Source, Stop, load, train_heads,
+    FineTuneSettings, HeadPlan, Job, Plan, Quality, Source, StopSignal, TrainingDetails, TrainingReport,
+    load, train_heads,
 };
 use tch::Device;
 
-use crate::tiny::{Workplace, lora};
+use crate::time_limit::TimeLimit;
+use crate::tiny::{Workspace, lora};
 
 const FOODS: [&str; 10] =
     ["soup", "bread", "rice", "noodles", "salad", "curry", "pancakes", "cheese", "apples", "stew"];
 const PLANETS: [&str; 10] =
     ["Mercury", "Venus", "Mars", "Jupiter", "Saturn", "Uranus", "Neptune", "Pluto", "Ceres", "Titan"];
 
-/// A model's folder with the real encoder and no heads.
+/// A model folder with the shipped encoder and no heads.
 pub(crate) fn model() -> tempfile::TempDir {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/minilm").canonicalize().unwrap();
     assert!(files.join("model.safetensors").is_file(), "no encoder in models/minilm: run scripts/setup");
@@ -54,11 +56,12 @@ fn job(model: &Path) -> Job<'_> {
         threads: 1,
         seed: 3,
         command: "llm-router-train train ...",
-        began: Instant::now(),
+        started: Instant::now(),
     }
 }
 
-fn train_in(model: &Path) -> Report {
+fn train_in(model: &Path) -> TrainingReport {
+    let _limit = TimeLimit::start();
     let data = vec![Source::from(write_rows(model))];
     let head = HeadPlan { held_out: Some(0.1), ..HeadPlan::new("topic", data) };
     let tasks = load(&Plan { heads: vec![head] }, 3).unwrap();
@@ -66,10 +69,10 @@ fn train_in(model: &Path) -> Report {
 }
 
 #[test]
-fn a_trained_head_classifies_what_it_has_not_seen() {
+fn a_trained_head_classifies_unseen_texts() {
     let model = model();
     let report = train_in(model.path());
-    let Some(Quality::Label(held_out)) = &report.held_out else { panic!("nothing held out") };
+    let Some(Quality::SingleLabel(held_out)) = &report.held_out else { panic!("nothing held out") };
     assert_eq!((held_out.rows, held_out.accuracy, held_out.majority_accuracy), (4, 1.0, 0.5));
 
     let (loaded, tokenizer) = Model::load(model.path(), Device::Cpu).unwrap();
@@ -92,7 +95,9 @@ fn a_trained_head_classifies_what_it_has_not_seen() {
 fn the_same_data_and_seed_give_the_same_bytes() {
     let files = || {
         let model = model();
-        let How::Head { trials, .. } = train_in(model.path()).training else { panic!("not a head") };
+        let TrainingDetails::Head { trials, .. } = train_in(model.path()).training else {
+            panic!("not a head")
+        };
         let read = |name| std::fs::read(model.path().join("heads/topic").join(name)).unwrap();
         (read("head.safetensors"), read("labels.json"), trials)
     };
@@ -100,18 +105,21 @@ fn the_same_data_and_seed_give_the_same_bytes() {
 }
 
 #[test]
-fn a_feature_that_says_nothing_is_refused() {
+fn a_constant_feature_is_rejected() {
     let model = model();
     let data = vec![Source::from(write_rows(model.path()))];
     let features = vec![TextFeature::LogLength, TextFeature::CodeMarks];
     let tasks =
         load(&Plan { heads: vec![HeadPlan { features, ..HeadPlan::new("topic", data) }] }, 3).unwrap();
     let error = train_heads(&tasks, &job(model.path())).unwrap_err().to_string();
-    assert!(error.starts_with("head \"topic\": features: code_marks is the same in all 36 texts"), "{error}");
+    assert!(
+        error.starts_with("head \"topic\": features: code_marks is the same in all 36 training texts"),
+        "{error}"
+    );
 }
 
 #[test]
-fn validation_must_not_have_labels_of_its_own() {
+fn validation_data_must_not_have_labels_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("validation.jsonl");
     std::fs::write(&path, r#"{"text": "hm", "label": "music"}"#).unwrap();
@@ -123,11 +131,11 @@ fn validation_must_not_have_labels_of_its_own() {
 
 #[test]
 fn heads_can_be_added_to_an_adapted_encoder() {
-    let workplace = Workplace::new("bert");
-    workplace.train("out", &Settings { epochs: 1, ..lora() }, false, &Stop::default()).unwrap();
-    let data = vec![Source::from(workplace.path("rows.jsonl"))];
+    let workspace = Workspace::new("bert");
+    workspace.train("out", &FineTuneSettings { epochs: 1, ..lora() }, false, &StopSignal::default()).unwrap();
+    let data = vec![Source::from(workspace.path("rows.jsonl"))];
     let tasks = load(&Plan { heads: vec![HeadPlan::new("later", data)] }, 3).unwrap();
-    train_heads(&tasks, &job(&workplace.path("out"))).unwrap();
-    let (model, _) = Model::load(&workplace.path("out"), Device::Cpu).unwrap();
+    train_heads(&tasks, &job(&workspace.path("out"))).unwrap();
+    let (model, _) = Model::load(&workspace.path("out"), Device::Cpu).unwrap();
     assert_eq!(model.heads().collect::<Vec<_>>(), ["later", "small", "word"]);
 }

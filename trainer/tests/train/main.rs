@@ -1,5 +1,5 @@
-//! Training from files to a model that classifies, on tiny encoders and made-up sets.
-// Only functions marked as tests are exempt by themselves, not what they call.
+//! Training from files to a model that classifies, with tiny encoders and synthetic data.
+// Clippy exempts test functions, but not the functions that they call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod adapters;
@@ -7,4 +7,6 @@ mod command;
 mod data;
 mod fine_tune;
 mod heads;
+#[path = "../common/time_limit.rs"]
+mod time_limit;
 mod tiny;

@@ -1,4 +1,4 @@
-//! Tiny random encoders, and rows that they can learn.
+//! Tiny random encoders, and rows that they can learn from.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use llm_router_classifier::device::Compute;
 use llm_router_trainer::train::{
-    Decay, HeadPlan, Job, Kind, Method, Plan, Report, Settings, Source, Stop, fine_tune, load,
+    Decay, FineTuneSettings, HeadKind, HeadPlan, Job, Method, Plan, Source, StopSignal, TrainingReport,
+    fine_tune, load,
 };
 use tch::Device;
+
+use crate::time_limit::TimeLimit;
 
 pub(crate) const ENCODERS: [&str; 5] = ["bert", "roberta", "deberta-v3", "deberta-own-keys", "modernbert"];
 
@@ -17,35 +20,36 @@ pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../classifier/tests/fixtures")
 }
 
-/// A folder with an encoder's folder and rows.
-pub(crate) struct Workplace {
+/// A folder with an encoder and training rows.
+pub(crate) struct Workspace {
     pub(crate) folder: tempfile::TempDir,
+    _limit: TimeLimit,
 }
 
-impl Workplace {
+impl Workspace {
     pub(crate) fn new(encoder: &str) -> Self {
-        let workplace = Self { folder: tempfile::tempdir().unwrap() };
+        let workspace = Self { folder: tempfile::tempdir().unwrap(), _limit: TimeLimit::start() };
         let encoders = fixtures().join("encoders");
-        std::fs::create_dir(workplace.path("base")).unwrap();
+        std::fs::create_dir(workspace.path("base")).unwrap();
         for (from, name) in
             [(encoder, "config.json"), (encoder, "model.safetensors"), ("nvidia", "tokenizer.json")]
         {
-            std::fs::copy(encoders.join(from).join(name), workplace.path("base").join(name)).unwrap();
+            std::fs::copy(encoders.join(from).join(name), workspace.path("base").join(name)).unwrap();
         }
-        std::fs::write(workplace.path("rows.jsonl"), rows()).unwrap();
-        workplace
+        std::fs::write(workspace.path("rows.jsonl"), rows()).unwrap();
+        workspace
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Two heads: which of two words is in the text, and how large a share of its words is small.
+    /// Two heads: which of two words is in the text, and the fraction of its words that are small.
     pub(crate) fn plan(&self) -> Plan {
         let data = vec![Source::from(self.path("rows.jsonl"))];
         let label = HeadPlan { held_out: Some(0.1), ..HeadPlan::new("word", data.clone()) };
         let score = HeadPlan {
-            kind: Kind::Score,
+            kind: HeadKind::Score,
             layer: Some(1),
             held_out: Some(0.1),
             features: vec![llm_router_classifier::model::text_features::TextFeature::LogLength],
@@ -57,11 +61,11 @@ impl Workplace {
     pub(crate) fn train(
         &self,
         out: &str,
-        settings: &Settings,
+        settings: &FineTuneSettings,
         resume: bool,
-        stop: &Stop,
-    ) -> Result<Vec<Report>> {
-        // libtorch's chance is the process's, and so is its order when tests run side by side.
+        stop: &StopSignal,
+    ) -> Result<Vec<TrainingReport>> {
+        // libtorch has one random number generator per process: trainings in parallel would disturb each other.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let job = Job {
@@ -71,7 +75,7 @@ impl Workplace {
             threads: 1,
             seed: settings.seed,
             command: "llm-router-train train ...",
-            began: Instant::now(),
+            started: Instant::now(),
         };
         fine_tune(&load(&self.plan(), settings.seed)?, &job, settings, resume, stop)
     }
@@ -81,8 +85,8 @@ impl Workplace {
     }
 }
 
-pub(crate) fn lora() -> Settings {
-    Settings {
+pub(crate) fn lora() -> FineTuneSettings {
+    FineTuneSettings {
         method: Method::Lora { rank: 4, alpha: 8.0 },
         epochs: 10,
         patience: 10,
@@ -102,7 +106,7 @@ pub(crate) fn lora() -> Settings {
     }
 }
 
-/// Texts of 4 to 20 words, in which the word `t1` or `t2` is anywhere.
+/// Texts of 4 to 20 words, with the word `t1` or `t2` at any position.
 fn rows() -> String {
     let mut random = fastrand::Rng::with_seed(5);
     let mut rows = Vec::new();
@@ -110,8 +114,8 @@ fn rows() -> String {
         let mut words: Vec<u32> = (0..random.usize(4..20)).map(|_| random.u32(5..97)).collect();
         let small = words.iter().filter(|word| **word < 51).count() as f64 / words.len() as f64;
         let label = random.u32(1..3);
-        let place = random.usize(0..words.len());
-        words[place] = label;
+        let position = random.usize(0..words.len());
+        words[position] = label;
         let text: Vec<_> = words.iter().map(|word| format!("t{word}")).collect();
         let row = serde_json::json!({"text": text.join(" "), "label": format!("t{label}"), "score": small});
         rows.push(row.to_string());

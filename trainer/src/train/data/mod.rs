@@ -1,4 +1,4 @@
-//! Labelled texts, from files.
+//! Reads labelled texts from files.
 
 mod row;
 
@@ -8,39 +8,39 @@ use std::slice;
 
 use anyhow::{Result, bail};
 
-pub use row::{Row, Target};
+pub use row::{TrainingRow, TrainingTarget};
 
 use super::plan::{HeadPlan, Source};
 use llm_router_classifier::records::read_all;
 
-/// Files and folders as they were given, and their rows in order.
+/// The rows of files and folders, in the order in which they were given.
 #[derive(Debug, Default)]
 pub struct Data {
     /// The files' and folders' paths.
     pub sources: Vec<PathBuf>,
-    /// What a row of each source counts, beside the source's size.
+    /// The weight of each source, in addition to that of its size.
     pub weights: Vec<f64>,
-    /// Every row, each text once.
-    pub rows: Vec<Row>,
+    /// All rows. Each text is there once.
+    pub rows: Vec<TrainingRow>,
 }
 
 impl Data {
-    /// Reads a head's files, and all `.jsonl` and `.csv` files of folders. A text that was there before, or that
-    /// `exclude` has, is left out: it would be in training and in validation.
+    /// Reads a head's files, and all `.jsonl` and `.csv` files of folders. Repeated texts are left out, and so are those of
+    /// `exclude`, since a text must not be in training and in validation.
     ///
     /// # Errors
-    /// If a file is missing or a line is wrong; the error names file and line.
+    /// If a file is missing or a line is invalid. The error names file and line.
     pub fn read(sources: &[Source], head: &HeadPlan, exclude: &HashSet<&str>) -> Result<Self> {
         let mut data = Self::default();
         let mut seen = HashSet::new();
         for (index, source) in sources.iter().enumerate() {
             let mut rows = Vec::new();
             for record in read_all(slice::from_ref(&source.path))? {
-                rows.extend(Row::read(&record, source, head, index)?);
+                rows.extend(TrainingRow::read(&record, source, head, index)?);
             }
             rows.retain(|row| !exclude.contains(row.text.as_str()) && seen.insert(row.text.clone()));
             data.rows.extend(match source.limit {
-                Some(limit) => some(rows, limit),
+                Some(limit) => sample(rows, limit),
                 None => rows,
             });
             data.sources.push(source.path.clone());
@@ -49,7 +49,7 @@ impl Data {
         Ok(data)
     }
 
-    /// The rows' labels, sorted; none of numbers.
+    /// The labels of the rows, sorted; empty for numbers.
     #[must_use]
     pub fn labels(&self) -> Vec<String> {
         let mut labels: Vec<String> = self.rows.iter().flat_map(|row| row.target.labels()).cloned().collect();
@@ -58,10 +58,10 @@ impl Data {
         labels
     }
 
-    /// Refuses labels that only capitals or white space tell apart: the same was meant.
+    /// Rejects labels that differ in capitals or white space only, since they are meant to be the same.
     ///
     /// # Errors
-    /// Names two, and where they are from.
+    /// Names two such labels and their sources.
     pub(super) fn check_spelling(&self) -> Result<()> {
         let mut spellings: BTreeMap<String, (&String, usize)> = BTreeMap::new();
         for row in &self.rows {
@@ -72,8 +72,8 @@ impl Data {
                     let from =
                         |source| self.sources.get(source).map(|path: &PathBuf| path.display().to_string());
                     bail!(
-                        "labels {first:?} ({}) and {label:?} ({}) differ in capitals or white space alone: write them \
-                         alike, or rename one with --map {}, or map in a plan",
+                        "labels {first:?} ({}) and {label:?} ({}) differ in capitals or white space only: write them \
+                         the same way, or rename one with --map {}, or map in a plan",
                         from(source).unwrap_or_default(),
                         from(row.source).unwrap_or_default(),
                         shlex::try_quote(&format!("{label}={first}"))?,
@@ -85,8 +85,8 @@ impl Data {
     }
 }
 
-/// So many of the rows, always the same, in their order.
-fn some(rows: Vec<Row>, limit: usize) -> Vec<Row> {
+/// A random sample of the rows, in their order. It is the same each time.
+fn sample(rows: Vec<TrainingRow>, limit: usize) -> Vec<TrainingRow> {
     let mut chosen: Vec<_> = rows.into_iter().enumerate().collect();
     fastrand::Rng::with_seed(1).shuffle(&mut chosen);
     chosen.truncate(limit);
@@ -97,7 +97,7 @@ fn some(rows: Vec<Row>, limit: usize) -> Vec<Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::plan::Kind;
+    use crate::train::plan::HeadKind;
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -111,17 +111,17 @@ mod tests {
         Source::from(folder.path().to_owned())
     }
 
-    fn read_as(kind: Kind, source: &Source, exclude: &HashSet<&str>) -> Result<Data> {
+    fn read_as(kind: HeadKind, source: &Source, exclude: &HashSet<&str>) -> Result<Data> {
         let head = HeadPlan { kind, ..HeadPlan::new("head", vec![source.clone()]) };
         Data::read(&head.data, &head, exclude)
     }
 
     fn read(source: &Source) -> Result<Data> {
-        read_as(Kind::SingleLabel, source, &HashSet::new())
+        read_as(HeadKind::SingleLabel, source, &HashSet::new())
     }
 
-    fn row(text: &str, label: &str) -> Row {
-        Row { text: text.into(), target: Target::Label(label.into()), source: 0 }
+    fn row(text: &str, label: &str) -> TrainingRow {
+        TrainingRow { text: text.into(), target: TrainingTarget::Label(label.into()), source: 0 }
     }
 
     #[test]
@@ -139,12 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_there_once_and_never_in_both_sets() {
+    fn repeated_and_excluded_texts_are_left_out() {
         let folder = folder(&[(
             "t.jsonl",
             "{\"text\": \"held out\", \"label\": \"a\"}\n{\"text\": \"x\", \"label\": \"a\"}\n{\"text\": \"x\", \"label\": \"b\"}",
         )]);
-        let data = read_as(Kind::SingleLabel, &source(&folder), &["held out"].into()).unwrap();
+        let data = read_as(HeadKind::SingleLabel, &source(&folder), &["held out"].into()).unwrap();
         assert_eq!(data.rows, [row("x", "a")]);
     }
 
@@ -166,12 +166,12 @@ mod tests {
             ("a.jsonl", "{\"text\": \"1\", \"label\": [\"a\", \"b\"]}\n{\"text\": \"2\", \"label\": []}"),
             ("b.csv", "text,label\n3,b | c\n4,\n"),
         ]);
-        let data = read_as(Kind::MultiLabel, &source(&folder), &HashSet::new()).unwrap();
+        let data = read_as(HeadKind::MultiLabel, &source(&folder), &HashSet::new()).unwrap();
         let labels: Vec<_> = data
             .rows
             .iter()
             .map(|row| match &row.target {
-                Target::Labels(labels) => labels.join("+"),
+                TrainingTarget::Labels(labels) => labels.join("+"),
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -180,25 +180,25 @@ mod tests {
     }
 
     #[test]
-    fn numbers_may_be_missing_but_not_wrong() {
+    fn numbers_may_be_missing_but_not_out_of_range() {
         let folder =
             folder(&[("a.csv", "text,x,y\n1,0.5,\n2,1,0\n"), ("b.jsonl", r#"{"text": "3", "y": 0.25}"#)]);
         let head = HeadPlan {
-            kind: Kind::Score,
+            kind: HeadKind::Score,
             score_fields: ["x", "y"].map(str::to_owned).to_vec(),
             ..HeadPlan::new("head", vec![source(&folder)])
         };
         let data = Data::read(&head.data, &head, &HashSet::new()).unwrap();
         let targets: Vec<_> = data.rows.iter().map(|row| row.target.clone()).collect();
         let numbers = [[Some(0.5), None], [Some(1.0), Some(0.0)], [None, Some(0.25)]];
-        assert_eq!(targets, numbers.map(|numbers| Target::Numbers(numbers.to_vec())));
+        assert_eq!(targets, numbers.map(|numbers| TrainingTarget::Numbers(numbers.to_vec())));
         std::fs::write(folder.path().join("a.csv"), "text,x\n1,7\n").unwrap();
         let error = format!("{:#}", Data::read(&head.data, &head, &HashSet::new()).unwrap_err());
         assert!(error.contains("a.csv, line 2") && error.contains("\"x\""), "{error}");
     }
 
     #[test]
-    fn a_wrong_line_is_named() {
+    fn an_invalid_line_is_named() {
         let folder = folder(&[("a.jsonl", "{\"text\": \"1\", \"label\": \"a\"}\n{\"text\": \"1\"}")]);
         let error = format!("{:#}", read(&source(&folder)).unwrap_err());
         assert!(error.contains("a.jsonl, line 2") && error.contains("\"label\""), "{error}");

@@ -1,25 +1,25 @@
-//! One labelled text, from a record of a file.
+//! One labelled text, made from a record of a file.
 
 use std::slice;
 
 use anyhow::{Result, ensure};
 
-use crate::train::plan::{HeadPlan, Kind, Source};
+use crate::train::plan::{HeadKind, HeadPlan, Source};
 use llm_router_classifier::records::Record;
 
-/// What a head should answer to a text.
+/// What a head should predict for a text.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Target {
+pub enum TrainingTarget {
     /// One label.
     Label(String),
     /// Any number of labels.
     Labels(Vec<String>),
-    /// A number for each dimension; none where it is not known.
+    /// A number for each dimension, or None where it is unknown.
     Numbers(Vec<Option<f32>>),
 }
 
-impl Target {
-    /// The labels, in any order; none of numbers.
+impl TrainingTarget {
+    /// The labels, in any order; empty for numbers.
     #[must_use]
     pub fn labels(&self) -> &[String] {
         match self {
@@ -32,20 +32,20 @@ impl Target {
 
 /// One labelled text.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Row {
-    /// The text, as the classifier will read it.
+pub struct TrainingRow {
+    /// The text that the classifier will read.
     pub text: String,
-    /// What the head should answer.
-    pub target: Target,
-    /// Where it is from: an index into [`super::Data::sources`].
+    /// What the head should predict.
+    pub target: TrainingTarget,
+    /// The row's source: an index into [`super::Data::sources`].
     pub source: usize,
 }
 
-impl Row {
-    /// The record's row, of the source with this index; none if the source leaves its label out.
+impl TrainingRow {
+    /// Makes a row from a record of the source with this index. None if the source excludes the record's label.
     ///
     /// # Errors
-    /// If a field is missing or wrong, naming it, file and line.
+    /// If a field is missing or invalid. The error names it, the file and the line.
     pub(super) fn read(
         record: &Record,
         source: &Source,
@@ -54,20 +54,20 @@ impl Row {
     ) -> Result<Option<Self>> {
         let text = record.text(source.text_field.as_ref().unwrap_or(&head.text_field))?.to_owned();
         let target = match head.kind {
-            Kind::Score => Some(Target::Numbers(
+            HeadKind::Score => Some(TrainingTarget::Numbers(
                 head.score_fields.iter().map(|field| number(record, field)).collect::<Result<_>>()?,
             )),
-            Kind::SingleLabel | Kind::MultiLabel => labels(record, source, head)?,
+            HeadKind::SingleLabel | HeadKind::MultiLabel => labels(record, source, head)?,
         };
         Ok(target.map(|target| Self { text, target, source: index }))
     }
 }
 
-fn labels(record: &Record, source: &Source, head: &HeadPlan) -> Result<Option<Target>> {
+fn labels(record: &Record, source: &Source, head: &HeadPlan) -> Result<Option<TrainingTarget>> {
     let field = source.label_field.as_ref().unwrap_or(&head.label_field);
     let labels = match (&source.label, head.kind) {
         (Some(label), _) => vec![label.as_str()],
-        (None, Kind::MultiLabel) => record.labels(field)?,
+        (None, HeadKind::MultiLabel) => record.labels(field)?,
         (None, _) => vec![record.text(field)?],
     };
     if !source.only.is_empty() && !labels.iter().any(|label| source.only.contains(*label)) {
@@ -77,13 +77,13 @@ fn labels(record: &Record, source: &Source, head: &HeadPlan) -> Result<Option<Ta
     let labels: Vec<_> = labels.map(str::to_owned).collect();
     ensure!(!labels.iter().any(|label| label.trim().is_empty()), "{record}: the field {field:?} is empty");
     Ok(Some(match <[String; 1]>::try_from(labels) {
-        Ok([label]) if head.kind == Kind::SingleLabel => Target::Label(label),
-        Ok([label]) => Target::Labels(vec![label]),
-        Err(labels) => Target::Labels(labels),
+        Ok([label]) if head.kind == HeadKind::SingleLabel => TrainingTarget::Label(label),
+        Ok([label]) => TrainingTarget::Labels(vec![label]),
+        Err(labels) => TrainingTarget::Labels(labels),
     }))
 }
 
-/// A number from 0 to 1; none if it is not there or empty.
+/// A number from 0 to 1, or None if the field is absent or empty.
 fn number(record: &Record, field: &str) -> Result<Option<f32>> {
     let Some(number) = record.number_if_any(field)? else { return Ok(None) };
     ensure!(

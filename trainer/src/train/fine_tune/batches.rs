@@ -1,38 +1,42 @@
-//! Which texts go into a step, and which of them through the encoder at once.
+//! Divides texts into steps, and the texts of a step into micro-batches that share a forward pass.
 
-/// The steps of an epoch: texts in an order that seed and epoch decide, so many a step.
+/// The steps of an epoch, `batch` texts each. Seed and epoch determine the order.
 pub(super) fn steps(texts: usize, batch: usize, seed: u64, epoch: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<_> = (0..texts).collect();
     fastrand::Rng::with_seed(seed ^ (epoch as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)).shuffle(&mut order);
     order.chunks(batch.max(1)).map(<[usize]>::to_vec).collect()
 }
 
-/// Share of a part that may be padding, once the part is worth a pass.
-const PADDING: f64 = 0.2;
-/// Tokens that are worth a pass of their own.
-const WORTH: usize = 512;
+/// The largest fraction of padding in a micro-batch of at least [`MIN_TOKENS`].
+const MAX_PADDING: f64 = 0.2;
+/// With fewer tokens, a pass of its own costs more than padding.
+const MIN_TOKENS: usize = 512;
 
-/// Divides texts into parts of similar length, of at most so many tokens with padding. `length` is a text's, in tokens;
-/// a text that alone has more is a part of its own.
-pub(super) fn parts(texts: &[usize], length: impl Fn(usize) -> usize, most: usize) -> Vec<Vec<usize>> {
+/// Divides texts into micro-batches of similar length, of at most `max_tokens` with padding. `length` is a text's number of
+/// tokens. A text that is longer than the bound has a micro-batch of its own.
+pub(super) fn micro_batches(
+    texts: &[usize],
+    length: impl Fn(usize) -> usize,
+    max_tokens: usize,
+) -> Vec<Vec<usize>> {
     let mut sorted: Vec<_> = texts.iter().map(|&text| (length(text), text)).collect();
     sorted.sort_unstable();
-    let mut parts: Vec<Vec<usize>> = Vec::new();
+    let mut batches: Vec<Vec<usize>> = Vec::new();
     let mut tokens = 0;
     for (length, text) in sorted {
-        if let Some(part) = parts.last_mut() {
-            let padded = (part.len() + 1) * length;
+        if let Some(batch) = batches.last_mut() {
+            let padded = (batch.len() + 1) * length;
             let padding = 1.0 - (tokens + length) as f64 / padded.max(1) as f64;
-            if padded <= most && (tokens < WORTH || padding < PADDING) {
-                part.push(text);
+            if padded <= max_tokens && (tokens < MIN_TOKENS || padding < MAX_PADDING) {
+                batch.push(text);
                 tokens += length;
                 continue;
             }
         }
-        parts.push(vec![text]);
+        batches.push(vec![text]);
         tokens = length;
     }
-    parts
+    batches
 }
 
 #[cfg(test)]
@@ -51,9 +55,9 @@ mod tests {
     }
 
     #[test]
-    fn parts_hold_texts_of_similar_length_within_the_bound() {
+    fn micro_batches_hold_texts_of_similar_length_within_the_bound() {
         let lengths = [600, 10, 12, 590, 11, 3000];
-        let parts = parts(&[0, 1, 2, 3, 4, 5], |text| lengths[text], 1300);
-        assert_eq!(parts, [vec![1, 4, 2], vec![3, 0], vec![5]]);
+        let batches = micro_batches(&[0, 1, 2, 3, 4, 5], |text| lengths[text], 1300);
+        assert_eq!(batches, [vec![1, 4, 2], vec![3, 0], vec![5]]);
     }
 }

@@ -1,4 +1,4 @@
-//! The state of a training in a folder, so that it can go on where it was ended.
+//! The checkpoint of a training: its state in a folder, from which `--resume` continues.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,39 +10,39 @@ use tch::Tensor;
 
 use super::history::Epoch;
 use super::parameters::Parameters;
-use super::settings::Settings;
+use super::settings::FineTuneSettings;
 use crate::train::task::HeadTask;
 
 const TENSORS: &str = "state.safetensors";
 const STATE: &str = "state.json";
 
-/// Where a training is.
+/// How far a training has come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct State {
-    /// Tells settings and data apart.
+pub(super) struct TrainingState {
+    /// Identifies settings and data.
     pub(super) fingerprint: String,
     /// Steps done.
     pub(super) steps: usize,
     /// The sum of the losses of this epoch's steps.
     pub(super) loss: f64,
-    /// Seconds that it took.
+    /// Seconds of training, in all processes.
     pub(super) seconds: f64,
-    /// The epochs done; the first is the encoder as it was.
+    /// The epochs done. The first is the encoder before training.
     pub(super) epochs: Vec<Epoch>,
 }
 
-/// The folder that keeps the state.
+/// The folder with the checkpoint.
 #[derive(Debug)]
 pub(super) struct Checkpoint(PathBuf);
 
 impl Checkpoint {
-    /// In the output's folder.
-    pub(super) fn of(out: &Path) -> Self {
+    /// The checkpoint in an output folder.
+    pub(super) fn new(out: &Path) -> Self {
         Self(out.join(".training"))
     }
 
-    /// Writes the state; what was there is replaced only when all is written.
-    pub(super) fn save(&self, state: &State, parameters: &Parameters, best: &[Tensor]) -> Result<()> {
+    /// Saves the state. The previous checkpoint is replaced only when the new one is complete.
+    pub(super) fn save(&self, state: &TrainingState, parameters: &Parameters, best: &[Tensor]) -> Result<()> {
         let new = self.0.with_extension("new");
         let fail = || format!("cannot write {}", new.display());
         std::fs::create_dir_all(&new).with_context(fail)?;
@@ -52,28 +52,28 @@ impl Checkpoint {
         std::fs::rename(&new, &self.0).with_context(fail)
     }
 
-    /// Takes the state back into the parameters, and returns it with the best values so far.
+    /// Loads the parameters, and returns the state with the parameters of the best epoch so far.
     pub(super) fn load(
         &self,
         fingerprint: &str,
         parameters: &mut Parameters,
-    ) -> Result<(State, Vec<Tensor>)> {
+    ) -> Result<(TrainingState, Vec<Tensor>)> {
         let fail = || format!("cannot resume from {}", self.0.display());
-        let state: State = serde_json::from_slice(&std::fs::read(self.0.join(STATE)).with_context(fail)?)
-            .with_context(fail)?;
+        let state = std::fs::read(self.0.join(STATE)).with_context(fail)?;
+        let state: TrainingState = serde_json::from_slice(&state).with_context(fail)?;
         ensure!(
             state.fingerprint == fingerprint,
-            "{}: it was begun with other data or settings; without --resume it begins anew",
+            "{}: the training was started with other data or settings; start a new one without --resume",
             fail()
         );
         let tensors = Tensor::read_safetensors(self.0.join(TENSORS)).with_context(fail)?;
         let mut tensors: HashMap<String, Tensor> = tensors.into_iter().collect();
         let take = |name: &str| tensors.remove(name).with_context(|| format!("{}: no {name}", fail()));
-        let best = parameters.take_state(take)?;
+        let best = parameters.load_state(take)?;
         Ok((state, best))
     }
 
-    /// Removes the state.
+    /// Removes the checkpoint, if there is one.
     pub(super) fn remove(&self) -> Result<()> {
         match std::fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -84,13 +84,13 @@ impl Checkpoint {
     }
 }
 
-/// What tells a training from others: the same settings on the same data go the same way.
-pub(super) fn fingerprint(settings: &Settings, tasks: &[HeadTask]) -> Result<String> {
+/// Identifies a training: the same settings on the same data take the same steps.
+pub(super) fn fingerprint(settings: &FineTuneSettings, tasks: &[HeadTask]) -> Result<String> {
     let mut digest = Sha256::new();
     digest.update(serde_json::to_vec(settings)?);
     for HeadTask { plan, data, split, .. } in tasks {
         digest.update(format!("{plan:?}"));
-        for row in split.fit.iter().filter_map(|&row| data.rows.get(row)) {
+        for row in split.train.iter().filter_map(|&row| data.rows.get(row)) {
             digest.update(format!("{row:?}"));
         }
     }

@@ -1,75 +1,76 @@
-//! How a training went.
+//! The course of a training.
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::Settings;
+use super::settings::FineTuneSettings;
 
-/// One pass over the data; the 0th is none.
+/// One pass over the data. The epoch before the first is the encoder before training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Mean loss of the steps.
     pub loss: f64,
-    /// The mean of the heads' figures on the choosing rows, by which the best epoch is chosen.
+    /// The mean of the heads' main metrics on the validation rows. The epoch with the highest is the best one.
     pub score: f64,
-    /// Each head's, in the plan's order.
+    /// Each head's main metric, in the plan's order.
     pub heads: Vec<f64>,
 }
 
-/// Why a training ended.
+/// Why a training stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ended {
-    /// After the last epoch.
+pub enum StopReason {
+    /// All epochs are done.
     Done,
-    /// The score had not become better for too many epochs.
+    /// The score had not improved for `patience` epochs.
     NoBetter,
-    /// The time was up.
+    /// The time budget was spent.
     TimeBudget,
-    /// By Ctrl-C.
+    /// Ctrl-C.
     Interrupted,
 }
 
-impl Ended {
-    /// In words.
-    pub(in crate::train) fn why(self) -> &'static str {
+impl StopReason {
+    /// The reason in words.
+    pub(in crate::train) fn description(self) -> &'static str {
         match self {
             Self::Done => "done",
-            Self::NoBetter => "stopped since validation got no better",
-            Self::TimeBudget => "ended by the time budget",
+            Self::NoBetter => "stopped since validation did not improve",
+            Self::TimeBudget => "stopped by the time budget",
             Self::Interrupted => "interrupted",
         }
     }
 }
 
-/// How a training went.
+/// The course of a training.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct History {
     /// The settings.
     #[serde(flatten)]
-    pub settings: Settings,
+    pub settings: FineTuneSettings,
     /// Where it ran, and in which precision.
     pub device: String,
-    /// Threads of libtorch.
+    /// libtorch's threads.
     pub threads: usize,
-    /// Numbers that were trained.
+    /// The number of trained parameters.
     pub parameters: usize,
     /// Steps of the optimiser.
     pub steps: usize,
-    /// How long it took.
+    /// Seconds of training.
     pub seconds: f64,
-    /// Why it ended.
-    pub ended: Ended,
-    /// The epochs; the first is the encoder as it was.
+    /// Why it stopped.
+    #[serde(rename = "ended")]
+    pub stop_reason: StopReason,
+    /// The epochs. The first is the encoder before training.
     pub epochs: Vec<Epoch>,
 }
 
 /// The best score so far.
-pub(super) fn best(epochs: &[Epoch]) -> f64 {
+pub(super) fn best_score(epochs: &[Epoch]) -> f64 {
     epochs.iter().map(|epoch| epoch.score).fold(f64::NEG_INFINITY, f64::max)
 }
 
-/// Epochs since the best.
-pub(super) fn no_better(epochs: &[Epoch]) -> usize {
-    let best = best(epochs);
+/// The number of epochs since the best one.
+pub(super) fn epochs_since_best(epochs: &[Epoch]) -> usize {
+    let best = best_score(epochs);
     epochs.iter().rev().take_while(|epoch| epoch.score < best).count()
 }

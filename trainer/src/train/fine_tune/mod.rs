@@ -1,98 +1,98 @@
 //! Trains the encoder and heads on it together.
 
 mod batches;
-mod change;
 mod checkpoint;
 mod clock;
 mod evaluation;
-mod examples;
 mod first_heads;
 mod history;
 mod network;
+mod options;
 mod parameters;
-mod run;
 mod schedule;
 mod settings;
 mod step;
 mod stop;
-mod trained;
+mod trainable_weights;
 mod trainer;
+mod training_set;
 
 use anyhow::Result;
 use tch::Tensor;
 
-pub use history::{Ended, Epoch, History};
-pub(super) use run::Run;
-pub use settings::{Decay, Method, Settings};
-pub use stop::Stop;
-pub(super) use trained::{ChangedEncoder, TrainedHead};
+pub use history::{Epoch, History, StopReason};
+pub(super) use options::RunOptions;
+pub use settings::{Decay, FineTuneSettings, Method};
+pub use stop::StopSignal;
 
-use super::regression::Linear;
+use super::regression::LogisticRegression;
 use super::task::HeadTask;
-use super::texts::Texts;
-use change::Change;
+use super::texts::TokenizedTexts;
+use super::trained::FineTuned;
 use clock::Clock;
-use examples::Examples;
 use llm_router_classifier::model::encoder::Encoder;
 use llm_router_classifier::model::heads::Reads;
 use llm_router_classifier::model::training::{Dropout, Training};
-use network::{HeadInTraining, Network};
+use network::{Network, TrainableHead};
 use parameters::Parameters;
-use trained::Trained;
+use trainable_weights::TrainableWeights;
 use trainer::Trainer;
+use training_set::TrainingSet;
 
 /// Trains heads and encoder.
 ///
 /// # Errors
-/// If libtorch fails, the loss is not finite, the state cannot be written, or it is ended before the first step.
+/// If libtorch fails, the loss is not finite, a checkpoint cannot be written, or the training is stopped before its first
+/// step.
 pub(super) fn train(
     encoder: Encoder,
     training: Training,
     tasks: &[HeadTask],
     reads: Vec<Reads>,
-    texts: &Texts,
-    run: &Run,
-) -> Result<Trained> {
-    tch::set_num_threads(run.threads as i32);
-    let clock = Clock::start(run.began, run.settings.time_budget);
+    texts: &TokenizedTexts,
+    options: &RunOptions,
+) -> Result<FineTuned> {
+    tch::set_num_threads(options.threads as i32);
+    let clock = Clock::start(options.started, options.settings.time_budget);
     let mut network = Network {
         encoder,
-        inner_dropout: training.dropout.clone(),
-        outer_dropout: Dropout::new(run.settings.dropout),
+        encoder_dropout: training.dropout.clone(),
+        head_dropout: Dropout::new(options.settings.dropout),
         heads: Vec::new(),
-        device: run.compute.device,
-        batch_tokens: run.settings.batch_tokens,
+        device: options.compute.device,
+        batch_tokens: options.settings.batch_tokens,
     };
     let mut parameters = Parameters::default();
     let layers = reads.iter().map(|reads| reads.layer).max().unwrap_or(0);
-    let linears = match run.resume {
+    let regressions = match options.resume {
         true => first_heads::empty(&network, tasks, &reads)?,
-        false => tch::no_grad(|| first_heads::fit(&network, tasks, &reads, texts, run))?,
+        false => tch::no_grad(|| first_heads::fit(&network, tasks, &reads, texts, options))?,
     };
-    for ((task, reads), linear) in tasks.iter().zip(reads).zip(linears) {
-        network.heads.push(head(task, reads, linear, run, &mut parameters)?);
+    for ((task, reads), regression) in tasks.iter().zip(reads).zip(regressions) {
+        network.heads.push(head(task, reads, regression, options, &mut parameters)?);
     }
-    let change = Change::new(training.leaves, layers, run.settings, &mut parameters)?;
-    let examples = Examples::new(tasks, &texts.data)?;
-    Trainer { run, tasks, texts, network, change, parameters, examples, clock }.train()
+    let weights = TrainableWeights::new(training.tensors, layers, options.settings, &mut parameters)?;
+    let training_set = TrainingSet::new(tasks, &texts.data)?;
+    Trainer { options, tasks, texts, network, weights, parameters, training_set, clock }.train()
 }
 
-/// A head's numbers as parameters.
+/// Makes parameters of a head's weights.
 fn head(
     task: &HeadTask,
     reads: Reads,
-    linear: Linear,
-    run: &Run,
+    regression: LogisticRegression,
+    options: &RunOptions,
     parameters: &mut Parameters,
-) -> Result<HeadInTraining> {
+) -> Result<TrainableHead> {
+    let rate = options.settings.head_learning_rate;
     let mut add = |part: &str, tensor: Tensor| {
-        let value = tensor.f_to_device(run.compute.device)?.f_set_requires_grad(true)?;
-        parameters.add(format!("heads.{}.{part}", task.name()), value, run.settings.head_learning_rate, 0.0)
+        let value = tensor.f_to_device(options.compute.device)?.f_set_requires_grad(true)?;
+        parameters.add(format!("heads.{}.{part}", task.name()), value, rate, 0.0)
     };
-    Ok(HeadInTraining {
+    Ok(TrainableHead {
         reads,
         kind: task.kind(),
-        weight: add("weight", linear.weight)?,
-        bias: add("bias", linear.bias)?,
+        weight: add("weight", regression.weight)?,
+        bias: add("bias", regression.bias)?,
     })
 }

@@ -1,21 +1,23 @@
-//! What is trained, and AdamW (<https://arxiv.org/abs/1711.05101>), whose state can be written to a file.
+//! The trained parameters, and their optimiser AdamW (<https://arxiv.org/abs/1711.05101>), whose state can be saved.
 
 use anyhow::{Context, Result};
 use tch::{Kind, Tensor};
 
-/// Decay of the gradients' mean and of their squares'.
+/// Decay rates of the running means of the gradients and of their squares.
 const BETAS: [f64; 2] = [0.9, 0.999];
-/// Keeps a step finite where gradients are 0.
+/// Keeps steps finite where gradients are 0.
 const EPSILON: f64 = 1e-8;
 
-/// One tensor that is trained, float32.
+/// A trained tensor, in float32.
 #[derive(Debug)]
 pub(super) struct Parameter {
     pub(super) name: String,
     pub(super) value: Tensor,
-    /// The gradients of a step, added up.
+    /// The sum of a step's gradients.
     gradient: Tensor,
+    /// The running mean of the gradients.
     first: Tensor,
+    /// The running mean of their squares.
     second: Tensor,
     learning_rate: f64,
     weight_decay: f64,
@@ -25,12 +27,12 @@ pub(super) struct Parameter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ParameterId(usize);
 
-/// All that is trained.
+/// All trained parameters.
 #[derive(Debug, Default)]
 pub(super) struct Parameters(Vec<Parameter>);
 
 impl Parameters {
-    /// Adds one, with its highest learning rate.
+    /// Adds a parameter, with its highest learning rate.
     pub(super) fn add(
         &mut self,
         name: String,
@@ -40,7 +42,7 @@ impl Parameters {
     ) -> Result<ParameterId> {
         let zeros = || value.f_zeros_like();
         let (gradient, first, second) = (zeros()?, zeros()?, zeros()?);
-        // Vectors, which shift or scale, are not pulled to 0.
+        // Vectors are biases and scales, which weight decay must not pull to 0.
         let weight_decay = if value.dim() > 1 { weight_decay } else { 0.0 };
         self.0.push(Parameter { name, value, gradient, first, second, learning_rate, weight_decay });
         Ok(ParameterId(self.0.len() - 1))
@@ -50,7 +52,7 @@ impl Parameters {
         Ok(&self.0.get(id.0).context("no such parameter")?.value)
     }
 
-    /// How many numbers there are.
+    /// The number of trained values.
     pub(super) fn count(&self) -> usize {
         self.0.iter().map(|parameter| parameter.value.numel()).sum()
     }
@@ -62,9 +64,9 @@ impl Parameters {
         Ok(())
     }
 
-    /// One step of AdamW, the `number`th from 1, at a share of the highest learning rate, with a gradient that is at
-    /// most `clip` long; then gradients are 0. Call it without a gradient graph.
-    pub(super) fn step(&mut self, number: usize, share: f64, clip: f64) -> Result<()> {
+    /// Takes step `number`, from 1, of AdamW, at a fraction of the highest learning rate, with a gradient whose length is
+    /// at most `clip`. Then the gradients are 0. Call it without a gradient graph.
+    pub(super) fn step(&mut self, number: usize, rate_fraction: f64, clip: f64) -> Result<()> {
         let squares: Vec<_> =
             self.0.iter().map(|it| Ok(it.gradient.f_square()?.f_sum(Kind::Float)?)).collect::<Result<_>>()?;
         let length = f64::try_from(Tensor::f_stack(&squares, 0)?.f_sum(Kind::Double)?)?.sqrt();
@@ -75,7 +77,7 @@ impl Parameters {
             let _ = parameter.first.f_lerp_(&gradient, 1.0 - BETAS[0])?;
             let _ = parameter.second.f_lerp_(&gradient.f_square()?, 1.0 - BETAS[1])?;
             let scale = parameter.second.f_div_scalar(unbias_second)?.f_sqrt()?.f_add_scalar(EPSILON)?;
-            let rate = parameter.learning_rate * share;
+            let rate = parameter.learning_rate * rate_fraction;
             let step = parameter.first.f_div(&scale)?.f_mul_scalar(rate / unbias_first)?;
             let _ = parameter.value.f_mul_scalar_(1.0 - rate * parameter.weight_decay)?;
             let _ = parameter.value.f_sub_(&step)?;
@@ -97,7 +99,7 @@ impl Parameters {
         Ok(())
     }
 
-    /// Everything but gradients, with `best`, a snapshot, by name; for a file.
+    /// All state but the gradients, and the snapshot `best`, by name, for a file.
     pub(super) fn state<'a>(&'a self, best: &'a [Tensor]) -> Vec<(String, &'a Tensor)> {
         let tensors = self.0.iter().zip(best);
         tensors
@@ -109,8 +111,8 @@ impl Parameters {
             .collect()
     }
 
-    /// Takes the state back, and returns the snapshot. Call it without a gradient graph.
-    pub(super) fn take_state(&mut self, mut take: impl FnMut(&str) -> Result<Tensor>) -> Result<Vec<Tensor>> {
+    /// Loads the state, and returns the snapshot. Call it without a gradient graph.
+    pub(super) fn load_state(&mut self, mut take: impl FnMut(&str) -> Result<Tensor>) -> Result<Vec<Tensor>> {
         let mut best = Vec::with_capacity(self.0.len());
         for Parameter { name, value, first, second, .. } in &mut self.0 {
             value.f_copy_(&take(&format!("value.{name}"))?)?;

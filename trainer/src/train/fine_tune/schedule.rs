@@ -1,11 +1,12 @@
-//! How the learning rate rises and falls.
+//! The schedule of the learning rate.
 
 use std::f64::consts::PI;
 
 use super::settings::Decay;
 
-/// The share of the highest learning rate at a point of the training, from 0 to 1.
-pub(super) fn share(progress: f64, warm_up: f64, decay: Decay) -> f64 {
+/// The fraction of the highest learning rate at a point of the training. `progress` and `warm_up` are fractions of the
+/// training.
+pub(super) fn learning_rate_fraction(progress: f64, warm_up: f64, decay: Decay) -> f64 {
     if progress < warm_up {
         return progress / warm_up;
     }
@@ -21,13 +22,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_rises_to_1_and_falls_to_0() {
+    fn the_rate_rises_to_its_highest_and_falls_to_0() {
         for decay in [Decay::Linear, Decay::Cosine] {
-            let shares = [0.05, 0.1, 0.55, 1.0].map(|progress| share(progress, 0.1, decay));
-            for (share, expected) in shares.iter().zip([0.5, 1.0, 0.5, 0.0]) {
-                assert!((share - expected).abs() < 1e-9, "{shares:?}");
+            let fractions =
+                [0.05, 0.1, 0.55, 1.0].map(|progress| learning_rate_fraction(progress, 0.1, decay));
+            for (fraction, expected) in fractions.iter().zip([0.5, 1.0, 0.5, 0.0]) {
+                assert!((fraction - expected).abs() < 1e-9, "{fractions:?}");
             }
         }
-        assert_eq!(share(0.0, 0.0, Decay::Linear), 1.0);
+        assert_eq!(learning_rate_fraction(0.0, 0.0, Decay::Linear), 1.0);
     }
 }

@@ -1,4 +1,4 @@
-//! How the encoder is trained.
+//! How the encoder and heads on it are trained.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
-    /// Low-rank adapters on all linear layers.
+    /// Low-rank adapters of all linear layers.
     Lora {
-        /// Columns of B, rows of A.
+        /// Columns of B and rows of A.
         rank: i64,
-        /// B · A is multiplied with this by the rank.
+        /// B · A is scaled by `alpha` / `rank`.
         alpha: f64,
     },
     /// All weights but the embeddings.
@@ -25,45 +25,45 @@ pub enum Method {
 pub enum Decay {
     /// Along a straight line to 0.
     Linear,
-    /// Along half a cosine to 0.
+    /// Along half a cosine wave to 0.
     Cosine,
 }
 
 /// How the encoder and the heads on it are trained.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Settings {
+pub struct FineTuneSettings {
     /// What of the encoder is trained.
     pub method: Method,
-    /// Most passes over the data.
+    /// Maximum number of passes over the data.
     pub epochs: usize,
-    /// Epochs without a better validation score before it stops.
+    /// Training stops after this number of epochs without a better validation score.
     pub patience: usize,
     /// Texts of one step of the optimiser.
     pub batch: usize,
-    /// Tokens, with padding, that are computed at once; a batch with more goes in parts, whose gradients add up.
+    /// Tokens of one forward pass, padding included. The gradients of a batch with more tokens are accumulated.
     pub batch_tokens: usize,
     /// The encoder's highest learning rate.
     pub learning_rate: f64,
-    /// The heads' highest learning rate; their weights are large, since what they read has length 1.
+    /// The heads' highest learning rate. Their weights are large, since their input has length 1.
     pub head_learning_rate: f64,
-    /// Share of the steps until the learning rate is highest.
+    /// The fraction of the steps in which the learning rate rises.
     pub warm_up: f64,
-    /// How it falls then.
+    /// How it falls after that.
     pub decay: Decay,
-    /// AdamW's weight decay, of matrices.
+    /// AdamW's weight decay. It applies to matrices.
     pub weight_decay: f64,
-    /// Longest gradient, of all parameters together.
+    /// The maximum length of the gradient of all parameters together.
     pub clip: f64,
-    /// Share of numbers that are zeroed by chance, in the encoder and in what heads read.
+    /// The fraction of values that dropout zeroes, in the encoder and in the heads' input.
     pub dropout: f64,
-    /// Share of the probability that is spread over all labels.
+    /// The fraction of the probability that is spread over all labels.
     pub label_smoothing: f64,
-    /// Decides order, dropout and the adapters' first numbers.
+    /// The seed of the order of the texts, of dropout and of the adapters' initial values.
     pub seed: u64,
-    /// When it stops at the latest.
+    /// When training stops at the latest.
     #[serde(skip)]
     pub time_budget: Option<Duration>,
-    /// How often the state is kept for `--resume`, beside every epoch's end.
+    /// Interval between checkpoints for `--resume`. There is one after each epoch, too.
     #[serde(skip)]
     pub checkpoint_every: Duration,
 }

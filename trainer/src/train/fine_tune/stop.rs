@@ -1,16 +1,16 @@
-//! Ctrl-C, which ends the training but not the program: the best so far is written.
+//! Ctrl-C. It stops the training but not the program, which still writes the best result so far.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 
-/// Whether somebody wants the training to end. Clones are one.
+/// A request to stop the training. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct StopSignal(Arc<AtomicBool>);
 
-impl Stop {
-    /// Watches for Ctrl-C; the second one ends the program at once.
+impl StopSignal {
+    /// Watches for Ctrl-C. The second one ends the program at once.
     ///
     /// # Errors
     /// If the signal cannot be watched.
@@ -18,15 +18,15 @@ impl Stop {
         let stop = Self::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot watch for Ctrl-C")?;
-        let told = stop.clone();
+        let watcher = stop.clone();
         std::thread::spawn(move || {
             runtime.block_on(async {
                 if tokio::signal::ctrl_c().await.is_ok() {
-                    told.now();
-                    tracing::info!("ending after this step; Ctrl-C again ends at once and writes nothing");
+                    watcher.request();
+                    tracing::info!("stopping after this step; Ctrl-C again stops at once and writes nothing");
                 }
                 if tokio::signal::ctrl_c().await.is_ok() {
-                    // 128 and the signal's number, as shells have it.
+                    // 128 and the signal's number, by the shells' convention.
                     std::process::exit(130);
                 }
             });
@@ -34,21 +34,21 @@ impl Stop {
         Ok(stop)
     }
 
-    /// Ends the training after the step that runs.
-    pub fn now(&self) {
+    /// Requests that the training stops after the present step.
+    pub fn request(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Ends what has nothing to write yet.
+    /// Ends work before the first step, when there is nothing to write yet.
     ///
     /// # Errors
-    /// If somebody wants the training to end.
+    /// If a stop was requested.
     pub(super) fn check(&self) -> Result<()> {
-        ensure!(!self.wanted(), "interrupted before the first step: nothing is written");
+        ensure!(!self.is_requested(), "interrupted before the first step; nothing was written");
         Ok(())
     }
 
-    pub(super) fn wanted(&self) -> bool {
+    pub(super) fn is_requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -1,196 +1,196 @@
-//! A training under way: epochs, and what is kept of them.
+//! Runs a training: its epochs, its checkpoints, and the best result.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tch::Tensor;
 
-use super::change::Change;
-use super::checkpoint::{self, Checkpoint, State};
+use super::checkpoint::{self, Checkpoint, TrainingState};
 use super::clock::Clock;
-use super::examples::Examples;
-use super::history::{Ended, Epoch, History, best, no_better};
+use super::history::{Epoch, History, StopReason, best_score, epochs_since_best};
 use super::network::Network;
+use super::options::RunOptions;
 use super::parameters::Parameters;
-use super::run::Run;
-use super::trained::{ChangedEncoder, Trained};
+use super::trainable_weights::TrainableWeights;
+use super::training_set::TrainingSet;
 use super::{batches, schedule};
-use crate::train::progress::Progress;
+use crate::train::progress::ProgressDisplay;
 use crate::train::task::HeadTask;
-use crate::train::texts::Texts;
+use crate::train::texts::TokenizedTexts;
+use crate::train::trained::{FineTuned, TrainedEncoder};
 
 /// What is trained, and on what.
 pub(super) struct Trainer<'a> {
-    pub(super) run: &'a Run<'a>,
+    pub(super) options: &'a RunOptions<'a>,
     pub(super) tasks: &'a [HeadTask],
-    pub(super) texts: &'a Texts,
+    pub(super) texts: &'a TokenizedTexts,
     pub(super) network: Network,
-    pub(super) change: Change,
+    pub(super) weights: TrainableWeights,
     pub(super) parameters: Parameters,
-    pub(super) examples: Examples,
+    pub(super) training_set: TrainingSet,
     pub(super) clock: Clock,
 }
 
-/// How far it is.
-struct Course {
-    state: State,
+/// How far the training has come.
+struct Progress {
+    state: TrainingState,
     /// The parameters of the best epoch so far.
     best: Vec<Tensor>,
-    /// When the state was kept last.
-    kept: Instant,
+    last_checkpoint: Instant,
     checkpoint: Checkpoint,
-    progress: Progress,
-    steps_an_epoch: usize,
+    display: ProgressDisplay,
+    steps_per_epoch: usize,
 }
 
 impl Trainer<'_> {
-    /// Trains to the end, whatever ends it.
-    pub(super) fn train(mut self) -> Result<Trained> {
-        let mut course = self.begin()?;
-        let ended = self.epochs(&mut course)?;
-        let Course { mut state, best, checkpoint, progress, .. } = course;
-        progress.finish();
+    /// Trains until the last epoch, or until there is a reason to stop.
+    pub(super) fn train(mut self) -> Result<FineTuned> {
+        let mut progress = self.start()?;
+        let stop_reason = self.run_epochs(&mut progress)?;
+        let Progress { mut state, best, checkpoint, display, .. } = progress;
+        display.finish();
         state.seconds = self.clock.seconds();
         tch::no_grad(|| {
             self.parameters.restore(&best)?;
-            self.change.apply(&self.parameters)
+            self.weights.apply(&self.parameters)
         })?;
-        match ended {
-            Ended::Done | Ended::NoBetter => checkpoint.remove()?,
-            Ended::TimeBudget | Ended::Interrupted => {
-                let (why, steps) = (ended.why(), state.steps);
-                progress.println(&format!(
-                    "{why} after {steps} steps: the best so far is written, and the same command with --resume goes on"
-                ));
-            }
+        match stop_reason {
+            StopReason::Done | StopReason::NoBetter => checkpoint.remove()?,
+            StopReason::TimeBudget | StopReason::Interrupted => display.println(&format!(
+                "{} after {} steps: writing the best result so far; the same command with --resume continues",
+                stop_reason.description(),
+                state.steps
+            )),
         }
-        self.result(state, ended)
+        self.result(state, stop_reason)
     }
 
-    fn begin(&mut self) -> Result<Course> {
-        let settings = self.run.settings;
+    fn start(&mut self) -> Result<Progress> {
+        let settings = self.options.settings;
         let fingerprint = checkpoint::fingerprint(settings, self.tasks)?;
-        let checkpoint = Checkpoint::of(self.run.out);
-        let (mut state, best_yet) = if self.run.resume {
+        let checkpoint = Checkpoint::new(self.options.out);
+        let (mut state, best) = if self.options.resume {
             tch::no_grad(|| checkpoint.load(&fingerprint, &mut self.parameters))?
         } else {
-            let state = State { fingerprint, steps: 0, loss: 0.0, seconds: 0.0, epochs: Vec::new() };
+            let state = TrainingState { fingerprint, steps: 0, loss: 0.0, seconds: 0.0, epochs: Vec::new() };
             (state, self.parameters.snapshot()?)
         };
-        tch::no_grad(|| self.change.apply(&self.parameters))?;
+        tch::no_grad(|| self.weights.apply(&self.parameters))?;
         self.clock.resume(state.seconds);
-        let evaluating = Instant::now();
+        let evaluation_start = Instant::now();
         if state.epochs.is_empty() {
-            let progress = Progress::counting("measuring the encoder as it is,", self.choosing())?;
-            state.epochs.push(self.evaluate(0.0, |texts| progress.add(texts))?);
-            progress.finish();
+            let display = ProgressDisplay::counting("measuring before training", self.validation_rows())?;
+            state.epochs.push(self.evaluate(0.0, |texts| display.add(texts))?);
+            display.finish();
         }
-        self.clock.reserve(self.time_to_report(evaluating.elapsed()));
-        let texts = self.examples.texts.len();
-        let steps_an_epoch = texts.div_ceil(settings.batch.max(1));
-        let progress = Progress::training(steps_an_epoch * settings.epochs, state.steps, self.clock.until())?;
-        progress.println(&format!(
-            "{texts} texts, {steps_an_epoch} steps an epoch; as it is: {:.4}",
+        self.clock.reserve(self.time_to_report(evaluation_start.elapsed()));
+        let texts = self.training_set.texts.len();
+        let steps_per_epoch = texts.div_ceil(settings.batch.max(1));
+        let steps = steps_per_epoch * settings.epochs;
+        let display = ProgressDisplay::training(steps, state.steps, self.clock.deadline())?;
+        display.println(&format!(
+            "{texts} texts, {steps_per_epoch} steps per epoch; validation before training: {:.4}",
             state.epochs.first().map_or(0.0, |epoch| epoch.score)
         ));
-        progress.score(best(&state.epochs));
-        Ok(Course { state, best: best_yet, kept: Instant::now(), checkpoint, progress, steps_an_epoch })
+        display.set_best_score(best_score(&state.epochs));
+        Ok(Progress { state, best, last_checkpoint: Instant::now(), checkpoint, display, steps_per_epoch })
     }
 
-    fn epochs(&mut self, course: &mut Course) -> Result<Ended> {
-        let settings = self.run.settings;
-        let steps_an_epoch = course.steps_an_epoch;
-        let all = steps_an_epoch * settings.epochs;
-        while course.state.steps / steps_an_epoch < settings.epochs {
-            let epoch = course.state.steps / steps_an_epoch;
-            let steps = batches::steps(self.examples.texts.len(), settings.batch, settings.seed, epoch);
-            for step in steps.iter().skip(course.state.steps % steps_an_epoch) {
-                let spent = self.clock.spent();
-                if let Some(ended) = self.over(spent) {
-                    self.keep(course)?;
-                    let done = course.state.steps % steps_an_epoch;
+    fn run_epochs(&mut self, progress: &mut Progress) -> Result<StopReason> {
+        let settings = self.options.settings;
+        let steps_per_epoch = progress.steps_per_epoch;
+        let all_steps = steps_per_epoch * settings.epochs;
+        while progress.state.steps / steps_per_epoch < settings.epochs {
+            let epoch = progress.state.steps / steps_per_epoch;
+            let steps = batches::steps(self.training_set.texts.len(), settings.batch, settings.seed, epoch);
+            for step in steps.iter().skip(progress.state.steps % steps_per_epoch) {
+                let spent = self.clock.spent_fraction();
+                if let Some(reason) = self.stop_reason(spent) {
+                    self.save_checkpoint(progress)?;
+                    let done = progress.state.steps % steps_per_epoch;
                     if done > 0 {
-                        self.close(course, done)?;
+                        self.finish_epoch(progress, done)?;
                     }
-                    return Ok(ended);
+                    return Ok(reason);
                 }
-                let share = (course.state.steps as f64 / all as f64).max(spent);
-                let share = schedule::share(share, settings.warm_up, settings.decay);
-                let loss = self.step(&mut course.state, step, share)?;
-                course.progress.step(loss);
-                if course.kept.elapsed() >= settings.checkpoint_every {
-                    self.keep(course)?;
+                let done = (progress.state.steps as f64 / all_steps as f64).max(spent);
+                let rate = schedule::learning_rate_fraction(done, settings.warm_up, settings.decay);
+                let loss = self.step(&mut progress.state, step, rate)?;
+                progress.display.step(loss);
+                if progress.last_checkpoint.elapsed() >= settings.checkpoint_every {
+                    self.save_checkpoint(progress)?;
                 }
             }
-            self.close(course, steps_an_epoch)?;
-            course.state.loss = 0.0;
-            self.keep(course)?;
-            if no_better(&course.state.epochs) >= settings.patience {
-                return Ok(Ended::NoBetter);
+            self.finish_epoch(progress, steps_per_epoch)?;
+            progress.state.loss = 0.0;
+            self.save_checkpoint(progress)?;
+            if epochs_since_best(&progress.state.epochs) >= settings.patience {
+                return Ok(StopReason::NoBetter);
             }
         }
-        Ok(Ended::Done)
+        Ok(StopReason::Done)
     }
 
-    /// What ends it before its last epoch.
-    fn over(&self, spent: f64) -> Option<Ended> {
-        match self.run.stop.wanted() {
-            true => Some(Ended::Interrupted),
-            false if spent >= 1.0 => Some(Ended::TimeBudget),
+    /// The reason to stop before the next step, if there is one.
+    fn stop_reason(&self, spent_fraction: f64) -> Option<StopReason> {
+        match self.options.stop.is_requested() {
+            true => Some(StopReason::Interrupted),
+            false if spent_fraction >= 1.0 => Some(StopReason::TimeBudget),
             false => None,
         }
     }
 
-    /// Keeps the state for `--resume`.
-    fn keep(&self, course: &mut Course) -> Result<()> {
-        course.state.seconds = self.clock.seconds();
-        course.checkpoint.save(&course.state, &self.parameters, &course.best)?;
-        course.kept = Instant::now();
+    /// Saves the state for `--resume`.
+    fn save_checkpoint(&self, progress: &mut Progress) -> Result<()> {
+        progress.state.seconds = self.clock.seconds();
+        progress.checkpoint.save(&progress.state, &self.parameters, &progress.best)?;
+        progress.last_checkpoint = Instant::now();
         Ok(())
     }
 
-    /// Ends an epoch of so many steps: keeps the parameters if they are the best so far. Of equals the later is better: it
-    /// has seen more.
-    fn close(&self, course: &mut Course, steps: usize) -> Result<()> {
-        let Course { state, best: best_yet, progress, .. } = course;
-        let epoch = self.evaluate(state.loss / steps as f64, |_| progress.beat())?;
-        if epoch.score >= best(&state.epochs) {
-            *best_yet = self.parameters.snapshot()?;
+    /// Evaluates an epoch of this number of steps, and keeps the parameters if they are the best so far. Of epochs with the
+    /// same score the later one is better, since it has seen more.
+    fn finish_epoch(&self, progress: &mut Progress, steps: usize) -> Result<()> {
+        let Progress { state, best, display, .. } = progress;
+        let epoch = self.evaluate(state.loss / steps as f64, |_| display.tick())?;
+        if epoch.score >= best_score(&state.epochs) {
+            *best = self.parameters.snapshot()?;
         }
-        progress.println(&self.line(state.epochs.len(), &epoch));
+        display.println(&self.line(state.epochs.len(), &epoch));
         state.epochs.push(epoch);
-        progress.score(best(&state.epochs));
+        display.set_best_score(best_score(&state.epochs));
         Ok(())
     }
 
     fn line(&self, number: usize, epoch: &Epoch) -> String {
         let Epoch { loss, score, heads } = epoch;
-        let heads = self.tasks.iter().zip(heads).map(|(task, figure)| format!("{} {figure:.4}", task.name()));
+        let heads = self.tasks.iter().zip(heads).map(|(task, metric)| format!("{} {metric:.4}", task.name()));
         let heads = heads.collect::<Vec<_>>().join(", ");
         format!("epoch {number}: loss {loss:.4}, validation {score:.4} ({heads})")
     }
 
-    /// How long the report at the end takes, by how long the choosing rows took.
-    fn time_to_report(&self, choosing: Duration) -> Duration {
-        choosing.mul_f64(1.5 * (1.0 + self.reported() as f64 / self.choosing().max(1) as f64))
+    /// Estimates how long the final report takes, from how long the validation rows took.
+    fn time_to_report(&self, validation: Duration) -> Duration {
+        let ratio = self.reported_rows() as f64 / self.validation_rows().max(1) as f64;
+        validation.mul_f64(1.5 * (1.0 + ratio))
     }
 
-    fn result(self, state: State, ended: Ended) -> Result<Trained> {
+    fn result(self, state: TrainingState, stop_reason: StopReason) -> Result<FineTuned> {
         let heads = self.trained_heads()?;
-        let encoder = match self.change.adapter(&self.parameters)? {
-            Some(adapter) => ChangedEncoder::Adapter(adapter),
-            None => ChangedEncoder::Weights(self.change.weights(&self.parameters)?),
+        let encoder = match self.weights.adapter(&self.parameters)? {
+            Some(adapter) => TrainedEncoder::Adapter(adapter),
+            None => TrainedEncoder::Weights(self.weights.weights(&self.parameters)?),
         };
         let history = History {
-            settings: self.run.settings.clone(),
-            device: format!("{:?}, {:?}", self.run.compute.device, self.run.compute.precision),
-            threads: self.run.threads,
+            settings: self.options.settings.clone(),
+            device: format!("{:?}, {:?}", self.options.compute.device, self.options.compute.precision),
+            threads: self.options.threads,
             parameters: self.parameters.count(),
             steps: state.steps,
             seconds: state.seconds,
-            ended,
+            stop_reason,
             epochs: state.epochs,
         };
-        Ok(Trained { heads, encoder, history })
+        Ok(FineTuned { heads, encoder, history })
     }
 }

@@ -1,4 +1,5 @@
-//! What is trained on what: the plan of `train --plan FILE`, in YAML, or what the flags for one head say.
+//! The plan of a training: which heads, on which data. It is read from YAML (`train --plan FILE`) or made from the options
+//! for one head.
 
 mod source;
 
@@ -22,29 +23,29 @@ pub struct Plan {
     pub heads: Vec<HeadPlan>,
 }
 
-/// One head.
+/// The plan of one head.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeadPlan {
-    /// Its name.
+    /// The head's name.
     pub name: String,
-    /// What it answers.
+    /// What it predicts.
     #[serde(default)]
-    pub kind: Kind,
-    /// Layer of the encoder that it reads, from 1; the last if not given.
+    pub kind: HeadKind,
+    /// The encoder layer that it reads, from 1. Default: the last.
     pub layer: Option<usize>,
-    /// What is made of the layer's token vectors.
+    /// How the layer's token vectors become one vector.
     #[serde(default)]
     pub pooling: Pooling,
-    /// What is counted in the text and joins them.
+    /// Text features that join the vector.
     #[serde(default)]
     pub features: Vec<TextFeature>,
-    /// Rows that are split into fitting, choosing and holding out.
+    /// Rows that are split into training, validation and test rows.
     pub data: Vec<Source>,
-    /// Rows that are only reported on.
+    /// Rows that are only reported on: external validation data.
     #[serde(default)]
     pub validation: Vec<Source>,
-    /// Share of `data` that is held out for the report; a twentieth, or nothing if there is validation.
+    /// The fraction of `data` that is held out for the report. Default: 0.05, or 0 if there is `validation`.
     pub held_out: Option<f64>,
     /// The field with the text.
     #[serde(default = "text_field")]
@@ -52,38 +53,38 @@ pub struct HeadPlan {
     /// The field with the label, or the list of labels.
     #[serde(default = "label_field")]
     pub label_field: String,
-    /// The fields with the numbers of a score, 0 to 1, which are its dimensions.
+    /// The fields with the numbers of a score, from 0 to 1. Each field is a dimension.
     #[serde(default = "score_fields")]
     pub score_fields: Vec<String>,
-    /// What each dimension counts in the score; equal if not given.
+    /// The weight of each dimension in the score. Default: all the same.
     #[serde(default)]
     pub weights: BTreeMap<String, f32>,
     /// How labels are weighted when an adapter or the whole encoder is trained.
     #[serde(default)]
     pub class_weights: ClassWeights,
-    /// What the head counts beside the others.
+    /// The weight of the head's loss among those of all heads.
     #[serde(default = "source::one")]
     pub loss_weight: f64,
 }
 
-/// What a head answers.
+/// What a head predicts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum HeadKind {
     /// One of several labels.
     #[default]
     SingleLabel,
     /// Any of several labels.
     MultiLabel,
-    /// Numbers of 0 to 1.
+    /// Numbers from 0 to 1.
     Score,
 }
 
 impl Plan {
-    /// Reads a file.
+    /// Reads a YAML file.
     ///
     /// # Errors
-    /// If it is missing or wrong; the error names file and field.
+    /// If the file is missing or invalid. The error names file and field.
     pub fn read(path: &Path) -> Result<Self> {
         let fail = || format!("cannot read {}", path.display());
         let yaml = std::fs::read_to_string(path).with_context(fail)?;
@@ -92,12 +93,12 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Refuses what cannot be carried out.
+    /// Rejects a plan that cannot be carried out.
     ///
     /// # Errors
     /// Names the head and the field.
     pub fn check(&self) -> Result<()> {
-        ensure!(!self.heads.is_empty(), "heads: there must be one at least");
+        ensure!(!self.heads.is_empty(), "heads: there must be at least one");
         let mut names = BTreeSet::new();
         for head in &self.heads {
             ensure!(names.insert(&head.name), "two heads are called {:?}", head.name);
@@ -108,12 +109,12 @@ impl Plan {
 }
 
 impl HeadPlan {
-    /// A head with all settings as they are by default.
+    /// A head with default settings.
     #[must_use]
     pub fn new(name: &str, data: Vec<Source>) -> Self {
         Self {
             name: name.to_owned(),
-            kind: Kind::default(),
+            kind: HeadKind::default(),
             layer: None,
             pooling: Pooling::default(),
             features: Vec::new(),
@@ -129,17 +130,17 @@ impl HeadPlan {
         }
     }
 
-    /// Share of the rows that is held out.
+    /// The fraction of the rows that is held out for the report.
     #[must_use]
-    pub fn held_out(&self) -> f64 {
+    pub fn test_fraction(&self) -> f64 {
         self.held_out.unwrap_or(if self.validation.is_empty() { 0.05 } else { 0.0 })
     }
 
     fn check(&self) -> Result<()> {
-        ensure!(!self.data.is_empty(), "data: there must be a file at least");
-        ensure!(self.layer != Some(0), "layer: the first is 1");
-        ensure!(self.pooling != Pooling::None, "pooling: with \"none\" there is nothing to train");
-        ensure!((0.0..0.9).contains(&self.held_out()), "held_out: from 0 to 0.9");
+        ensure!(!self.data.is_empty(), "data: there must be at least one file");
+        ensure!(self.layer != Some(0), "layer: layers are numbered from 1");
+        ensure!(self.pooling != Pooling::None, "pooling: \"none\" leaves no vector for a head to read");
+        ensure!((0.0..0.9).contains(&self.test_fraction()), "held_out: must be from 0 to less than 0.9");
         ensure!(self.loss_weight.is_finite() && self.loss_weight > 0.0, "loss_weight: must be positive");
         for source in self.data.iter().chain(&self.validation) {
             ensure!(
@@ -150,14 +151,17 @@ impl HeadPlan {
         }
         for (name, weight) in &self.weights {
             ensure!(
-                self.kind == Kind::Score && self.score_fields.contains(name),
+                self.kind == HeadKind::Score && self.score_fields.contains(name),
                 "weights: {name:?} is not a dimension of a score"
             );
-            ensure!(weight.is_finite() && *weight >= 0.0, "weights: that of {name:?} must not be negative");
+            ensure!(
+                weight.is_finite() && *weight >= 0.0,
+                "weights: the weight of {name:?} must not be negative"
+            );
         }
         ensure!(
             self.weights.is_empty() || self.weights.values().any(|weight| *weight > 0.0),
-            "weights: one must be positive"
+            "weights: at least one must be positive"
         );
         Ok(())
     }
@@ -195,14 +199,17 @@ mod tests {
         )
         .unwrap();
         let [task, complexity] = plan.heads.try_into().unwrap();
-        assert_eq!((task.kind, task.layer, task.held_out()), (Kind::SingleLabel, None, 0.05));
+        assert_eq!((task.kind, task.layer, task.test_fraction()), (HeadKind::SingleLabel, None, 0.05));
         assert_eq!(task.data[0].path, Path::new("a.jsonl"));
         assert_eq!((task.data[1].map["x"].as_str(), task.data[1].weight), ("X", 2.0));
         assert_eq!(complexity.features, [TextFeature::LogLength, TextFeature::Numbers]);
-        assert_eq!((complexity.kind, complexity.layer, complexity.held_out()), (Kind::Score, Some(4), 0.0));
+        assert_eq!(
+            (complexity.kind, complexity.layer, complexity.test_fraction()),
+            (HeadKind::Score, Some(4), 0.0)
+        );
     }
 
-    /// YAML 1.1 takes them for booleans.
+    /// YAML 1.1 reads these words as booleans and numbers.
     #[test]
     fn a_label_is_read_as_it_is_written() {
         for word in ["Y", "N", "yes", "no", "On", "off", "true", "1", "1.50"] {
@@ -221,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn an_invalid_field_is_named() {
         for (yaml, wrong) in [
             ("heads: []", "heads"),
             ("heads: [{name: a, data: []}]", "head \"a\""),

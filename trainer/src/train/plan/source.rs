@@ -1,4 +1,4 @@
-//! Where rows of a plan's head are from.
+//! The sources of a head's rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,31 +8,31 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// A file, or a folder of them.
+/// A file or a folder of files, with settings.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// Where it is; relative to the working folder.
+    /// The path, relative to the working folder.
     pub path: PathBuf,
-    /// New names for labels; others stay as they are.
+    /// New names of labels. Other labels keep theirs.
     pub map: BTreeMap<String, String>,
-    /// Takes only rows with these labels, before they are renamed; all if empty.
+    /// Only rows with one of these labels are used; all rows if empty. The labels are those before renaming.
     pub only: BTreeSet<String>,
-    /// The label of all rows, whatever is in the label's field.
+    /// The label of all rows. It overrides their label field.
     pub label: Option<String>,
-    /// Most rows that are taken, by chance.
+    /// Maximum number of rows. They are sampled at random.
     pub limit: Option<usize>,
-    /// What a row counts, times one over the root of the source's size.
+    /// A row's weight is this times one over the square root of the source's number of rows.
     pub weight: f64,
-    /// The field with the text, if it is not the head's.
+    /// The field with the text, if it differs from the head's.
     pub text_field: Option<String>,
-    /// The field with the label, if it is not the head's.
+    /// The field with the label, if it differs from the head's.
     pub label_field: Option<String>,
 }
 
-/// A source with settings.
+/// A source in its long form.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Settings {
+struct SourceFields {
     path: PathBuf,
     #[serde(default)]
     map: BTreeMap<String, String>,
@@ -46,8 +46,8 @@ struct Settings {
     label_field: Option<String>,
 }
 
-/// Takes a path alone, or settings. An untagged enum would have to guess what `label: no` is before it knows that labels
-/// are texts, and could not say which field is wrong.
+/// Reads a path, or a map of settings. An untagged enum would parse `label: no` as a boolean before it knows that labels
+/// are strings, and could not say which field is invalid.
 impl<'de> Deserialize<'de> for Source {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Form;
@@ -56,7 +56,7 @@ impl<'de> Deserialize<'de> for Source {
             type Value = Source;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a path, or a map with one")
+                f.write_str("a path, or a map with a path")
             }
 
             fn visit_str<E: de::Error>(self, path: &str) -> Result<Source, E> {
@@ -64,7 +64,7 @@ impl<'de> Deserialize<'de> for Source {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Source, A::Error> {
-                Settings::deserialize(MapAccessDeserializer::new(map)).map(Source::from)
+                SourceFields::deserialize(MapAccessDeserializer::new(map)).map(Source::from)
             }
         }
 
@@ -72,9 +72,9 @@ impl<'de> Deserialize<'de> for Source {
     }
 }
 
-impl From<Settings> for Source {
-    fn from(settings: Settings) -> Self {
-        let Settings { path, map, only, label, limit, weight, text_field, label_field } = settings;
+impl From<SourceFields> for Source {
+    fn from(settings: SourceFields) -> Self {
+        let SourceFields { path, map, only, label, limit, weight, text_field, label_field } = settings;
         Self { path, map, only, label, limit, weight, text_field, label_field }
     }
 }
@@ -94,7 +94,7 @@ impl From<PathBuf> for Source {
     }
 }
 
-/// The weight of what has none of its own.
+/// The default weight.
 pub(super) fn one() -> f64 {
     1.0
 }

@@ -1,28 +1,28 @@
-//! How well a head's logits agree with what it should have answered.
+//! The quality of a head: how well its logits agree with the targets.
 
-mod numbers;
-mod tags;
+mod multi_label;
+mod score;
 
 use anyhow::Result;
 use serde::Serialize;
 use tch::Tensor;
 
-pub use numbers::ScoreQuality;
-pub use tags::Tags;
+pub use multi_label::MultiLabelQuality;
+pub use score::ScoreQuality;
 
-use super::plan::Kind;
+use super::plan::HeadKind;
 use super::task::HeadTask;
 use crate::eval::Evaluation;
 
-/// Agreement on one set of rows.
+/// The quality of a head on some rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Quality {
-    /// Of one label a text.
-    Label(Evaluation),
-    /// Of several labels a text.
-    Labels(Tags),
-    /// Of numbers.
+    /// Each text has one label.
+    SingleLabel(Evaluation),
+    /// Each text has any number of labels.
+    MultiLabel(MultiLabelQuality),
+    /// Each text has a number for each dimension.
     Score(ScoreQuality),
 }
 
@@ -31,52 +31,56 @@ impl Quality {
     ///
     /// # Errors
     /// If libtorch fails.
-    pub(super) fn of(task: &HeadTask, logits: &Tensor, targets: &Tensor) -> Result<Self> {
+    pub(super) fn compute(task: &HeadTask, logits: &Tensor, targets: &Tensor) -> Result<Self> {
         Ok(match task.kind() {
-            Kind::SingleLabel => {
+            HeadKind::SingleLabel => {
                 let predicted = Vec::<i64>::try_from(logits.f_argmax(-1, false)?)?;
-                Self::Label(Evaluation::new(&task.labels, &predicted, &Vec::<i64>::try_from(targets)?))
+                let targets = Vec::<i64>::try_from(targets)?;
+                Self::SingleLabel(Evaluation::new(&task.labels, &predicted, &targets))
             }
-            Kind::MultiLabel => Self::Labels(Tags::new(&task.labels, &columns(logits)?, &columns(targets)?)),
-            Kind::Score => {
-                let numbers = columns(&logits.f_sigmoid()?)?;
-                Self::Score(ScoreQuality::new(task, &numbers, &columns(targets)?))
+            HeadKind::MultiLabel => {
+                let (logits, targets) = (columns(logits)?, columns(targets)?);
+                Self::MultiLabel(MultiLabelQuality::compute(&task.labels, &logits, &targets))
+            }
+            HeadKind::Score => {
+                let predicted = columns(&logits.f_sigmoid()?)?;
+                Self::Score(ScoreQuality::compute(task, &predicted, &columns(targets)?))
             }
         })
     }
 
-    /// Number of rows.
+    /// The number of rows.
     #[must_use]
     pub fn rows(&self) -> usize {
         match self {
-            Self::Label(Evaluation { rows, .. })
-            | Self::Labels(Tags { rows, .. })
+            Self::SingleLabel(Evaluation { rows, .. })
+            | Self::MultiLabel(MultiLabelQuality { rows, .. })
             | Self::Score(ScoreQuality { rows, .. }) => *rows,
         }
     }
 
-    /// What training tries to make large: accuracy, micro-F1, or the score's rank correlation.
+    /// The metric that training maximizes: accuracy, micro-F1, or the score's rank correlation.
     #[must_use]
-    pub fn figure(&self) -> f64 {
+    pub fn main_metric(&self) -> f64 {
         match self {
-            Self::Label(evaluation) => evaluation.accuracy,
-            Self::Labels(tags) => tags.micro_f1,
+            Self::SingleLabel(evaluation) => evaluation.accuracy,
+            Self::MultiLabel(quality) => quality.micro_f1,
             Self::Score(quality) => quality.score.spearman.unwrap_or(0.0),
         }
     }
 
-    /// What [`Quality::figure`] is.
+    /// The name of [`Quality::main_metric`].
     #[must_use]
-    pub fn figure_name(&self) -> &'static str {
+    pub fn main_metric_name(&self) -> &'static str {
         match self {
-            Self::Label(_) => "accuracy",
-            Self::Labels(_) => "micro-F1",
+            Self::SingleLabel(_) => "accuracy",
+            Self::MultiLabel(_) => "micro-F1",
             Self::Score(_) => "Spearman",
         }
     }
 }
 
-/// `[rows, outputs]` as one vector an output.
+/// The columns of `[rows, outputs]`: a vector for each output.
 fn columns(tensor: &Tensor) -> Result<Vec<Vec<f32>>> {
     Ok(Vec::try_from(tensor.f_transpose(0, 1)?.f_contiguous()?)?)
 }

@@ -1,4 +1,4 @@
-//! Writes into a head's card and metrics what its temperature was fitted to.
+//! Records the calibration of a head in its card and its metrics.
 
 use std::path::Path;
 
@@ -9,38 +9,38 @@ use serde_json::{Map, Value};
 use super::{card, report};
 use llm_router_classifier::model::temperature::Temperature;
 
-/// The card's section, and how the next one begins.
+/// The card's section, and the start of the next one.
 const SECTION: &str = "## Calibration\n";
 const NEXT: &str = "\n## ";
 
-/// A temperature, and what it does.
+/// A fitted temperature, and the calibration error that remains.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Calibration {
-    /// What logits are divided by.
+    /// The divisor of the logits.
     pub temperature: Temperature,
-    /// Number of rows that it was fitted to.
+    /// The number of rows that it was fitted to.
     pub rows: usize,
     /// The expected calibration error on these rows.
     pub ece: f64,
-    /// The command.
+    /// The command line.
     pub command: String,
 }
 
 impl Calibration {
-    /// Writes it into the files of a head's folder that are there, in the place of what they had.
+    /// Writes the calibration into the card and the metrics of a head's folder, if it has them. An earlier one is replaced.
     ///
     /// # Errors
     /// If a file cannot be read or written; the error names it.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        change(&folder.join(report::FILE), |json| {
+        rewrite(&folder.join(report::FILE), |json| {
             let mut metrics: Map<String, Value> = serde_json::from_str(json)?;
             metrics.insert("calibration".to_owned(), serde_json::to_value(self)?);
             Ok(serde_json::to_string_pretty(&metrics)? + "\n")
         })?;
-        change(&folder.join(card::FILE), |card| Ok(self.in_card(card)))
+        rewrite(&folder.join(card::FILE), |card| Ok(self.insert_into(card)))
     }
 
-    fn in_card(&self, card: &str) -> String {
+    fn insert_into(&self, card: &str) -> String {
         let (before, after) = match card.find(SECTION) {
             Some(start) => {
                 let (before, section) = card.split_at(start);
@@ -65,8 +65,8 @@ impl Calibration {
     }
 }
 
-/// Writes a file anew, if there is one.
-fn change(path: &Path, new: impl Fn(&str) -> Result<String>) -> Result<()> {
+/// Rewrites a file, if it exists.
+fn rewrite(path: &Path, new: impl Fn(&str) -> Result<String>) -> Result<()> {
     if !path.is_file() {
         return Ok(());
     }
@@ -85,19 +85,19 @@ mod tests {
     }
 
     #[test]
-    fn a_card_has_the_last_calibration_and_the_rest_as_it_was() {
+    fn a_calibration_replaces_the_last_one_and_nothing_else() {
         let card = "# Head `a`\n\n## Data\n\n| source |\n";
-        let once = calibration(0.0512).in_card(card);
+        let once = calibration(0.0512).insert_into(card);
         assert!(once.starts_with(card) && once.contains("temperature 1.25"), "{once}");
         assert!(once.contains("is now 0.051.\n\n```\nllm-router-train calibrate ...\n```\n"), "{once}");
-        assert_eq!(calibration(0.0512).in_card(&once), once);
+        assert_eq!(calibration(0.0512).insert_into(&once), once);
         let more = once.clone() + "\n## More\n\nText.\n";
-        let twice = calibration(0.02).in_card(&more);
+        let twice = calibration(0.02).insert_into(&more);
         assert_eq!(twice, more.replace("0.051", "0.020"));
     }
 
     #[test]
-    fn a_head_without_card_and_metrics_gets_none() {
+    fn missing_files_are_not_created() {
         let folder = tempfile::tempdir().unwrap();
         calibration(0.1).write(folder.path()).unwrap();
         assert_eq!(folder.path().read_dir().unwrap().count(), 0);

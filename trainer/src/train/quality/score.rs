@@ -1,40 +1,43 @@
-//! Agreement of numbers.
+//! The quality of a head that predicts a number for each dimension of a score.
 
 use serde::Serialize;
 
 use crate::eval::Dimension;
 use crate::train::task::HeadTask;
 
-/// Agreement of numbers.
+/// The quality of a head that predicts a score.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ScoreQuality {
-    /// Number of rows.
+    /// The number of rows.
     pub rows: usize,
-    /// Of the mean of the dimensions, over the rows of which all are known.
+    /// The weighted mean of the dimensions, on rows whose numbers are all known.
     pub score: Dimension,
-    /// Each dimension, over the rows of which it is known.
+    /// Each dimension, on rows whose number is known.
     pub dimensions: Vec<Dimension>,
 }
 
 impl ScoreQuality {
-    pub(super) fn new(task: &HeadTask, numbers: &[Vec<f32>], truth: &[Vec<f32>]) -> Self {
+    /// Compares predictions with true numbers, NaN where they are unknown. Both have a vector for each dimension.
+    pub(super) fn compute(task: &HeadTask, predicted: &[Vec<f32>], truth: &[Vec<f32>]) -> Self {
         let rows = truth.first().map_or(0, Vec::len);
-        let shares = task.shares();
+        let weights = task.dimension_weights();
         let score = |columns: &[Vec<f32>]| -> Vec<f32> {
-            let of_row = |row| {
+            let terms = |row| {
                 columns
                     .iter()
-                    .zip(&shares)
-                    .filter(|(_, share)| **share > 0.0)
-                    .map(move |(column, share)| column.get(row).copied().unwrap_or(f32::NAN) * share)
+                    .zip(&weights)
+                    .filter(|(_, weight)| **weight > 0.0)
+                    .map(move |(column, weight)| column.get(row).copied().unwrap_or(f32::NAN) * weight)
             };
-            (0..rows).map(|row| of_row(row).sum()).collect()
+            (0..rows).map(|row| terms(row).sum()).collect()
         };
-        let dimensions = task.labels.iter().zip(numbers).zip(truth);
+        let dimensions = task.labels.iter().zip(predicted).zip(truth);
         Self {
             rows,
-            score: dimension("score", &score(numbers), &score(truth)),
-            dimensions: dimensions.map(|((name, numbers), truth)| dimension(name, numbers, truth)).collect(),
+            score: dimension("score", &score(predicted), &score(truth)),
+            dimensions: dimensions
+                .map(|((name, predicted), truth)| dimension(name, predicted, truth))
+                .collect(),
         }
     }
 }
@@ -51,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_that_is_not_known_does_not_count() {
+    fn unknown_numbers_do_not_count() {
         let dimension = dimension("x", &[0.1, 0.2, 0.9, 0.5], &[0.0, 0.3, 1.0, f32::NAN]);
         assert_eq!((dimension.rows, dimension.spearman), (3, Some(1.0)));
         assert!((dimension.mean_absolute_error - 0.1).abs() < 1e-6);
