@@ -1,9 +1,9 @@
-//! The quality gate: the shipped model, in every precision that a CPU has, on a small set of our own, must be about as
-//! good as its card says, and say the same of a text alone and in a batch.
+//! The quality gate. On a small set of rows, and in each precision of a CPU, the shipped model must reach about the quality
+//! in its card, and predict the same for a text alone and in a batch.
 //!
-//! `models/minilm/gate.json` has the thresholds, a little under the card's figures; a head that is not in it is not gated.
-//! `models/data/gate/HEAD.jsonl` has the rows (scripts/sample_gate.py).
-// Only functions marked as tests are exempt by themselves, not what they call.
+//! `models/minilm/gate.json` has the thresholds, which are slightly below the card's figures. Heads without thresholds are
+//! not checked. `models/data/gate/HEAD.jsonl` has the rows (scripts/sample_gate.py).
+// Clippy exempts test functions, but not the functions that they call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,29 +19,34 @@ use llm_router_trainer::eval::{Detection, Fields, Score, SingleLabel};
 use serde::Deserialize;
 use tch::Device;
 
-/// Texts that share a forward pass.
+#[path = "common/time_limit.rs"]
+mod time_limit;
+
+use time_limit::TimeLimit;
+
+/// Texts per forward pass.
 const BATCH: usize = 16;
 
-/// What a head must reach. What is not given is not asked of it.
+/// The thresholds of a head. Absent ones are not checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Gate {
-    /// At least this share of the labels is right.
+    /// Minimum accuracy.
     accuracy: Option<f64>,
-    /// The expected calibration error is at most this.
+    /// Maximum expected calibration error.
     ece: Option<f64>,
-    /// The score's rank correlation is at least this.
+    /// Minimum rank correlation of the score.
     spearman: Option<f64>,
-    /// Rows with one of these labels are told from the others with at least `auroc`.
+    /// Labels that must be distinguished from all others with at least `auroc`.
     #[serde(default)]
     positive: Vec<String>,
     auroc: Option<f64>,
-    /// In bf16 as in fp32, and in a batch as alone, at least this share of the most likely labels is the same; of scores,
-    /// this share differs by no more than [`SAME_SCORES`].
+    /// Minimum fraction of the most likely labels that are the same in bf16 and fp32, and in a batch and alone. Scores are
+    /// the same if they differ by at most [`SAME_SCORES`].
     agreement: f64,
 }
 
-/// How far two scores may lie apart, and probabilities in the mean of all labels and rows.
+/// Maximum difference of two scores, and of probabilities on average over all labels and rows.
 const SAME_SCORES: f64 = 0.05;
 const SAME_PROBABILITIES: f64 = 0.02;
 
@@ -72,7 +77,7 @@ fn fields() -> Fields {
     Fields { text: "text".into(), label: "label".into(), renames: BTreeMap::new() }
 }
 
-/// A model that answers, alone or in batches of texts of about one length.
+/// A model that classifies texts alone, or in batches of similar length.
 struct Classifier {
     model: Model,
     tokenizer: Tokenizer,
@@ -91,30 +96,28 @@ impl Classifier {
     }
 
     fn alone(&self, rows: &[Record]) -> Vec<Prediction> {
-        let answer = |tokens: &Tokens| self.model.classify(&[tokens], Outputs::Scores).unwrap().remove(0);
-        self.tokens(rows).iter().map(answer).collect()
+        let predict = |tokens: &Tokens| self.model.classify(&[tokens], Outputs::Scores).unwrap().remove(0);
+        self.tokens(rows).iter().map(predict).collect()
     }
 
     fn batched(&self, rows: &[Record]) -> Vec<Prediction> {
         let tokens = self.tokens(rows);
         let mut order: Vec<_> = (0..tokens.len()).collect();
         order.sort_by_key(|&row| tokens[row].ids().len());
-        let mut answers = vec![Prediction::default(); tokens.len()];
+        let mut all = vec![Prediction::default(); tokens.len()];
         for batch in order.chunks(BATCH) {
             let texts: Vec<_> = batch.iter().map(|&row| &tokens[row]).collect();
-            let said = self.model.classify(&texts, Outputs::Scores).unwrap();
-            batch.iter().zip(said).for_each(|(&row, answer)| answers[row] = answer);
+            let predictions = self.model.classify(&texts, Outputs::Scores).unwrap();
+            batch.iter().zip(predictions).for_each(|(&row, prediction)| all[row] = prediction);
         }
-        answers
+        all
     }
 }
 
-fn of_head(answers: &[Prediction], head: &str) -> Vec<HeadOutput> {
-    let find = |answer: &Prediction| answer.scores.iter().find(|scores| &*scores.head == head).cloned();
-    answers
-        .iter()
-        .map(|answer| find(answer).unwrap_or_else(|| panic!("no head {head:?} is shipped")))
-        .collect()
+fn of_head(predictions: &[Prediction], head: &str) -> Vec<HeadOutput> {
+    let find =
+        |prediction: &Prediction| prediction.scores.iter().find(|scores| &*scores.head == head).cloned();
+    predictions.iter().map(|it| find(it).unwrap_or_else(|| panic!("no head {head:?} is shipped"))).collect()
 }
 
 fn assert_good(head: &str, gate: &Gate, rows: &[Record], scores: &[HeadOutput], how: &str) {
@@ -123,7 +126,7 @@ fn assert_good(head: &str, gate: &Gate, rows: &[Record], scores: &[HeadOutput], 
         assert!(least.is_none_or(|least| is >= least), "{head}, {how}: {name} {is:.3} is under {least:?}");
     };
     if gate.accuracy.is_some() || gate.ece.is_some() {
-        let measured = SingleLabel::of(rows, &fields(), scores).unwrap();
+        let measured = SingleLabel::compute(rows, &fields(), scores).unwrap();
         at_least("accuracy", measured.agreement.accuracy, gate.accuracy);
         let ece = measured.calibration.ece;
         println!("{head}, {how}: ECE {ece:.3}");
@@ -135,11 +138,11 @@ fn assert_good(head: &str, gate: &Gate, rows: &[Record], scores: &[HeadOutput], 
     }
     if gate.spearman.is_some() {
         let weights = HeadSettings::read(&model_folder(), head).unwrap().weights(scores[0].labels.len());
-        let measured = Score::of(rows, scores, "label", Some(&weights)).unwrap();
+        let measured = Score::compute(rows, scores, "label", Some(&weights)).unwrap();
         at_least("Spearman", measured.dimensions.last().unwrap().spearman.unwrap(), gate.spearman);
     }
     if gate.auroc.is_some() {
-        let measured = Detection::of(rows, &fields(), scores, &gate.positive, 0.01).unwrap();
+        let measured = Detection::compute(rows, &fields(), scores, &gate.positive, 0.01).unwrap();
         at_least("AUROC", measured.auroc, gate.auroc);
     }
 }
@@ -161,28 +164,29 @@ fn assert_alike(head: &str, gate: &Gate, ours: &[HeadOutput], reference: &[HeadO
         "{head}, {how}: {:.1} % of the labels are the same, probabilities differ by {difference:.4}",
         100.0 * same
     );
-    assert!(same >= gate.agreement, "{head}, {how}: only {same:.3} of the answers are the same");
+    assert!(same >= gate.agreement, "{head}, {how}: only {same:.3} of the predictions are the same");
     assert!(difference <= SAME_PROBABILITIES, "{head}, {how}: probabilities differ by {difference:.4}");
 }
 
 #[test]
-fn the_shipped_heads_are_as_good_as_their_thresholds_however_they_are_run() {
+fn the_shipped_heads_reach_their_thresholds_in_each_precision() {
+    let _limit = TimeLimit::start();
     let (fp32, bf16) = (Classifier::load(Precision::Fp32), Classifier::load(Precision::Bf16));
     for (head, gate) in gates() {
         let rows = rows(&head);
-        let said = |answers: Vec<Prediction>| of_head(&answers, &head);
-        let reference = said(fp32.alone(&rows));
+        let outputs = |predictions: Vec<Prediction>| of_head(&predictions, &head);
+        let reference = outputs(fp32.alone(&rows));
         assert_good(&head, &gate, &rows, &reference, "fp32");
-        assert_alike(&head, &gate, &said(fp32.batched(&rows)), &reference, "fp32 in batches");
-        let in_bf16 = said(bf16.alone(&rows));
+        assert_alike(&head, &gate, &outputs(fp32.batched(&rows)), &reference, "fp32 in batches");
+        let in_bf16 = outputs(bf16.alone(&rows));
         assert_good(&head, &gate, &rows, &in_bf16, "bf16");
         assert_alike(&head, &gate, &in_bf16, &reference, "bf16 against fp32");
-        assert_alike(&head, &gate, &said(bf16.batched(&rows)), &in_bf16, "bf16 in batches");
+        assert_alike(&head, &gate, &outputs(bf16.batched(&rows)), &in_bf16, "bf16 in batches");
     }
 }
 
 #[test]
-fn the_gates_rows_were_never_trained_on() {
+fn no_gate_row_is_in_the_training_data() {
     let texts = |path: PathBuf| -> BTreeSet<String> {
         let rows = read_all(&[path]).unwrap();
         rows.iter().map(|row| row.text("text").unwrap().to_owned()).collect()

@@ -1,20 +1,20 @@
-//! What several commands do with their arguments.
+//! Parsers of arguments, and the command line itself.
 
 use anyhow::{Context, Result};
 
-/// A number of 0 to 1.
+/// Parses a number from 0 to 1.
 pub(super) fn fraction(text: &str) -> Result<f64, String> {
     let fraction = text.parse().ok().filter(|fraction| (0.0..=1.0).contains(fraction));
-    fraction.ok_or_else(|| "not a number of 0 to 1".to_owned())
+    fraction.ok_or_else(|| "not a number from 0 to 1".to_owned())
 }
 
-/// `FROM=TO` of `--map`.
+/// Parses `FROM=TO` of `--map`.
 pub(super) fn rename(argument: &str) -> Result<(String, String), String> {
     let (from, to) = argument.split_once('=').ok_or_else(|| format!("{argument:?} is not FROM=TO"))?;
     Ok((from.to_owned(), to.to_owned()))
 }
 
-/// This command as a shell would take it, with the program's name instead of where it was built.
+/// Returns the command line, quoted for a shell, with the program's name instead of its path.
 pub(super) fn command_line() -> Result<String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words = std::iter::once("llm-router-train").chain(arguments.iter().map(String::as_str));

@@ -1,4 +1,4 @@
-//! `calibrate`: finds a threshold to route by, or a head's temperature.
+//! `calibrate`: finds a threshold for routing, or fits the temperature of a head.
 
 use std::io::Write;
 
@@ -7,9 +7,9 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::arguments::{command_line, fraction};
-use super::rows::{RowsArgs, of_head};
+use super::rows::{RowsArgs, outputs_of};
 use super::two_models::TwoModelsArgs;
-use crate::eval::tradeoff::{self, Point, Row, StrongWhen, Yield};
+use crate::eval::tradeoff::{self, GradedRow, QualityCost, StrongWhen, ThresholdPoint};
 use crate::eval::{Fields, Reliability, label_indices, routing_score, temperature, win_rate_rows};
 use crate::train::Calibration;
 use llm_router_classifier::args::EngineArgs;
@@ -21,18 +21,18 @@ use llm_router_classifier::records::Record;
 /// What is calibrated.
 #[derive(Debug, Subcommand)]
 pub enum CalibrateCommand {
-    /// Find the threshold between a weak and a strong model.
+    /// Find a threshold for routing between a weak and a strong model.
     Threshold(Box<ThresholdArgs>),
-    /// Fit a head's temperature, so that its confidences are what they say, and write it into its head.json and its card.
+    /// Fit the temperature of a head, so that its confidences match its accuracy, and write it into its head.json and card.
     Temperature(Box<TemperatureArgs>),
 }
 
-/// Options of both.
+/// Options of both commands.
 #[derive(Debug, Args)]
 struct HeadArgs {
     #[command(flatten)]
     engine: EngineArgs,
-    /// The head.
+    /// Head to calibrate.
     #[arg(long)]
     head: String,
     #[command(flatten)]
@@ -47,14 +47,14 @@ struct HeadArgs {
 pub struct ThresholdArgs {
     #[command(flatten)]
     head: HeadArgs,
-    /// The share of strong calls that is wanted, 0 to 1. The rows need no labels: take what your users send.
-    #[arg(long, value_name = "SHARE", value_parser = fraction, required_unless_present = "quality")]
-    strong_share: Option<f64>,
-    /// The part of the strong model's quality that is to be kept, 0 to 1, as cheaply as can be. The rows have the grades
-    /// of both models' answers in their fields `weak` and `strong`.
-    #[arg(long, value_name = "PART", value_parser = fraction, conflicts_with = "strong_share")]
+    /// Wanted fraction of strong calls, from 0 to 1. The rows need no labels: use prompts of your users.
+    #[arg(long, value_name = "FRACTION", value_parser = fraction, required_unless_present = "quality")]
+    strong_fraction: Option<f64>,
+    /// Fraction of the strong model's quality to keep, from 0 to 1, with as few strong calls as possible. The fields `weak`
+    /// and `strong` of the rows are the grades of both models' completions.
+    #[arg(long, value_name = "FRACTION", value_parser = fraction, conflicts_with = "strong_fraction")]
     quality: Option<f64>,
-    /// Of a head with labels: those whose probability is the score.
+    /// For a head with labels: the labels whose probability is the score.
     #[arg(long, num_args = 1.., value_name = "LABEL")]
     positive: Vec<String>,
     #[command(flatten)]
@@ -66,15 +66,15 @@ pub struct ThresholdArgs {
 pub struct TemperatureArgs {
     #[command(flatten)]
     head: HeadArgs,
-    /// Only print what would be written.
+    /// Print the result, but do not write it.
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Calibrates, and prints what was found.
+/// Calibrates, and prints the result.
 ///
 /// # Errors
-/// If rows or model are unfit, no threshold does what is wanted, or the temperature cannot be written.
+/// If the rows or the model cannot be used, no threshold divides the rows, or the temperature cannot be written.
 pub async fn run(command: &CalibrateCommand) -> Result<()> {
     match command {
         CalibrateCommand::Threshold(args) => threshold(args).await,
@@ -82,52 +82,54 @@ pub async fn run(command: &CalibrateCommand) -> Result<()> {
     }
 }
 
-/// Rows, and what is said of them.
-struct Said {
+/// Rows, and the predictions of a head for them.
+struct Predictions {
     records: Vec<Record>,
     fields: Fields,
-    answers: Vec<Prediction>,
+    /// Of all heads.
+    all: Vec<Prediction>,
+    /// Of the head.
     scores: Vec<HeadOutput>,
 }
 
 impl HeadArgs {
-    async fn ask(&self) -> Result<Said> {
+    async fn predict(&self) -> Result<Predictions> {
         let (records, fields) = (self.rows.read()?, self.rows.fields());
-        let bulk = BatchClassifier::load(&self.engine).await?;
-        let answers = bulk.answers_to(&records, &fields.text, Outputs::Scores).await?;
-        let scores = of_head(&answers, &self.head)?;
-        Ok(Said { records, fields, answers, scores })
+        let classifier = BatchClassifier::load(&self.engine).await?;
+        let all = classifier.answers_to(&records, &fields.text, Outputs::Scores).await?;
+        let scores = outputs_of(&all, &self.head)?;
+        Ok(Predictions { records, fields, all, scores })
     }
 }
 
 async fn threshold(args: &ThresholdArgs) -> Result<()> {
     let settings = args.models.settings(&args.positive)?;
-    let said = args.head.ask().await?;
-    let point = match (args.strong_share, args.quality) {
-        (Some(share), _) => {
+    let predictions = args.head.predict().await?;
+    let point = match (args.strong_fraction, args.quality) {
+        (Some(fraction), _) => {
             let row = |scores| {
                 let score = routing_score(scores, &args.positive)?;
-                Ok(Row { score, weak: Yield::default(), strong: Yield::default() })
+                Ok(GradedRow { score, weak: QualityCost::default(), strong: QualityCost::default() })
             };
-            let rows = said.scores.iter().map(row).collect::<Result<Vec<_>>>()?;
-            tradeoff::with_share(&tradeoff::sweep(&rows, settings.when), share).copied()
+            let rows = predictions.scores.iter().map(row).collect::<Result<Vec<_>>>()?;
+            tradeoff::with_strong_fraction(&tradeoff::sweep(&rows, settings.when), fraction).copied()
         }
-        (None, part) => {
-            let rows = win_rate_rows(&said.records, &said.answers, &said.scores, &settings)?;
-            tradeoff::with_quality(&tradeoff::sweep(&rows, settings.when), part.unwrap_or(1.0)).copied()
+        (None, quality) => {
+            let rows = win_rate_rows(&predictions.records, &predictions.all, &predictions.scores, &settings)?;
+            tradeoff::with_quality(&tradeoff::sweep(&rows, settings.when), quality.unwrap_or(1.0)).copied()
         }
     };
-    let Point { threshold, strong_share, quality, .. } =
+    let ThresholdPoint { threshold, strong_fraction, quality, .. } =
         point.context("all rows have the score 0: no threshold divides them")?;
     let mut out = std::io::stdout().lock();
     if args.head.json {
-        // Without grades nothing is known of the quality.
+        // Without grades the quality is unknown.
         let quality = args.quality.map(|_| quality);
-        let found = json!({"threshold": threshold, "strong_share": strong_share, "quality": quality});
-        writeln!(out, "{found}")?;
+        let result = json!({"threshold": threshold, "strong_fraction": strong_fraction, "quality": quality});
+        writeln!(out, "{result}")?;
         return Ok(());
     }
-    let (rows, percent) = (said.records.len(), 100.0 * strong_share);
+    let (rows, percent) = (predictions.records.len(), 100.0 * strong_fraction);
     writeln!(out, "threshold {threshold}: {percent:.1} % strong calls of {rows} rows")?;
     if args.quality.is_some() {
         writeln!(out, "mean grade {quality:.3}")?;
@@ -146,7 +148,7 @@ async fn threshold(args: &ThresholdArgs) -> Result<()> {
     Ok(())
 }
 
-/// A temperature, and what it does.
+/// A fitted temperature, and the reliability before and after.
 struct Fit {
     temperature: Temperature,
     before: Reliability,
@@ -156,24 +158,24 @@ struct Fit {
 async fn fit_temperature(args: &TemperatureArgs) -> Result<()> {
     let HeadArgs { engine, head, json, .. } = &args.head;
     let settings = HeadSettings::read(engine.model(), head)?;
-    let now = settings.temperature()?;
-    let said = args.head.ask().await?;
+    let present = settings.temperature()?;
+    let predictions = args.head.predict().await?;
     let Fit { temperature, before, after } = match settings.is_independent() {
-        true => fit_outputs(&said, &now)?,
-        false => fit_labels(&said, &now)?,
+        true => fit_outputs(&predictions, &present)?,
+        false => fit_single_label(&predictions, &present)?,
     };
     let path = if args.dry_run { None } else { Some(settings.write_temperature(&temperature)?) };
     if let Some(folder) = path.as_ref().and_then(|path| path.parent()) {
-        let (temperature, rows) = (temperature.clone(), said.records.len());
+        let (temperature, rows) = (temperature.clone(), predictions.records.len());
         let calibration = Calibration { temperature, rows, ece: after.ece, command: command_line()? };
         calibration.write(folder)?;
     }
     let mut out = std::io::stdout().lock();
     if *json {
-        let found = json!({"temperature": temperature, "ece_before": before.ece, "ece_after": after.ece});
-        writeln!(out, "{found}")?;
+        let result = json!({"temperature": temperature, "ece_before": before.ece, "ece_after": after.ece});
+        writeln!(out, "{result}")?;
     } else {
-        let (rows, temperature) = (said.records.len(), serde_json::to_string(&temperature)?);
+        let (rows, temperature) = (predictions.records.len(), serde_json::to_string(&temperature)?);
         let (before, after) = (before.ece, after.ece);
         writeln!(
             out,
@@ -186,51 +188,54 @@ async fn fit_temperature(args: &TemperatureArgs) -> Result<()> {
     Ok(())
 }
 
-/// Of a head of which one label is true.
-fn fit_labels(said: &Said, now: &Temperature) -> Result<Fit> {
-    let labels = &said.scores.first().context("the data have no rows")?.labels;
-    let truth = label_indices(&said.records, &said.fields, labels)?;
-    let factor = temperature::of_one_label(&said.scores, &truth).context("the data have no rows")?;
+/// Fits the temperature of a head that predicts one label.
+fn fit_single_label(predictions: &Predictions, present: &Temperature) -> Result<Fit> {
+    let labels = &predictions.scores.first().context("the data have no rows")?.labels;
+    let truth = label_indices(&predictions.records, &predictions.fields, labels)?;
+    let factor =
+        temperature::fit_single_label(&predictions.scores, &truth).context("the data have no rows")?;
     let reliability = |scores: &mut dyn Iterator<Item = HeadOutput>| {
         let top = |(scores, truth): (HeadOutput, &i64)| {
             let top = scores.confidences.iter().zip(0i64..).max_by(|a, b| a.0.total_cmp(b.0));
             top.map_or((0.0, false), |(confidence, label)| (f64::from(*confidence), label == *truth))
         };
-        Reliability::of(&scores.zip(&truth).map(top).collect::<Vec<_>>())
+        Reliability::from_outcomes(&scores.zip(&truth).map(top).collect::<Vec<_>>())
     };
     Ok(Fit {
-        temperature: Temperature::All(rounded(f64::from(now.of(0)) * factor)),
-        before: reliability(&mut said.scores.iter().cloned()),
-        after: reliability(&mut said.scores.iter().map(|scores| temperature::rescaled(scores, factor))),
+        temperature: Temperature::All(rounded(f64::from(present.of(0)) * factor)),
+        before: reliability(&mut predictions.scores.iter().cloned()),
+        after: reliability(
+            &mut predictions.scores.iter().map(|scores| temperature::rescaled(scores, factor)),
+        ),
     })
 }
 
-/// Of a head whose outputs have a probability each: a temperature for each output.
-fn fit_outputs(said: &Said, now: &Temperature) -> Result<Fit> {
-    let labels = &said.scores.first().context("the data have no rows")?.labels;
+/// Fits the temperature of each output of a head with independent outputs.
+fn fit_outputs(predictions: &Predictions, present: &Temperature) -> Result<Fit> {
+    let labels = &predictions.scores.first().context("the data have no rows")?.labels;
     let (mut temperatures, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new());
     for (output, label) in labels.iter().enumerate() {
         let (mut probabilities, mut truths) = (Vec::new(), Vec::new());
-        for (record, scores) in said.records.iter().zip(&said.scores) {
-            if let Some(truth) = truth(record, &said.fields, label, scores)? {
+        for (record, scores) in predictions.records.iter().zip(&predictions.scores) {
+            if let Some(truth) = truth(record, &predictions.fields, label, scores)? {
                 truths.push(truth);
                 probabilities.push(scores.confidences.get(output).copied().unwrap_or_default());
             }
         }
-        // An output of which the rows say nothing stays as it is.
-        let factor = temperature::of_output(&probabilities, &truths).unwrap_or(1.0);
-        temperatures.push(rounded(f64::from(now.of(output)) * factor));
+        // The rows may know nothing about an output.
+        let factor = temperature::fit_output(&probabilities, &truths).unwrap_or(1.0);
+        temperatures.push(rounded(f64::from(present.of(output)) * factor));
         for (&probability, truth) in probabilities.iter().zip(truths) {
             before.push((f64::from(probability), truth));
             after.push((f64::from(temperature::rescaled_output(probability, factor)), truth));
         }
     }
     let temperature = Temperature::Each(temperatures);
-    let (before, after) = (Reliability::of_shares(&before), Reliability::of_shares(&after));
+    let (before, after) = (Reliability::from_fractions(&before), Reliability::from_fractions(&after));
     Ok(Fit { temperature, before, after })
 }
 
-/// How true a label is of a row: of a score, the row's number for the dimension, if it has one.
+/// The true value of a label for a row: 0 or 1, or for a score the row's number for the dimension, if it has one.
 fn truth(record: &Record, fields: &Fields, label: &str, scores: &HeadOutput) -> Result<Option<f64>> {
     if scores.score.is_none() {
         return Ok(Some(f64::from(u8::from(fields.labels(record)?.contains(&label)))));
@@ -239,7 +244,7 @@ fn truth(record: &Record, fields: &Fields, label: &str, scores: &HeadOutput) -> 
     record.number_if_any(if alone { &fields.label } else { label })
 }
 
-/// As many digits as the data can tell.
+/// Rounds a temperature to more digits than data can support.
 fn rounded(temperature: f64) -> f32 {
     ((temperature * 1e4).round() / 1e4) as f32
 }

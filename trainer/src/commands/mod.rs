@@ -21,11 +21,11 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Train a head on labelled prompts.
+    /// Train heads on labelled prompts.
     Train(Box<train::TrainArgs>),
-    /// Measure a head, or example routes, on labelled prompts.
+    /// Measure the quality of a head, or of example routes, on labelled prompts.
     Eval(Box<eval::EvalArgs>),
-    /// Find a threshold to route by, or a head's temperature.
+    /// Find a threshold for routing, or fit the temperature of a head.
     #[command(subcommand)]
     Calibrate(calibrate::CalibrateCommand),
 }

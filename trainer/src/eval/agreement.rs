@@ -1,47 +1,50 @@
-//! How well predictions agree with labels.
+//! The agreement of predicted with true labels.
 
 use serde::Serialize;
 
-/// Agreement on one set of rows.
+/// The agreement on some rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// Number of rows.
+    /// The number of rows.
     pub rows: usize,
-    /// Share of rows predicted right.
+    /// The fraction of rows whose prediction is right.
     pub accuracy: f64,
-    /// Mean F1 of the labels that have rows here.
+    /// The mean F1 of the labels that have rows.
     pub macro_f1: f64,
-    /// Share of the most frequent label: what always answering it would score.
+    /// The accuracy of always predicting the most frequent label.
     pub majority_accuracy: f64,
-    /// Each label that has rows here.
+    /// The agreement of each label that has rows.
     pub labels: Vec<LabelEvaluation>,
 }
 
-/// Agreement on one label.
+/// The agreement of one label.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LabelEvaluation {
     /// The label.
     pub label: String,
-    /// Rows that have it.
+    /// The number of rows with the label.
     pub rows: usize,
-    /// Share of the rows predicted so that have it.
+    /// The fraction of the rows with this prediction that have the label.
     pub precision: f64,
-    /// Share of the rows that have it predicted so.
+    /// The fraction of the rows with the label that have this prediction.
     pub recall: f64,
-    /// Harmonic mean of the two.
+    /// The harmonic mean of precision and recall.
     pub f1: f64,
 }
 
 impl Evaluation {
-    /// Compares predicted with true labels; both are indices of `names`.
+    /// Compares predicted with true labels, which are indices of `names`.
     #[must_use]
-    pub fn new(names: &[String], predicted: &[i64], truth: &[i64]) -> Self {
+    pub fn compute(names: &[String], predicted: &[i64], truth: &[i64]) -> Self {
         let pairs = || predicted.iter().zip(truth);
         let labels: Vec<_> = names
             .iter()
             .zip(0i64..)
             .map(|(name, label)| {
-                LabelEvaluation::of(name, pairs().map(|(&answer, &truth)| (answer == label, truth == label)))
+                LabelEvaluation::from_pairs(
+                    name,
+                    pairs().map(|(&predicted, &truth)| (predicted == label, truth == label)),
+                )
             })
             .filter(|label| label.rows > 0)
             .collect();
@@ -49,36 +52,36 @@ impl Evaluation {
         let most = labels.iter().map(|label| label.rows).max().unwrap_or(0);
         Self {
             rows: truth.len(),
-            accuracy: share(right, truth.len()),
+            accuracy: fraction(right, truth.len()),
             macro_f1: labels.iter().map(|label| label.f1).sum::<f64>() / labels.len().max(1) as f64,
-            majority_accuracy: share(most, truth.len()),
+            majority_accuracy: fraction(most, truth.len()),
             labels,
         }
     }
 }
 
 impl LabelEvaluation {
-    /// Of rows: whether the label was answered, and whether it is true.
+    /// Counts rows, each given as whether the label was predicted, and whether it is true.
     #[must_use]
-    pub fn of(label: &str, pairs: impl IntoIterator<Item = (bool, bool)>) -> Self {
-        let (mut right, mut answers, mut rows) = (0, 0, 0);
-        for (answer, truth) in pairs {
-            right += usize::from(answer && truth);
-            answers += usize::from(answer);
+    pub fn from_pairs(label: &str, pairs: impl IntoIterator<Item = (bool, bool)>) -> Self {
+        let (mut right, mut predictions, mut rows) = (0, 0, 0);
+        for (predicted, truth) in pairs {
+            right += usize::from(predicted && truth);
+            predictions += usize::from(predicted);
             rows += usize::from(truth);
         }
         Self {
             label: label.to_owned(),
             rows,
-            precision: share(right, answers),
-            recall: share(right, rows),
-            f1: share(2 * right, rows + answers),
+            precision: fraction(right, predictions),
+            recall: fraction(right, rows),
+            f1: fraction(2 * right, rows + predictions),
         }
     }
 }
 
-/// A part of a whole, 0 of nothing.
-pub(crate) fn share(part: usize, whole: usize) -> f64 {
+/// The fraction that a part is of a whole; 0 if the whole is empty.
+pub(crate) fn fraction(part: usize, whole: usize) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
@@ -87,9 +90,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn agreement_is_counted_by_label() {
+    fn each_label_is_counted() {
         let names = ["a", "b", "c"].map(str::to_owned);
-        let evaluation = Evaluation::new(&names, &[0, 0, 1, 2], &[0, 1, 1, 1]);
+        let evaluation = Evaluation::compute(&names, &[0, 0, 1, 2], &[0, 1, 1, 1]);
         assert_eq!((evaluation.accuracy, evaluation.majority_accuracy), (0.5, 0.75));
         assert_eq!(evaluation.labels.len(), 2, "c has no rows");
         let (a, b) = (&evaluation.labels[0], &evaluation.labels[1]);
@@ -99,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn no_rows_are_no_agreement() {
-        assert_eq!(Evaluation::new(&["a".to_owned()], &[], &[]).accuracy, 0.0);
+    fn without_rows_there_is_no_agreement() {
+        assert_eq!(Evaluation::compute(&["a".to_owned()], &[], &[]).accuracy, 0.0);
     }
 }

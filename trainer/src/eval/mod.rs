@@ -1,15 +1,15 @@
-//! Measures how good classifiers are, and finds the numbers by which they are used.
+//! Measures the quality of classifiers, and fits the thresholds and temperatures that they are used with.
 //!
-//! Rows of a file and what a head says of them become the sections of a [`Report`]: agreement of labels
-//! ([`Evaluation`], [`Confusion`], [`Reliability`]), ranking ([`auroc`], [`recall_at`], [`spearman`]), and what a router
-//! is worth ([`RoutingQuality`], [`tradeoff`]).
+//! The rows of a file and the predictions of a head become the sections of an [`EvaluationReport`]: agreement of labels
+//! ([`Evaluation`], [`Confusion`], [`Reliability`]), ranking ([`auroc`], [`recall_at`], [`spearman`]), and the value of a
+//! router ([`RoutingQuality`], [`tradeoff`]). All of it is computation: nothing here runs a model.
 
 mod agreement;
 mod calibration;
 mod confusion;
 mod dimension;
 mod drawing;
-pub mod examples;
+pub mod few_shot;
 mod ranking;
 mod report;
 mod routing;
@@ -18,16 +18,16 @@ mod sections;
 pub mod temperature;
 pub mod tradeoff;
 
-pub(crate) use agreement::share;
+pub(crate) use agreement::fraction;
 pub use agreement::{Evaluation, LabelEvaluation};
 pub use calibration::{BINS, Bin, Reliability};
 pub use confusion::Confusion;
 pub use dimension::Dimension;
 pub use ranking::{OperatingPoint, auroc, recall_at, spearman};
-pub use report::{Report, Section};
-pub use routing::{Grades, Point, RoutingQuality, random_apgr};
+pub use report::{EvaluationReport, Section};
+pub use routing::{CurvePoint, Grades, RoutingQuality, random_apgr};
 pub use rows::{Fields, LabelIndices, label_indices};
 pub use sections::{
-    Detection, Examples, Keeps, MultiLabel, Prices, Score, SingleLabel, WinRate, WinRateSettings,
+    Detection, FewShot, KeptQuality, MultiLabel, Prices, Score, SingleLabel, WinRate, WinRateSettings,
 };
 pub(crate) use sections::{routing_score, win_rate_rows};

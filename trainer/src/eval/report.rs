@@ -1,4 +1,4 @@
-//! What is printed: tables for people, JSON for scripts, drawings for both.
+//! The report of an evaluation: tables for people, JSON for scripts, drawings for both.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 
-/// One part of a report.
+/// A section of a report.
 pub trait Section {
-    /// Its name in JSON.
+    /// The section's name in JSON.
     fn name(&self) -> &'static str;
-    /// As tables, a line after the other.
+    /// The section as text, with tables.
     fn table(&self) -> String;
-    /// The same by name.
+    /// The section as JSON.
     ///
     /// # Errors
     /// If it cannot be written as JSON.
     fn json(&self) -> Result<Value>;
-    /// SVG drawings, each with its file's name.
+    /// SVG drawings, each with a file name.
     ///
     /// # Errors
     /// If the drawing library fails.
@@ -26,18 +26,18 @@ pub trait Section {
     }
 }
 
-/// What was measured on some rows.
-pub struct Report {
+/// The results of an evaluation.
+pub struct EvaluationReport {
     /// What was measured.
     pub subject: String,
-    /// Number of rows.
+    /// The number of rows.
     pub rows: usize,
-    /// What came of it.
+    /// The results.
     pub sections: Vec<Box<dyn Section>>,
 }
 
-impl Report {
-    /// `{"subject", "rows", SECTION: {..}}`
+impl EvaluationReport {
+    /// Returns the report as JSON: `{"subject", "rows", SECTION: {..}}`.
     ///
     /// # Errors
     /// If it cannot be written as JSON.
@@ -51,11 +51,11 @@ impl Report {
         Ok(Value::Object(all))
     }
 
-    /// Writes the drawings into a folder, and returns their paths.
+    /// Writes the drawings into a folder and returns their paths.
     ///
     /// # Errors
-    /// If one cannot be written; the error names it.
-    pub fn draw(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+    /// If a drawing cannot be written. The error names it.
+    pub fn write_drawings(&self, folder: &Path) -> Result<Vec<PathBuf>> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let mut paths = Vec::new();
         for section in &self.sections {
@@ -69,7 +69,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for EvaluationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}, {} rows", self.subject, self.rows)?;
         self.sections.iter().try_for_each(|section| write!(f, "\n{}", section.table()))

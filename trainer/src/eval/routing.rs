@@ -1,73 +1,73 @@
-//! What a router is worth between a weak and a strong model, by the measures of RouteLLM (Ong et al. 2024,
-//! arXiv:2406.18665, with the choices of its published evaluation: ten quantile bins, the trapezoidal rule).
+//! The value of a router between a weak and a strong model, by the metrics of RouteLLM (Ong et al. 2024, arXiv:2406.18665).
+//! Bins and integration are those of its published evaluation: ten quantile bins and the trapezoidal rule.
 
 use serde::Serialize;
 
-/// Number of bins into which thresholds divide the rows.
+/// The number of bins into which thresholds divide the rows.
 const BINS: u32 = 10;
 
-/// How well each model answers a prompt: 0 or 1, or a grade between.
+/// The grades of both models' completions of a prompt, from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Grades {
-    /// The weak model's.
+    /// The weak model's grade.
     pub weak: f64,
-    /// The strong model's.
+    /// The strong model's grade.
     pub strong: f64,
 }
 
-/// Mean quality when a share of the prompts goes to the strong model.
+/// The mean quality if a fraction of the prompts goes to the strong model.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Point {
-    /// From 0 to 1.
-    pub strong_share: f64,
+pub struct CurvePoint {
+    /// The fraction of strong calls, from 0 to 1.
+    pub strong_fraction: f64,
     /// The mean grade.
     pub quality: f64,
 }
 
-/// What a router is worth.
+/// The value of a router.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RoutingQuality {
-    /// Average performance gap recovered: the area between the curve and the weak model's quality, as a part of that
-    /// between strong and weak. Random routing has 0.5.
+    /// Average performance gap recovered: the area between the curve and the weak model's quality, divided by the gap
+    /// between the two models. Random routing has 0.5.
     pub apgr: f64,
-    /// The least share of strong calls that recovers half of the gap.
+    /// The smallest fraction of strong calls that recovers 50 % of the gap.
     pub cpt50: Option<f64>,
-    /// The least share of strong calls that recovers four fifths of it.
+    /// The smallest fraction of strong calls that recovers 80 % of it.
     pub cpt80: Option<f64>,
-    /// The curve, by rising share.
-    pub curve: Vec<Point>,
+    /// The curve, by rising fraction of strong calls.
+    pub curve: Vec<CurvePoint>,
 }
 
 impl RoutingQuality {
-    /// Of a router that sends the rows with the largest `need` to the strong model first. None if the strong model is
-    /// not better on the whole: there is no gap to recover.
+    /// Evaluates a router that sends the rows with the largest `need` to the strong model first. None if the strong model
+    /// is not better on average, since there is no gap to recover.
     #[must_use]
-    pub fn of(need: &[f64], grades: &[Grades]) -> Option<Self> {
+    pub fn compute(need: &[f64], grades: &[Grades]) -> Option<Self> {
         let curve = curve(need, grades);
         let (weak, strong) = (curve.first()?.quality, curve.last()?.quality);
         let gap = strong - weak;
         let area: f64 = pairs(&curve)
-            .map(|(a, b)| (b.strong_share - a.strong_share) * f64::midpoint(a.quality, b.quality))
+            .map(|(a, b)| (b.strong_fraction - a.strong_fraction) * f64::midpoint(a.quality, b.quality))
             .sum();
         let [cpt50, cpt80] = [0.5, 0.8].map(|part| reach(&curve, weak + part * gap));
         (gap > 0.0).then(|| Self { apgr: (area - weak) / gap, cpt50, cpt80, curve })
     }
 
-    /// Of a router that knows the grades: what no router can surpass.
+    /// Evaluates a router that knows the grades, which no router can surpass.
     #[must_use]
     pub fn oracle(grades: &[Grades]) -> Option<Self> {
-        Self::of(&grades.iter().map(|grades| grades.strong - grades.weak).collect::<Vec<_>>(), grades)
+        Self::compute(&grades.iter().map(|grades| grades.strong - grades.weak).collect::<Vec<_>>(), grades)
     }
 }
 
-/// Mean and standard deviation of the APGR of random routers: how much of a difference is chance.
+/// The mean and standard deviation of the APGR of random routers. They show how large a difference is by chance.
 #[must_use]
 pub fn random_apgr(grades: &[Grades]) -> Option<(f64, f64)> {
     const ROUTERS: u64 = 200;
     let apgr = |seed| {
         let mut random = fastrand::Rng::with_seed(seed);
         let need: Vec<_> = grades.iter().map(|_| random.f64()).collect();
-        RoutingQuality::of(&need, grades).map(|quality| quality.apgr)
+        RoutingQuality::compute(&need, grades).map(|quality| quality.apgr)
     };
     let all = (1..=ROUTERS).map(apgr).collect::<Option<Vec<_>>>()?;
     let mean = all.iter().sum::<f64>() / all.len() as f64;
@@ -75,8 +75,8 @@ pub fn random_apgr(grades: &[Grades]) -> Option<(f64, f64)> {
     Some((mean, variance.sqrt()))
 }
 
-/// A point for each bound of the bins, and the ends, by rising share.
-fn curve(need: &[f64], grades: &[Grades]) -> Vec<Point> {
+/// A point for each bound of the bins and for both ends, by rising fraction of strong calls.
+fn curve(need: &[f64], grades: &[Grades]) -> Vec<CurvePoint> {
     let mut sorted = need.to_vec();
     sorted.sort_by(f64::total_cmp);
     let mut curve: Vec<_> = (0..BINS)
@@ -88,7 +88,7 @@ fn curve(need: &[f64], grades: &[Grades]) -> Vec<Point> {
     curve
 }
 
-fn point(need: &[f64], grades: &[Grades], is_strong: impl Fn(f64) -> bool) -> Point {
+fn point(need: &[f64], grades: &[Grades], is_strong: impl Fn(f64) -> bool) -> CurvePoint {
     let rows = need.len().max(1) as f64;
     let (mut strong, mut quality) = (0.0, 0.0);
     for (&need, grades) in need.iter().zip(grades) {
@@ -99,26 +99,26 @@ fn point(need: &[f64], grades: &[Grades], is_strong: impl Fn(f64) -> bool) -> Po
             quality += grades.weak;
         }
     }
-    Point { strong_share: strong / rows, quality: quality / rows }
+    CurvePoint { strong_fraction: strong / rows, quality: quality / rows }
 }
 
-/// The value at a share of the sorted values, between neighbours by proportion.
-fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
-    let position = share * sorted.len().checked_sub(1)? as f64;
+/// A quantile of sorted values, interpolated between neighbours.
+fn quantile(sorted: &[f64], fraction: f64) -> Option<f64> {
+    let position = fraction * sorted.len().checked_sub(1)? as f64;
     let (below, above) = (sorted.get(position.floor() as usize)?, sorted.get(position.ceil() as usize)?);
     Some(below + (above - below) * position.fract())
 }
 
-/// The least share at which the curve, straight between its points, reaches a quality.
-fn reach(curve: &[Point], quality: f64) -> Option<f64> {
+/// The smallest fraction of strong calls at which the interpolated curve reaches a quality.
+fn reach(curve: &[CurvePoint], quality: f64) -> Option<f64> {
     pairs(curve).find(|(_, b)| b.quality >= quality).map(|(a, b)| {
         let rise = b.quality - a.quality;
         let part = if rise > 0.0 { ((quality - a.quality) / rise).max(0.0) } else { 0.0 };
-        a.strong_share + (b.strong_share - a.strong_share) * part
+        a.strong_fraction + (b.strong_fraction - a.strong_fraction) * part
     })
 }
 
-fn pairs(curve: &[Point]) -> impl Iterator<Item = (&Point, &Point)> {
+fn pairs(curve: &[CurvePoint]) -> impl Iterator<Item = (&CurvePoint, &CurvePoint)> {
     curve.iter().zip(curve.iter().skip(1))
 }
 
@@ -132,25 +132,25 @@ mod tests {
     }
 
     #[test]
-    fn a_router_that_sends_all_that_need_it_first_recovers_the_gap_soonest() {
-        // Of ten rows, two need the strong model; these first: 0 → 1 of 2 → all.
+    fn a_router_that_sends_the_needy_rows_first_recovers_the_gap_soonest() {
+        // Two of ten rows need the strong model, and they go first.
         let rows = grades(&[(1, 1), (1, 1), (1, 1), (1, 1), (1, 1), (1, 1), (1, 1), (1, 1), (0, 1), (0, 1)]);
         let need: Vec<_> = (0..10).map(f64::from).collect();
-        let quality = RoutingQuality::of(&need, &rows).unwrap();
+        let quality = RoutingQuality::compute(&need, &rows).unwrap();
         assert_eq!(quality.curve.len(), 11);
-        assert_eq!(quality.curve[1], Point { strong_share: 0.1, quality: 0.9 });
+        assert_eq!(quality.curve[1], CurvePoint { strong_fraction: 0.1, quality: 0.9 });
         // Recovered: 0, 0.5, 1, 1, ...: 0.1 · (0.25 + 0.75 + 8)
         assert!((quality.apgr - 0.9).abs() < 1e-12, "{}", quality.apgr);
         assert!((quality.cpt50.unwrap() - 0.1).abs() < 1e-12);
         assert!((quality.cpt80.unwrap() - 0.16).abs() < 1e-12);
-        // Who knows the grades knows no more: the two jump to the strong model together.
+        // The oracle is no better: both rows go to the strong model together.
         assert!((RoutingQuality::oracle(&rows).unwrap().apgr - 0.9).abs() < 1e-12);
     }
 
     #[test]
-    fn the_wrong_way_round_is_worse_than_chance() {
+    fn a_reversed_ranking_is_worse_than_chance() {
         let rows = grades(&[(1, 1), (1, 1), (1, 1), (1, 1), (0, 1)]);
-        let quality = RoutingQuality::of(&[5.0, 4.0, 3.0, 2.0, 1.0], &rows).unwrap();
+        let quality = RoutingQuality::compute(&[5.0, 4.0, 3.0, 2.0, 1.0], &rows).unwrap();
         assert!(quality.apgr < 0.2, "{quality:?}");
         let (random, deviation) = random_apgr(&rows).unwrap();
         assert!((random - 0.5).abs() < 0.05 && deviation > 0.05, "{random} {deviation}");
@@ -159,16 +159,16 @@ mod tests {
     #[test]
     fn rows_of_the_same_need_go_together() {
         let rows = grades(&[(0, 1), (1, 1), (0, 1), (1, 1)]);
-        let quality = RoutingQuality::of(&[1.0; 4], &rows).unwrap();
-        assert_eq!(quality.curve.first().unwrap().strong_share, 0.0);
-        assert!(quality.curve.iter().skip(1).all(|point| point.strong_share == 1.0));
-        // A straight line from weak to strong, as random routing has.
+        let quality = RoutingQuality::compute(&[1.0; 4], &rows).unwrap();
+        assert_eq!(quality.curve.first().unwrap().strong_fraction, 0.0);
+        assert!(quality.curve.iter().skip(1).all(|point| point.strong_fraction == 1.0));
+        // A straight line from weak to strong, like that of random routing.
         assert_eq!((quality.apgr, quality.cpt50, quality.cpt80), (0.5, Some(0.5), Some(0.8)));
     }
 
     #[test]
-    fn without_a_gap_there_is_nothing_to_recover() {
-        assert_eq!(RoutingQuality::of(&[1.0, 2.0], &grades(&[(1, 0), (1, 1)])), None);
-        assert_eq!(RoutingQuality::of(&[], &[]), None);
+    fn without_a_gap_there_is_no_value() {
+        assert_eq!(RoutingQuality::compute(&[1.0, 2.0], &grades(&[(1, 0), (1, 1)])), None);
+        assert_eq!(RoutingQuality::compute(&[], &[]), None);
     }
 }

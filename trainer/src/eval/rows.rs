@@ -1,4 +1,4 @@
-//! What rows say is true.
+//! The true labels of rows.
 
 use std::collections::BTreeMap;
 
@@ -6,44 +6,44 @@ use anyhow::{Context, Result};
 
 use llm_router_classifier::records::Record;
 
-/// Where rows have what.
+/// The fields of rows.
 #[derive(Debug, Clone)]
 pub struct Fields {
     /// The field with the prompt.
     pub text: String,
     /// The field with the label, or a list of labels.
     pub label: String,
-    /// New names for labels; others stay as they are.
+    /// New names of labels. Other labels keep theirs.
     pub renames: BTreeMap<String, String>,
 }
 
 impl Fields {
-    /// A row's labels, renamed.
+    /// The labels of a row, renamed.
     ///
     /// # Errors
-    /// If it has none, naming file and line.
+    /// If the row has none. The error names file and line.
     pub fn labels<'a>(&'a self, record: &'a Record) -> Result<Vec<&'a str>> {
         let rename = |label: &'a str| self.renames.get(label).map_or(label, String::as_str);
         Ok(record.labels(&self.label)?.into_iter().map(rename).collect())
     }
 
-    /// A row's only label, renamed.
+    /// The only label of a row, renamed.
     ///
     /// # Errors
-    /// If it has none, or a list.
+    /// If the row has none or a list.
     pub fn label<'a>(&'a self, record: &'a Record) -> Result<&'a str> {
         let label = record.text(&self.label)?;
         Ok(self.renames.get(label).map_or(label, String::as_str))
     }
 }
 
-/// Indices of a head's labels, row by row.
+/// Indices of a head's labels, one per row.
 pub type LabelIndices = Vec<i64>;
 
-/// The rows' labels as indices of a head's.
+/// The labels of rows, as indices of a head's labels.
 ///
 /// # Errors
-/// If a row has another label, naming file and line.
+/// If a row has a label that the head has not. The error names file and line.
 pub fn label_indices(records: &[Record], fields: &Fields, labels: &[String]) -> Result<LabelIndices> {
     let index = |record: &Record| {
         let label = fields.label(record)?;

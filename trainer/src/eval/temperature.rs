@@ -1,19 +1,19 @@
-//! Temperatures: what logits are divided by, so that confidences are what they say (Guo et al. 2017).
+//! Fits temperatures: divisors of the logits that make confidences match accuracy (Guo et al. 2017).
 //!
-//! They are fitted to what is served: the logits, but for a constant, are the logarithms of the probabilities.
+//! They are fitted to the probabilities that are served, whose logarithms are the logits up to a constant.
 
 use llm_router_classifier::model::prediction::HeadOutput;
 
 /// The bounds of the search.
-const LEAST: f64 = 0.05;
-const MOST: f64 = 20.0;
-/// Each step leaves .618 of the range: after these, less than a millionth of it.
+const MIN: f64 = 0.05;
+const MAX: f64 = 20.0;
+/// Each step keeps 0.618 of the range; these steps keep less than a millionth.
 const STEPS: u32 = 32;
 
-/// By what the present temperature is to be multiplied so that the true labels, indices of the head's, get the least
-/// log loss. None without rows.
+/// Returns the factor of the present temperature that minimizes the log loss of the true labels, given as indices of the
+/// head's labels. None without rows.
 #[must_use]
-pub fn of_one_label(scores: &[HeadOutput], truth: &[i64]) -> Option<f64> {
+pub fn fit_single_label(scores: &[HeadOutput], truth: &[i64]) -> Option<f64> {
     let rows: Vec<_> = scores
         .iter()
         .zip(truth)
@@ -34,16 +34,16 @@ pub fn of_one_label(scores: &[HeadOutput], truth: &[i64]) -> Option<f64> {
     (!rows.is_empty()).then(|| minimum(loss))
 }
 
-/// The same for one output of a head whose outputs have a probability each. The truths are 0 to 1.
+/// Returns the same factor for one output of a head with independent outputs. The truths are from 0 to 1.
 #[must_use]
-pub fn of_output(probabilities: &[f32], truths: &[f64]) -> Option<f64> {
+pub fn fit_output(probabilities: &[f32], truths: &[f64]) -> Option<f64> {
     let rows: Vec<_> = probabilities
         .iter()
         .zip(truths)
         .map(|(&probability, &truth)| (logarithm(probability) - logarithm(1.0 - probability), truth))
         .collect();
     let loss = |temperature: f64| {
-        // The log loss of a sigmoid, for any size of its argument.
+        // The log loss of a sigmoid, in a form that does not overflow.
         let of_row = |&(logit, truth): &(f64, f64)| {
             let logit = logit / temperature;
             logit.max(0.0) - logit * truth + (-logit.abs()).exp().ln_1p()
@@ -53,7 +53,7 @@ pub fn of_output(probabilities: &[f32], truths: &[f64]) -> Option<f64> {
     (!rows.is_empty()).then(|| minimum(loss))
 }
 
-/// What scores are with their temperature multiplied.
+/// The scores of a head after its temperature is multiplied by a factor.
 #[must_use]
 pub fn rescaled(scores: &HeadOutput, factor: f64) -> HeadOutput {
     let logits: Vec<_> =
@@ -63,14 +63,14 @@ pub fn rescaled(scores: &HeadOutput, factor: f64) -> HeadOutput {
     HeadOutput { confidences, ..scores.clone() }
 }
 
-/// The same for one output.
+/// The probability of an independent output after its temperature is multiplied by a factor.
 #[must_use]
 pub fn rescaled_output(probability: f32, factor: f64) -> f32 {
     let logit = (logarithm(probability) - logarithm(1.0 - probability)) / factor;
     (1.0 / (1.0 + (-logit).exp())) as f32
 }
 
-/// Of a probability, which may be too small for float32.
+/// The logarithm of a probability, which can be too small for float32.
 fn logarithm(probability: f32) -> f64 {
     f64::from(probability.max(f32::MIN_POSITIVE)).ln()
 }
@@ -80,11 +80,11 @@ fn log_sum(logits: impl Iterator<Item = f64> + Clone) -> f64 {
     most + logits.map(|logit| (logit - most).exp()).sum::<f64>().ln()
 }
 
-/// Where the loss, which has one minimum, is least: by the golden section, over the temperature's logarithm.
+/// Finds the temperature with the lowest loss, which has one minimum, by golden-section search over its logarithm.
 fn minimum(loss: impl Fn(f64) -> f64) -> f64 {
     let loss = |logarithm: f64| loss(logarithm.exp());
     let golden = (5f64.sqrt() - 1.0) / 2.0;
-    let (mut low, mut high) = (LEAST.ln(), MOST.ln());
+    let (mut low, mut high) = (MIN.ln(), MAX.ln());
     for _ in 0..STEPS {
         let (left, right) = (high - golden * (high - low), low + golden * (high - low));
         if loss(left) <= loss(right) {
@@ -116,29 +116,28 @@ mod tests {
     }
 
     #[test]
-    fn who_says_too_much_is_cooled_down_to_what_is_true() {
-        // It says 0.982 = sigmoid(4), and is right in three of four: sigmoid(4 / T) = 0.75 for T = 4 / ln 3.
-        let said = scores(&[sigmoid(4.0), 1.0 - sigmoid(4.0)]);
-        let factor =
-            of_one_label(&[said.clone(), said.clone(), said.clone(), said.clone()], &[0, 0, 1, 0]).unwrap();
+    fn overconfident_scores_are_scaled_to_their_accuracy() {
+        // Its confidence is 0.982 = sigmoid(4), and 3 of 4 predictions are right: sigmoid(4 / T) = 0.75 for T = 4 / ln 3.
+        let scores = scores(&[sigmoid(4.0), 1.0 - sigmoid(4.0)]);
+        let factor = fit_single_label(&vec![scores.clone(); 4], &[0, 0, 1, 0]).unwrap();
         assert!((factor - 4.0 / 3f64.ln()).abs() < 1e-3, "{factor}");
-        assert!((rescaled(&said, factor).confidences[0] - 0.75).abs() < 1e-3);
+        assert!((rescaled(&scores, factor).confidences[0] - 0.75).abs() < 1e-3);
     }
 
     #[test]
-    fn an_output_of_its_own_is_fitted_to_parts_too() {
+    fn an_independent_output_is_fitted_to_fractions() {
         let probabilities = [sigmoid(1.0), sigmoid(-1.0)];
         // sigmoid(1 / T) = 0.9 for T = 1 / ln 9.
-        let factor = of_output(&probabilities, &[0.9, 0.1]).unwrap();
+        let factor = fit_output(&probabilities, &[0.9, 0.1]).unwrap();
         assert!((factor - 1.0 / 9f64.ln()).abs() < 1e-3, "{factor}");
         assert!((rescaled_output(probabilities[0], factor) - 0.9).abs() < 1e-3);
     }
 
     #[test]
-    fn a_certainty_that_is_wrong_stays_finite() {
-        let factor = of_one_label(&[scores(&[1.0, 0.0])], &[1]).unwrap();
+    fn wrong_certainty_gives_a_finite_temperature() {
+        let factor = fit_single_label(&[scores(&[1.0, 0.0])], &[1]).unwrap();
         assert!(factor > 19.0 && factor.is_finite(), "{factor}");
-        assert_eq!(of_one_label(&[], &[]), None);
+        assert_eq!(fit_single_label(&[], &[]), None);
         assert_eq!(rescaled(&scores(&[0.5, 0.5]), 3.0).confidences, [0.5, 0.5]);
     }
 }

@@ -1,4 +1,4 @@
-//! What each threshold of a score means: how many strong calls, how much quality, at what cost.
+//! The trade-off of a score's thresholds: the fraction of strong calls, the quality and the cost of each.
 
 use serde::Serialize;
 
@@ -6,56 +6,57 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum StrongWhen {
-    /// Those up to the threshold, as of a score that says how likely the weak model suffices.
+    /// Scores up to the threshold, such as those that predict how likely the weak model suffices.
     Low,
-    /// Those above the threshold, as of a complexity.
+    /// Scores above the threshold, such as a complexity.
     High,
 }
 
-/// What a row yields with each model: quality and cost.
+/// The quality and cost of a completion, or their sum over completions.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Yield {
-    /// The answer's grade.
+pub struct QualityCost {
+    /// The grade.
     pub quality: f64,
     /// The price, in any unit.
     pub cost: f64,
 }
 
-/// One row.
+/// A row whose completions by both models were graded.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Row {
+pub struct GradedRow {
     /// The classifier's score, 0 to 1.
     pub score: f32,
-    /// With the weak model.
-    pub weak: Yield,
-    /// With the strong model.
-    pub strong: Yield,
+    /// The weak model's completion.
+    pub weak: QualityCost,
+    /// The strong model's completion.
+    pub strong: QualityCost,
 }
 
-/// A threshold, and what it means.
+/// A threshold, and what routing by it gives.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Point {
-    /// What a policy has as `up_to` of the first of two bands.
+pub struct ThresholdPoint {
+    /// The threshold: `up_to` of the first of two bands in a policy.
     pub threshold: f32,
-    /// The share of strong calls.
-    pub strong_share: f64,
+    /// The fraction of strong calls.
+    pub strong_fraction: f64,
     /// Mean quality.
     pub quality: f64,
     /// Mean cost.
     pub cost: f64,
 }
 
-/// All that thresholds can do, from the least share of strong calls to the largest. Rows of the same score go together.
+/// Returns a point for each way in which thresholds can divide the rows, by rising fraction of strong calls. Rows with the
+/// same score go to the same model.
 #[must_use]
-pub fn sweep(rows: &[Row], when: StrongWhen) -> Vec<Point> {
+pub fn sweep(rows: &[GradedRow], when: StrongWhen) -> Vec<ThresholdPoint> {
     let mut sorted = rows.to_vec();
-    // The first to go to the strong model first.
+    // By the order in which rows go to the strong model as the threshold moves.
     sorted.sort_by(|a, b| match when {
         StrongWhen::Low => a.score.total_cmp(&b.score),
         StrongWhen::High => b.score.total_cmp(&a.score),
     });
     let count = rows.len().max(1) as f64;
-    let mut sum = rows.iter().fold(Yield::default(), |sum, row| sum.plus(row.weak));
+    let mut sum = rows.iter().fold(QualityCost::default(), |sum, row| sum.plus(row.weak));
     let mut points = Vec::new();
     let mut strong = 0;
     let mut last: Option<f32> = None;
@@ -72,7 +73,7 @@ pub fn sweep(rows: &[Row], when: StrongWhen) -> Vec<Point> {
     points
 }
 
-impl Yield {
+impl QualityCost {
     fn plus(self, other: Self) -> Self {
         Self { quality: self.quality + other.quality, cost: self.cost + other.cost }
     }
@@ -82,15 +83,20 @@ impl Yield {
     }
 }
 
-fn point(threshold: f32, strong: usize, sum: Yield, count: f64) -> Point {
-    let Yield { quality, cost } = sum;
-    Point { threshold, strong_share: strong as f64 / count, quality: quality / count, cost: cost / count }
+fn point(threshold: f32, strong: usize, sum: QualityCost, count: f64) -> ThresholdPoint {
+    let QualityCost { quality, cost } = sum;
+    ThresholdPoint {
+        threshold,
+        strong_fraction: strong as f64 / count,
+        quality: quality / count,
+        cost: cost / count,
+    }
 }
 
-/// A threshold that separates the last strong score from the first weak one, with as few digits as do; the ends of the
-/// scale are 0 and 1. None if no threshold of 0 to 1 does.
+/// A threshold that separates the last strong score from the first weak one, with as few digits as possible. The ends of
+/// the scale are 0 and 1. None if no threshold from 0 to 1 separates them.
 fn between(strong: Option<f32>, weak: Option<f32>, when: StrongWhen) -> Option<f32> {
-    // A score up to the threshold, itself included, is in the first band.
+    // The first band includes its threshold.
     let (from, below) = match when {
         StrongWhen::Low => (strong, weak),
         StrongWhen::High => (weak, strong),
@@ -105,17 +111,17 @@ fn between(strong: Option<f32>, weak: Option<f32>, when: StrongWhen) -> Option<f
     rounded.into_iter().find(|threshold| (from..below).contains(threshold)).or((from < below).then_some(from))
 }
 
-/// The point with a share of strong calls as near as can be to the wanted one.
+/// The point whose fraction of strong calls is nearest to the given one.
 #[must_use]
-pub fn with_share(points: &[Point], share: f64) -> Option<&Point> {
-    let off = |point: &Point| (point.strong_share - share).abs();
-    points.iter().min_by(|a, b| off(a).total_cmp(&off(b)))
+pub fn with_strong_fraction(points: &[ThresholdPoint], fraction: f64) -> Option<&ThresholdPoint> {
+    let distance = |point: &ThresholdPoint| (point.strong_fraction - fraction).abs();
+    points.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)))
 }
 
-/// The point with the fewest strong calls that keeps this part of the quality of strong calls alone.
+/// The point with the fewest strong calls that keeps this fraction of the quality of strong calls alone.
 #[must_use]
-pub fn with_quality(points: &[Point], part: f64) -> Option<&Point> {
-    let wanted = part * points.last()?.quality;
+pub fn with_quality(points: &[ThresholdPoint], fraction: f64) -> Option<&ThresholdPoint> {
+    let wanted = fraction * points.last()?.quality;
     points.iter().find(|point| point.quality >= wanted - 1e-12)
 }
 
@@ -123,23 +129,23 @@ pub fn with_quality(points: &[Point], part: f64) -> Option<&Point> {
 mod tests {
     use super::*;
 
-    fn rows(rows: &[(f32, f64, f64)]) -> Vec<Row> {
-        let row = |&(score, weak, strong)| Row {
+    fn rows(rows: &[(f32, f64, f64)]) -> Vec<GradedRow> {
+        let row = |&(score, weak, strong)| GradedRow {
             score,
-            weak: Yield { quality: weak, cost: 1.0 },
-            strong: Yield { quality: strong, cost: 5.0 },
+            weak: QualityCost { quality: weak, cost: 1.0 },
+            strong: QualityCost { quality: strong, cost: 5.0 },
         };
         rows.iter().map(row).collect()
     }
 
-    /// The share of rows that a policy with this threshold sends to the strong model.
-    fn routed(rows: &[Row], threshold: f32, when: StrongWhen) -> f64 {
+    /// The fraction of rows that a policy with this threshold sends to the strong model.
+    fn routed(rows: &[GradedRow], threshold: f32, when: StrongWhen) -> f64 {
         let first = rows.iter().filter(|row| row.score <= threshold).count() as f64 / rows.len() as f64;
         if when == StrongWhen::Low { first } else { 1.0 - first }
     }
 
     #[test]
-    fn every_threshold_does_in_a_policy_what_it_says() {
+    fn a_policy_with_a_threshold_has_its_fraction_of_strong_calls() {
         let rows = rows(&[
             (0.1, 0.0, 1.0),
             (0.4, 0.0, 1.0),
@@ -149,13 +155,13 @@ mod tests {
         ]);
         for when in [StrongWhen::Low, StrongWhen::High] {
             let points = sweep(&rows, when);
-            let shares: Vec<_> = points.iter().map(|point| point.strong_share).collect();
+            let fractions: Vec<_> = points.iter().map(|point| point.strong_fraction).collect();
             let expected =
                 if when == StrongWhen::Low { [0.0, 0.2, 0.6, 0.8, 1.0] } else { [0.0, 0.2, 0.4, 0.8, 1.0] };
-            assert_eq!(shares, expected);
+            assert_eq!(fractions, expected);
             for point in &points {
                 assert!(
-                    (routed(&rows, point.threshold, when) - point.strong_share).abs() < 1e-9,
+                    (routed(&rows, point.threshold, when) - point.strong_fraction).abs() < 1e-9,
                     "{point:?}"
                 );
                 assert!((0.0..=1.0).contains(&point.threshold));
@@ -171,24 +177,24 @@ mod tests {
     }
 
     #[test]
-    fn a_score_of_0_cannot_be_left_out() {
+    fn a_score_of_0_is_always_in_the_first_band() {
         let points = sweep(&rows(&[(0.0, 0.0, 1.0), (0.5, 0.0, 1.0)]), StrongWhen::Low);
-        assert_eq!(points.first().map(|point| point.strong_share), Some(0.5));
+        assert_eq!(points.first().map(|point| point.strong_fraction), Some(0.5));
         let points = sweep(&rows(&[(0.0, 0.0, 1.0), (0.5, 0.0, 1.0)]), StrongWhen::High);
-        assert_eq!(points.last().map(|point| point.strong_share), Some(0.5));
+        assert_eq!(points.last().map(|point| point.strong_fraction), Some(0.5));
     }
 
     #[test]
-    fn a_threshold_is_picked_by_share_or_by_quality() {
+    fn a_threshold_is_picked_by_strong_fraction_or_by_quality() {
         let all: Vec<_> = (1..10).map(|row| (row as f32 / 10.0, f64::from(row > 3), 1.0)).collect();
         let points = sweep(&rows(&all), StrongWhen::Low);
-        let by_share = with_share(&points, 0.45).unwrap();
+        let by_fraction = with_strong_fraction(&points, 0.45).unwrap();
         assert!(
-            (by_share.strong_share - 4.0 / 9.0).abs() < 1e-9 && by_share.threshold == 0.45,
-            "{by_share:?}"
+            (by_fraction.strong_fraction - 4.0 / 9.0).abs() < 1e-9 && by_fraction.threshold == 0.45,
+            "{by_fraction:?}"
         );
-        // Weak alone has 6 of 9; strong 9 of 9.
-        let shares = [0.5, 0.7, 1.0].map(|part| with_quality(&points, part).unwrap().strong_share * 9.0);
-        assert_eq!(shares.map(f64::round), [0.0, 1.0, 3.0]);
+        // The weak model alone has 6 of 9, the strong one 9 of 9.
+        let rows = [0.5, 0.7, 1.0].map(|part| with_quality(&points, part).unwrap().strong_fraction * 9.0);
+        assert_eq!(rows.map(f64::round), [0.0, 1.0, 3.0]);
     }
 }

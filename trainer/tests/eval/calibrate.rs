@@ -1,13 +1,13 @@
-//! `calibrate` on real rows and the real encoder.
+//! `calibrate` on real rows with the shipped model.
 
 use std::path::Path;
 
 use serde_json::Value;
 use tch::Tensor;
 
-use crate::{gate, json, minilm, model, refusal, stdout, write};
+use crate::{gate, json, minilm, model, rejection, stdout, write};
 
-/// A score of two dimensions: weights of no meaning.
+/// Adds a head that predicts a score of two dimensions, with random weights.
 fn add_score_head(model: &Path) {
     let folder = model.join("heads/hardness");
     std::fs::create_dir_all(&folder).unwrap();
@@ -29,7 +29,7 @@ fn add_score_head(model: &Path) {
 }
 
 #[test]
-fn each_output_of_a_score_has_a_temperature_of_its_own() {
+fn each_output_of_a_score_has_its_own_temperature() {
     let model = model();
     add_score_head(model.path());
     let rows: String = (0..40)
@@ -52,17 +52,17 @@ fn each_output_of_a_score_has_a_temperature_of_its_own() {
     let before = error("x");
     let found = json(&[&["calibrate", "temperature"], &arguments[..]].concat());
     let temperatures: Vec<f64> = serde_json::from_value(found["temperature"].clone()).unwrap();
-    // Always a half is true of x: the hotter, the nearer.
+    // The truth of x is always 0.5, which a high temperature comes close to.
     assert!(temperatures.len() == 2 && temperatures[0] > 5.0, "{found}");
     assert!(error("x") < before / 2.0, "{} {before}", error("x"));
 }
 
 #[test]
-fn a_temperature_is_written_and_makes_the_head_say_what_is_true() {
+fn a_temperature_is_written_and_improves_confidences() {
     let model = model();
     let (folder, rows) = (model.path().to_str().unwrap(), gate());
     let rows = ["--model", folder, "--head", "task", "--data", rows.to_str().unwrap()];
-    // Far too sure of itself.
+    // Makes the head overconfident.
     let settings = model.path().join("heads/task/head.json");
     let mut head: serde_json::Value = serde_json::from_slice(&std::fs::read(&settings).unwrap()).unwrap();
     head["temperature"] = 0.2.into();
@@ -70,10 +70,10 @@ fn a_temperature_is_written_and_makes_the_head_say_what_is_true() {
     let measure = || json(&[&["eval"], &rows[..]].concat())["labels"].clone();
     let before = measure();
 
-    let try_out = json(&[&["calibrate", "temperature", "--dry-run"], &rows[..]].concat());
+    let dry_run = json(&[&["calibrate", "temperature", "--dry-run"], &rows[..]].concat());
     assert_eq!(measure(), before, "--dry-run changes nothing");
     let found = json(&[&["calibrate", "temperature"], &rows[..]].concat());
-    assert_eq!(found, try_out);
+    assert_eq!(found, dry_run);
     let after = measure();
 
     let number = |value: &serde_json::Value| value.as_f64().unwrap();
@@ -82,7 +82,7 @@ fn a_temperature_is_written_and_makes_the_head_say_what_is_true() {
     assert!((number(&after["ece"]) - number(&found["ece_after"])).abs() < 1e-3, "{found}");
     assert!(number(&after["log_loss"]) < number(&before["log_loss"]));
     assert!(number(&after["ece"]) < number(&before["ece"]));
-    assert_eq!(after["accuracy"], before["accuracy"], "what is most likely stays so");
+    assert_eq!(after["accuracy"], before["accuracy"], "the most likely labels stay the same");
     let read = |name| std::fs::read_to_string(model.path().join("heads/task").join(name)).unwrap();
     let (ece, card) = (number(&found["ece_after"]), read("README.md"));
     assert!(card.contains(&format!("(ECE) is now {ece:.3}.")), "{card}");
@@ -94,7 +94,7 @@ fn a_temperature_is_written_and_makes_the_head_say_what_is_true() {
 }
 
 #[test]
-fn a_threshold_gives_the_share_that_was_asked_for() {
+fn a_threshold_gives_the_wanted_fraction_of_strong_calls() {
     let (folder, rows) = (minilm(), gate());
     let arguments = [
         &["calibrate", "threshold", "--model", folder.to_str().unwrap(), "--head", "task"],
@@ -102,17 +102,17 @@ fn a_threshold_gives_the_share_that_was_asked_for() {
     ]
     .concat();
     for when in ["low", "high"] {
-        let found = json(&[&arguments[..], &["--strong-share", "0.3", "--strong-when", when]].concat());
-        assert!((found["strong_share"].as_f64().unwrap() - 0.3).abs() < 0.01, "{found}");
-        assert_eq!(found["quality"], serde_json::Value::Null, "without grades nothing is known of it");
+        let found = json(&[&arguments[..], &["--strong-fraction", "0.3", "--strong-when", when]].concat());
+        assert!((found["strong_fraction"].as_f64().unwrap() - 0.3).abs() < 0.01, "{found}");
+        assert_eq!(found["quality"], serde_json::Value::Null, "without grades the quality is unknown");
     }
-    let text = stdout(&[&arguments[..], &["--strong-share", "0.3", "--strong-when", "high"]].concat());
+    let text = stdout(&[&arguments[..], &["--strong-fraction", "0.3", "--strong-when", "high"]].concat());
     assert!(text.contains("30.0 % strong calls of 120 rows"), "{text}");
     assert!(text.contains("model: WEAK }, { model: STRONG }]"), "{text}");
 }
 
 #[test]
-fn a_threshold_keeps_the_quality_that_was_asked_for() {
+fn a_threshold_keeps_the_wanted_quality() {
     let folder = tempfile::tempdir().unwrap();
     let rows = [
         ("Write a Python function that sorts a list.", 0),
@@ -130,10 +130,10 @@ fn a_threshold_keeps_the_quality_that_was_asked_for() {
         &["--positive", "Code Generation", "--strong-when", "high", "--quality"][..],
     ]
     .concat();
-    for (part, share, quality) in [("0.5", 0.0, 0.5), ("0.7", 0.25, 0.75), ("1", 0.5, 1.0)] {
-        let found = json(&[&arguments[..], &[part]].concat());
-        let is = (found["strong_share"].as_f64().unwrap(), found["quality"].as_f64().unwrap());
-        assert_eq!(is, (share, quality), "{found}");
+    for (wanted, fraction, quality) in [("0.5", 0.0, 0.5), ("0.7", 0.25, 0.75), ("1", 0.5, 1.0)] {
+        let found = json(&[&arguments[..], &[wanted]].concat());
+        let is = (found["strong_fraction"].as_f64().unwrap(), found["quality"].as_f64().unwrap());
+        assert_eq!(is, (fraction, quality), "{found}");
     }
-    assert!(refusal(&[&arguments[..], &["1.5"]].concat()).contains("not a number of 0 to 1"));
+    assert!(rejection(&[&arguments[..], &["1.5"]].concat()).contains("not a number from 0 to 1"));
 }

@@ -1,8 +1,8 @@
-//! `eval` on real rows and the real encoder.
+//! `eval` on real rows with the shipped model.
 
 use roxmltree::Document;
 
-use crate::{gate, json, minilm, refusal, repository, run, stdout, write};
+use crate::{gate, json, minilm, rejection, repository, run, stdout, write};
 
 #[test]
 fn a_head_is_measured_as_tables_json_and_drawings() {
@@ -18,7 +18,7 @@ fn a_head_is_measured_as_tables_json_and_drawings() {
     assert!((0.5..1.0).contains(&accuracy), "{accuracy}");
     let counts: Vec<Vec<u64>> = serde_json::from_value(labels["confusion"]["counts"].clone()).unwrap();
     let right: u64 = counts.iter().enumerate().map(|(index, row)| row[index]).sum();
-    assert_eq!(right, (accuracy * 120.0).round() as u64, "the diagonal is what is right");
+    assert_eq!(right, (accuracy * 120.0).round() as u64, "the diagonal counts right predictions");
     let binned: u64 =
         labels["bins"].as_array().unwrap().iter().map(|bin| bin["rows"].as_u64().unwrap()).sum();
     assert_eq!(binned, 120);
@@ -39,7 +39,7 @@ fn a_head_is_measured_as_tables_json_and_drawings() {
     );
 }
 
-/// Prompts whose grades the task head can tell: code needs the strong model.
+/// Prompts whose grades the head `task` can predict: code needs the strong model.
 fn graded(folder: &std::path::Path) -> String {
     let codes = ["sorts a list", "parses a date", "reads a CSV file", "reverses a string", "counts words"];
     let chats = ["how are you", "what's up", "good morning", "nice to meet you", "did you sleep well"];
@@ -50,7 +50,7 @@ fn graded(folder: &std::path::Path) -> String {
 }
 
 #[test]
-fn a_router_is_measured_beside_chance_and_length_and_in_money() {
+fn a_router_is_compared_with_simpler_ones_and_priced() {
     let folder = tempfile::tempdir().unwrap();
     let (rows, out) = (graded(folder.path()), folder.path().to_str().unwrap());
     let model = minilm();
@@ -60,11 +60,11 @@ fn a_router_is_measured_beside_chance_and_length_and_in_money() {
 
     let found = &json(&[&by_code[..], &["--out", out]].concat())["win_rate"];
     assert_eq!((found["weak"].as_f64(), found["strong"].as_f64()), (Some(0.5), Some(1.0)));
-    // The codes go first, so each tenth recovers a fifth of the gap: 0.1 · (0.1 + 0.3 + 0.5 + 0.7 + 0.9) + 0.5.
+    // Code goes first, so each tenth recovers a fifth of the gap: 0.1 · (0.1 + 0.3 + 0.5 + 0.7 + 0.9) + 0.5.
     assert!((found["router"]["apgr"].as_f64().unwrap() - 0.75).abs() < 1e-6, "{found}");
     assert!((found["random_apgr"].as_f64().unwrap() - 0.5).abs() < 0.05);
-    let all = found["keeps"].as_array().unwrap().iter().find(|keeps| keeps["part"] == 1.0).unwrap();
-    assert_eq!((all["strong_share"].as_f64(), all["cost_part"].as_f64()), (Some(0.5), Some(0.5)));
+    let all = found["keeps"].as_array().unwrap().iter().find(|kept| kept["part"] == 1.0).unwrap();
+    assert_eq!((all["strong_fraction"].as_f64(), all["cost_part"].as_f64()), (Some(0.5), Some(0.5)));
     let svg = std::fs::read_to_string(folder.path().join("cost-quality.svg")).unwrap();
     let document = Document::parse(&svg).unwrap();
     let texts: Vec<_> = document.descendants().filter_map(|node| node.text()).map(str::trim).collect();
@@ -83,12 +83,12 @@ fn a_router_is_measured_beside_chance_and_length_and_in_money() {
     let priced = [&arguments[..], &["--positive", "Code Generation"], &policy].concat();
     let table = stdout(&priced);
     assert!(table.contains("cost: small ($0.05 / $0.08 per million tokens) or large"), "{table}");
-    // Half of the rows with a model of a fifteenth of the price.
+    // The weak model, at a fifteenth of the price, takes half of the rows.
     assert!(table.contains("keeps 100 % of the quality at 53 % of the cost (50 % strong calls)"), "{table}");
 }
 
 #[test]
-fn example_routes_are_measured_by_the_code_that_serves_them() {
+fn example_routes_are_measured_with_the_code_that_serves_them() {
     let folder = tempfile::tempdir().unwrap();
     let texts = |label: &str, texts: &[&str]| -> String {
         texts.iter().map(|text| format!("\"{text}\",{label}\n")).collect()
@@ -120,26 +120,27 @@ fn example_routes_are_measured_by_the_code_that_serves_them() {
     );
     assert_eq!(examples["out_of_scope"]["auroc"], 1.0, "{examples}");
     assert!(
-        refusal(&[&arguments[..], &["--examples", "4", "--out-of-scope", "oos"]].concat()).contains("3 rows")
+        rejection(&[&arguments[..], &["--examples", "4", "--out-of-scope", "oos"]].concat())
+            .contains("3 rows")
     );
-    assert!(refusal(&[&arguments[..], &["--examples", "3"]].concat()).contains("1 rows of \"oos\""));
+    assert!(rejection(&[&arguments[..], &["--examples", "3"]].concat()).contains("1 rows of \"oos\""));
 }
 
 #[test]
-fn what_cannot_be_measured_says_why() {
+fn unsuitable_rows_are_rejected_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let rows = write(folder.path(), "rows.jsonl", "{\"text\": \"hi\", \"label\": \"Small Talk\"}\n");
     let model = minilm();
     let arguments = ["eval", "--model", model.to_str().unwrap(), "--data", &rows];
     for (more, reason) in [
         (&["--head", "task"][..], "rows.jsonl, line 1: the head has no label \"Small Talk\""),
-        (&["--head", "mood"], "--head mood: the model has no such head, only ["),
+        (&["--head", "mood"], "--head mood: the model has no such head; it has ["),
         (&["--head", "task", "--label-field", "kind"], "line 1: the field \"kind\" is missing among"),
-        (&["--head", "task", "--win-rate"], "name those that count with --positive"),
+        (&["--head", "task", "--win-rate"], "name those whose probability is the score with --positive"),
         (&["--head", "task", "--win-rate", "--positive", "Other"], "the field \"weak\" must be a number"),
         (&[], "--head"),
     ] {
-        let error = refusal(&[&arguments[..], more].concat());
+        let error = rejection(&[&arguments[..], more].concat());
         assert!(error.contains(reason), "{more:?}: {error}");
     }
     let renamed = run(&[&arguments[..], &["--head", "task", "--map", "Small Talk=Chatbot"]].concat());

@@ -1,6 +1,6 @@
-//! Measuring and calibrating: the measures against other programs' numbers, the commands on real files and the real
-//! encoder.
-// Only functions marked as tests are exempt by themselves, not what they call.
+//! Evaluation and calibration: metrics compared with those of other programs, and commands on real files with the shipped
+//! model.
+// Clippy exempts test functions, but not the functions that they call.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod calibrate;
@@ -20,14 +20,14 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// The shipped model's folder.
+/// The folder of the shipped model.
 fn minilm() -> PathBuf {
     let folder = repository().join("models/minilm");
     assert!(folder.join("model.safetensors").is_file(), "no encoder in models/minilm: run scripts/setup");
     folder
 }
 
-/// A folder with the real encoder and the shipped heads, which may be changed.
+/// A copy of the shipped model whose heads can be changed.
 fn model() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for entry in minilm().read_dir().unwrap() {
@@ -48,7 +48,7 @@ fn model() -> tempfile::TempDir {
     folder
 }
 
-/// The rows of the quality gate for the head `task`.
+/// The rows of the quality gate of the head `task`.
 fn gate() -> PathBuf {
     repository().join("models/data/gate/task.jsonl")
 }
@@ -70,14 +70,14 @@ fn json(arguments: &[&str]) -> Value {
     serde_json::from_str(&stdout(&[arguments, &["--json"]].concat())).unwrap()
 }
 
-/// What it says when it fails.
-fn refusal(arguments: &[&str]) -> String {
+/// The error of a command that fails.
+fn rejection(arguments: &[&str]) -> String {
     let Output { status, stderr, .. } = run(arguments);
     assert!(!status.success(), "{arguments:?}");
     String::from_utf8(stderr).unwrap()
 }
 
-/// A file in a folder.
+/// Writes a file into a folder, and returns its path.
 fn write(folder: &Path, name: &str, content: &str) -> String {
     let path = folder.join(name);
     std::fs::write(&path, content).unwrap();

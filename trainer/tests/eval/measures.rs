@@ -1,5 +1,5 @@
-//! The measures on made-up answers, beside scikit-learn's, SciPy's, and those of RouteLLM's way to count;
-//! fixtures/make_metrics.py writes these.
+//! Metrics of synthetic predictions, compared with those of scikit-learn, SciPy and RouteLLM, which fixtures/make_metrics.py
+//! computes.
 
 use llm_router_trainer::eval::{Evaluation, Grades, Reliability, RoutingQuality, auroc, recall_at, spearman};
 use serde::Deserialize;
@@ -59,7 +59,7 @@ fn agreement_and_calibration_are_as_in_scikit_learn() {
     let tops: Vec<_> =
         confidences.iter().map(|row| (0i64..).zip(row).max_by(|a, b| a.1.total_cmp(b.1)).unwrap()).collect();
     let predicted: Vec<_> = tops.iter().map(|(label, _)| *label).collect();
-    let ours = Evaluation::new(names, &predicted, truth);
+    let ours = Evaluation::compute(names, &predicted, truth);
     let theirs = reference().labels;
     assert_same("accuracy", ours.accuracy, theirs.accuracy);
     assert_same("macro-F1", ours.macro_f1, theirs.macro_f1);
@@ -70,7 +70,7 @@ fn agreement_and_calibration_are_as_in_scikit_learn() {
     }
     let answers: Vec<_> =
         tops.iter().zip(truth).map(|((label, top), truth)| (f64::from(**top), label == truth)).collect();
-    assert_same("ECE", Reliability::of(&answers).ece, theirs.ece);
+    assert_same("ECE", Reliability::from_outcomes(&answers).ece, theirs.ece);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn log_loss_is_as_in_scikit_learn() {
     });
     let fields = Fields { text: "text".into(), label: "label".into(), renames: [].into() };
     let scores: Vec<_> = scores.collect();
-    let measured = SingleLabel::of(&read_all(&[path]).unwrap(), &fields, &scores).unwrap();
+    let measured = SingleLabel::compute(&read_all(&[path]).unwrap(), &fields, &scores).unwrap();
     assert_same("log loss", measured.log_loss, log_loss);
 }
 
@@ -115,10 +115,10 @@ fn ranking_is_as_in_scikit_learn_and_scipy() {
 }
 
 #[test]
-fn routing_is_counted_as_routellm_counts() {
+fn routing_is_as_in_routellm() {
     let Routing { need, weak, strong, .. } = &reference().routing;
     let grades: Vec<_> = weak.iter().zip(strong).map(|(&weak, &strong)| Grades { weak, strong }).collect();
-    let ours = RoutingQuality::of(need, &grades).unwrap();
+    let ours = RoutingQuality::compute(need, &grades).unwrap();
     let theirs = reference().routing;
     assert_same("APGR", ours.apgr, theirs.apgr);
     assert_same("CPT(50 %)", ours.cpt50.unwrap(), theirs.cpt50);

@@ -87,8 +87,8 @@ mod tests {
 
     fn matrix(labels: usize) -> String {
         let names: Vec<_> = (0..labels).map(|label| format!("label {label} <&>")).collect();
-        // Of label 0 three rows are right, and one is taken for label 1.
-        svg(&Confusion::new(&names, &[0, 0, 0, 1, 1], &[0, 0, 0, 0, 1])).unwrap()
+        // Of label 0 three rows are right, and one is predicted as label 1.
+        svg(&Confusion::compute(&names, &[0, 0, 0, 1, 1], &[0, 0, 0, 0, 1])).unwrap()
     }
 
     #[test]
@@ -124,7 +124,7 @@ mod tests {
     fn very_many_labels_have_cells_without_numbers() {
         let names: Vec<_> = (0..40).map(|label| label.to_string()).collect();
         let all: Vec<_> = (0..40).collect();
-        let svg = svg(&Confusion::new(&names, &all, &all)).unwrap();
+        let svg = svg(&Confusion::compute(&names, &all, &all)).unwrap();
         let document = Document::parse(&svg).unwrap();
         let count = |name| document.descendants().filter(|node| node.has_tag_name(name)).count();
         // The background is a rectangle, and the title a text; each label is written twice.

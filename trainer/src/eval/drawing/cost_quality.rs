@@ -5,12 +5,12 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::style::{FONT, GREEN, GREY, ORANGE};
-use crate::eval::tradeoff::Point;
-use crate::eval::{Keeps, WinRate};
+use crate::eval::tradeoff::ThresholdPoint;
+use crate::eval::{KeptQuality, WinRate};
 
 /// Width and height in pixels.
 const SIZE: (u32, u32) = (720, 440);
-/// The part of the strong model's quality whose price is marked.
+/// The fraction of the strong model's quality whose cost is marked.
 const MARKED: f64 = 0.95;
 
 /// Draws the head's curve, that of routing by prompt length, and the straight line of random routing.
@@ -25,7 +25,7 @@ pub(in crate::eval) fn svg(win_rate: &WinRate) -> Result<String> {
         .map(|point| point.quality)
         .fold((f64::MAX, f64::MIN), |(a, b), quality| (a.min(quality), b.max(quality)));
     let margin = 0.04 * (most - least).max(1e-6);
-    let place = |point: &Point| (100.0 * point.cost / most_cost, point.quality);
+    let place = |point: &ThresholdPoint| (100.0 * point.cost / most_cost, point.quality);
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -58,8 +58,8 @@ pub(in crate::eval) fn svg(win_rate: &WinRate) -> Result<String> {
                 .label(name)
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
         }
-        if let Some(Keeps { part, point, cost_part }) =
-            win_rate.keeps.iter().find(|keeps| keeps.part == MARKED)
+        if let Some(KeptQuality { part, point, cost_part }) =
+            win_rate.keeps.iter().find(|kept| kept.part == MARKED)
         {
             let text = format!("{:.0} % of quality at {:.0} % of cost", 100.0 * part, 100.0 * cost_part);
             // Above the curve, or where there is no room, below.

@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_bins_bar_and_dot_are_as_high_as_it_is_right() {
-        let svg = svg(&Reliability::of(&[(0.5, true), (0.5, false), (1.0, true)])).unwrap();
+        let svg = svg(&Reliability::from_outcomes(&[(0.5, true), (0.5, false), (1.0, true)])).unwrap();
         let document = Document::parse(&svg).unwrap();
         let all = |name, fill| {
             let nodes = document.descendants().filter(move |node| node.has_tag_name(name));

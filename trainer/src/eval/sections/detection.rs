@@ -1,4 +1,4 @@
-//! Telling the rows with some labels, the positives, from all others.
+//! Detection: how well a head distinguishes rows with some labels, the positives, from all others.
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -9,27 +9,27 @@ use crate::eval::{Fields, OperatingPoint, Section, auroc, recall_at};
 use llm_router_classifier::model::prediction::HeadOutput;
 use llm_router_classifier::records::Record;
 
-/// How well positives are told from negatives.
+/// How well positives are distinguished from negatives.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Detection {
-    /// The labels that are positive.
+    /// The positive labels.
     pub positive: Vec<String>,
-    /// Number of rows that have one of them.
+    /// The number of rows with one of them.
     pub positives: usize,
-    /// Number of the others.
+    /// The number of all other rows.
     pub negatives: usize,
-    /// Area under the receiver operating characteristic.
+    /// The area under the receiver operating characteristic.
     pub auroc: f64,
-    /// At a rate of false positives that is bearable.
+    /// The operating point at the given rate of false positives.
     pub at: OperatingPoint,
 }
 
 impl Detection {
-    /// The more likely a row's positive labels together, or the higher its score, the more positive it is.
+    /// Ranks rows by the sum of the probabilities of the positive labels, or by the score.
     ///
     /// # Errors
-    /// If the head has labels, but not these; or the rows are not of both kinds.
-    pub fn of(
+    /// If the head lacks one of the labels, or there are no positives or no negatives.
+    pub fn compute(
         records: &[Record],
         fields: &Fields,
         scores: &[HeadOutput],
@@ -38,17 +38,18 @@ impl Detection {
     ) -> Result<Self> {
         let (mut positives, mut negatives) = (Vec::new(), Vec::new());
         for (record, scores) in records.iter().zip(scores) {
-            let said = f64::from(routing_score(scores, positive)?);
-            let is = fields.labels(record)?.iter().any(|label| positive.iter().any(|known| known == label));
-            if is { &mut positives } else { &mut negatives }.push(said);
+            let score = f64::from(routing_score(scores, positive)?);
+            let is_positive =
+                fields.labels(record)?.iter().any(|label| positive.iter().any(|known| known == label));
+            if is_positive { &mut positives } else { &mut negatives }.push(score);
         }
-        let kinds = "there must be rows with a label of --positive, and rows without";
+        let missing = "there must be rows with a label of --positive, and rows without";
         Ok(Self {
             positive: positive.to_vec(),
             positives: positives.len(),
             negatives: negatives.len(),
-            auroc: auroc(&positives, &negatives).context(kinds)?,
-            at: recall_at(&positives, &negatives, false_positive_rate).context(kinds)?,
+            auroc: auroc(&positives, &negatives).context(missing)?,
+            at: recall_at(&positives, &negatives, false_positive_rate).context(missing)?,
         })
     }
 }

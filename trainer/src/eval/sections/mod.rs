@@ -1,7 +1,7 @@
-//! What is measured of each kind of head.
+//! The sections of a report: one for each kind of head and of measurement.
 
 mod detection;
-mod examples;
+mod few_shot;
 mod multi_label;
 mod score;
 mod single_label;
@@ -9,9 +9,9 @@ mod table;
 mod win_rate;
 
 pub use detection::Detection;
-pub use examples::Examples;
+pub use few_shot::FewShot;
 pub use multi_label::MultiLabel;
 pub use score::Score;
 pub use single_label::SingleLabel;
-pub use win_rate::{Keeps, Prices, WinRate, WinRateSettings};
+pub use win_rate::{KeptQuality, Prices, WinRate, WinRateSettings};
 pub(crate) use win_rate::{routing_score, rows as win_rate_rows};

@@ -1,4 +1,4 @@
-//! A head of which any of the labels can be true.
+//! A head that predicts any number of labels.
 
 use std::fmt::Write;
 
@@ -11,39 +11,39 @@ use crate::eval::{Fields, LabelEvaluation, Reliability, Section, auroc, drawing}
 use llm_router_classifier::model::prediction::HeadOutput;
 use llm_router_classifier::records::Record;
 
-/// Above this probability a label is answered.
+/// A label is predicted above this probability.
 const THRESHOLD: f32 = 0.5;
 
-/// How well the labels answered, those above 0.5, agree with the true ones.
+/// How well the predicted labels, those with a probability above 0.5, agree with the true ones.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MultiLabel {
-    /// The share of rows with all labels right.
+    /// The fraction of rows with all labels right.
     pub exact: f64,
-    /// Mean F1 of the labels that rows have.
+    /// The mean F1 of the labels that have rows.
     pub macro_f1: f64,
-    /// Of every label's probability in every row.
+    /// The reliability of all labels' probabilities in all rows.
     #[serde(flatten)]
     pub calibration: Reliability,
-    /// Each label.
+    /// The results of each label.
     pub labels: Vec<Label>,
 }
 
-/// One label.
+/// The results of one label.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Label {
-    /// How well it is answered.
+    /// The agreement of the predictions.
     #[serde(flatten)]
     pub agreement: LabelEvaluation,
-    /// How well its probability tells rows that have it from others.
+    /// How well its probability distinguishes rows with the label from others.
     pub auroc: Option<f64>,
 }
 
 impl MultiLabel {
-    /// Compares what the head said of each row with the row's labels.
+    /// Compares the predictions with the labels of the rows.
     ///
     /// # Errors
-    /// If a row has no list of labels, or one that the head has not.
-    pub fn of(records: &[Record], fields: &Fields, scores: &[HeadOutput]) -> Result<Self> {
+    /// If a row has no list of labels, or a label that the head has not.
+    pub fn compute(records: &[Record], fields: &Fields, scores: &[HeadOutput]) -> Result<Self> {
         let names = &scores.first().context("the data have no rows")?.labels;
         let truths: Vec<_> = records.iter().map(|record| fields.labels(record)).collect::<Result<_>>()?;
         for (record, truth) in records.iter().zip(&truths) {
@@ -55,34 +55,40 @@ impl MultiLabel {
             .iter()
             .enumerate()
             .map(|(index, name)| {
-                let said =
+                let probabilities =
                     scores.iter().map(|scores| scores.confidences.get(index).copied().unwrap_or_default());
-                let is = truths.iter().map(|truth| truth.contains(&name.as_str()));
-                let rows: Vec<_> = said.zip(is).collect();
-                outcomes.extend(rows.iter().map(|&(said, is)| (f64::from(said), is)));
-                Label::of(name, &rows)
+                let truth = truths.iter().map(|truth| truth.contains(&name.as_str()));
+                let rows: Vec<_> = probabilities.zip(truth).collect();
+                outcomes.extend(rows.iter().map(|&(probability, truth)| (f64::from(probability), truth)));
+                Label::compute(name, &rows)
             })
             .collect();
         let exact = truths.iter().zip(scores).filter(|(truth, scores)| {
-            scores.iter().all(|(label, said)| (said > THRESHOLD) == truth.contains(&label))
+            scores.iter().all(|(label, probability)| (probability > THRESHOLD) == truth.contains(&label))
         });
         let with_rows = || labels.iter().map(|label: &Label| &label.agreement).filter(|label| label.rows > 0);
         Ok(Self {
             exact: exact.count() as f64 / records.len().max(1) as f64,
             macro_f1: with_rows().map(|label| label.f1).sum::<f64>() / with_rows().count().max(1) as f64,
-            calibration: Reliability::of(&outcomes),
+            calibration: Reliability::from_outcomes(&outcomes),
             labels,
         })
     }
 }
 
 impl Label {
-    fn of(name: &str, rows: &[(f32, bool)]) -> Self {
+    fn compute(name: &str, rows: &[(f32, bool)]) -> Self {
         let scores = |wanted| -> Vec<f64> {
-            rows.iter().filter(|(_, is)| *is == wanted).map(|(said, _)| f64::from(*said)).collect()
+            rows.iter()
+                .filter(|(_, truth)| *truth == wanted)
+                .map(|(probability, _)| f64::from(*probability))
+                .collect()
         };
         Self {
-            agreement: LabelEvaluation::of(name, rows.iter().map(|(said, is)| (*said > THRESHOLD, *is))),
+            agreement: LabelEvaluation::from_pairs(
+                name,
+                rows.iter().map(|(probability, truth)| (*probability > THRESHOLD, *truth)),
+            ),
             auroc: auroc(&scores(true), &scores(false)),
         }
     }

@@ -1,4 +1,4 @@
-//! A head that gives a score of several dimensions.
+//! A head that predicts a score with several dimensions.
 
 use std::fmt::Write;
 
@@ -11,23 +11,23 @@ use crate::eval::{Dimension, Section};
 use llm_router_classifier::model::prediction::HeadOutput;
 use llm_router_classifier::records::Record;
 
-/// The field with what the dimensions make together.
+/// The field with the true score.
 const SCORE: &str = "score";
 
-/// How well a score and its dimensions follow what rows say they are.
+/// How well a score and its dimensions follow the true numbers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Score {
-    /// Those of which rows say something.
+    /// The dimensions that rows have numbers for.
     pub dimensions: Vec<Dimension>,
 }
 
 impl Score {
-    /// Compares each dimension with the rows' field of that name, and the score with `score`, or of a head with one
-    /// dimension with `label`. `weights`, what each dimension counts in the score, make up for a missing `score`.
+    /// Compares each dimension with the rows' field of that name, and the score with the field `score`. The dimension of a
+    /// head with only one is compared with the field `label`. `weights` of the dimensions replace a missing `score`.
     ///
     /// # Errors
-    /// If no row has such a field, or one is not a number.
-    pub fn of(
+    /// If no row has any of these fields, or a value is not a number.
+    pub fn compute(
         records: &[Record],
         scores: &[HeadOutput],
         label: &str,
@@ -36,9 +36,10 @@ impl Score {
         let names = &scores.first().context("the data have no rows")?.labels;
         let mut dimensions = Vec::new();
         for (index, name) in names.iter().enumerate() {
-            let said = |scores: &HeadOutput| scores.confidences.get(index).copied();
+            let predicted = |scores: &HeadOutput| scores.confidences.get(index).copied();
             let field = if names.len() == 1 && !has(records, name) { label } else { name };
-            dimensions.extend(dimension(name, records, scores, said, |record| record.number_if_any(field))?);
+            dimensions
+                .extend(dimension(name, records, scores, predicted, |record| record.number_if_any(field))?);
         }
         let total = |record: &Record| match (record.number_if_any(SCORE)?, weights) {
             (None, Some(weights)) => weighted(record, names, weights),
@@ -59,7 +60,7 @@ fn has(records: &[Record], field: &str) -> bool {
     records.iter().any(|record| record.fields.contains_key(field))
 }
 
-/// What a row's dimensions make together, if it has all that count.
+/// The weighted sum of a row's dimensions, if it has all that have a weight.
 fn weighted(record: &Record, names: &[String], weights: &[f32]) -> Result<Option<f64>> {
     let mut sum = 0.0;
     for (name, &weight) in names.iter().zip(weights).filter(|(_, weight)| **weight > 0.0) {

@@ -1,4 +1,4 @@
-//! A head of which one label is true.
+//! A head that predicts one label.
 
 use std::fmt::Write;
 
@@ -11,30 +11,30 @@ use crate::eval::{Confusion, Evaluation, Fields, Reliability, Section, drawing, 
 use llm_router_classifier::model::prediction::HeadOutput;
 use llm_router_classifier::records::Record;
 
-/// How well answers agree with labels, and confidences with that.
+/// How well predictions agree with labels, and how reliable their confidences are.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SingleLabel {
-    /// Accuracy, macro-F1, and each label's figures.
+    /// Accuracy, macro-F1, and the agreement of each label.
     #[serde(flatten)]
     pub agreement: Evaluation,
-    /// Of the most likely label's confidence.
+    /// The reliability of the most likely label's confidence.
     #[serde(flatten)]
     pub calibration: Reliability,
-    /// The mean of minus the logarithm of the true label's probability.
+    /// The mean negative logarithm of the true label's probability.
     pub log_loss: f64,
-    /// Which labels are taken for which.
+    /// The confusion matrix.
     pub confusion: Confusion,
 }
 
 impl SingleLabel {
-    /// Compares what the head said of each row with the row's label.
+    /// Compares the predictions with the labels of the rows.
     ///
     /// # Errors
-    /// If a row has no label, or one that the head has not.
-    pub fn of(records: &[Record], fields: &Fields, scores: &[HeadOutput]) -> Result<Self> {
+    /// If a row has no label, or a label that the head has not.
+    pub fn compute(records: &[Record], fields: &Fields, scores: &[HeadOutput]) -> Result<Self> {
         let labels = &scores.first().context("the data have no rows")?.labels;
         let truth = label_indices(records, fields, labels)?;
-        let (mut predicted, mut answers) = (Vec::new(), Vec::new());
+        let (mut predicted, mut outcomes) = (Vec::new(), Vec::new());
         let mut log_loss = 0.0;
         for (scores, &truth) in scores.iter().zip(&truth) {
             let top = scores.confidences.iter().zip(0i64..).max_by(|a, b| a.0.total_cmp(b.0));
@@ -42,13 +42,13 @@ impl SingleLabel {
             let of_truth = usize::try_from(truth).ok().and_then(|truth| scores.confidences.get(truth));
             log_loss -= f64::from(of_truth.copied().unwrap_or_default().max(f32::MIN_POSITIVE)).ln();
             predicted.push(top);
-            answers.push((f64::from(confidence), top == truth));
+            outcomes.push((f64::from(confidence), top == truth));
         }
         Ok(Self {
-            agreement: Evaluation::new(labels, &predicted, &truth),
-            calibration: Reliability::of(&answers),
+            agreement: Evaluation::compute(labels, &predicted, &truth),
+            calibration: Reliability::from_outcomes(&outcomes),
             log_loss: log_loss / truth.len().max(1) as f64,
-            confusion: Confusion::new(labels, &predicted, &truth),
+            confusion: Confusion::compute(labels, &predicted, &truth),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What a score is worth for routing between a weak and a strong model whose answers were graded.
+//! The value of a score for routing between a weak and a strong model whose completions were graded.
 
 use std::fmt::Write;
 
@@ -7,24 +7,24 @@ use llm_router_routing::config::Cost;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::eval::tradeoff::{self, Row, StrongWhen, Yield};
+use crate::eval::tradeoff::{self, GradedRow, QualityCost, StrongWhen};
 use crate::eval::{Grades, RoutingQuality, Section, drawing, random_apgr};
 use llm_router_classifier::model::prediction::{HeadOutput, Prediction};
 use llm_router_classifier::records::Record;
 
-/// Parts of the strong model's quality for which the cost is told.
-const KEPT: [f64; 4] = [0.9, 0.95, 0.98, 1.0];
-/// The most points of a curve that are told and drawn.
-const POINTS: usize = 101;
+/// Fractions of the strong model's quality whose cost is reported.
+const KEPT_FRACTIONS: [f64; 4] = [0.9, 0.95, 0.98, 1.0];
+/// The maximum number of points of a reported curve.
+const MAX_POINTS: usize = 101;
 
-/// What the two models' tokens cost.
+/// The prices of both models' tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prices {
     /// The weak model's name and prices.
     pub weak: (String, Cost),
-    /// The strong model's.
+    /// The strong model's name and prices.
     pub strong: (String, Cost),
-    /// How long an answer is taken to be, in tokens.
+    /// The assumed length of a completion, in tokens.
     pub answer_tokens: u64,
 }
 
@@ -33,79 +33,83 @@ pub struct Prices {
 pub struct WinRateSettings {
     /// Which scores go to the strong model.
     pub when: StrongWhen,
-    /// Of a head that has labels: those whose probability is the score.
+    /// For a head with labels: the labels whose probability is the score.
     pub positive: Vec<String>,
-    /// Without prices, a strong call counts 1 and a weak one nothing.
+    /// Without prices, a strong call costs 1 and a weak call 0.
     pub prices: Option<Prices>,
 }
 
-/// A router between two models, beside simpler ones.
+/// The value of routing by a head's score, beside simpler routers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WinRate {
     /// The weak model's mean grade.
     pub weak: f64,
-    /// The strong model's.
+    /// The strong model's mean grade.
     pub strong: f64,
-    /// By the head's score.
+    /// Routing by the head's score.
     pub router: RoutingQuality,
-    /// By the number of the prompt's characters, the longest to the strong model first.
+    /// Routing by prompt length: the longest prompts go to the strong model first.
     pub prompt_length: RoutingQuality,
     /// The mean APGR of 200 random routers.
     pub random_apgr: f64,
     /// Its standard deviation.
     pub random_deviation: f64,
-    /// By the grades themselves.
+    /// The APGR of a router that knows the grades.
     pub oracle_apgr: f64,
-    /// What is paid for.
+    /// What costs are made of.
     pub cost_of: String,
-    /// What thresholds of the score do, some of them evenly.
-    pub tradeoff: Vec<tradeoff::Point>,
-    /// The same by prompt length.
-    pub tradeoff_by_length: Vec<tradeoff::Point>,
-    /// The cheapest thresholds that keep a part of the strong model's quality.
-    pub keeps: Vec<Keeps>,
+    /// What thresholds of the score give; an even selection if there are many.
+    pub tradeoff: Vec<tradeoff::ThresholdPoint>,
+    /// The same for prompt length.
+    pub tradeoff_by_length: Vec<tradeoff::ThresholdPoint>,
+    /// The cheapest thresholds that keep fractions of the strong model's quality.
+    pub keeps: Vec<KeptQuality>,
 }
 
-/// A threshold that keeps a part of the strong model's quality.
+/// A threshold that keeps a fraction of the strong model's quality.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Keeps {
-    /// The part wanted.
+pub struct KeptQuality {
+    /// The fraction to keep.
     pub part: f64,
-    /// The threshold, and what it yields.
+    /// The threshold, and what it gives.
     #[serde(flatten)]
-    pub point: tradeoff::Point,
-    /// Its cost as a part of that of strong calls alone.
+    pub point: tradeoff::ThresholdPoint,
+    /// Its cost as a fraction of that of strong calls alone.
     pub cost_part: f64,
 }
 
-/// The number by which a head routes a prompt.
+/// The score by which a head routes a prompt.
 ///
 /// # Errors
-/// If it has labels, but not these.
+/// If the head has labels, but not these.
 pub(crate) fn routing_score(scores: &HeadOutput, positive: &[String]) -> Result<f32> {
     if let Some(score) = scores.score {
         return Ok(score);
     }
-    ensure!(!positive.is_empty(), "head {:?} has labels: name those that count with --positive", scores.head);
+    ensure!(
+        !positive.is_empty(),
+        "head {:?} predicts labels: name those whose probability is the score with --positive",
+        scores.head
+    );
     let unknown = positive.iter().find(|label| !scores.labels.contains(label));
     ensure!(unknown.is_none(), "--positive: the head has no label {unknown:?}, only {:?}", scores.labels);
-    let of = scores.iter().filter(|(label, _)| positive.iter().any(|known| known == label));
-    Ok(of.map(|(_, confidence)| confidence).sum::<f32>().clamp(0.0, 1.0))
+    let positives = scores.iter().filter(|(label, _)| positive.iter().any(|known| known == label));
+    Ok(positives.map(|(_, confidence)| confidence).sum::<f32>().clamp(0.0, 1.0))
 }
 
 impl WinRate {
-    /// Routes the rows, whose fields `weak` and `strong` are the grades of the two models' answers.
+    /// Evaluates routing on rows whose fields `weak` and `strong` are the grades of both models' completions.
     ///
     /// # Errors
     /// If a row lacks a grade, or the strong model is not better than the weak one.
-    pub fn of(
+    pub fn compute(
         records: &[Record],
         text: &str,
-        answers: &[Prediction],
+        predictions: &[Prediction],
         scores: &[HeadOutput],
         settings: &WinRateSettings,
     ) -> Result<Self> {
-        let rows = rows(records, answers, scores, settings)?;
+        let rows = rows(records, predictions, scores, settings)?;
         let lengths: Vec<f64> = records
             .iter()
             .map(|record| Ok(record.text(text)?.chars().count() as f64))
@@ -114,13 +118,14 @@ impl WinRate {
         let by_length: Vec<_> = rows
             .iter()
             .zip(&lengths)
-            .map(|(row, length)| Row { score: (length / longest) as f32, ..*row })
+            .map(|(row, length)| GradedRow { score: (length / longest) as f32, ..*row })
             .collect();
         let sign = if settings.when == StrongWhen::Low { -1.0 } else { 1.0 };
         let need: Vec<_> = rows.iter().map(|row| sign * f64::from(row.score)).collect();
         let grades: Vec<_> =
             rows.iter().map(|row| Grades { weak: row.weak.quality, strong: row.strong.quality }).collect();
-        let mean = |of: &dyn Fn(&Grades) -> f64| grades.iter().map(of).sum::<f64>() / grades.len() as f64;
+        let mean =
+            |grade: &dyn Fn(&Grades) -> f64| grades.iter().map(grade).sum::<f64>() / grades.len() as f64;
         let (weak, strong) = (mean(&|grades| grades.weak), mean(&|grades| grades.strong));
         let gap = || format!("the strong model ({strong:.3}) must be better than the weak one ({weak:.3})");
         let (random_apgr, random_deviation) = random_apgr(&grades).with_context(gap)?;
@@ -128,31 +133,31 @@ impl WinRate {
         Ok(Self {
             weak,
             strong,
-            router: RoutingQuality::of(&need, &grades).with_context(gap)?,
-            prompt_length: RoutingQuality::of(&lengths, &grades).with_context(gap)?,
+            router: RoutingQuality::compute(&need, &grades).with_context(gap)?,
+            prompt_length: RoutingQuality::compute(&lengths, &grades).with_context(gap)?,
             random_apgr,
             random_deviation,
             oracle_apgr: RoutingQuality::oracle(&grades).with_context(gap)?.apgr,
             cost_of: cost_of(settings.prices.as_ref()),
-            keeps: keeps(&points, &rows),
-            tradeoff: some(&points),
-            tradeoff_by_length: some(&tradeoff::sweep(&by_length, StrongWhen::High)),
+            keeps: kept_qualities(&points, &rows),
+            tradeoff: selection(&points),
+            tradeoff_by_length: selection(&tradeoff::sweep(&by_length, StrongWhen::High)),
         })
     }
 }
 
-/// The rows with what each model yields.
+/// The rows with the quality and cost of each model.
 ///
 /// # Errors
 /// If a row lacks a grade.
 pub(crate) fn rows(
     records: &[Record],
-    answers: &[Prediction],
+    predictions: &[Prediction],
     scores: &[HeadOutput],
     settings: &WinRateSettings,
-) -> Result<Vec<Row>> {
-    let row = |((record, answer), scores): ((&Record, &Prediction), &HeadOutput)| {
-        let prompt_tokens = answer.read.of as u64;
+) -> Result<Vec<GradedRow>> {
+    let row = |((record, prediction), scores): ((&Record, &Prediction), &HeadOutput)| {
+        let prompt_tokens = prediction.read.of as u64;
         let price = |cost: &Cost, answer_tokens| cost.of(prompt_tokens, answer_tokens);
         let (weak, strong) = match &settings.prices {
             Some(Prices { weak, strong, answer_tokens }) => {
@@ -160,13 +165,13 @@ pub(crate) fn rows(
             }
             None => (0.0, 1.0),
         };
-        Ok(Row {
+        Ok(GradedRow {
             score: routing_score(scores, &settings.positive)?,
-            weak: Yield { quality: record.number("weak")?, cost: weak },
-            strong: Yield { quality: record.number("strong")?, cost: strong },
+            weak: QualityCost { quality: record.number("weak")?, cost: weak },
+            strong: QualityCost { quality: record.number("strong")?, cost: strong },
         })
     };
-    records.iter().zip(answers).zip(scores).map(row).collect()
+    records.iter().zip(predictions).zip(scores).map(row).collect()
 }
 
 fn cost_of(prices: Option<&Prices>) -> String {
@@ -179,22 +184,22 @@ fn cost_of(prices: Option<&Prices>) -> String {
     }
 }
 
-fn keeps(points: &[tradeoff::Point], rows: &[Row]) -> Vec<Keeps> {
+fn kept_qualities(points: &[tradeoff::ThresholdPoint], rows: &[GradedRow]) -> Vec<KeptQuality> {
     let always_strong = rows.iter().map(|row| row.strong.cost).sum::<f64>() / rows.len().max(1) as f64;
     let keep = |part| {
         let point = *tradeoff::with_quality(points, part)?;
-        Some(Keeps { part, point, cost_part: point.cost / always_strong })
+        Some(KeptQuality { part, point, cost_part: point.cost / always_strong })
     };
-    KEPT.into_iter().filter_map(keep).collect()
+    KEPT_FRACTIONS.into_iter().filter_map(keep).collect()
 }
 
-/// Some of the points, evenly, with the first and the last.
-fn some(points: &[tradeoff::Point]) -> Vec<tradeoff::Point> {
-    if points.len() <= POINTS {
+/// An even selection of the points, with the first and the last.
+fn selection(points: &[tradeoff::ThresholdPoint]) -> Vec<tradeoff::ThresholdPoint> {
+    if points.len() <= MAX_POINTS {
         return points.to_vec();
     }
-    let index = |number: usize| number * (points.len() - 1) / (POINTS - 1);
-    (0..POINTS).filter_map(|number| points.get(index(number)).copied()).collect()
+    let index = |number: usize| number * (points.len() - 1) / (MAX_POINTS - 1);
+    (0..MAX_POINTS).filter_map(|number| points.get(index(number)).copied()).collect()
 }
 
 impl Section for WinRate {
@@ -204,7 +209,7 @@ impl Section for WinRate {
 
     fn table(&self) -> String {
         let percent =
-            |share: Option<f64>| share.map_or("-".to_owned(), |share| format!("{:.1} %", 100.0 * share));
+            |fraction: Option<f64>| fraction.map_or("-".to_owned(), |it| format!("{:.1} %", 100.0 * it));
         let mut text = format!(
             "weak model {:.3}, strong model {:.3}\n\n{:<15}{:>7}{:>12}{:>12}\n",
             self.weak, self.strong, "router", "APGR", "CPT(50 %)", "CPT(80 %)"
@@ -226,14 +231,14 @@ impl Section for WinRate {
             self.oracle_apgr,
             self.cost_of
         );
-        for Keeps { part, point, cost_part } in &self.keeps {
+        for KeptQuality { part, point, cost_part } in &self.keeps {
             let _ = writeln!(
                 text,
                 "threshold {:<9} keeps {:.0} % of the quality at {:.0} % of the cost ({:.0} % strong calls)",
                 point.threshold,
                 100.0 * part,
                 100.0 * cost_part,
-                100.0 * point.strong_share
+                100.0 * point.strong_fraction
             );
         }
         let _ = writeln!(

@@ -36,7 +36,7 @@ impl Quality {
             HeadKind::SingleLabel => {
                 let predicted = Vec::<i64>::try_from(logits.f_argmax(-1, false)?)?;
                 let targets = Vec::<i64>::try_from(targets)?;
-                Self::SingleLabel(Evaluation::new(&task.labels, &predicted, &targets))
+                Self::SingleLabel(Evaluation::compute(&task.labels, &predicted, &targets))
             }
             HeadKind::MultiLabel => {
                 let (logits, targets) = (columns(logits)?, columns(targets)?);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::eval::{LabelEvaluation, share};
+use crate::eval::{LabelEvaluation, fraction};
 
 /// The quality of a head that predicts each label whose probability is at least one half.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -28,9 +28,9 @@ impl MultiLabelQuality {
                 .iter()
                 .map(|(predicted, truth)| usize::from(*predicted) + usize::from(*truth))
                 .sum::<usize>();
-            labels.push(LabelEvaluation::of(name, pairs));
+            labels.push(LabelEvaluation::from_pairs(name, pairs));
         }
-        Self { rows: truth.first().map_or(0, Vec::len), micro_f1: share(2 * right, positives), labels }
+        Self { rows: truth.first().map_or(0, Vec::len), micro_f1: fraction(2 * right, positives), labels }
     }
 }
 

@@ -1,4 +1,4 @@
-//! How well example prompts route, without training.
+//! Few-shot classification: how well example prompts route, without training.
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -7,60 +7,65 @@ use serde_json::Value;
 use crate::eval::{Evaluation, OperatingPoint, Section, auroc, recall_at};
 use llm_router_classifier::model::prediction::HeadOutput;
 
-/// The share of rows of unknown labels that may pass for known ones where a threshold is told.
-const PASSED: f64 = 0.1;
+/// The fraction of rows out of scope that pass the reported threshold.
+const PASS_RATE: f64 = 0.1;
 
-/// How well labels are found by likeness to examples.
+/// How well labels are predicted by similarity to examples.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Examples {
-    /// Examples of each label.
+pub struct FewShot {
+    /// The number of examples of each label.
     pub examples: usize,
-    /// Examples in all.
+    /// The number of all examples.
     pub total: usize,
-    /// Of the rows with a known label.
+    /// The agreement on rows with a known label.
     #[serde(flatten)]
     pub agreement: Evaluation,
-    /// How well likeness tells rows with a known label from those out of scope, if there are any.
+    /// How well similarity distinguishes rows with a known label from rows out of scope, if there are any.
     pub out_of_scope: Option<OutOfScope>,
 }
 
-/// Telling rows that have none of the labels.
+/// How well rows without a known label are recognized.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OutOfScope {
-    /// Number of such rows.
+    /// The number of these rows.
     pub rows: usize,
-    /// Area under the receiver operating characteristic of the likeness to the nearest label.
+    /// The area under the receiver operating characteristic of the similarity to the nearest label.
     pub auroc: f64,
-    /// A `min_confidence` that one of ten such rows passes, and the share of the others that pass.
+    /// A `min_confidence` that one in ten of these rows passes, and the fraction of the other rows that pass.
     pub min_confidence: OperatingPoint,
 }
 
-impl Examples {
-    /// Compares the nearest label of each row with its own, given as an index; none is out of scope.
+impl FewShot {
+    /// Compares the nearest label of each row with its true one, given as an index, or None if it is out of scope.
     ///
     /// # Errors
     /// If there is no row with a known label.
-    pub fn of(examples: usize, total: usize, scores: &[HeadOutput], truth: &[Option<i64>]) -> Result<Self> {
+    pub fn compute(
+        examples: usize,
+        total: usize,
+        scores: &[HeadOutput],
+        truth: &[Option<i64>],
+    ) -> Result<Self> {
         let labels = &scores.first().context("the data have no rows")?.labels;
         let (mut predicted, mut known) = (Vec::new(), Vec::new());
         let (mut inside, mut outside) = (Vec::new(), Vec::new());
         for (scores, truth) in scores.iter().zip(truth) {
             let top = scores.confidences.iter().zip(0i64..).max_by(|a, b| a.0.total_cmp(b.0));
-            let (&likeness, top) = top.context("there are no examples")?;
+            let (&similarity, top) = top.context("there are no examples")?;
             match truth {
                 Some(truth) => {
-                    inside.push(f64::from(likeness));
+                    inside.push(f64::from(similarity));
                     predicted.push(top);
                     known.push(*truth);
                 }
-                None => outside.push(f64::from(likeness)),
+                None => outside.push(f64::from(similarity)),
             }
         }
-        let out_of_scope = auroc(&inside, &outside).zip(recall_at(&inside, &outside, PASSED));
+        let out_of_scope = auroc(&inside, &outside).zip(recall_at(&inside, &outside, PASS_RATE));
         Ok(Self {
             examples,
             total,
-            agreement: Evaluation::new(labels, &predicted, &known),
+            agreement: Evaluation::compute(labels, &predicted, &known),
             out_of_scope: out_of_scope.map(|(auroc, min_confidence)| OutOfScope {
                 rows: outside.len(),
                 auroc,
@@ -70,7 +75,7 @@ impl Examples {
     }
 }
 
-impl Section for Examples {
+impl Section for FewShot {
     fn name(&self) -> &'static str {
         "examples"
     }
@@ -86,8 +91,8 @@ impl Section for Examples {
         );
         if let Some(OutOfScope { rows, auroc, min_confidence }) = &self.out_of_scope {
             text += &format!(
-                "{rows} rows out of scope: AUROC {auroc:.3}; min_confidence {:.3} is passed by {:.1} % of them and by \
-                 {:.1} % of the others\n",
+                "{rows} rows out of scope: AUROC {auroc:.3}; {:.3} as min_confidence lets {:.1} % of them pass, and {:.1} % of \
+                 the others\n",
                 min_confidence.threshold,
                 100.0 * min_confidence.false_positive_rate,
                 100.0 * min_confidence.recall
