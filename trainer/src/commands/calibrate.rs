@@ -190,10 +190,10 @@ async fn fit_temperature(args: &TemperatureArgs) -> Result<()> {
 
 /// Fits the temperature of a head that predicts one label.
 fn fit_single_label(predictions: &Predictions, present: &Temperature) -> Result<Fit> {
-    let labels = &predictions.scores.first().context("the data have no rows")?.labels;
+    let labels = &predictions.scores.first().context("the data has no rows")?.labels;
     let truth = label_indices(&predictions.records, &predictions.fields, labels)?;
     let factor =
-        temperature::fit_single_label(&predictions.scores, &truth).context("the data have no rows")?;
+        temperature::fit_single_label(&predictions.scores, &truth).context("the data has no rows")?;
     let reliability = |scores: &mut dyn Iterator<Item = HeadOutput>| {
         let top = |(scores, truth): (HeadOutput, &i64)| {
             let top = scores.confidences.iter().zip(0i64..).max_by(|a, b| a.0.total_cmp(b.0));
@@ -212,7 +212,7 @@ fn fit_single_label(predictions: &Predictions, present: &Temperature) -> Result<
 
 /// Fits the temperature of each output of a head with independent outputs.
 fn fit_outputs(predictions: &Predictions, present: &Temperature) -> Result<Fit> {
-    let labels = &predictions.scores.first().context("the data have no rows")?.labels;
+    let labels = &predictions.scores.first().context("the data has no rows")?.labels;
     let (mut temperatures, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new());
     for (output, label) in labels.iter().enumerate() {
         let (mut probabilities, mut truths) = (Vec::new(), Vec::new());

@@ -25,7 +25,7 @@ pub struct TwoModelsArgs {
     policy_name: Option<String>,
     /// Assumed length of a completion, in tokens, to compute its price.
     #[arg(long, default_value_t = 300, value_name = "TOKENS")]
-    answer_tokens: u64,
+    completion_tokens: u64,
 }
 
 impl TwoModelsArgs {
@@ -49,13 +49,13 @@ impl TwoModelsArgs {
         };
         let [low, high] = two_bands(policy).with_context(|| format!("policy {}", policy.name))?;
         // The strong model is the one with the higher price for a prompt as long as its completion.
-        let price = |(_, cost): &(String, Cost)| cost.of(self.answer_tokens, self.answer_tokens);
+        let price = |(_, cost): &(String, Cost)| cost.of(self.completion_tokens, self.completion_tokens);
         ensure!(price(&low) != price(&high), "policy {}: both models cost the same", policy.name);
-        let answer_tokens = self.answer_tokens;
+        let completion_tokens = self.completion_tokens;
         Ok(if price(&low) > price(&high) {
-            (StrongWhen::Low, Prices { weak: high, strong: low, answer_tokens })
+            (StrongWhen::Low, Prices { weak: high, strong: low, completion_tokens })
         } else {
-            (StrongWhen::High, Prices { weak: low, strong: high, answer_tokens })
+            (StrongWhen::High, Prices { weak: low, strong: high, completion_tokens })
         })
     }
 }
@@ -95,7 +95,7 @@ mod tests {
             strong_when: None,
             policy: Some(file.path().to_owned()),
             policy_name: None,
-            answer_tokens: 100,
+            completion_tokens: 100,
         };
         args.settings(&[])
     }

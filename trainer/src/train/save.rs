@@ -15,7 +15,7 @@ use llm_router_classifier::model::head_files;
 use llm_router_classifier::model::heads::Head;
 use llm_router_classifier::model::weights::without_prefix;
 
-/// The files of a model's folder beside its weights.
+/// The files of a model's folder, besides its weights.
 const FILES: [&str; 3] = ["config.json", "tokenizer.json", "sentence_bert_config.json"];
 
 /// Rejects an output folder with heads that were trained on the encoder that it has now and would lose it.

@@ -79,7 +79,7 @@ fn a_router_is_compared_with_simpler_ones_and_priced() {
     assert!(by_head.split_whitespace().any(|point| point == place), "{place} is not on {by_head}");
 
     let policy = repository().join("docs/examples/two-models.yaml");
-    let policy = ["--policy", policy.to_str().unwrap(), "--answer-tokens", "100"];
+    let policy = ["--policy", policy.to_str().unwrap(), "--completion-tokens", "100"];
     let priced = [&arguments[..], &["--positive", "Code Generation"], &policy].concat();
     let table = stdout(&priced);
     assert!(table.contains("cost: small ($0.05 / $0.08 per million tokens) or large"), "{table}");

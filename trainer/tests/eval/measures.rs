@@ -68,9 +68,9 @@ fn agreement_and_calibration_are_as_in_scikit_learn() {
         assert_same("recall", label.recall, theirs.recall[index]);
         assert_same("F1", label.f1, theirs.f1[index]);
     }
-    let answers: Vec<_> =
+    let outcomes: Vec<_> =
         tops.iter().zip(truth).map(|((label, top), truth)| (f64::from(**top), label == truth)).collect();
-    assert_same("ECE", Reliability::from_outcomes(&answers).ece, theirs.ece);
+    assert_same("ECE", Reliability::from_outcomes(&outcomes).ece, theirs.ece);
 }
 
 #[test]

@@ -32,9 +32,9 @@ fn served_error(workspace: &Workspace, out: &str) -> f64 {
     let rows = tasks[1].test_scores();
     let mut sum = 0.0;
     for (text, truth) in &rows {
-        let answer =
+        let prediction =
             model.classify(&[&tokenizer.tokenize(text).unwrap()], Outputs::Scores).unwrap().remove(0);
-        let scores = answer.scores.iter().find(|scores| &*scores.head == "small").unwrap();
+        let scores = prediction.scores.iter().find(|scores| &*scores.head == "small").unwrap();
         sum += f64::from((scores.score.unwrap() - truth).abs());
     }
     sum / rows.len() as f64

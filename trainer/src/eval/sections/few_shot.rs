@@ -46,7 +46,7 @@ impl FewShot {
         scores: &[HeadOutput],
         truth: &[Option<i64>],
     ) -> Result<Self> {
-        let labels = &scores.first().context("the data have no rows")?.labels;
+        let labels = &scores.first().context("the data has no rows")?.labels;
         let (mut predicted, mut known) = (Vec::new(), Vec::new());
         let (mut inside, mut outside) = (Vec::new(), Vec::new());
         for (scores, truth) in scores.iter().zip(truth) {

@@ -44,7 +44,7 @@ impl MultiLabel {
     /// # Errors
     /// If a row has no list of labels, or a label that the head has not.
     pub fn compute(records: &[Record], fields: &Fields, scores: &[HeadOutput]) -> Result<Self> {
-        let names = &scores.first().context("the data have no rows")?.labels;
+        let names = &scores.first().context("the data has no rows")?.labels;
         let truths: Vec<_> = records.iter().map(|record| fields.labels(record)).collect::<Result<_>>()?;
         for (record, truth) in records.iter().zip(&truths) {
             let unknown = truth.iter().find(|label| !names.iter().any(|name| name == *label));

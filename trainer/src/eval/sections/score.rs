@@ -33,7 +33,7 @@ impl Score {
         label: &str,
         weights: Option<&[f32]>,
     ) -> Result<Self> {
-        let names = &scores.first().context("the data have no rows")?.labels;
+        let names = &scores.first().context("the data has no rows")?.labels;
         let mut dimensions = Vec::new();
         for (index, name) in names.iter().enumerate() {
             let predicted = |scores: &HeadOutput| scores.confidences.get(index).copied();

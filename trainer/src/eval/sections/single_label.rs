@@ -32,7 +32,7 @@ impl SingleLabel {
     /// # Errors
     /// If a row has no label, or a label that the head has not.
     pub fn compute(records: &[Record], fields: &Fields, scores: &[HeadOutput]) -> Result<Self> {
-        let labels = &scores.first().context("the data have no rows")?.labels;
+        let labels = &scores.first().context("the data has no rows")?.labels;
         let truth = label_indices(records, fields, labels)?;
         let (mut predicted, mut outcomes) = (Vec::new(), Vec::new());
         let mut log_loss = 0.0;

@@ -25,7 +25,7 @@ pub struct Prices {
     /// The strong model's name and prices.
     pub strong: (String, Cost),
     /// The assumed length of a completion, in tokens.
-    pub answer_tokens: u64,
+    pub completion_tokens: u64,
 }
 
 /// How rows are routed.
@@ -39,7 +39,7 @@ pub struct WinRateSettings {
     pub prices: Option<Prices>,
 }
 
-/// The value of routing by a head's score, beside simpler routers.
+/// The value of routing by a head's score, compared with simpler routers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WinRate {
     /// The weak model's mean grade.
@@ -158,10 +158,10 @@ pub(crate) fn rows(
 ) -> Result<Vec<GradedRow>> {
     let row = |((record, prediction), scores): ((&Record, &Prediction), &HeadOutput)| {
         let prompt_tokens = prediction.read.of as u64;
-        let price = |cost: &Cost, answer_tokens| cost.of(prompt_tokens, answer_tokens);
+        let price = |cost: &Cost, completion_tokens| cost.of(prompt_tokens, completion_tokens);
         let (weak, strong) = match &settings.prices {
-            Some(Prices { weak, strong, answer_tokens }) => {
-                (price(&weak.1, *answer_tokens), price(&strong.1, *answer_tokens))
+            Some(Prices { weak, strong, completion_tokens }) => {
+                (price(&weak.1, *completion_tokens), price(&strong.1, *completion_tokens))
             }
             None => (0.0, 1.0),
         };
@@ -177,8 +177,8 @@ pub(crate) fn rows(
 fn cost_of(prices: Option<&Prices>) -> String {
     match prices {
         None => "strong calls".to_owned(),
-        Some(Prices { weak, strong, answer_tokens }) => format!(
-            "{} ({}) or {} ({}), answers of {answer_tokens} tokens",
+        Some(Prices { weak, strong, completion_tokens }) => format!(
+            "{} ({}) or {} ({}), completions of {completion_tokens} tokens",
             weak.0, weak.1, strong.0, strong.1
         ),
     }
@@ -243,8 +243,8 @@ impl Section for WinRate {
         }
         let _ = writeln!(
             text,
-            "the weak model alone has {:.1} % of the strong one's quality; thresholds were chosen on these rows, and do a \
-             little worse on others",
+            "the weak model alone has {:.1} % of the strong one's quality; the thresholds were chosen on these rows, and do \
+             slightly worse on others",
             100.0 * self.weak / self.strong
         );
         text
