@@ -6,8 +6,8 @@
 
 mod backend;
 mod batching;
+mod cuda_graphs;
 mod queue;
-mod recorded;
 mod worker;
 
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use tokio::sync::oneshot;
 
 pub use backend::Backend;
 pub use batching::Batching;
+pub use cuda_graphs::Recorded;
 use queue::{PushError, Queue};
-pub use recorded::Recorded;
 use worker::Job;
 
 use crate::metrics::Metrics;

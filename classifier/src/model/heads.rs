@@ -3,6 +3,7 @@
 //! The last layer of an encoder trained for similarity knows what a text is about, and has forgotten much of what it
 //! asks for; a layer in the middle still knows. So each head says which one it reads.
 
+mod nvidia_complexity;
 mod output;
 
 use std::collections::HashSet;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use tch::{Device, Tensor};
 
+pub use nvidia_complexity::NvidiaComplexity;
 pub use output::Output;
 
 use super::pooling::Pooling;

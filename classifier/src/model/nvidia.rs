@@ -4,17 +4,13 @@
 //! Source of the layout and of the formula: the model's card,
 //! <https://huggingface.co/nvidia/prompt-task-and-complexity-classifier>.
 
-mod complexity;
-
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tch::Tensor;
 
-pub use complexity::Complexity;
-
 use super::encoder::{Config, Encoder};
-use super::heads::{Head, Linear, Output, Reads};
+use super::heads::{Head, Linear, NvidiaComplexity, Output, Reads};
 use super::pooling::Pooling;
 use super::weights::{Weight, Weights};
 
@@ -90,7 +86,7 @@ impl Layout {
                 linears.push(linear);
             }
         }
-        let (complexity, names) = Complexity::new(&targets)?;
+        let (complexity, names) = NvidiaComplexity::new(&targets)?;
         let output = Output::NvidiaComplexity(complexity);
         let complexity = Head::new("complexity", names, reads, Some(stack(&linears)?), output)?;
         Ok(vec![complexity, task.context("target_sizes has no task_type")?])

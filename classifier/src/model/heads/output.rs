@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use tch::{Kind, Tensor};
 
-use crate::model::nvidia::Complexity;
+use super::nvidia_complexity::NvidiaComplexity;
 
 /// What a head's logits mean.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub enum Output {
     /// A score: the mean of the dimensions, a sigmoid each, with these weights, which add up to 1.
     Score(Arc<[f32]>),
     /// The seven complexity heads of NVIDIA's classifier, side by side.
-    NvidiaComplexity(Complexity),
+    NvidiaComplexity(NvidiaComplexity),
 }
 
 impl Output {

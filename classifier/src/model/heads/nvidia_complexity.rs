@@ -33,13 +33,13 @@ const DIMENSIONS: [Dimension; 7] = [
 
 /// How logits become dimensions, and dimensions the complexity. Clones share the weights.
 #[derive(Debug, Clone)]
-pub struct Complexity {
+pub struct NvidiaComplexity {
     dimensions: Arc<[Dimension]>,
     /// What each output of each dimension's head counts, `[outputs]` each.
     weightings: Vec<Weight>,
 }
 
-impl Complexity {
+impl NvidiaComplexity {
     /// For heads in this order, each with its name in the config and what its outputs count. Returns the dimensions'
     /// names in our answers, too.
     ///
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     /// As the published config has it.
-    fn published() -> Complexity {
+    fn published() -> NvidiaComplexity {
         let heads = [
             ("creativity_scope", vec![1.0, 0.5, 0.0]),
             ("reasoning", vec![0.0, 1.0]),
@@ -101,7 +101,7 @@ mod tests {
             ("no_label_reason", vec![0.0]),
             ("constraint_ct", vec![1.0, 0.0]),
         ];
-        Complexity::new(&heads).unwrap().0
+        NvidiaComplexity::new(&heads).unwrap().0
     }
 
     #[test]
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn an_unknown_dimension_is_named() {
-        let error = Complexity::new(&[("mood", vec![1.0])]).unwrap_err().to_string();
+        let error = NvidiaComplexity::new(&[("mood", vec![1.0])]).unwrap_err().to_string();
         assert!(error.contains("target_sizes.mood"), "{error}");
     }
 }
