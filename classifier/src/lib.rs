@@ -1,7 +1,7 @@
 //! Turns a prompt into a prediction. It knows neither gRPC nor HTTP; `clap` is behind a feature.
 //!
-//! [`pipeline::Pipeline`] is the way in: tokenizer → [`engine`] (bounded queue → worker threads) → [`model`] (encoder →
-//! heads), and [`few_shot`] for policies that are defined by examples. [`load`] builds one from a model's folder;
+//! [`pipeline::Pipeline`] is the entry point: [`engine`] (bounded queue → tokenizer threads → worker threads) → [`model`]
+//! (encoder → heads), and [`few_shot`] for policies that are defined by examples. [`load`] builds one from a model's folder;
 //! [`batch`] classifies files of [`records`].
 
 #[cfg(feature = "clap")]
@@ -11,6 +11,7 @@ pub mod device;
 pub mod engine;
 pub mod few_shot;
 pub mod load;
+mod log_limiter;
 pub mod metrics;
 pub mod model;
 pub mod pipeline;

@@ -1,5 +1,6 @@
 //! Loads a model's folder into a [`Pipeline`] that is warm.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use anyhow::Result;
 use tch::Device;
 
 use crate::device::Compute;
-use crate::engine::{Batching, Engine, Recorded};
+use crate::engine::{Batching, CudaGraphs, EngineOptions};
 use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::model::prediction::Outputs;
@@ -18,7 +19,7 @@ use crate::pipeline::Pipeline;
 pub struct Loader {
     model: PathBuf,
     compute: Compute,
-    workers: usize,
+    workers: NonZeroUsize,
     batching: Batching,
     queue: usize,
     metrics: Arc<Metrics>,
@@ -36,7 +37,7 @@ impl Loader {
         Ok(Self {
             model: args.model().to_owned(),
             compute,
-            workers: args.workers.map_or(if device == Device::Cpu { cores() } else { 1 }, usize::from),
+            workers: args.workers.unwrap_or(if device == Device::Cpu { cores() } else { NonZeroUsize::MIN }),
             batching: Batching::on(device, args.batch_tokens),
             queue: args.queue,
             metrics,
@@ -60,29 +61,27 @@ impl Loader {
         let Self { compute, workers, batching, queue, .. } = self;
         let folder = self.model.display();
         tracing::info!(model = %folder, ?heads, ?compute, workers, ?batching, queue, "model loaded");
-        let metrics = self.metrics.clone();
-        let engine = if compute.device.is_cuda() {
-            let workers = (0..*workers).map(|_| Recorded::on_cuda(model.clone())).collect();
-            Engine::start(workers, *queue, *batching, metrics)
-        } else {
-            Engine::start(vec![model; *workers], *queue, *batching, metrics)
-        }?;
-        Ok(Pipeline::new(Arc::new(tokenizer), engine, heads, self.metrics.clone()))
+        let options = EngineOptions { queue: *queue, batching: *batching, tokenizers: cores() };
+        let (tokenizer, metrics) = (Arc::new(tokenizer), Arc::clone(&self.metrics));
+        if compute.device.is_cuda() {
+            let workers = (0..workers.get()).map(|_| CudaGraphs(model.clone())).collect();
+            return Pipeline::start(tokenizer, workers, heads, options, metrics);
+        }
+        Pipeline::start(tokenizer, vec![model; workers.get()], heads, options, metrics)
     }
 }
 
-/// Classifies a short and the longest text, so that no request pays for what libtorch does at first use, and a model
-/// that cannot be computed with is rejected.
+/// Classifies a short and the longest text, so that no request pays for what libtorch does at first use, and a model that
+/// cannot be computed is rejected.
 async fn warm(pipeline: &Pipeline) -> Result<()> {
-    for words in [8, pipeline.tokenizer.max_tokens()] {
-        let text = pipeline.tokenizer.tokenize(&"warm ".repeat(words))?;
-        pipeline.engine.classify(text, Outputs::ScoresAndEmbedding, None, None).await?;
+    for words in [8, pipeline.max_tokens()] {
+        pipeline.classify(&"warm ".repeat(words), Outputs::ScoresAndEmbedding, None, None).await?;
     }
     Ok(())
 }
 
 /// Cores that this process may use, at least one.
 #[must_use]
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+pub fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }

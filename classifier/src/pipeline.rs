@@ -1,38 +1,51 @@
-//! The way of one text: tokenizer, engine, heads; or its similarity to few-shot examples.
+//! The path of one text: tokenizer, engine, heads; or its similarity to few-shot examples.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
+use futures_util::FutureExt;
 use llm_router_routing::config::Examples;
 
-use crate::engine::{Engine, EngineError};
-use crate::few_shot::{PendingEmbedding, Store};
+use crate::engine::{BackendFactory, Engine, EngineError, EngineOptions};
+use crate::few_shot::{PendingEmbedding, Store, TooManyExampleSets};
 use crate::metrics::Metrics;
 use crate::model::prediction::{Outputs, Prediction};
 use crate::model::tokenizer::Tokenizer;
-use crate::steps::{Step, StepObserver};
+use crate::steps::StepObserver;
 
 /// A model whose engine runs. Clones share everything.
 #[derive(Clone)]
 pub struct Pipeline {
-    pub(crate) tokenizer: Arc<Tokenizer>,
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) heads: Arc<[String]>,
-    pub(crate) examples: Arc<Store>,
-    pub(crate) metrics: Arc<Metrics>,
+    tokenizer: Arc<Tokenizer>,
+    engine: Arc<Engine>,
+    heads: Arc<[String]>,
+    examples: Arc<Store>,
 }
 
 impl Pipeline {
-    /// A pipeline of a tokenizer and an engine for it, with these heads.
-    #[must_use]
-    pub fn new(
+    /// Starts an engine with one worker for each backend, for a model with this tokenizer and these heads.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub fn start(
         tokenizer: Arc<Tokenizer>,
-        engine: Engine,
+        backends: Vec<impl BackendFactory>,
         heads: Arc<[String]>,
+        options: EngineOptions,
         metrics: Arc<Metrics>,
-    ) -> Self {
-        Self { tokenizer, engine: Arc::new(engine), heads, examples: Arc::default(), metrics }
+    ) -> anyhow::Result<Self> {
+        let engine = Arc::new(Engine::start(&tokenizer, backends, options, metrics)?);
+        let (embedder, texts) = (Arc::clone(&engine), Arc::clone(&tokenizer));
+        let examples = Store::new(move |text| {
+            let (engine, excerpt) = (Arc::clone(&embedder), texts.excerpt(&text));
+            async move {
+                let prediction = engine.classify_in_background(excerpt, Outputs::Embedding).await?;
+                prediction.embedding.context("the model gives no embeddings")
+            }
+            .boxed()
+        });
+        Ok(Self { tokenizer, engine, heads, examples: Arc::new(examples) })
     }
 
     /// The names of the model's heads.
@@ -47,7 +60,7 @@ impl Pipeline {
         &self.examples
     }
 
-    /// How many tokens the model reads of a text.
+    /// How many tokens the model reads of a text. Blocks while it tokenizes.
     ///
     /// # Errors
     /// If the tokenizer fails.
@@ -55,63 +68,51 @@ impl Pipeline {
         Ok(self.tokenizer.tokenize(text)?.ids().len())
     }
 
+    /// Most tokens that the model reads of a text.
+    pub(crate) fn max_tokens(&self) -> usize {
+        self.tokenizer.max_tokens()
+    }
+
     /// Classifies a text, unless the deadline passes first. `steps` receives the times of its steps.
     ///
     /// # Errors
-    /// At once if the queue is full or the engine is shut down; later if the tokenizer or the backend fails, or the
+    /// At once if too many prompts wait or the engine is shut down; later if the tokenizer or the backend fails, or the
     /// deadline passes.
     pub async fn classify(
         &self,
         text: &str,
-        want: Outputs,
+        outputs: Outputs,
         deadline: Option<Instant>,
         steps: Option<Arc<dyn StepObserver>>,
     ) -> Result<Prediction, EngineError> {
-        let answer = self.tokenize_and_classify(text, want, deadline, steps).await;
-        if let Err(error @ EngineError::Failed(_)) = &answer {
-            tracing::error!(%error);
-        }
-        answer
+        self.engine.classify(self.tokenizer.excerpt(text), outputs, deadline, steps).await
     }
 
-    async fn tokenize_and_classify(
-        &self,
-        text: &str,
-        want: Outputs,
-        deadline: Option<Instant>,
-        steps: Option<Arc<dyn StepObserver>>,
-    ) -> Result<Prediction, EngineError> {
-        let start = Instant::now();
-        let tokens = self.tokenizer.tokenize(text).map_err(|error| EngineError::Failed(Arc::new(error)))?;
-        let end = Instant::now();
-        self.metrics.tokenize_seconds.observe((end - start).as_secs_f64());
-        if let Some(steps) = &steps {
-            steps.finished(Step::Tokenize, start, end);
-        }
-        self.engine.classify(tokens, want, deadline, steps).await
+    /// Embeds few-shot examples that a caller sent, unless that is done already. Prompts and the examples of policies have
+    /// priority.
+    ///
+    /// # Errors
+    /// If too many callers' examples wait to be embedded.
+    pub fn embed_examples(&self, examples: &Arc<Examples>) -> Result<PendingEmbedding, TooManyExampleSets> {
+        self.examples.embed(examples)
     }
 
-    /// Embeds few-shot examples, unless that is done already.
+    /// Embeds the few-shot examples of a policy, unless that is done already, and keeps them as long as the policy.
     #[must_use]
-    pub fn learn(&self, examples: &Arc<Examples>) -> PendingEmbedding {
-        let pipeline = self.clone();
-        self.examples.learn(examples, move |text| {
-            let pipeline = pipeline.clone();
-            async move { pipeline.embed(&text).await }
-        })
+    pub fn embed_policy_examples(&self, examples: &Arc<Examples>) -> PendingEmbedding {
+        self.examples.embed_for_policy(examples)
     }
 
-    /// The embedding of an example. It waits for room in the queue: requests come first.
-    async fn embed(&self, text: &str) -> anyhow::Result<Vec<f32>> {
-        const RETRY: Duration = Duration::from_millis(20);
-        let tokens = self.tokenizer.tokenize(text)?;
-        loop {
-            match self.engine.classify(tokens.clone(), Outputs::Embedding, None, None).await {
-                Ok(answer) => return answer.embedding.context("the model gives no embeddings"),
-                Err(EngineError::Overloaded) => tokio::time::sleep(RETRY).await,
-                Err(error) => return Err(error.into()),
-            }
-        }
+    /// Whether there are threads that can classify a text. Once there are none, there will be none.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.engine.is_healthy()
+    }
+
+    /// The number of worker threads that have not died.
+    #[must_use]
+    pub fn workers_alive(&self) -> usize {
+        self.engine.workers_alive()
     }
 
     /// Accepts no more texts, and waits until those in the queue have their predictions. Blocks.

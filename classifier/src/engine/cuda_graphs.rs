@@ -1,10 +1,10 @@
-//! A model on CUDA whose forward passes are recorded as graphs, one for each of a few shapes that batches are brought
-//! to.
+//! A model on CUDA whose forward passes are captured as graphs, one for each of a few shapes to which batches are padded.
 //!
-//! A pass through MiniLM is some eighty kernels, and naming one takes the CPU longer than a small batch takes the GPU.
-//! Large batches are computed as they are: there the kernels take longer than their names.
+//! A pass through MiniLM launches some eighty kernels. For a small batch, launching them one by one takes the CPU longer
+//! than computing them takes the GPU. Large batches are computed without a graph: their kernels take longer than the
+//! launches.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -13,37 +13,38 @@ use llm_router_torch_ops::copy;
 use llm_router_torch_ops::cuda_graph::{CudaGraph, Recorder};
 use tch::{Device, Kind, Tensor};
 
-use super::backend::Backend;
+use super::backend::{Backend, BackendFactory};
 use super::batching::Batching;
 use crate::model::Model;
 use crate::model::batch::Batch;
 use crate::model::prediction::{Outputs, Prediction};
 use crate::model::tokenizer::Tokens;
 
-/// How many texts a recorded pass has room for.
+/// Numbers of texts for which passes are captured.
 const TEXTS: [usize; 6] = [1, 2, 4, 8, 16, 32];
 
-/// Most tokens of a recorded pass, padding included.
+/// Most tokens of a captured pass, padding included.
 const MAX_TOKENS: usize = 4096;
 
-/// What passes are recorded with.
-pub trait Record: Send + 'static {
-    /// Work that was recorded.
-    type Graph: Send;
+/// Captures work as graphs and launches them, on the thread that it was made on.
+pub trait GraphRecorder: 'static {
+    /// Captured work.
+    type Graph;
 
-    /// Records work that gives a tensor, which launching the graph fills again. A sibling may share its memory.
+    /// Captures work that computes a tensor, which each launch of the graph fills again. The graph may share a sibling's
+    /// memory.
     ///
     /// # Errors
-    /// If the work fails or cannot be recorded.
+    /// If the work fails or cannot be captured.
     fn record(&self, sibling: Option<&Self::Graph>, work: Work) -> Result<(Self::Graph, Tensor)>;
 
-    /// Queues the recorded work.
+    /// Queues the captured work.
     ///
     /// # Errors
     /// If the device refuses.
     fn launch(&self, graph: &Self::Graph) -> Result<()>;
 
-    /// Waits until all is done that this thread has queued.
+    /// Waits until everything that this thread has queued is done.
     ///
     /// # Errors
     /// If some of it failed.
@@ -51,13 +52,13 @@ pub trait Record: Send + 'static {
 }
 
 /// Computes a tensor, from the same memory each time.
-type Work = Box<dyn Fn() -> Result<Tensor> + Send>;
+type Work = Box<dyn Fn() -> Result<Tensor>>;
 
-impl Record for Recorder {
+impl GraphRecorder for Recorder {
     type Graph = CudaGraph;
 
     fn record(&self, sibling: Option<&CudaGraph>, work: Work) -> Result<(CudaGraph, Tensor)> {
-        // Once as it is, since libtorch sets up at first use what cannot be recorded.
+        // First without capturing, since some of what libtorch sets up at first use cannot be captured.
         let _ = work()?;
         Recorder::synchronize(self)?;
         Recorder::record(self, sibling, work)
@@ -72,78 +73,80 @@ impl Record for Recorder {
     }
 }
 
-/// A model with its recorded passes. What cannot be recorded is computed as it is.
-pub struct Recorded<R: Record = Recorder> {
+/// Builds a [`CudaGraphBackend`] on the worker's thread, to which its recorder is bound.
+pub struct CudaGraphs(pub Model);
+
+impl BackendFactory for CudaGraphs {
+    type Backend = CudaGraphBackend;
+
+    fn build(self) -> CudaGraphBackend {
+        CudaGraphBackend::new(self.0, Recorder::new().map_err(Into::into))
+    }
+}
+
+/// A model with its captured passes. Batches of other shapes are computed without a graph.
+pub struct CudaGraphBackend<R: GraphRecorder = Recorder> {
     model: Model,
-    /// Makes the thread that classifies ready to record.
-    recorder: fn() -> Result<R>,
-    state: OnceCell<Option<State<R>>>,
+    /// None if nothing can be captured.
+    passes: Option<CapturedPasses<R>>,
 }
 
-/// What the thread that classifies has.
-struct State<R: Record> {
+struct CapturedPasses<R: GraphRecorder> {
     recorder: R,
-    /// None for a shape that could not be recorded.
-    passes: RefCell<HashMap<Shape, Option<Pass<R::Graph>>>>,
+    /// None for a shape that could not be captured.
+    by_shape: RefCell<HashMap<Shape, Option<CapturedPass<R::Graph>>>>,
 }
 
-/// What batches are brought to, and what is wanted of them.
+/// What batches are padded to, and which outputs they have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Shape {
     texts: usize,
     tokens: usize,
-    want: Outputs,
+    outputs: Outputs,
 }
 
 /// A forward pass of one shape.
-struct Pass<G> {
+struct CapturedPass<G> {
     shape: Shape,
-    ids: Staged,
-    mask: Staged,
-    rows: Staged,
+    ids: PinnedBuffer,
+    mask: PinnedBuffer,
+    rows: PinnedBuffer,
     graph: G,
 }
 
-/// A tensor on the device, and the memory on CPU through which it is written or read.
-struct Staged {
+/// A tensor on the device, and the pinned memory on the CPU through which it is written or read.
+struct PinnedBuffer {
     host: Tensor,
     device: Tensor,
 }
 
-impl Recorded {
-    /// Records as CUDA graphs.
-    #[must_use]
-    pub fn on_cuda(model: Model) -> Self {
-        Self::new(model, || Ok(Recorder::new()?))
+impl<R: GraphRecorder> CudaGraphBackend<R> {
+    /// Captures all shapes for what policies request most: the heads' scores.
+    fn new(model: Model, recorder: Result<R>) -> Self {
+        let recorder = recorder.inspect_err(|error| {
+            tracing::warn!(error = format!("{error:#}"), "no CUDA graphs; small batches are slower");
+        });
+        let passes = recorder.ok().map(|recorder| CapturedPasses { recorder, by_shape: RefCell::default() });
+        if let Some(passes) = &passes {
+            let start = Instant::now();
+            let text = Tokens::from(vec![model.pad_token()]);
+            let captured = |shape| matches!(passes.classify(&model, shape, &[&text]), Some(Ok(_)));
+            let shapes = Shape::all(model.max_tokens()).filter(|&shape| captured(shape)).count();
+            tracing::info!(shapes, seconds = start.elapsed().as_secs_f64(), "forward passes captured");
+        }
+        Self { model, passes }
     }
 }
 
-impl<R: Record> Recorded<R> {
-    fn new(model: Model, recorder: fn() -> Result<R>) -> Self {
-        Self { model, recorder, state: OnceCell::new() }
-    }
-
-    fn state(&self) -> Option<&State<R>> {
-        let start = || match (self.recorder)() {
-            Ok(recorder) => Some(State { recorder, passes: RefCell::default() }),
-            Err(error) => {
-                tracing::warn!(error = format!("{error:#}"), "no CUDA graphs; small batches are slower");
-                None
-            }
-        };
-        self.state.get_or_init(start).as_ref()
-    }
-}
-
-impl<R: Record> State<R> {
-    /// The answers of a recorded pass of this shape; none if it cannot be recorded.
+impl<R: GraphRecorder> CapturedPasses<R> {
+    /// The predictions of a captured pass of this shape; none if the shape cannot be captured.
     fn classify(&self, model: &Model, shape: Shape, texts: &[&Tokens]) -> Option<Result<Vec<Prediction>>> {
-        let mut passes = self.passes.borrow_mut();
+        let mut passes = self.by_shape.borrow_mut();
         if !passes.contains_key(&shape) {
             let sibling = passes.values().flatten().next().map(|pass| &pass.graph);
-            let pass = Pass::record(&self.recorder, sibling, model, shape);
+            let pass = CapturedPass::record(&self.recorder, sibling, model, shape);
             let pass = pass.inspect_err(|error| {
-                tracing::warn!(?shape, error = format!("{error:#}"), "cannot record this shape");
+                tracing::warn!(?shape, error = format!("{error:#}"), "cannot capture this shape");
             });
             passes.insert(shape, pass.ok());
         }
@@ -152,85 +155,40 @@ impl<R: Record> State<R> {
     }
 }
 
-impl<R: Record> Backend for Recorded<R> {
-    /// Records all shapes for what policies ask most: the heads' scores.
-    fn prepare(&self) {
-        let Some(state) = self.state() else { return };
-        let start = Instant::now();
-        let text = Tokens::from(vec![self.model.pad_token()]);
-        let classified = |shape| state.classify(&self.model, shape, &[&text]);
-        let shapes = Shape::all(self.model.max_tokens());
-        let shapes = shapes.filter(|&shape| matches!(classified(shape), Some(Ok(_)))).count();
-        tracing::info!(shapes, seconds = start.elapsed().as_secs_f64(), "forward passes recorded");
-    }
-
-    fn classify(&self, texts: &[&Tokens], want: Outputs) -> Result<Vec<Prediction>> {
-        let pass = || {
-            let shape = Shape::holding(texts, want, self.model.max_tokens())?;
-            self.state()?.classify(&self.model, shape, texts)
+impl<R: GraphRecorder> Backend for CudaGraphBackend<R> {
+    fn classify(&self, texts: &[&Tokens], outputs: Outputs) -> Result<Vec<Prediction>> {
+        let captured = || {
+            let shape = Shape::smallest_for(texts, outputs, self.model.max_tokens())?;
+            self.passes.as_ref()?.classify(&self.model, shape, texts)
         };
-        pass().unwrap_or_else(|| self.model.classify(texts, want))
+        captured().unwrap_or_else(|| self.model.classify(texts, outputs))
     }
 }
 
 impl Shape {
-    /// The smallest that has room for the texts, if any has.
-    fn holding(texts: &[&Tokens], want: Outputs, most: usize) -> Option<Self> {
+    /// The smallest shape that has room for the texts, if one has.
+    fn smallest_for(texts: &[&Tokens], outputs: Outputs, max_tokens: usize) -> Option<Self> {
         let longest = texts.iter().map(|text| text.ids().len()).max()?;
-        let tokens = Batching::lengths(most).find(|&length| length >= longest)?;
+        let tokens = Batching::lengths(max_tokens).find(|&length| length >= longest)?;
         let texts = TEXTS.into_iter().find(|&room| room >= texts.len())?;
-        (texts * tokens <= MAX_TOKENS).then_some(Self { texts, tokens, want })
+        (texts * tokens <= MAX_TOKENS).then_some(Self { texts, tokens, outputs })
     }
 
     /// Every shape for scores.
-    fn all(most: usize) -> impl Iterator<Item = Self> {
-        let of_length = |tokens| TEXTS.map(move |texts| Self { texts, tokens, want: Outputs::Scores });
-        Batching::lengths(most).flat_map(of_length).filter(|shape| shape.texts * shape.tokens <= MAX_TOKENS)
-    }
-}
-
-impl<G> Pass<G> {
-    fn record<R: Record<Graph = G>>(
-        recorder: &R,
-        sibling: Option<&G>,
-        model: &Model,
-        shape: Shape,
-    ) -> Result<Self> {
-        let device = model.device();
-        let size = [shape.texts as i64, shape.tokens as i64];
-        let ids = Staged::to_be_read(size, Kind::Int64, device)?;
-        let mask = Staged::to_be_read(size, Kind::Bool, device)?;
-        let batch = Batch { ids: ids.device.shallow_clone(), mask: Some(mask.device.shallow_clone()) };
-        let (owned, want) = (model.clone(), shape.want);
-        let (graph, rows) = recorder.record(sibling, Box::new(move || owned.forward(&batch, want)))?;
-        Ok(Self { shape, ids, mask, rows: Staged::to_be_written(rows)?, graph })
+    fn all(max_tokens: usize) -> impl Iterator<Item = Self> {
+        let with_length = |tokens| TEXTS.map(move |texts| Self { texts, tokens, outputs: Outputs::Scores });
+        let shapes = Batching::lengths(max_tokens).flat_map(with_length);
+        shapes.filter(|shape| shape.texts * shape.tokens <= MAX_TOKENS)
     }
 
-    fn classify<R: Record<Graph = G>>(
-        &self,
-        recorder: &R,
-        model: &Model,
-        texts: &[&Tokens],
-    ) -> Result<Vec<Prediction>> {
-        let (ids, mask) = self.shape.fill(texts, model.pad_token());
-        self.ids.write(&ids)?;
-        self.mask.write(&mask)?;
-        recorder.launch(&self.graph)?;
-        copy(&self.rows.host, &self.rows.device)?;
-        recorder.synchronize()?;
-        model.answers(texts, self.shape.want, &self.rows.host)
-    }
-}
-
-impl Shape {
     /// Token ids and mask of the texts in this shape.
     fn fill(self, texts: &[&Tokens], pad_token: i64) -> (Vec<i64>, Vec<bool>) {
         let mut ids = Vec::with_capacity(self.texts * self.tokens);
         let mut mask = Vec::with_capacity(self.texts * self.tokens);
-        // A row without a text has one token, since attention to none is not a number.
-        let none = [pad_token];
+        // A row without a text has one token, since attention to no token is not a number.
+        let empty = [pad_token];
         for row in 0..self.texts {
-            let text = texts.get(row).map_or(&none[..], |text| text.ids());
+            let text = texts.get(row).map_or(&empty[..], |text| text.ids());
             ids.extend_from_slice(text);
             mask.extend(std::iter::repeat_n(true, text.len()));
             ids.resize((row + 1) * self.tokens, pad_token);
@@ -240,25 +198,70 @@ impl Shape {
     }
 }
 
-impl Staged {
-    /// Memory that recorded work reads.
-    fn to_be_read(size: [i64; 2], kind: Kind, device: Device) -> Result<Self> {
+impl<G> CapturedPass<G> {
+    fn record<R: GraphRecorder<Graph = G>>(
+        recorder: &R,
+        sibling: Option<&G>,
+        model: &Model,
+        shape: Shape,
+    ) -> Result<Self> {
+        let device = model.device();
+        let size = [shape.texts as i64, shape.tokens as i64];
+        let ids = PinnedBuffer::for_input(size, Kind::Int64, device)?;
+        let mask = PinnedBuffer::for_input(size, Kind::Bool, device)?;
+        let batch = Batch { ids: ids.device.shallow_clone(), mask: Some(mask.device.shallow_clone()) };
+        let (owned, outputs) = (model.clone(), shape.outputs);
+        let (graph, rows) = recorder.record(sibling, Box::new(move || owned.forward(&batch, outputs)))?;
+        Ok(Self { shape, ids, mask, rows: PinnedBuffer::for_output(rows)?, graph })
+    }
+
+    fn classify<R: GraphRecorder<Graph = G>>(
+        &self,
+        recorder: &R,
+        model: &Model,
+        texts: &[&Tokens],
+    ) -> Result<Vec<Prediction>> {
+        let (ids, mask) = self.shape.fill(texts, model.pad_token());
+        let queued = self.queue(recorder, &ids, &mask);
+        // Even after an error: some copies may be under way, and the next call writes to the same memory.
+        recorder.synchronize()?;
+        queued?;
+        model.predictions(texts, self.shape.outputs, &self.rows.host)
+    }
+
+    /// Queues the pass. Its buffers must not be touched until the recorder is synchronised.
+    fn queue<R: GraphRecorder<Graph = G>>(&self, recorder: &R, ids: &[i64], mask: &[bool]) -> Result<()> {
+        self.ids.write(ids)?;
+        self.mask.write(mask)?;
+        recorder.launch(&self.graph)?;
+        self.rows.read()
+    }
+}
+
+impl PinnedBuffer {
+    /// Memory that captured work reads.
+    fn for_input(size: [i64; 2], kind: Kind, device: Device) -> Result<Self> {
         // As a batch of texts of one token, so that it can be computed with before it is written.
         let host = Tensor::f_ones(size, (kind, Device::Cpu))?;
         Ok(Self { device: host.f_to_device(device)?, host: pinned(host, device)? })
     }
 
-    /// Memory that recorded work has written.
-    fn to_be_written(device: Tensor) -> Result<Self> {
+    /// Memory that captured work writes.
+    fn for_output(device: Tensor) -> Result<Self> {
         let host = Tensor::f_zeros(device.size(), (device.kind(), Device::Cpu))?;
         Ok(Self { host: pinned(host, device.device())?, device })
     }
 
-    /// Queues the copy; what is written must not change before it is done.
+    /// Writes the numbers to the host's memory, and queues the copy to the device.
     fn write<T: tch::kind::Element>(&self, numbers: &[T]) -> Result<()> {
         let numbers = Tensor::f_from_slice(numbers)?.f_view(self.host.size().as_slice())?;
-        copy(&self.host, &numbers)?;
+        self.host.shallow_clone().f_copy_(&numbers)?;
         Ok(copy(&self.device, &self.host)?)
+    }
+
+    /// Queues the copy to the host.
+    fn read(&self) -> Result<()> {
+        Ok(copy(&self.host, &self.device)?)
     }
 }
 
@@ -273,24 +276,24 @@ mod tests {
 
     use super::*;
 
-    /// Records by keeping the work, and does it again.
-    struct Again;
+    /// Keeps the work, and repeats it at each launch.
+    struct FakeRecorder;
 
-    struct Kept {
+    struct FakeGraph {
         work: Work,
         result: Tensor,
     }
 
-    impl Record for Again {
-        type Graph = Kept;
+    impl GraphRecorder for FakeRecorder {
+        type Graph = FakeGraph;
 
-        fn record(&self, _: Option<&Kept>, work: Work) -> Result<(Kept, Tensor)> {
+        fn record(&self, _: Option<&FakeGraph>, work: Work) -> Result<(FakeGraph, Tensor)> {
             let result = work()?;
-            Ok((Kept { work, result: result.shallow_clone() }, result))
+            Ok((FakeGraph { work, result: result.shallow_clone() }, result))
         }
 
-        fn launch(&self, graph: &Kept) -> Result<()> {
-            Ok(copy(&graph.result, &(graph.work)()?)?)
+        fn launch(&self, graph: &FakeGraph) -> Result<()> {
+            Ok(graph.result.shallow_clone().f_copy_(&(graph.work)()?)?)
         }
 
         fn synchronize(&self) -> Result<()> {
@@ -307,28 +310,27 @@ mod tests {
         lengths.iter().map(|&length| Tokens::from((1..=length as i64).collect::<Vec<_>>())).collect()
     }
 
-    fn assert_near(recorded: &[Prediction], plain: &[Prediction]) {
-        let numbers = |answer: &Prediction| {
+    fn assert_near(captured: &[Prediction], plain: &[Prediction]) {
+        let numbers = |prediction: &Prediction| {
             let scores =
-                answer.scores.iter().flat_map(|scores| scores.confidences.iter().chain(&scores.score));
-            scores.chain(answer.embedding.iter().flatten()).copied().collect::<Vec<_>>()
+                prediction.scores.iter().flat_map(|scores| scores.confidences.iter().chain(&scores.score));
+            scores.chain(prediction.embedding.iter().flatten()).copied().collect::<Vec<_>>()
         };
-        assert_eq!(recorded.len(), plain.len());
-        for (recorded, plain) in recorded.iter().map(numbers).zip(plain.iter().map(numbers)) {
-            assert_eq!(recorded.len(), plain.len());
+        assert_eq!(captured.len(), plain.len());
+        for (captured, plain) in captured.iter().map(numbers).zip(plain.iter().map(numbers)) {
+            assert_eq!(captured.len(), plain.len());
             assert!(!plain.is_empty());
-            for (recorded, plain) in recorded.iter().zip(&plain) {
-                assert!((recorded - plain).abs() < 1e-3, "{recorded} {plain}");
+            for (captured, plain) in captured.iter().zip(&plain) {
+                assert!((captured - plain).abs() < 1e-3, "{captured} {plain}");
             }
         }
     }
 
     #[test]
-    fn a_recorded_pass_says_the_same_each_time() {
-        let (model, recorded) = (model(), Recorded::new(model(), || Ok(Again)));
-        recorded.prepare();
+    fn a_captured_pass_predicts_the_same_each_time() {
+        let (model, captured) = (model(), CudaGraphBackend::new(model(), Ok(FakeRecorder)));
         // The second and third take the same pass.
-        for (lengths, want) in [
+        for (lengths, outputs) in [
             (&[3, 9, 5][..], Outputs::Scores),
             (&[12], Outputs::Scores),
             (&[16], Outputs::Scores),
@@ -336,28 +338,28 @@ mod tests {
         ] {
             let texts = texts(lengths);
             let texts: Vec<_> = texts.iter().collect();
-            let plain = model.classify(&texts, want).unwrap();
-            assert_near(&recorded.classify(&texts, want).unwrap(), &plain);
+            let plain = model.classify(&texts, outputs).unwrap();
+            assert_near(&captured.classify(&texts, outputs).unwrap(), &plain);
         }
-        let passes = recorded.state().unwrap().passes.borrow();
-        assert_eq!(passes.len(), Shape::all(model.max_tokens()).count() + 1, "one that was not foreseen");
+        let passes = captured.passes.unwrap().by_shape;
+        let foreseen = Shape::all(model.max_tokens()).count();
+        assert_eq!(passes.borrow().len(), foreseen + 1, "one that was not foreseen");
     }
 
     #[test]
-    fn where_nothing_can_be_recorded_it_computes_as_it_is() {
-        let (model, recorded) = (model(), Recorded::<Again>::new(model(), || anyhow::bail!("no CUDA")));
-        recorded.prepare();
-        let texts = texts(&[4, 2]);
+    fn where_nothing_can_be_captured_it_computes_without_graphs() {
+        let captured = CudaGraphBackend::<FakeRecorder>::new(model(), Err(anyhow::anyhow!("no CUDA")));
+        let (model, texts) = (model(), texts(&[4, 2]));
         let texts: Vec<_> = texts.iter().collect();
         let plain = model.classify(&texts, Outputs::Scores).unwrap();
-        assert_near(&recorded.classify(&texts, Outputs::Scores).unwrap(), &plain);
+        assert_near(&captured.classify(&texts, Outputs::Scores).unwrap(), &plain);
     }
 
     #[test]
     fn a_shape_has_room_for_the_texts() {
         let shape = |lengths: &[usize]| {
             let texts = texts(lengths);
-            let shape = Shape::holding(&texts.iter().collect::<Vec<_>>(), Outputs::Scores, 256)?;
+            let shape = Shape::smallest_for(&texts.iter().collect::<Vec<_>>(), Outputs::Scores, 256)?;
             Some((shape.texts, shape.tokens))
         };
         assert_eq!(shape(&[1]), Some((1, 16)));

@@ -1,125 +1,172 @@
-//! Runs a backend on worker threads behind a bounded queue.
+//! Classifies texts on threads of its own, behind a bounded queue: tokenizer threads, then worker threads.
 //!
 //! On CPU one text at a time on one thread is as fast as a batch, and several such workers are twice as fast as one
-//! worker with several threads; so a worker takes one text, and there are as many workers as cores. On a GPU one worker
-//! takes as many texts of about one length as fit.
+//! worker with several threads. So a worker takes one text, and there are as many workers as cores. On a GPU one worker
+//! takes as many texts of similar length as fit.
+//!
+//! Prompts have priority over background texts, such as few-shot examples.
 
 mod backend;
 mod batching;
 mod cuda_graphs;
+mod failure;
+mod job;
 mod queue;
+mod threads;
+mod tokenizers;
 mod worker;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use anyhow::Result;
+use tokio::sync::{Semaphore, TryAcquireError, oneshot};
 
-pub use backend::Backend;
+pub use backend::{Backend, BackendFactory};
 pub use batching::Batching;
-pub use cuda_graphs::Recorded;
-use queue::{PushError, Queue};
-use worker::Job;
+pub use cuda_graphs::CudaGraphs;
+use failure::FailureLog;
+pub use failure::{EngineError, FailureCause};
+use job::{Job, Scored, Waiting};
+use queue::Queue;
+use threads::ThreadGroup;
+pub(crate) use tokenizers::Tokenize;
 
 use crate::metrics::Metrics;
-use crate::model::prediction::{Outputs, Prediction};
-use crate::model::tokenizer::Tokens;
+use crate::model::prediction::Outputs;
+use crate::model::tokenizer::{Excerpt, Tokens};
 use crate::steps::StepObserver;
 
-/// What a text gets.
-type Scored = Result<Prediction, EngineError>;
-
-/// Why a text has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// The queue is full.
-    #[error("too many prompts are waiting to be classified")]
-    Overloaded,
-    /// The engine is shut down, or being so.
-    #[error("the classifier is shutting down")]
-    ShuttingDown,
-    /// The caller's deadline passed while the text waited.
-    #[error("the deadline passed before the prompt could be classified")]
-    DeadlineExceeded,
-    /// The backend failed, for all texts of a batch alike.
-    #[error("classification failed: {0:#}")]
-    Failed(Arc<anyhow::Error>),
+/// How much an engine takes at a time.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineOptions {
+    /// Prompts that may wait for a worker. More are rejected at once.
+    pub queue: usize,
+    /// How many texts share a forward pass.
+    pub batching: Batching,
+    /// Threads that tokenize.
+    pub tokenizers: NonZeroUsize,
 }
 
-/// The queue and its workers. Dropping it lets the workers end.
-pub struct Engine {
-    queue: Arc<Queue<Job>>,
-    workers: Mutex<Vec<JoinHandle<()>>>,
+/// The threads and their queues. Dropping it lets them end.
+pub(crate) struct Engine {
+    tokenizers: ThreadGroup<Job<Excerpt>>,
+    workers: ThreadGroup<Job<Tokens>>,
+    /// The prompts that may wait.
+    room: Arc<Semaphore>,
+    shutting_down: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
 impl Engine {
-    /// Starts one worker thread for each backend. `capacity` texts can wait; `batching` says how many a worker takes.
+    /// Starts one worker thread for each backend, and the tokenizer threads.
     ///
     /// # Errors
     /// If the system refuses a thread.
-    pub fn start<B: Backend>(
-        backends: Vec<B>,
-        capacity: usize,
-        batching: Batching,
+    pub(crate) fn start<F: BackendFactory>(
+        tokenizer: &Arc<impl Tokenize>,
+        backends: Vec<F>,
+        options: EngineOptions,
         metrics: Arc<Metrics>,
     ) -> Result<Self> {
-        let queue = Arc::new(Queue::new(capacity, Batching::LANES));
-        let engine = Self { queue, workers: Mutex::default(), metrics };
-        for (number, backend) in backends.into_iter().enumerate() {
-            let (queue, metrics) = (engine.queue.clone(), engine.metrics.clone());
-            let worker = std::thread::Builder::new()
-                .name(format!("worker-{number}"))
-                .spawn(move || worker::run(&backend, batching, &queue, &metrics))
-                .context("cannot start a worker thread")?;
-            engine.workers.lock().push(worker);
-        }
-        Ok(engine)
+        let failures = Arc::new(FailureLog::default());
+        let worker = |backend: F| {
+            let (metrics, failures) = (Arc::clone(&metrics), Arc::clone(&failures));
+            move |queue: &Queue<Job<Tokens>>| {
+                worker::run(&backend.build(), options.batching, queue, &metrics, &failures);
+            }
+        };
+        let threads = backends.into_iter().map(worker).collect();
+        let workers = ThreadGroup::start("worker", Queue::new(Batching::LANES), threads)?;
+        let tokenizer = |_| {
+            let (tokenizer, tokenized) = (Arc::clone(tokenizer), Arc::clone(&workers.queue));
+            let (metrics, failures) = (Arc::clone(&metrics), Arc::clone(&failures));
+            move |queue: &Queue<Job<Excerpt>>| {
+                tokenizers::run(&*tokenizer, queue, &tokenized, &metrics, &failures);
+            }
+        };
+        let threads = (0..options.tokenizers.get()).map(tokenizer).collect();
+        let tokenizers = ThreadGroup::start("tokenizer", Queue::new(1), threads)?;
+        let room = Arc::new(Semaphore::new(options.queue));
+        Ok(Self { tokenizers, workers, room, shutting_down: AtomicBool::new(false), metrics })
     }
 
-    /// What is wanted of one text. Dropping the future withdraws the text if no worker has taken it yet, and after the
-    /// deadline none takes it.
+    /// The requested outputs of one text. Dropping the future withdraws the text if no thread has taken it yet, and after
+    /// the deadline none takes it.
     ///
     /// # Errors
-    /// At once if the queue is full or the engine is shut down; later if the backend fails or the deadline passes.
-    pub async fn classify(
+    /// At once if too many prompts wait or the engine is shut down; later if tokenizer or backend fails, or the deadline
+    /// passes.
+    pub(crate) async fn classify(
         &self,
-        text: Tokens,
-        want: Outputs,
+        text: Excerpt,
+        outputs: Outputs,
         deadline: Option<Instant>,
         steps: Option<Arc<dyn StepObserver>>,
     ) -> Scored {
-        let (answer, scored) = oneshot::channel();
-        // Before the push, because a worker counts down as soon as it takes the job.
-        self.metrics.queue_depth.inc();
-        let lane = Batching::lane(text.ids().len());
-        let job = Job { text, want, deadline, answer, queued: Instant::now(), steps };
-        self.queue.push(job, lane).map_err(|error| {
-            self.metrics.queue_depth.dec();
-            match error {
-                PushError::Full => EngineError::Overloaded,
-                PushError::Closed => EngineError::ShuttingDown,
-            }
+        let permit = Arc::clone(&self.room).try_acquire_owned().map_err(|error| match error {
+            TryAcquireError::NoPermits => EngineError::Overloaded,
+            TryAcquireError::Closed => EngineError::ShuttingDown,
         })?;
-        scored.await.unwrap_or(Err(EngineError::ShuttingDown))
+        let waiting = Waiting::new(Some(permit), Arc::clone(&self.metrics));
+        let (reply, prediction) = oneshot::channel();
+        let job = Job { deadline, steps, ..Job::new(text, outputs, reply, waiting) };
+        self.submit(job, prediction).await
     }
 
-    /// Takes no more texts, and waits until those in the queue have their answers. Blocks.
-    pub fn shut_down(&self) {
-        self.queue.close();
-        for worker in self.workers.lock().drain(..) {
-            // A worker catches its backend's panics; there is nothing to add to what it logged.
-            let _ = worker.join();
+    /// The requested outputs of one text, computed while no prompt waits, or seldom. It takes no prompt's place in the
+    /// queue, so callers must bound how many such texts they submit.
+    ///
+    /// # Errors
+    /// If the engine is shut down, or tokenizer or backend fails.
+    pub(crate) async fn classify_in_background(&self, text: Excerpt, outputs: Outputs) -> Scored {
+        let waiting = Waiting::new(None, Arc::clone(&self.metrics));
+        let (reply, prediction) = oneshot::channel();
+        let job = Job { background: true, ..Job::new(text, outputs, reply, waiting) };
+        self.submit(job, prediction).await
+    }
+
+    async fn submit(&self, job: Job<Excerpt>, prediction: oneshot::Receiver<Scored>) -> Scored {
+        let queue = &self.tokenizers.queue;
+        let pushed = if job.background { queue.push_background(job) } else { queue.push(job, 0) };
+        pushed.map_err(|_| self.stopped())?;
+        prediction.await.unwrap_or_else(|_| Err(self.stopped()))
+    }
+
+    /// Why the queues take no texts.
+    fn stopped(&self) -> EngineError {
+        if self.shutting_down.load(Ordering::Acquire) {
+            EngineError::ShuttingDown
+        } else {
+            EngineError::NoWorkers
         }
+    }
+
+    /// The number of worker threads that have not died.
+    pub(crate) fn workers_alive(&self) -> usize {
+        self.workers.alive()
+    }
+
+    /// Whether there are threads that can classify a text.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.workers.alive() > 0 && self.tokenizers.alive() > 0
+    }
+
+    /// Takes no more texts, and waits until those in the queue have their predictions. Blocks.
+    pub(crate) fn shut_down(&self) {
+        self.shutting_down.store(true, Ordering::Release);
+        self.room.close();
+        self.tokenizers.finish();
+        self.workers.finish();
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.queue.close();
+        self.tokenizers.queue.close();
+        self.workers.queue.close();
     }
 }
 

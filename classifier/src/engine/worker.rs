@@ -1,58 +1,51 @@
-//! The loop of a worker thread: next batch, classify, answer.
+//! The loop of a worker thread: take a batch, classify it, reply.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, ensure};
-use tokio::sync::oneshot;
 
 use super::backend::Backend;
 use super::batching::Batching;
+use super::failure::FailureLog;
+use super::job::Job;
 use super::queue::Queue;
-use super::{EngineError, Scored};
 use crate::metrics::Metrics;
 use crate::model::prediction::{Outputs, Prediction};
 use crate::model::tokenizer::Tokens;
-use crate::steps::{Step, StepObserver};
-
-/// A text that waits, and where its answer goes.
-pub(super) struct Job {
-    pub(super) text: Tokens,
-    pub(super) want: Outputs,
-    /// After this nobody waits for the answer any more.
-    pub(super) deadline: Option<Instant>,
-    pub(super) answer: oneshot::Sender<Scored>,
-    /// When it began to wait.
-    pub(super) queued: Instant,
-    /// Who records its steps.
-    pub(super) steps: Option<Arc<dyn StepObserver>>,
-}
+use crate::steps::Step;
 
 /// Works until the queue is closed and empty.
-pub(super) fn run(backend: &impl Backend, batching: Batching, queue: &Queue<Job>, metrics: &Metrics) {
-    backend.prepare();
+pub(super) fn run(
+    backend: &impl Backend,
+    batching: Batching,
+    queue: &Queue<Job<Tokens>>,
+    metrics: &Metrics,
+    failures: &FailureLog,
+) {
     while let Some(jobs) = queue.pop(|lane| batching.texts(lane)) {
-        metrics.queue_depth.dec_by(jobs.len() as i64);
         let start = Instant::now();
-        let jobs: Vec<_> = jobs.into_iter().filter_map(|job| still_wanted(job, start)).collect();
+        let mut jobs: Vec<_> = jobs.into_iter().filter_map(|job| job.still_wanted(start)).collect();
         if jobs.is_empty() {
             continue;
         }
-        let answers = classify(backend, &jobs);
+        // They wait no longer, which makes room for others.
+        jobs.iter_mut().for_each(|job| job.waiting = None);
+        let predictions = classify(backend, &jobs);
         observe(&jobs, start, Instant::now(), metrics);
-        answer(jobs, answers);
+        reply(jobs, predictions, failures);
     }
 }
 
-/// Tells metrics and traces of a batch that began and ended then.
-fn observe(jobs: &[Job], start: Instant, end: Instant, metrics: &Metrics) {
+/// Records the metrics and traces of a batch.
+fn observe(jobs: &[Job<Tokens>], start: Instant, end: Instant, metrics: &Metrics) {
     metrics.inference_seconds.observe((end - start).as_secs_f64());
     let lengths = jobs.iter().map(|job| job.text.ids().len());
     let longest = lengths.clone().max().unwrap_or(0);
     metrics.batch(jobs.len(), lengths.sum(), jobs.len() * longest);
     for job in jobs {
-        metrics.queue_seconds.observe((start - job.queued).as_secs_f64());
+        let waited = job.waited + (start - job.queued);
+        metrics.queue_seconds.observe(waited.as_secs_f64());
         if let Some(steps) = &job.steps {
             steps.finished(Step::Queue, job.queued, start);
             steps.finished(Step::Infer, start, end);
@@ -60,40 +53,28 @@ fn observe(jobs: &[Job], start: Instant, end: Instant, metrics: &Metrics) {
     }
 }
 
-/// The job, unless its caller gave up, its connection broke, or its deadline passed: the answer would go nowhere.
-fn still_wanted(job: Job, now: Instant) -> Option<Job> {
-    if job.answer.is_closed() {
-        return None;
-    }
-    if job.deadline.is_some_and(|deadline| deadline <= now) {
-        let _ = job.answer.send(Err(EngineError::DeadlineExceeded));
-        return None;
-    }
-    Some(job)
-}
-
-/// A panic costs its own texts only: a dead worker would leave the queue to fill up.
-fn classify(backend: &impl Backend, jobs: &[Job]) -> Result<Vec<Prediction>> {
+/// A panic of the backend fails its own texts only, and the worker continues.
+fn classify(backend: &impl Backend, jobs: &[Job<Tokens>]) -> Result<Vec<Prediction>> {
     let texts: Vec<_> = jobs.iter().map(|job| &job.text).collect();
-    let want = jobs.iter().map(|job| job.want).reduce(Outputs::and).unwrap_or(Outputs::Scores);
-    let answers = catch_unwind(AssertUnwindSafe(|| backend.classify(&texts, want)))
+    let outputs = jobs.iter().map(|job| job.outputs).reduce(Outputs::and).unwrap_or(Outputs::Scores);
+    let predictions = catch_unwind(AssertUnwindSafe(|| backend.classify(&texts, outputs)))
         .unwrap_or_else(|_| Err(anyhow!("the backend panicked")))?;
-    ensure!(answers.len() == jobs.len(), "{} answers for {} texts", answers.len(), jobs.len());
-    Ok(answers)
+    ensure!(predictions.len() == jobs.len(), "{} predictions for {} texts", predictions.len(), jobs.len());
+    Ok(predictions)
 }
 
-/// An error of sending is a caller that left while we computed.
-fn answer(jobs: Vec<Job>, answers: Result<Vec<Prediction>>) {
-    match answers {
-        Ok(answers) => {
-            for (job, answer) in jobs.into_iter().zip(answers) {
-                let _ = job.answer.send(Ok(answer.only(job.want)));
+/// Sends each text its prediction. Callers that left in the meantime are skipped.
+fn reply(jobs: Vec<Job<Tokens>>, predictions: Result<Vec<Prediction>>, failures: &FailureLog) {
+    match predictions {
+        Ok(predictions) => {
+            for (job, prediction) in jobs.into_iter().zip(predictions) {
+                let _ = job.reply.send(Ok(prediction.only(job.outputs)));
             }
         }
-        Err(error) => {
-            let error = Arc::new(error);
+        Err(cause) => {
+            let error = failures.record(cause);
             for job in jobs {
-                let _ = job.answer.send(Err(EngineError::Failed(error.clone())));
+                let _ = job.reply.send(Err(error.clone()));
             }
         }
     }

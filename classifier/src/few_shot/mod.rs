@@ -1,7 +1,9 @@
-//! Classifies by nearness to example prompts: learns their embeddings once, and compares.
+//! Classifies by similarity to example prompts, whose embeddings are computed once.
 
+mod backlog;
 mod similarity;
 mod store;
 
+pub use backlog::TooManyExampleSets;
 pub use similarity::Similarity;
 pub use store::{EmbeddingFailed, PendingEmbedding, Store, check};

@@ -1,4 +1,4 @@
-//! How like a text is to the examples of each label. Pure.
+//! How similar a text is to the examples of each label. Pure.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ struct Group {
 }
 
 impl Similarity {
-    /// Takes each label's examples.
+    /// From the embeddings of each label's examples.
     #[must_use]
     pub fn new(labels: Vec<(String, Vec<Vec<f32>>)>) -> Self {
         let (labels, examples): (Vec<_>, Vec<_>) = labels.into_iter().unzip();
@@ -30,12 +30,12 @@ impl Similarity {
         Self { labels: labels.into(), groups: groups.collect() }
     }
 
-    /// How like each label's examples an embedding of length 1 is, from 0 to 1.
+    /// How similar an embedding of length 1 is to each label's examples, from 0 to 1.
     ///
-    /// The mean of two cosines, to the nearest example and to the centre of all: on CLINC150 and Banking77, with 5 and
-    /// with 10 examples a label, it is as good as the better of the two or better.
+    /// It is the average of two cosine similarities: to the nearest example and to the centre of all examples. On
+    /// CLINC150 and Banking77, with 5 and with 10 examples a label, it is at least as good as the better of the two.
     #[must_use]
-    pub fn of(&self, embedding: &[f32]) -> HeadOutput {
+    pub fn compare(&self, embedding: &[f32]) -> HeadOutput {
         let confidences = self.groups.iter().map(|group| {
             let nearest = group.examples.iter().map(|example| dot(example, embedding));
             let nearest = nearest.fold(f32::NEG_INFINITY, f32::max);
@@ -59,7 +59,7 @@ fn centre(examples: &[Vec<f32>]) -> Vec<f32> {
         }
     }
     let length = dot(&sum, &sum).sqrt();
-    // Examples that cancel each other out have no direction in common; nothing is like their centre.
+    // Examples that cancel each other out have no common direction, so nothing is similar to their centre.
     if length > 0.0 {
         sum.iter_mut().for_each(|value| *value /= length);
     }
@@ -74,7 +74,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 mod tests {
     use super::*;
 
-    fn likeness(labels: &[(&str, &[[f32; 2]])]) -> Similarity {
+    fn similarity(labels: &[(&str, &[[f32; 2]])]) -> Similarity {
         let vectors = |examples: &[[f32; 2]]| examples.iter().map(|example| example.to_vec()).collect();
         Similarity::new(
             labels.iter().map(|(label, examples)| ((*label).to_owned(), vectors(examples))).collect(),
@@ -82,20 +82,20 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_like_the_nearest_example_and_the_centre_by_half() {
-        let likeness = likeness(&[("a", &[[1.0, 0.0], [0.0, 1.0]]), ("b", &[[-1.0, 0.0]])]);
-        let scores = likeness.of(&[1.0, 0.0]);
+    fn a_similarity_is_the_average_to_the_nearest_example_and_to_the_centre() {
+        let similarity = similarity(&[("a", &[[1.0, 0.0], [0.0, 1.0]]), ("b", &[[-1.0, 0.0]])]);
+        let scores = similarity.compare(&[1.0, 0.0]);
         assert_eq!(&*scores.head, "examples");
         assert_eq!(&*scores.labels, ["a", "b"]);
         let [a, b] = scores.confidences[..] else { panic!("{scores:?}") };
         // The nearest is the same; the centre is 45 degrees away.
         assert!((a - f32::midpoint(1.0, 0.5_f32.sqrt())).abs() < 1e-6, "{a}");
-        assert_eq!(b, 0.0, "likeness is not negative");
+        assert_eq!(b, 0.0, "a similarity is not negative");
     }
 
     #[test]
     fn examples_that_cancel_each_other_out_are_still_compared_one_by_one() {
-        let likeness = likeness(&[("a", &[[1.0, 0.0], [-1.0, 0.0]])]);
-        assert_eq!(likeness.of(&[1.0, 0.0]).confidences, [0.5]);
+        let similarity = similarity(&[("a", &[[1.0, 0.0], [-1.0, 0.0]])]);
+        assert_eq!(similarity.compare(&[1.0, 0.0]).confidences, [0.5]);
     }
 }

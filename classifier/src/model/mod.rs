@@ -98,62 +98,68 @@ impl Model {
         self.encoder.max_tokens()
     }
 
-    /// One forward pass: what is wanted of each text, in the texts' order, no deeper than it needs. A text says the same
-    /// alone and in a batch, within rounding; alone, it is not padded.
+    /// One forward pass, no deeper than needed: the requested outputs of each text, in the texts' order. A text gets the
+    /// same prediction alone and in a batch, within rounding; alone, it is not padded.
     ///
     /// # Errors
     /// If there is no text, or libtorch fails.
-    pub fn classify(&self, texts: &[&Tokens], want: Outputs) -> Result<Vec<Prediction>> {
-        let rows = self.forward(&self.encoder.batch(texts)?, want)?;
-        self.answers(texts, want, &rows.f_to_device(Device::Cpu)?)
+    pub fn classify(&self, texts: &[&Tokens], outputs: Outputs) -> Result<Vec<Prediction>> {
+        let rows = self.forward(&self.encoder.batch(texts)?, outputs)?;
+        self.predictions(texts, outputs, &rows.f_to_device(Device::Cpu)?)
     }
 
-    /// What [`Self::answers`] reads, a row for each text: the logits of all heads side by side, then the sentence
+    /// What [`Self::predictions`] reads, a row for each text: the logits of all heads side by side, then the sentence
     /// embedding; float32, on the encoder's device, without waiting for it.
     ///
     /// # Errors
     /// If libtorch fails.
-    pub(crate) fn forward(&self, batch: &Batch, want: Outputs) -> Result<Tensor> {
-        let layers = if want.embedding() { self.encoder.layers() } else { self.layers };
+    pub(crate) fn forward(&self, batch: &Batch, outputs: Outputs) -> Result<Tensor> {
+        let layers = if outputs.embedding() { self.encoder.layers() } else { self.layers };
         let hidden_states = self.encoder.hidden_states(batch, layers)?;
         let mut parts = Vec::with_capacity(self.heads.len() + 1);
-        if want.scores() {
+        if outputs.scores() {
             for head in &self.heads {
                 parts.push(head.logits(&hidden_states, batch.mask())?);
             }
         }
-        if want.embedding() {
+        if outputs.embedding() {
             let last = hidden_states.last().context("the encoder has no layers")?;
             parts.push(pooling::sentence_embedding(last, batch.mask())?);
         }
         Ok(Tensor::f_cat(&parts, 1)?)
     }
 
-    /// What a forward pass for the same texts and the same want says of them, by its rows, on CPU. There may be more
-    /// rows than texts.
+    /// The predictions of a forward pass for the same texts and outputs, from its rows, on CPU. There may be more rows
+    /// than texts.
     ///
     /// # Errors
     /// If libtorch fails.
-    pub(crate) fn answers(&self, texts: &[&Tokens], want: Outputs, rows: &Tensor) -> Result<Vec<Prediction>> {
+    pub(crate) fn predictions(
+        &self,
+        texts: &[&Tokens],
+        outputs: Outputs,
+        rows: &Tensor,
+    ) -> Result<Vec<Prediction>> {
         let rows = rows.f_narrow(0, 0, texts.len() as i64)?;
-        let answer = |text: &&Tokens| Prediction { read: text.read(), ..Prediction::default() };
-        let mut answers: Vec<_> = texts.iter().map(answer).collect();
+        let empty = |text: &&Tokens| Prediction { read: text.read(), ..Prediction::default() };
+        let mut predictions: Vec<_> = texts.iter().map(empty).collect();
         let mut first = 0;
-        if want.scores() {
+        if outputs.scores() {
             let features: Vec<_> = texts.iter().map(|text| text.features()).collect();
             for head in &self.heads {
                 let scores = head.read(&rows.f_narrow(1, first, head.outputs())?, &features)?;
                 first += head.outputs();
-                answers.iter_mut().zip(scores).for_each(|(answer, scores)| answer.scores.push(scores));
+                predictions.iter_mut().zip(scores).for_each(|(it, scores)| it.scores.push(scores));
             }
         }
-        if want.embedding() {
+        if outputs.embedding() {
             let embeddings = rows.f_narrow(1, first, self.encoder.hidden_size())?;
-            for (answer, embedding) in answers.iter_mut().zip(Vec::<Vec<f32>>::try_from(embeddings)?) {
-                answer.embedding = Some(embedding);
+            for (prediction, embedding) in predictions.iter_mut().zip(Vec::<Vec<f32>>::try_from(embeddings)?)
+            {
+                prediction.embedding = Some(embedding);
             }
         }
-        Ok(answers)
+        Ok(predictions)
     }
 }
 

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::text_features::TextFeatures;
 
-/// Most tokens that are read of a text, special tokens included, whatever the model could read: what 512 tokens do not
-/// tell about a prompt's kind, more hardly do, and the time grows faster than the tokens.
+/// Most tokens that are read of a text, special tokens included, whatever the model could read: beyond 512 tokens
+/// accuracy stops improving, while the time keeps growing faster than the tokens.
 pub const MAX_TOKENS: usize = 512;
 
-/// Bytes that are tokenized for each token that is read. A tokenizer reads everything before it truncates, so that a
-/// megabyte would cost 370 ms; 16 bytes a token are more than any ordinary text has (English about 4.5, Chinese 3).
+/// Bytes that are tokenized for each token that the model reads. A tokenizer reads everything before it truncates, so a
+/// megabyte would cost 370 ms. Ordinary text has fewer bytes per token (English about 4.5, Chinese 3).
 const BYTES_PER_TOKEN: usize = 16;
 
 /// A text as the encoder reads it.
@@ -24,6 +24,30 @@ pub struct Tokens {
     ids: Vec<i64>,
     read: Coverage,
     features: TextFeatures,
+}
+
+/// What is tokenized of a text: all of it, or its beginning and its end if it is much longer than the model reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Excerpt {
+    beginning: String,
+    end: String,
+    /// Length of the whole text, in bytes.
+    whole: usize,
+}
+
+#[cfg(test)]
+impl Excerpt {
+    /// What is tokenized of a text that is not long: all of it.
+    pub(crate) fn beginning(&self) -> &str {
+        &self.beginning
+    }
+}
+
+#[cfg(test)]
+impl From<String> for Excerpt {
+    fn from(text: String) -> Self {
+        Self { whole: text.len(), beginning: text, end: String::new() }
+    }
 }
 
 /// How much of a text is read, in tokens, special tokens included.
@@ -114,28 +138,44 @@ impl Tokenizer {
         self.max_tokens
     }
 
-    /// Tokenizes a text: all of it, if it has no more tokens than are read, else its beginning and its end, half each.
+    /// The part of a text that is tokenized. Its size is bounded, whatever the text's.
+    #[must_use]
+    pub fn excerpt(&self, text: &str) -> Excerpt {
+        let text = text.trim();
+        let (beginning, end) = ends(text, BYTES_PER_TOKEN * self.max_tokens);
+        Excerpt { beginning: beginning.to_owned(), end: end.to_owned(), whole: text.len() }
+    }
+
+    /// Tokenizes a text: all of it, if it has no more tokens than the model reads, else its beginning and its end, half
+    /// each.
     ///
     /// # Errors
     /// If the tokenizer has no token for unknown words; BERT's always has.
     pub fn tokenize(&self, text: &str) -> Result<Tokens> {
-        let text = text.trim();
-        let (beginning, end) = ends(text, BYTES_PER_TOKEN * self.max_tokens);
+        self.tokenize_excerpt(&self.excerpt(text))
+    }
+
+    /// Tokenizes what [`Self::excerpt`] returned.
+    ///
+    /// # Errors
+    /// As [`Self::tokenize`].
+    pub fn tokenize_excerpt(&self, text: &Excerpt) -> Result<Tokens> {
+        let Excerpt { beginning, end, whole } = text;
         let mut ids = self.encode(beginning)?;
         if !end.is_empty() {
             ids.extend(self.encode(end)?);
         }
         let special = self.before.len() + self.after.len();
         let tokenized = beginning.len() + end.len();
-        let estimated = tokenized < text.len();
-        let of = if estimated { scale(ids.len(), text.len(), tokenized) } else { ids.len() };
+        let estimated = tokenized < *whole;
+        let of = if estimated { scale(ids.len(), *whole, tokenized) } else { ids.len() };
         let (budget, all) = (self.budget(), ids.len());
         if all > budget {
             ids.drain(budget.div_ceil(2)..all - budget / 2);
         }
         let ids = [self.before.as_slice(), &ids, &self.after].concat();
         let read = Coverage { tokens: ids.len(), of: of + special, estimated };
-        let features = TextFeatures::of(&[beginning, end], text.len());
+        let features = TextFeatures::of(&[beginning, end], *whole);
         Ok(Tokens { ids: ids.into_iter().map(i64::from).collect(), read, features })
     }
 

@@ -136,7 +136,7 @@ fn of_engine(error: &EngineError) -> Failure {
     match error {
         EngineError::Overloaded => Failure::Overloaded,
         EngineError::DeadlineExceeded => Failure::DeadlineExceeded,
-        EngineError::ShuttingDown | EngineError::Failed(_) => Failure::Failed,
+        EngineError::ShuttingDown | EngineError::NoWorkers | EngineError::Failed(_) => Failure::Failed,
     }
 }
 

@@ -85,7 +85,7 @@ impl Service {
         let mut prediction =
             self.score(text, outputs, deadline).await.map_err(|error| (outcome(&error), status(&error)))?;
         let similar = similarity.zip(prediction.embedding.take());
-        let similar = similar.map(|(similarity, embedding)| similarity.of(&embedding));
+        let similar = similar.map(|(similarity, embedding)| similarity.compare(&embedding));
         let scores = request::select(&classifiers, prediction.scores);
         prediction.scores = scores.map_err(|UnknownClassifier(name)| {
             let message = format!("the model has no classifier {name:?}");
@@ -95,30 +95,33 @@ impl Service {
         Ok(prediction)
     }
 
-    /// The classifier by these examples. It learns them now if the request has them in full.
+    /// The classifier by these examples. They are embedded now if the request has them in full.
     async fn few_shot_classifier(
         &self,
         examples: &FewShotExamples,
         deadline: Option<Instant>,
     ) -> Result<Arc<Similarity>, Failure> {
-        let known = self.pipeline.examples().find(examples.digest());
-        let pending = known.or_else(|| match examples {
-            FewShotExamples::Full(examples) => Some(self.pipeline.learn(examples)),
-            FewShotExamples::Digest(_) => None,
-        });
-        let pending = pending.ok_or_else(|| {
-            let code = Code::from(UNKNOWN_DIGEST.cast_signed());
-            (Outcome::UnknownExamples, Status::new(code, "the examples are not known; send them too"))
-        })?;
-        let learnt = match deadline {
+        let pending = match (self.pipeline.examples().find(examples.digest()), examples) {
+            (Some(pending), _) => pending,
+            (None, FewShotExamples::Full(examples)) => self
+                .pipeline
+                .embed_examples(examples)
+                .map_err(|error| (Outcome::Overloaded, Status::resource_exhausted(error.to_string())))?,
+            (None, FewShotExamples::Digest(_)) => {
+                let code = Code::from(UNKNOWN_DIGEST.cast_signed());
+                let message = "the examples are not known; send them too";
+                return Err((Outcome::UnknownExamples, Status::new(code, message)));
+            }
+        };
+        let embedded = match deadline {
             Some(deadline) => timeout_at(deadline.into(), pending.done()).await,
             None => Ok(pending.done().await),
         };
-        match learnt {
+        match embedded {
             Ok(Ok(similarity)) => Ok(similarity),
             Ok(Err(error)) => Err((Outcome::Failed, Status::unavailable(error.to_string()))),
             Err(_) => {
-                let message = "the examples are still being learnt";
+                let message = "the few-shot examples are still being embedded";
                 Err((Outcome::DeadlineExceeded, Status::deadline_exceeded(message)))
             }
         }
@@ -137,9 +140,10 @@ impl Service {
                 Ok(scores.into_iter().find(|scores| *scores.head == **name))
             }
             Classifier::Examples(examples) => {
-                let Ok(likeness) = self.pipeline.learn(examples).done().await else { return Ok(None) };
+                let pending = self.pipeline.embed_policy_examples(examples);
+                let Ok(similarity) = pending.done().await else { return Ok(None) };
                 let embedding = self.score(text, Outputs::Embedding, deadline).await?.embedding;
-                Ok(embedding.map(|embedding| likeness.of(&embedding)))
+                Ok(embedding.map(|embedding| similarity.compare(&embedding)))
             }
         }
     }
@@ -163,7 +167,7 @@ pub(super) fn outcome(error: &EngineError) -> Outcome {
     match error {
         EngineError::Overloaded => Outcome::Overloaded,
         EngineError::DeadlineExceeded => Outcome::DeadlineExceeded,
-        EngineError::ShuttingDown | EngineError::Failed(_) => Outcome::Failed,
+        EngineError::ShuttingDown | EngineError::NoWorkers | EngineError::Failed(_) => Outcome::Failed,
     }
 }
 
@@ -172,7 +176,7 @@ fn status(error: &EngineError) -> Status {
     match error {
         EngineError::Overloaded => Status::resource_exhausted(message),
         EngineError::DeadlineExceeded => Status::deadline_exceeded(message),
-        EngineError::ShuttingDown => Status::unavailable(message),
+        EngineError::ShuttingDown | EngineError::NoWorkers => Status::unavailable(message),
         EngineError::Failed(_) => Status::internal(message),
     }
 }

@@ -56,7 +56,7 @@ async fn prepared(service: Service) -> Result<Service> {
     for policy in service.router.iter().flat_map(|router| router.config().policies()) {
         match &policy.classifier {
             Classifier::Examples(examples) => {
-                let pending = service.pipeline.learn(examples);
+                let pending = service.pipeline.embed_policy_examples(examples);
                 pending.done().await.with_context(|| format!("policy {}", policy.name))?;
             }
             // Not an error, because the policy says what to do without its classifier; but probably a mistake.

@@ -1,5 +1,8 @@
 //! Policies by examples, with the real model: they are learnt when a caller sends them, or with the policy.
 
+use std::time::Duration;
+
+use futures_util::future::select_all;
 use llm_router_classifier::model::Model;
 use llm_router_proto::contract::{ClassifyRequest, FewShotExamples};
 use llm_router_proto::envoy::service::ext_proc::v3::{ProcessingRequest, ProcessingResponse};
@@ -7,11 +10,16 @@ use llm_router_proto::structs::{as_struct, structure};
 use llm_router_routing::config::{Classifier, Examples};
 use serde_json::json;
 use tch::Device;
+use tokio::time::timeout;
 use tonic::Code;
 
 use super::classifying::request;
 use super::routing::policy;
-use super::{CHAT, body, exchange, headers, model, serve, serve_with, set_headers};
+use super::{
+    CHAT, PROMPT, begun, body, exchange, gated, headers, metric, model, serve, serve_with, set_headers,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn minilm() -> Model {
     Model::load(&model(), Device::Cpu).unwrap().0
@@ -55,6 +63,32 @@ async fn examples_are_asked_for_once() {
     assert_eq!(label(&ask("It says internal server error", &digest).await.unwrap()), "technical");
     let metrics = running.metrics.encode();
     assert!(metrics.contains("requests_total{outcome=\"unknown_examples\"} 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn callers_examples_are_bounded_and_prompts_come_first() {
+    let (backend, has_begun, open) = gated();
+    let running = serve(backend, 8).await;
+    let call = |number: usize| {
+        let texts = (0..100).map(|text| format!("set {number}, text {text}")).collect();
+        let examples = Examples::new([("billing".to_owned(), texts)].into());
+        let call = by_examples("My bill is wrong", FewShotExamples::Full(examples.into()));
+        Box::pin(exchange(running.client.clone(), vec![call]))
+    };
+    // No text is embedded before the gate opens, so the one that ends was rejected.
+    let (rejected, _, pending) = timeout(TIMEOUT, select_all((0..17).map(call))).await.unwrap();
+    assert_eq!(rejected.unwrap_err().code(), Code::ResourceExhausted);
+    let pending: Vec<_> = pending.into_iter().map(|call| tokio::spawn(call)).collect();
+
+    let _has_begun = begun(has_begun).await;
+    let prompt = tokio::spawn(exchange(running.client.clone(), vec![body(PROMPT)]));
+    timeout(TIMEOUT, metric(&running.metrics, "queue_depth 1")).await.unwrap();
+    // For the text that the worker has, and for the prompt.
+    (0..2).for_each(|_| open.send(()).unwrap());
+    assert!(timeout(TIMEOUT, prompt).await.unwrap().unwrap().is_ok());
+    pending.iter().for_each(tokio::task::JoinHandle::abort);
+    // The worker has one more text, which nobody waits for.
+    drop(open);
 }
 
 #[tokio::test]

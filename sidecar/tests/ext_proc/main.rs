@@ -13,13 +13,14 @@ mod storm;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use llm_router_classifier::engine::{Backend, Batching, Engine};
+use llm_router_classifier::engine::{Backend, BackendFactory, Batching, EngineOptions};
 use llm_router_classifier::model::prediction::{HeadOutput, Outputs, Prediction};
 use llm_router_classifier::model::tokenizer::{Tokenizer, Tokens};
 use llm_router_classifier::pipeline::Pipeline;
@@ -94,11 +95,11 @@ struct Running {
     server: JoinHandle<Result<()>>,
 }
 
-async fn serve(backend: impl Backend, queue: usize) -> Running {
+async fn serve(backend: impl BackendFactory, queue: usize) -> Running {
     serve_with(None, backend, queue).await
 }
 
-async fn serve_with(router: Option<PolicyRouter>, backend: impl Backend, queue: usize) -> Running {
+async fn serve_with(router: Option<PolicyRouter>, backend: impl BackendFactory, queue: usize) -> Running {
     let metrics = Arc::new(Metrics::new());
     let reloadable = ReloadableService::new(service(router, backend, queue, metrics.clone()), BODY_MEMORY);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -112,16 +113,16 @@ async fn serve_with(router: Option<PolicyRouter>, backend: impl Backend, queue: 
 
 fn service(
     router: Option<PolicyRouter>,
-    backend: impl Backend,
+    backend: impl BackendFactory,
     queue: usize,
     metrics: Arc<Metrics>,
 ) -> Service {
     let tokenizer = model().join("tokenizer.json");
     let tokenizer = Arc::new(Tokenizer::load(&tokenizer).unwrap());
     let measured = metrics.classifier.clone();
-    let engine = Engine::start(vec![backend], queue, Batching::Alone, measured.clone()).unwrap();
+    let options = EngineOptions { queue, batching: Batching::Alone, tokenizers: NonZeroUsize::MIN };
     let heads = ["safety", "task"].map(str::to_owned).into();
-    let pipeline = Pipeline::new(tokenizer, engine, heads, measured);
+    let pipeline = Pipeline::start(tokenizer, vec![backend], heads, options, measured).unwrap();
     Service { pipeline, metrics, router: router.map(Arc::new) }
 }
 

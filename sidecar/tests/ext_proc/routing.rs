@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use llm_router_classifier::engine::Backend;
+use llm_router_classifier::engine::BackendFactory;
 use llm_router_proto::envoy::service::ext_proc::v3::{
     BodyResponse, CommonResponse, HttpBody, HttpHeaders, HttpTrailers, ProcessingRequest, ProcessingResponse,
     body_mutation::Mutation, processing_request, processing_response::Response,
@@ -32,7 +32,7 @@ pub(super) fn policy(change: impl FnOnce(&mut Value)) -> PolicyRouter {
     PolicyRouter::new(Config::from_json(policy.to_string().as_bytes()).unwrap())
 }
 
-async fn serve(change: impl FnOnce(&mut Value), backend: impl Backend, queue: usize) -> Running {
+async fn serve(change: impl FnOnce(&mut Value), backend: impl BackendFactory, queue: usize) -> Running {
     serve_with(Some(policy(change)), backend, queue).await
 }
 

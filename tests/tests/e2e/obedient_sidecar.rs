@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
-use llm_router_classifier::engine::{Backend, Batching, Engine};
+use llm_router_classifier::engine::{Backend, Batching, EngineOptions};
 use llm_router_classifier::model::prediction::{HeadOutput, Outputs, Prediction};
 use llm_router_classifier::model::tokenizer::{Tokenizer, Tokens};
 use llm_router_classifier::pipeline::Pipeline;
@@ -69,14 +70,15 @@ impl ObedientSidecar {
             LazyLock::new(|| Arc::new(Tokenizer::load(&repository().join(TOKENIZER)).expect("a tokenizer")));
         let (texts, metrics) = (Texts::default(), Arc::new(Metrics::new()));
         let classifiers = Classifiers { texts: texts.clone() };
-        let engine = Engine::start(vec![classifiers], 256, Batching::Alone, metrics.classifier.clone());
+        let options = EngineOptions { queue: 256, batching: Batching::Alone, tokenizers: NonZeroUsize::MIN };
         let router = policy.map(|policy| {
             let config = Config::from_json(policy.to_string().as_bytes()).expect("a valid policy");
             Arc::new(PolicyRouter::new(config))
         });
         let heads = CLASSIFIERS.map(str::to_owned).into();
-        let pipeline =
-            Pipeline::new(Arc::clone(&TOKENS), engine.expect("a worker"), heads, metrics.classifier.clone());
+        let (tokenizer, measured) = (Arc::clone(&TOKENS), metrics.classifier.clone());
+        let pipeline = Pipeline::start(tokenizer, vec![classifiers], heads, options, measured);
+        let pipeline = pipeline.expect("the engine's threads");
         let service = Service { pipeline, metrics: metrics.clone(), router };
         let live = ReloadableService::new(service, BODY_MEMORY);
         let settings = Settings { tls: None, drain: Duration::ZERO };

@@ -180,12 +180,12 @@ async fn measure_few_shot(
         index.map(|(_, index)| Some(index)).with_context(|| format!("{record}: no examples of {label:?}"))
     };
     let truths = records.iter().map(truth).collect::<Result<Vec<_>>>()?;
-    let similarity: Arc<Similarity> =
-        classifier.pipeline().learn(&Arc::new(config::Examples::new(examples))).done().await?;
+    let examples = Arc::new(config::Examples::new(examples));
+    let similarity: Arc<Similarity> = classifier.pipeline().embed_policy_examples(&examples).done().await?;
     let predictions = classifier.answers_to(records, &fields.text, Outputs::Embedding).await?;
     let scores = predictions.iter().map(|prediction| {
         let embedding = prediction.embedding.as_deref().context("the model gives no embeddings")?;
-        Ok(similarity.of(embedding))
+        Ok(similarity.compare(embedding))
     });
     FewShot::compute(settings.count, total, &scores.collect::<Result<Vec<HeadOutput>>>()?, &truths)
 }

@@ -183,7 +183,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         model: &args.model.model,
         out,
         compute: Compute { device, precision: precision.on(device)? },
-        threads: args.how.threads.map_or_else(cores, usize::from),
+        threads: args.how.threads.unwrap_or_else(cores).get(),
         seed: args.how.seed,
         command: &command,
         started,

@@ -45,7 +45,7 @@ impl NvidiaComplexity {
     ///
     /// # Errors
     /// If a head is not one of the seven.
-    pub(super) fn new(heads: &[(&str, Vec<f64>)]) -> Result<(Self, Vec<String>)> {
+    pub(crate) fn new(heads: &[(&str, Vec<f64>)]) -> Result<(Self, Vec<String>)> {
         let find = |target: &str| {
             let found = DIMENSIONS.into_iter().find(|dimension| dimension.target == target);
             found.with_context(|| format!("target_sizes.{target} is not a known dimension"))

@@ -1,0 +1,80 @@
+//! A text on its way through the engine.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::failure::EngineError;
+use crate::metrics::Metrics;
+use crate::model::prediction::{Outputs, Prediction};
+use crate::steps::StepObserver;
+
+/// The result for one text.
+pub(super) type Scored = Result<Prediction, EngineError>;
+
+/// A text that waits for a thread, and where its prediction goes.
+pub(super) struct Job<T> {
+    pub(super) text: T,
+    pub(super) outputs: Outputs,
+    /// Whether it may wait until no prompt does.
+    pub(super) background: bool,
+    /// Nobody waits for the prediction after this.
+    pub(super) deadline: Option<Instant>,
+    pub(super) reply: oneshot::Sender<Scored>,
+    /// Records its steps.
+    pub(super) steps: Option<Arc<dyn StepObserver>>,
+    /// When it began to wait for the thread that takes it next.
+    pub(super) queued: Instant,
+    /// How long it waited for other threads before.
+    pub(super) waited: Duration,
+    /// None once a worker has taken it.
+    pub(super) waiting: Option<Waiting>,
+}
+
+/// Counts a text that waits. Dropping it makes room for the next prompt.
+pub(super) struct Waiting {
+    metrics: Arc<Metrics>,
+    /// A prompt's place among those that may wait. Background texts need none.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Waiting {
+    pub(super) fn new(permit: Option<OwnedSemaphorePermit>, metrics: Arc<Metrics>) -> Self {
+        metrics.queue_depth.inc();
+        Self { metrics, _permit: permit }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.metrics.queue_depth.dec();
+    }
+}
+
+impl<T> Job<T> {
+    /// A prompt that begins to wait now, without a deadline.
+    pub(super) fn new(text: T, outputs: Outputs, reply: oneshot::Sender<Scored>, waiting: Waiting) -> Self {
+        let (queued, waited, waiting) = (Instant::now(), Duration::ZERO, Some(waiting));
+        Self { text, outputs, background: false, deadline: None, reply, steps: None, queued, waited, waiting }
+    }
+
+    /// The job, unless its caller gave up, its connection broke, or its deadline passed: nobody would read the prediction.
+    pub(super) fn still_wanted(self, now: Instant) -> Option<Self> {
+        if self.reply.is_closed() {
+            return None;
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            let _ = self.reply.send(Err(EngineError::DeadlineExceeded));
+            return None;
+        }
+        Some(self)
+    }
+
+    /// The job with its text in another form, which a thread made of it from `start` to `end`.
+    pub(super) fn with_text<U>(self, text: U, start: Instant, end: Instant) -> Job<U> {
+        let waited = self.waited + start.saturating_duration_since(self.queued);
+        let Self { outputs, background, deadline, reply, steps, waiting, .. } = self;
+        Job { text, outputs, background, deadline, reply, steps, queued: end, waited, waiting }
+    }
+}
