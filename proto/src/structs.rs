@@ -1,11 +1,17 @@
 //! Builds and reads `google.protobuf.Struct`: JSON in Protocol Buffers. `Value::from` makes the scalars.
 
+use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
 
 /// A structure of these fields.
 pub fn fields<K: Into<String>>(fields: impl IntoIterator<Item = (K, Value)>) -> Struct {
-    Struct { fields: fields.into_iter().map(|(name, value)| (name.into(), value)).collect() }
+    let mut all = Struct::default();
+    // Not collected: that sorts first, which is 20 KB more of Wasm.
+    for (name, value) in fields {
+        all.fields.insert(name.into(), value);
+    }
+    all
 }
 
 /// A value that is a structure of these fields.
@@ -17,6 +23,12 @@ pub fn structure<K: Into<String>>(of: impl IntoIterator<Item = (K, Value)>) -> V
 pub fn list<T: Into<Value>>(values: impl IntoIterator<Item = T>) -> Value {
     let values = values.into_iter().map(Into::into).collect();
     Value { kind: Some(Kind::ListValue(ListValue { values })) }
+}
+
+/// The structure that these bytes encode. Callers in other crates that decode one themselves have a copy of its code in
+/// the Wasm file.
+pub fn decode(bytes: &[u8]) -> Option<Struct> {
+    Struct::decode(bytes).ok()
 }
 
 /// The structure, if the value is one.
@@ -112,6 +124,8 @@ mod tests {
         let value = structure([("texts", list(["a", "b"])), ("number", 0.5.into())]);
         let mut inner = into_struct(value).unwrap();
         assert_eq!(as_number(&inner.fields["number"]), Some(0.5));
+        assert_eq!(decode(&inner.encode_to_vec()), Some(inner.clone()));
+        assert_eq!(decode(b"\xff"), None);
         let texts = into_list(inner.fields.remove("texts").unwrap()).unwrap();
         assert_eq!(texts.into_iter().filter_map(into_string).collect::<Vec<_>>(), ["a", "b"]);
     }

@@ -145,8 +145,8 @@ impl RequestTemplate {
 
     /// The bytes of the request about this prompt. Protocol Buffers allow to encode the fields of a message apart and to
     /// concatenate them.
-    pub fn encode(&self, body: impl Into<Bytes>) -> Vec<u8> {
-        let rest = request_body(body.into());
+    pub fn encode(&self, body: Bytes) -> Vec<u8> {
+        let rest = request_body(body);
         let mut message = Vec::with_capacity(self.0.len() + rest.encoded_len());
         message.extend_from_slice(&self.0);
         // Encoding fails only if the buffer cannot grow, and a vector can.

@@ -1,13 +1,11 @@
 //! What the sidecar responds.
 
-use std::collections::BTreeMap;
-
 use llm_router_routing::classification::{Classification, Label, NotAClassification, Score};
-use prost::{DecodeError, Message};
+use prost::Message;
 
 use super::{CONTRACT_VERSION, IncompatibleVersion, NAMESPACE, VERSION, Version};
 use crate::envoy::service::ext_proc::v3::ProcessingResponse;
-use crate::structs::{as_bool, as_number, fields, into_string, into_struct, structure};
+use crate::structs::{as_bool, as_number, as_struct, fields, into_string, into_struct, structure};
 use crate::{Struct, Value};
 
 /// The field of the [`Coverage`].
@@ -20,8 +18,8 @@ const DECISION: &str = "decision";
 pub struct ClassifyResponse {
     /// The contract's version that the sidecar speaks, by [`Version::to_respond`].
     pub version: Version,
-    /// The predictions, by the classifier's name.
-    pub predictions: BTreeMap<String, HeadPrediction>,
+    /// The predictions, each with its classifier's name. Decoded ones are in the order of the names.
+    pub predictions: Vec<(String, HeadPrediction)>,
     /// How much of the prompt was read.
     pub coverage: Option<Coverage>,
 }
@@ -35,15 +33,15 @@ pub enum HeadPrediction {
         label: String,
         /// Its probability.
         confidence: f32,
-        /// The probability of every label.
-        scores: BTreeMap<String, f32>,
+        /// Every label with its probability. Decoded ones are in the order of the labels.
+        scores: Vec<(String, f32)>,
     },
     /// A number, such as a complexity.
     Score {
         /// The number, 0 to 1.
         score: f32,
-        /// The numbers that it is made of.
-        dimensions: BTreeMap<String, f32>,
+        /// The numbers that it is made of. Decoded ones are in the order of their names.
+        dimensions: Vec<(String, f32)>,
     },
 }
 
@@ -62,8 +60,8 @@ pub struct Coverage {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ResponseError {
     /// The bytes are not a `ProcessingResponse`.
-    #[error("the response is malformed: {0}")]
-    Message(#[from] DecodeError),
+    #[error("the response is malformed")]
+    Malformed,
     /// The message has no metadata of ours, as for a prompt without text.
     #[error("the response has no predictions")]
     NoMetadata,
@@ -83,29 +81,40 @@ impl ClassifyResponse {
         namespace(write_predictions(self.predictions).chain(version).chain(coverage))
     }
 
+    /// The prediction by this classifier.
+    pub fn prediction(&self, classifier: &str) -> Option<&HeadPrediction> {
+        let mut predictions = self.predictions.iter();
+        predictions.find(|(name, _)| name == classifier).map(|(_, prediction)| prediction)
+    }
+
     /// Reads a message's bytes.
     ///
     /// # Errors
     /// They are not a message, or one without the contract's metadata.
     pub fn decode(message: &[u8]) -> Result<Self, ResponseError> {
-        let metadata = ProcessingResponse::decode(message)?.dynamic_metadata;
-        Self::from_metadata(metadata.ok_or(ResponseError::NoMetadata)?)
+        let message = ProcessingResponse::decode(message).map_err(|_| ResponseError::Malformed)?;
+        Self::from_metadata(message.dynamic_metadata.ok_or(ResponseError::NoMetadata)?)
     }
 
     /// Reads a message's `dynamic_metadata`. Fields that are not predictions are ignored: newer versions may have more.
     ///
     /// # Errors
     /// It is not the contract's.
-    pub fn from_metadata(mut metadata: Struct) -> Result<Self, ResponseError> {
-        let ours = metadata.fields.remove(NAMESPACE).and_then(into_struct);
-        let mut ours = ours.ok_or(ResponseError::NoMetadata)?.fields;
-        let version = ours.remove(VERSION);
-        let version = Version::from_field(version.as_ref()).ok_or(ResponseError::InvalidVersion)?;
+    pub fn from_metadata(metadata: Struct) -> Result<Self, ResponseError> {
+        let mut namespaces = metadata.fields.into_iter();
+        let ours = namespaces.find(|(name, _)| name == NAMESPACE).and_then(|(_, ours)| into_struct(ours));
+        let ours = ours.ok_or(ResponseError::NoMetadata)?.fields;
+        let version = Version::from_field(ours.get(VERSION)).ok_or(ResponseError::InvalidVersion)?;
         IncompatibleVersion::check(CONTRACT_VERSION, version)?;
-        let coverage = ours.remove(READ).and_then(read_coverage);
-        let predictions = ours.into_iter();
-        let predictions = predictions.filter_map(|(name, value)| Some((name, read_prediction(value)?)));
-        Ok(Self { version, predictions: predictions.collect(), coverage })
+        let mut response = Self { version, predictions: Vec::new(), coverage: None };
+        for (name, value) in ours {
+            if name == READ {
+                response.coverage = read_coverage(&value);
+            } else if let Some(prediction) = read_prediction(value) {
+                response.predictions.push((name, prediction));
+            }
+        }
+        Ok(response)
     }
 }
 
@@ -131,7 +140,7 @@ impl HeadPrediction {
 /// the predictions that it was made by.
 pub fn decision_metadata<K: Into<String>>(
     decision: impl IntoIterator<Item = (K, String)>,
-    predictions: BTreeMap<String, HeadPrediction>,
+    predictions: Vec<(String, HeadPrediction)>,
 ) -> Struct {
     let decision = structure(decision.into_iter().map(|(name, text)| (name, text.into())));
     namespace(write_predictions(predictions).chain([(DECISION.to_owned(), decision)]))
@@ -141,7 +150,7 @@ fn namespace(ours: impl IntoIterator<Item = (String, Value)>) -> Struct {
     fields([(NAMESPACE, structure(ours))])
 }
 
-fn write_predictions(predictions: BTreeMap<String, HeadPrediction>) -> impl Iterator<Item = (String, Value)> {
+fn write_predictions(predictions: Vec<(String, HeadPrediction)>) -> impl Iterator<Item = (String, Value)> {
     predictions.into_iter().map(|(name, prediction)| (name, write_prediction(prediction)))
 }
 
@@ -158,7 +167,7 @@ fn write_prediction(prediction: HeadPrediction) -> Value {
     }
 }
 
-fn write_scores(scores: BTreeMap<String, f32>) -> Value {
+fn write_scores(scores: Vec<(String, f32)>) -> Value {
     structure(scores.into_iter().map(|(name, score)| (name, f64::from(score).into())))
 }
 
@@ -171,21 +180,36 @@ fn write_coverage(Coverage { tokens, of, estimated }: Coverage) -> Value {
 }
 
 fn read_prediction(value: Value) -> Option<HeadPrediction> {
-    let mut fields = into_struct(value)?.fields;
-    let scores = fields.remove("scores").and_then(into_struct).unwrap_or_default().fields.into_iter();
-    let scores = scores.filter_map(|(name, score)| Some((name, as_number(&score)? as f32))).collect();
-    match fields.get("score") {
-        Some(score) => Some(HeadPrediction::Score { score: as_number(score)? as f32, dimensions: scores }),
-        None => {
-            let label = into_string(fields.remove("label")?)?;
-            let confidence = as_number(fields.get("confidence")?)? as f32;
-            Some(HeadPrediction::Label { label, confidence, scores })
+    let (mut label, mut confidence, mut score, mut scores) = (None, None, None, Vec::new());
+    // By loops and not by removal from the map, which is 6 KB more of Wasm.
+    for (name, value) in into_struct(value)?.fields {
+        match name.as_str() {
+            "label" => label = into_string(value),
+            "confidence" => confidence = as_number(&value),
+            // One that is not a number is no label either.
+            "score" => score = Some(as_number(&value)?),
+            "scores" => scores = read_scores(value),
+            _ => {}
         }
+    }
+    match score {
+        Some(score) => Some(HeadPrediction::Score { score: score as f32, dimensions: scores }),
+        None => Some(HeadPrediction::Label { label: label?, confidence: confidence? as f32, scores }),
     }
 }
 
-fn read_coverage(value: Value) -> Option<Coverage> {
-    let fields = into_struct(value)?.fields;
+fn read_scores(value: Value) -> Vec<(String, f32)> {
+    let mut scores = Vec::new();
+    for (name, score) in into_struct(value).unwrap_or_default().fields {
+        if let Some(score) = as_number(&score) {
+            scores.push((name, score as f32));
+        }
+    }
+    scores
+}
+
+fn read_coverage(value: &Value) -> Option<Coverage> {
+    let fields = &as_struct(value)?.fields;
     let count = |name| as_number(fields.get(name)?).filter(|count| *count >= 0.0).map(|count| count as u64);
     let estimated = fields.get("estimated").and_then(as_bool).unwrap_or_default();
     Some(Coverage { tokens: count("tokens")?, of: count("of")?, estimated })

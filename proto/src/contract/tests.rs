@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use llm_router_routing::config::Examples;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -62,15 +60,15 @@ fn the_requests_wire_format_is_stable() {
 
 #[test]
 fn the_responses_wire_format_is_stable() {
-    let score = HeadPrediction::Score { score: 0.5, dimensions: [("creativity".to_owned(), 0.25)].into() };
+    let score = HeadPrediction::Score { score: 0.5, dimensions: vec![("creativity".to_owned(), 0.25)] };
     let label = HeadPrediction::Label {
         label: "Chatbot".to_owned(),
         confidence: 0.75,
-        scores: [("Chatbot".to_owned(), 0.75)].into(),
+        scores: vec![("Chatbot".to_owned(), 0.75)],
     };
     let response = ClassifyResponse {
         version: CONTRACT_VERSION,
-        predictions: [("complexity".to_owned(), score), ("task".to_owned(), label.clone())].into(),
+        predictions: vec![("complexity".to_owned(), score), ("task".to_owned(), label.clone())],
         coverage: Some(Coverage { tokens: 256, of: 789, estimated: true }),
     };
     let task = structure([
@@ -89,7 +87,7 @@ fn the_responses_wire_format_is_stable() {
     ];
     assert_eq!(response.into_metadata(), fields([("llm_router", structure(ours))]));
 
-    let decision = decision_metadata([("model", "big".to_owned())], [("task".to_owned(), label)].into());
+    let decision = decision_metadata([("model", "big".to_owned())], vec![("task".to_owned(), label)]);
     let ours = [("task", task), ("decision", structure([("model", "big".into())]))];
     assert_eq!(decision, fields([("llm_router", structure(ours))]));
 }
@@ -105,7 +103,7 @@ fn native_envoy_asks_every_classifier_and_sees_no_version() {
             ClassifyRequest { version, classifiers: Classifiers::All, examples: None, body: body.clone() }
         );
         let response =
-            ClassifyResponse { version: version.to_respond(), predictions: BTreeMap::new(), coverage: None };
+            ClassifyResponse { version: version.to_respond(), predictions: Vec::new(), coverage: None };
         assert_eq!(response.into_metadata(), fields([("llm_router", structure::<String>([]))]));
     }
 }
@@ -123,8 +121,8 @@ fn a_response_of_version_1_0_is_read() {
     let response = respond(vec![("task", task)]).unwrap();
     assert_eq!(response.version, Version::UNVERSIONED);
     let expected =
-        HeadPrediction::Label { label: "Chatbot".to_owned(), confidence: 0.75, scores: BTreeMap::new() };
-    assert_eq!(response.predictions["task"], expected);
+        HeadPrediction::Label { label: "Chatbot".to_owned(), confidence: 0.75, scores: Vec::new() };
+    assert_eq!(response.prediction("task"), Some(&expected));
 }
 
 #[test]
@@ -211,13 +209,13 @@ fn a_prediction_becomes_a_classification_only_if_it_is_valid() {
     let label = |label: &str, confidence| HeadPrediction::Label {
         label: label.to_owned(),
         confidence,
-        scores: BTreeMap::new(),
+        scores: Vec::new(),
     };
     assert!(label("Chatbot", 0.5).classification().is_ok());
     for invalid in [label("Chatbot", 7.0), label("Chatbot", f32::NAN), label("a\r\nx-evil: 1", 0.5)] {
         assert!(invalid.classification().is_err(), "{invalid:?}");
     }
-    let score = |score| HeadPrediction::Score { score, dimensions: [("reasoning".to_owned(), 0.5)].into() };
+    let score = |score| HeadPrediction::Score { score, dimensions: vec![("reasoning".to_owned(), 0.5)] };
     let classification = score(0.25).classification().unwrap();
     assert_eq!(classification.label().map(|it| it.name()), Some("reasoning"));
     assert!(score(-0.1).classification().is_err());
@@ -248,8 +246,8 @@ prop_compose! {
     }
 }
 
-fn any_scores() -> impl Strategy<Value = BTreeMap<String, f32>> {
-    btree_map(any::<String>(), -1e6_f32..1e6, 0..5)
+fn any_scores() -> impl Strategy<Value = Vec<(String, f32)>> {
+    btree_map(any::<String>(), -1e6_f32..1e6, 0..5).prop_map(|scores| scores.into_iter().collect())
 }
 
 fn any_prediction() -> impl Strategy<Value = HeadPrediction> {
@@ -268,7 +266,7 @@ prop_compose! {
         coverage in proptest::option::of((0..1_u64 << 53, 0..1_u64 << 53, any::<bool>())),
     ) -> ClassifyResponse {
         let coverage = coverage.map(|(tokens, of, estimated)| Coverage { tokens, of, estimated });
-        ClassifyResponse { version, predictions, coverage }
+        ClassifyResponse { version, predictions: predictions.into_iter().collect(), coverage }
     }
 }
 
@@ -365,7 +363,7 @@ proptest! {
         let mut metadata = response.clone().into_metadata();
         extend(&mut metadata, more.clone());
         let ours = inner(&mut metadata, NAMESPACE).unwrap();
-        for name in response.predictions.keys().map(String::as_str).chain(["read"]) {
+        for name in response.predictions.iter().map(|(name, _)| name.as_str()).chain(["read"]) {
             if let Some(head) = inner(ours, name) {
                 extend(head, of_heads.clone());
             }
@@ -408,7 +406,7 @@ proptest! {
     fn arbitrary_metadata_is_read_without_a_panic(ours in vec((any_name(), any_value()), 0..8)) {
         let _ = read(ours.clone());
         let response = ClassifyResponse::from_metadata(fields([(NAMESPACE, structure(ours))]));
-        for prediction in response.iter().flat_map(|response| response.predictions.values()) {
+        for (_, prediction) in response.iter().flat_map(|response| &response.predictions) {
             let _ = prediction.classification();
         }
     }

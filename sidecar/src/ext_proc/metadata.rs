@@ -1,8 +1,6 @@
 //! The dynamic metadata of our messages: predictions for our filter; predictions and decisions for the access logs and
 //! filters of native Envoy. Pure.
 
-use std::collections::BTreeMap;
-
 use llm_router_proto::Struct;
 use llm_router_proto::contract::{ClassifyResponse, Coverage, HeadPrediction, Version, decision_metadata};
 use llm_router_routing::decision::Decision;
@@ -30,10 +28,10 @@ pub(super) fn of_decision(decision: &Decision, scores: &[HeadOutput]) -> Struct 
 
 /// Why a request is rejected, or in shadow mode would be: `refused`.
 pub(super) fn of_rejection(rejection: &Rejection) -> Struct {
-    decision_metadata([("refused", rejection.code().to_owned())], BTreeMap::new())
+    decision_metadata([("refused", rejection.code().to_owned())], Vec::new())
 }
 
-fn by_head(outputs: &[HeadOutput]) -> BTreeMap<String, HeadPrediction> {
+fn by_head(outputs: &[HeadOutput]) -> Vec<(String, HeadPrediction)> {
     outputs.iter().filter_map(|output| Some((output.head.to_string(), head_prediction(output)?))).collect()
 }
 
@@ -66,8 +64,8 @@ mod tests {
         ClassifyResponse::from_metadata(of_prediction(prediction, CONTRACT_VERSION)).unwrap()
     }
 
-    fn all() -> BTreeMap<String, f32> {
-        [("Chatbot".to_owned(), 0.25), ("Code Generation".to_owned(), 0.75)].into()
+    fn all() -> Vec<(String, f32)> {
+        vec![("Chatbot".to_owned(), 0.25), ("Code Generation".to_owned(), 0.75)]
     }
 
     #[test]
@@ -76,7 +74,7 @@ mod tests {
         let response = response(&Prediction { scores: vec![scores()], read, ..Prediction::default() });
         let label = "Code Generation".to_owned();
         let task = HeadPrediction::Label { label, confidence: 0.75, scores: all() };
-        assert_eq!(response.predictions, [("task".to_owned(), task)].into());
+        assert_eq!(response.predictions, [("task".to_owned(), task)]);
         assert_eq!(response.coverage, Some(Coverage { tokens: 256, of: 789, estimated: false }));
         assert_eq!(response.version, CONTRACT_VERSION);
     }
@@ -86,7 +84,7 @@ mod tests {
         let scores = vec![HeadOutput { score: Some(0.375), ..scores() }];
         let response = response(&Prediction { scores, ..Prediction::default() });
         let task = HeadPrediction::Score { score: 0.375, dimensions: all() };
-        assert_eq!(response.predictions, [("task".to_owned(), task)].into());
+        assert_eq!(response.predictions, [("task".to_owned(), task)]);
     }
 
     #[test]

@@ -34,10 +34,10 @@ async fn one_body_gets_one_answer_and_the_stream_ends_with_the_callers_side() {
     assert_eq!(set_headers(answer), expected);
     assert!(body_answer(answer).clear_route_cache);
     let response = ClassifyResponse::from_metadata(answer.dynamic_metadata.clone().unwrap()).unwrap();
-    let scores = [("Chatbot".to_owned(), 0.25), ("Code Generation".to_owned(), 0.75)].into();
+    let scores = vec![("Chatbot".to_owned(), 0.25), ("Code Generation".to_owned(), 0.75)];
     let label = "Code Generation".to_owned();
     let task = HeadPrediction::Label { label, confidence: 0.75, scores };
-    assert_eq!(response.predictions, [("task".to_owned(), task)].into());
+    assert_eq!(response.predictions, [("task".to_owned(), task)]);
     assert_eq!(response.version, CONTRACT_VERSION);
 }
 

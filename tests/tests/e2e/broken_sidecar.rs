@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body_util::StreamBody;
 use hyper::HeaderMap;
 use hyper::body::Frame;
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderName, HeaderValue};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -45,6 +45,25 @@ pub(crate) fn answering(answers: Vec<(Vec<u8>, &'static str)>) -> SocketAddr {
         let answer = async move || {
             let (message, status) = answers.lock().expect("no panic").next().expect("an answer to each call");
             grpc(message.into(), status)
+        };
+        axum::serve(listener, Router::new().fallback(answer)).await
+    })
+}
+
+/// Answers every call with this gRPC status and message, and nothing else.
+pub(crate) fn failing(status: &'static str, message: HeaderValue) -> SocketAddr {
+    llm_router_tests::serve(move |listener| async move {
+        let answer = async move || {
+            let mut response = Response::new(Body::empty());
+            let headers = [
+                ("content-type", HeaderValue::from_static("application/grpc")),
+                ("grpc-status", HeaderValue::from_static(status)),
+                ("grpc-message", message.clone()),
+            ];
+            response
+                .headers_mut()
+                .extend(headers.map(|(name, value)| (HeaderName::from_static(name), value)));
+            response
         };
         axum::serve(listener, Router::new().fallback(answer)).await
     })

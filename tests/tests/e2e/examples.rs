@@ -87,7 +87,7 @@ fn read(call: &[u8]) -> (Option<FewShotExamples>, String) {
 fn answer(routes: &Routes, text: &str) -> ProcessingResponse {
     let alike = routes.iter().find(|(_, examples)| examples.iter().any(|example| text.contains(example)));
     let (label, confidence) = alike.map_or(("tech", 0.0), |(label, _)| (label.as_str(), 0.75));
-    let prediction = HeadPrediction::Label { label: label.to_owned(), confidence, scores: BTreeMap::new() };
+    let prediction = HeadPrediction::Label { label: label.to_owned(), confidence, scores: Vec::new() };
     let predictions = [(Classifier::EXAMPLES.to_owned(), prediction)].into();
     let response = ClassifyResponse { version: CONTRACT_VERSION, predictions, coverage: None };
     ProcessingResponse { response: None, dynamic_metadata: Some(response.into_metadata()) }

@@ -3,7 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hyper::header::HeaderValue;
 use llm_router_proto::Value as Field;
+use llm_router_proto::contract::{
+    CONTRACT_VERSION, ClassifyResponse, HeadPrediction, IncompatibleVersion, Version,
+};
 use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
 use llm_router_proto::structs::{fields, structure};
 use llm_router_tests::PATIENCE;
@@ -62,6 +66,35 @@ async fn a_sidecar_that_answers_nonsense_is_ignored() {
 async fn a_sidecar_that_speaks_no_grpc_is_ignored() {
     let gateway = Envoy::start(&with_sidecar(broken_sidecar::not_grpc()).patient()).await;
     assert_falls_back(&gateway).await;
+}
+
+#[tokio::test]
+async fn a_warning_has_the_message_of_the_sidecars_status() {
+    // The second is not UTF-8.
+    for message in [&b"no such classifier"[..], b"no such classifier\xff"] {
+        let address = broken_sidecar::failing("3", HeaderValue::from_bytes(message).expect("a value"));
+        let gateway = Envoy::start(&with_sidecar(address).patient()).await;
+        assert_falls_back(&gateway).await;
+        gateway.log_has("the sidecar's gRPC status is 3: no such classifier").await;
+        // The filter has not crashed.
+        assert_falls_back(&gateway).await;
+    }
+}
+
+#[tokio::test]
+async fn a_sidecar_of_another_major_version_is_ignored_with_a_warning_that_says_what_to_upgrade() {
+    let version = Version { major: CONTRACT_VERSION.major + 1, minor: 0 };
+    let label = "Code Generation".to_owned();
+    let prediction = HeadPrediction::Label { label, confidence: 0.9, scores: Vec::new() };
+    let predictions = vec![("task".to_owned(), prediction)];
+    let response = ClassifyResponse { version, predictions, coverage: None };
+    let dynamic_metadata = Some(response.into_metadata());
+    let message = ProcessingResponse { response: None, dynamic_metadata }.encode_to_vec();
+    let address = broken_sidecar::answering(vec![(message, "0")]);
+    let gateway = Envoy::start(&with_sidecar(address).patient()).await;
+    assert_falls_back(&gateway).await;
+    let warning = IncompatibleVersion { filter: CONTRACT_VERSION, sidecar: version };
+    gateway.log_has(&warning.to_string()).await;
 }
 
 #[tokio::test]

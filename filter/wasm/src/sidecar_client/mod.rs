@@ -45,10 +45,12 @@ impl SidecarClient {
             ExamplesPayload::Digest => {
                 let mut templates = self.templates.borrow_mut();
                 let template = templates.entry(policy.id);
-                template.or_insert_with(|| template_for(&policy.classifier, examples)).encode(text.to_body())
+                template
+                    .or_insert_with(|| template_for(&policy.classifier, examples))
+                    .encode(text.to_body().into())
             }
             // Rare and large, so it is not kept.
-            ExamplesPayload::Full => template_for(&policy.classifier, examples).encode(text.to_body()),
+            ExamplesPayload::Full => template_for(&policy.classifier, examples).encode(text.to_body().into()),
         }
     }
 }

@@ -32,8 +32,7 @@ impl fmt::Display for Failure {
                 write!(f, "the sidecar's gRPC status is {code}")
             }
             Self::Status { code, message } => {
-                let message: String = message.chars().take(MAX_MESSAGE).collect();
-                write!(f, "the sidecar's gRPC status is {code}: {}", message.escape_debug())
+                write!(f, "the sidecar's gRPC status is {code}: {}", line(message))
             }
             Self::Response(error) => write!(f, "the sidecar's response cannot be used: {error}"),
             Self::NoPrediction(classifier) => {
@@ -44,6 +43,11 @@ impl fmt::Display for Failure {
             }
         }
     }
+}
+
+/// The text as one short line for the log: the peer wrote it.
+fn line(text: &str) -> String {
+    text.chars().take(MAX_MESSAGE).map(|it| if it.is_control() { ' ' } else { it }).collect()
 }
 
 /// How a call ended, in its callback.
@@ -61,15 +65,13 @@ pub(crate) fn response(code: u32, size: usize, query: &Query<'_>) -> Result<Call
 
 fn read(message: &[u8], classifier: &Classifier) -> Result<Classification, Failure> {
     let response = ClassifyResponse::decode(message).map_err(Failure::Response)?;
-    let prediction = response.predictions.get(classifier.as_str());
+    let prediction = response.prediction(classifier.as_str());
     let prediction = prediction.ok_or_else(|| Failure::NoPrediction(classifier.clone()))?;
     prediction.classification().map_err(|error| Failure::InvalidPrediction(classifier.clone(), error))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use llm_router_proto::contract::{CONTRACT_VERSION, HeadPrediction, Version};
     use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
     use llm_router_routing::classification::{Label, Score};
@@ -82,13 +84,13 @@ mod tests {
     }
 
     fn message(version: Version, prediction: HeadPrediction) -> Vec<u8> {
-        let predictions = [("task".to_owned(), prediction)].into();
+        let predictions = vec![("task".to_owned(), prediction)];
         let metadata = ClassifyResponse { version, predictions, coverage: None }.into_metadata();
         ProcessingResponse { response: None, dynamic_metadata: Some(metadata) }.encode_to_vec()
     }
 
     fn label(confidence: f32) -> HeadPrediction {
-        HeadPrediction::Label { label: "Chatbot".to_owned(), confidence, scores: BTreeMap::new() }
+        HeadPrediction::Label { label: "Chatbot".to_owned(), confidence, scores: Vec::new() }
     }
 
     fn failure(message: &[u8]) -> String {
@@ -104,7 +106,7 @@ mod tests {
     #[test]
     fn a_score_is_read_with_its_dimensions() {
         let dimensions = [("creativity", 0.25), ("reasoning", 0.5)];
-        let owned = dimensions.map(|(name, score)| (name.to_owned(), score)).into();
+        let owned = dimensions.map(|(name, score)| (name.to_owned(), score)).to_vec();
         let message = message(CONTRACT_VERSION, HeadPrediction::Score { score: 0.375, dimensions: owned });
         let expected = Classification::Score(Score::new(0.375, dimensions).unwrap());
         assert_eq!(read(&message, &classifier()), Ok(expected));
@@ -134,7 +136,7 @@ mod tests {
     fn a_status_is_logged_with_its_message_in_one_short_line() {
         let log = |message: &str| Failure::Status { code: 3, message: message.to_owned() }.to_string();
         assert_eq!(log(""), "the sidecar's gRPC status is 3");
-        assert_eq!(log("no\nsuch classifier"), "the sidecar's gRPC status is 3: no\\nsuch classifier");
+        assert_eq!(log("no\nsuch classifier"), "the sidecar's gRPC status is 3: no such classifier");
         assert!(log(&"x".repeat(10_000)).len() < 400);
     }
 }
