@@ -5,7 +5,7 @@ use llm_router_sidecar::commands::{Command, bench, classify, config_file, health
 use llm_router_sidecar::serve;
 use llm_router_sidecar::telemetry::logs;
 
-/// Gives memory back after a storm of streams, which glibc's keeps: docs/sidecar.md has the measurement.
+/// Returns memory to the system after a burst of streams, which glibc's allocator keeps (measured in docs/sidecar.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,10 +1,10 @@
-//! Makes load on a target, and waits for all that came of it.
+//! Generates load on a target and collects the outcome of every call.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -13,51 +13,51 @@ use super::schedule::arrivals;
 use super::statistics::{Sample, Statistics, Window};
 use super::target::Target;
 
-/// How long a caller rests whose call failed. Clients do so, and one that came back at once would take the processor
-/// from those that are being answered.
-const REST: Duration = Duration::from_millis(1);
+/// How long a caller waits after a failed call. Clients do so, and an immediate retry would take processor time from the
+/// calls that are being served.
+const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
-/// Who asks.
+/// How calls arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
-    /// So many callers; each asks again when it has its answer. A slow target is asked less.
+    /// This many callers, each of which calls again once it has its prediction. A slow target gets fewer calls.
     Callers(NonZeroUsize),
-    /// So many calls a second, whether or not those before have their answers. The time of a call counts from when it
-    /// was due, so that a target that stalls pays for all who would have called meanwhile.
+    /// This many calls per second, whether or not earlier ones are finished. The latency of a call counts from when it was
+    /// due, so that a stalled target is charged for all calls that would have arrived in the meantime.
     Rate(f64),
 }
 
-/// How long.
+/// How long a load lasts.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// Loads the target, and is not measured.
+    /// Time under load before the measurement.
     pub warmup: Duration,
-    /// Is measured.
+    /// Time that is measured.
     pub measured: Duration,
-    /// How long a call may take.
-    pub patience: Duration,
+    /// Time limit of a call.
+    pub timeout: Duration,
 }
 
-/// What every call needs.
+/// What each call needs.
 #[derive(Clone)]
 struct Caller {
     target: Target,
     prompts: Arc<Prompts>,
-    patience: Duration,
+    timeout: Duration,
     samples: UnboundedSender<Sample>,
 }
 
-/// Makes the load, and says what came of it.
+/// Generates the load and returns its statistics.
 ///
 /// # Errors
-/// If the thread that calls on schedule fails.
+/// If the times are too long to compute with, or the thread that calls on schedule fails.
 pub async fn run(target: &Target, prompts: &Arc<Prompts>, load: Load, timing: Timing) -> Result<Statistics> {
     let (samples, mut calls) = unbounded_channel();
-    let Timing { warmup, measured, patience } = timing;
-    let caller = Caller { target: target.clone(), prompts: prompts.clone(), patience, samples };
+    let Timing { warmup, measured, timeout } = timing;
+    let caller = Caller { target: target.clone(), prompts: prompts.clone(), timeout, samples };
     let begin = Instant::now();
-    let window = Window { start: begin + warmup, end: begin + warmup + measured };
+    let window = window(begin, warmup, measured).context("warm-up and duration are too long")?;
     match load {
         Load::Callers(callers) => {
             for _ in 0..callers.get() {
@@ -69,15 +69,20 @@ pub async fn run(target: &Target, prompts: &Arc<Prompts>, load: Load, timing: Ti
             tokio::task::spawn_blocking(move || call_on_schedule(&caller, rate, begin, window.end)).await?;
         }
     }
-    // The channel ends when the last call has.
+    // The channel closes when the last call ends.
     let mut all = Vec::new();
     while let Some(sample) = calls.recv().await {
         all.push(sample);
     }
-    Ok(Statistics::of(&all, window))
+    Ok(Statistics::compute(&all, window))
 }
 
-/// On a thread of its own: tokio's timer has ticks of a millisecond, which is as long as some calls.
+fn window(begin: Instant, warmup: Duration, measured: Duration) -> Option<Window> {
+    let start = begin.checked_add(warmup)?;
+    Some(Window { start, end: start.checked_add(measured)? })
+}
+
+/// Needs a thread of its own: tokio's timer has a resolution of a millisecond, which is as long as some calls.
 fn call_on_schedule(caller: &Caller, rate: f64, begin: Instant, end: Instant) {
     let runtime = tokio::runtime::Handle::current();
     for due in arrivals(rate).map(|after| begin + after).take_while(|due| *due < end) {
@@ -95,15 +100,15 @@ impl Caller {
                 break;
             }
             if !self.call(due).await {
-                tokio::time::sleep(REST).await;
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
     }
 
-    /// Whether there was an answer.
+    /// Returns whether there was a prediction.
     async fn call(&self, due: Instant) -> bool {
-        let outcome = self.target.ask(&self.prompts.next(), self.patience).await;
-        // The receiver stays until the last sender is gone.
+        let outcome = self.target.classify(&self.prompts.next(), self.timeout).await;
+        // The receiver outlives all senders.
         let _ = self.samples.send(Sample { due, done: Instant::now(), outcome });
         outcome.is_ok()
     }

@@ -1,6 +1,6 @@
-//! How much memory this process has had.
+//! The memory of this process.
 
-/// The most that was resident at a time, in bytes, as the kernel counts it; none if it does not tell.
+/// The peak of resident memory in bytes, if the kernel reports it.
 #[must_use]
 pub fn peak_resident() -> Option<u64> {
     peak(&std::fs::read_to_string("/proc/self/status").ok()?)

@@ -1,7 +1,7 @@
-//! Measures a classifier under load: how long prompts take, how many get through, and what happens beyond that.
+//! Measures a classifier under load: latency, throughput, and errors once it is overloaded.
 //!
-//! A [`target`] is loaded ([`load`]) with [`prompts`], by callers that wait for their answers or by arrivals on a
-//! [`schedule`]. What is left of it are [`statistics`], written as a [`report`] and drawn as a [`plot`].
+//! The load generator ([`load`]) sends [`prompts`] to a [`target`], from callers that wait for their predictions or on a
+//! [`schedule`] of arrivals. The [`statistics`] of the calls are written as a [`report`] and drawn as a [`plot`].
 
 pub mod load;
 pub mod memory;

@@ -10,6 +10,9 @@ use super::statistics::Latency;
 /// Width and height in pixels.
 const SIZE: (u32, u32) = (720, 420);
 
+/// Radius of a measured point in pixels. A single load has no line, only points.
+const POINT_SIZE: u32 = 3;
+
 /// The percentiles drawn. The colours differ in print and for colour-blind readers.
 const LINES: [Line; 3] = [
     Line { name: "p50", colour: RGBColor(0x1b, 0x7f, 0x5c), value: |latency| latency.p50 },
@@ -46,6 +49,7 @@ pub fn svg(steps: &[Step]) -> Result<String> {
         chart
             .configure_mesh()
             .disable_x_mesh()
+            .max_light_lines(1)
             .x_desc(unit(steps))
             .y_desc("latency in ms")
             .x_label_formatter(&|load| format!("{load:.0}"))
@@ -54,11 +58,15 @@ pub fn svg(steps: &[Step]) -> Result<String> {
         for Line { name, colour, value } in &LINES {
             let line: Vec<_> = points.iter().map(|(load, latency)| (*load, value(latency))).collect();
             chart
-                .draw_series(LineSeries::new(line, colour.stroke_width(2)))?
+                .draw_series(LineSeries::new(line, colour.filled().stroke_width(2)).point_size(POINT_SIZE))?
                 .label(*name)
                 .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], *colour));
         }
-        chart.configure_series_labels().position(SeriesLabelPosition::UpperLeft).draw()?;
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .background_style(WHITE)
+            .draw()?;
         root.present()?;
     }
     Ok(svg)

@@ -1,4 +1,4 @@
-//! What is asked.
+//! The prompts to classify.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,21 +7,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-/// Lengths in words of the prompts that are used if none are given: questions of a line, instructions of a paragraph,
-/// and instructions with a page to work on.
+/// Lengths in words of the default prompts: questions of a line, instructions of a paragraph, and instructions with a
+/// page to work on.
 const MIX: [usize; 12] = [6, 120, 15, 40, 9, 250, 22, 12, 70, 30, 18, 400];
 
 /// One token in any vocabulary that has English words.
 const WORD: &str = "the";
 
-/// Encoders put one before and one after each text (BERT's `[CLS]` and `[SEP]`).
+/// Encoders add one before and one after each text (BERT's `[CLS]` and `[SEP]`).
 const SPECIAL_TOKENS: usize = 2;
 
 const PAGE: &str = "Please read what our customers wrote last week, say which of their wishes are new, and write \
     a short answer to each of them. The first one runs a small shop with three machines, two of which are old; she \
     wants to know whether the new release still works there, and how long it will take to install. ";
 
-/// Prompts that are asked one after the other, again and again, by all callers together.
+/// Prompts that all callers together cycle through.
 pub struct Prompts {
     texts: Vec<Arc<str>>,
     next: AtomicUsize,
@@ -33,11 +33,11 @@ struct Row {
 }
 
 impl Prompts {
-    /// Of a file: JSON Lines with a field `text` if its name ends in `.jsonl`, else one prompt a line. Empty lines are
-    /// passed over.
+    /// Reads a file: JSON Lines with a field `text` if its name ends in `.jsonl`, else one prompt per line. Empty lines are
+    /// skipped.
     ///
     /// # Errors
-    /// If the file cannot be read, has no prompts, or a line is not what it should be; the error names it.
+    /// If the file cannot be read, has no prompts, or has a malformed line, which the error names.
     pub fn read(path: &Path) -> Result<Self> {
         let fail = || format!("cannot read {}", path.display());
         let file = std::fs::read_to_string(path).with_context(fail)?;
@@ -56,11 +56,11 @@ impl Prompts {
         Ok(texts.into())
     }
 
-    /// One text of this many tokens, special ones included.
+    /// One text of this many tokens, including the special ones.
     ///
     /// # Errors
-    /// If there would be no word.
-    pub fn of_tokens(tokens: usize) -> Result<Self> {
+    /// If the special tokens alone are as many.
+    pub fn with_tokens(tokens: usize) -> Result<Self> {
         ensure!(tokens > SPECIAL_TOKENS, "a prompt has at least {} tokens", SPECIAL_TOKENS + 1);
         Ok(vec![vec![WORD; tokens - SPECIAL_TOKENS].join(" ").into()].into())
     }
@@ -72,13 +72,13 @@ impl Prompts {
         MIX.map(text).to_vec().into()
     }
 
-    /// The next one.
+    /// The next prompt.
     pub fn next(&self) -> Arc<str> {
         let number = self.next.fetch_add(1, Ordering::Relaxed) % self.texts.len();
         self.texts.get(number).cloned().unwrap_or_default()
     }
 
-    /// How many there are, at least one.
+    /// The number of prompts, at least one.
     #[must_use]
     pub fn count(&self) -> usize {
         self.texts.len()
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_a_prompt_a_line() {
+    fn a_file_has_one_prompt_per_line() {
         assert_eq!(read("prompts.txt", "one\n\n{two}\r\n").unwrap(), ["one", "{two}"]);
         let rows = "{\"text\": \"one\\ntwo\", \"label\": \"x\"}\n{\"text\": \"three\"}\n";
         assert_eq!(read("prompts.jsonl", rows).unwrap(), ["one\ntwo", "three"]);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mix_has_the_lengths_it_says() {
+    fn the_mix_has_the_documented_lengths() {
         let prompts = Prompts::mixed();
         let words: Vec<_> = (0..MIX.len()).map(|_| prompts.next().split(' ').count()).collect();
         assert_eq!(words, MIX);

@@ -1,4 +1,4 @@
-//! What is printed: a table for people, JSON for scripts.
+//! The output: a table for people, JSON for scripts.
 
 use std::fmt;
 
@@ -7,28 +7,28 @@ use serde::Serialize;
 use super::load::Load;
 use super::statistics::Statistics;
 
-/// One run.
+/// The results of one run.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// What was measured.
     pub target: String,
-    /// How many different prompts it was asked.
+    /// The number of different prompts.
     pub prompts: usize,
-    /// How long each load was measured.
+    /// How long each load was measured, in seconds.
     pub seconds: f64,
-    /// The loads, one after the other.
+    /// The loads, in order.
     pub steps: Vec<Step>,
-    /// The most memory that this process had at a time; none if the classifier is another's.
+    /// The peak of this process's memory; none if another process classifies.
     pub peak_resident_bytes: Option<u64>,
 }
 
-/// One load, and what came of it.
+/// One load and its results.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
     /// The load.
     #[serde(flatten)]
     pub load: Load,
-    /// What came of it.
+    /// The results.
     #[serde(flatten)]
     pub statistics: Statistics,
 }
@@ -36,9 +36,9 @@ pub struct Step {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { target, prompts, seconds, .. } = self;
-        writeln!(f, "{target}; {prompts} prompts in turn; {seconds} s for each load")?;
+        writeln!(f, "{target}; {prompts} prompts in turn; {seconds} s per load")?;
         let columns =
-            ["load", "answers/s", "p50 ms", "p90 ms", "p99 ms", "max ms", "overloaded", "too late", "failed"];
+            ["load", "served/s", "p50 ms", "p90 ms", "p99 ms", "max ms", "overloaded", "too late", "failed"];
         let [load, figures @ ..] = columns;
         write!(f, "{load:<20}")?;
         for name in figures {
@@ -49,7 +49,7 @@ impl fmt::Display for Report {
             writeln!(f, "{step}")?;
         }
         if let Some(bytes) = self.peak_resident_bytes {
-            writeln!(f, "peak of resident memory: {} MB", bytes / 1_000_000)?;
+            writeln!(f, "peak resident memory: {} MB", bytes / 1_000_000)?;
         }
         Ok(())
     }
@@ -60,7 +60,7 @@ impl fmt::Display for Step {
         let Statistics { offered_per_second, answered_per_second, latency_ms, errors } = self.statistics;
         let load = match self.load {
             Load::Callers(callers) => format!("{callers} callers"),
-            Load::Rate(rate) => format!("{rate}/s, came {offered_per_second:.1}"),
+            Load::Rate(rate) => format!("{rate}/s, sent {offered_per_second:.1}"),
         };
         write!(f, "{load:<20}{answered_per_second:>11.1}")?;
         let latency = latency_ms.map(|latency| [latency.p50, latency.p90, latency.p99, latency.max]);
@@ -96,16 +96,16 @@ mod tests {
     }
 
     #[test]
-    fn a_row_a_load() {
+    fn each_load_has_a_row() {
         let table = report().to_string();
         let rows: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(rows[2], ["1", "callers", "48.2", "1.00", "2.00", "3.00", "4.00", "5", "0", "0"]);
-        assert_eq!(rows[3], ["50/s,", "came", "49.5", "48.2", "-", "-", "-", "-", "5", "0", "0"]);
+        assert_eq!(rows[3], ["50/s,", "sent", "49.5", "48.2", "-", "-", "-", "-", "5", "0", "0"]);
         assert_eq!(rows.len(), 4);
     }
 
     #[test]
-    fn scripts_find_the_same_by_name() {
+    fn json_has_the_same_figures_by_name() {
         let json = serde_json::to_value(report()).unwrap();
         assert_eq!(json["steps"][0]["callers"], 1);
         assert_eq!(json["steps"][0]["latency_ms"]["p99"], 3.0);

@@ -1,17 +1,17 @@
-//! When requests arrive that do not wait for each other.
+//! Arrival times of calls that do not wait for each other.
 
 use std::time::Duration;
 
-/// Makes two runs alike.
+/// A constant, so that all runs have the same arrivals.
 const SEED: u64 = 1;
 
-/// Times of arrival from the start on, without end, `rate` a second: a Poisson process, as of many clients that know
-/// nothing of each other. Even gaps would never let two requests meet, and so hide what queues.
+/// An endless sequence of arrival times since the start, on average `rate` per second: a Poisson process, like the calls
+/// of many independent clients. With even gaps no two calls would ever coincide, which would hide queueing.
 pub fn arrivals(rate: f64) -> impl Iterator<Item = Duration> {
     let mut random = fastrand::Rng::with_seed(SEED);
     let mut seconds = 0.0;
     std::iter::from_fn(move || {
-        // Gaps of a Poisson process are distributed exponentially; `f64` is below 1, so the logarithm is finite.
+        // The gaps of a Poisson process have an exponential distribution. `f64()` is below 1, so the logarithm is finite.
         seconds -= (1.0 - random.f64()).ln() / rate;
         Duration::try_from_secs_f64(seconds).ok()
     })
@@ -22,10 +22,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_arrive_as_asked_for() {
+    fn the_average_rate_is_as_requested() {
         for rate in [1.0, 50.0, 20_000.0] {
             let last = arrivals(rate).nth(9_999).unwrap().as_secs_f64();
-            assert!((last * rate / 10_000.0 - 1.0).abs() < 0.03, "10000 at {rate} a second in {last} s");
+            assert!((last * rate / 10_000.0 - 1.0).abs() < 0.03, "10000 at {rate} per second in {last} s");
         }
     }
 
@@ -34,7 +34,7 @@ mod tests {
         let times: Vec<_> = arrivals(100.0).take(1000).collect();
         assert!(times.is_sorted());
         let gaps: Vec<_> = times.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
-        // Of an exponential distribution, the share 1 - 1/e is below the mean.
+        // In an exponential distribution, a fraction of 1 - 1/e is below the mean.
         let short = gaps.iter().filter(|gap| **gap < 0.01).count();
         assert!((580..680).contains(&short), "{short} of 999 gaps are below the mean");
         assert_eq!(times, arrivals(100.0).take(1000).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! What is left of many calls: how many there were, how long they took, how they failed.
+//! Statistics of calls: rates, latencies and errors.
 
 use std::time::Instant;
 
@@ -6,58 +6,58 @@ use serde::Serialize;
 
 use super::target::Failure;
 
-/// The time in which is measured.
+/// The period that is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
-    /// Before it, the target warms up.
+    /// The end of the warm-up.
     pub start: Instant,
-    /// After it, calls that began in time are still awaited.
+    /// Calls that began before it are still awaited afterwards.
     pub end: Instant,
 }
 
 /// One call.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
-    /// When it should have begun. A call that the load generator could not begin in time waited since then.
+    /// When it should have begun. If the load generator was late, the call has been waiting since then.
     pub due: Instant,
     /// When it ended.
     pub done: Instant,
-    /// How.
+    /// How it ended.
     pub outcome: Result<(), Failure>,
 }
 
-/// The calls of a window. Rates are per second.
+/// Statistics of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Statistics {
     /// Calls that were due in the window.
     pub offered_per_second: f64,
-    /// Answers that came in the window.
+    /// Predictions that arrived in the window.
     pub answered_per_second: f64,
-    /// Of the calls that were due in the window and have an answer, even if it came later; none if there are no such.
+    /// Latency of the calls that were due in the window and succeeded, even if later; none if no call did.
     pub latency_ms: Option<Latency>,
-    /// Of the calls that were due in the window.
+    /// Errors of the calls that were due in the window.
     pub errors: Errors,
 }
 
-/// Milliseconds from when a call was due to its answer.
+/// Percentiles of the milliseconds from when a call was due to its prediction.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Latency {
-    /// Half of the calls took no longer.
+    /// The median.
     pub p50: f64,
-    /// 90 % of the calls took no longer.
+    /// The 90th percentile.
     pub p90: f64,
-    /// 99 % of the calls took no longer.
+    /// The 99th percentile.
     pub p99: f64,
-    /// No call took longer.
+    /// The maximum.
     pub max: f64,
 }
 
-/// Calls without an answer, by kind.
+/// Failed calls by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Errors {
-    /// Refused because too many waited.
+    /// Rejected because too many prompts waited.
     pub overloaded: usize,
-    /// Not answered by their deadline.
+    /// Not finished by their deadline.
     pub deadline_exceeded: usize,
     /// Anything else.
     pub failed: usize,
@@ -70,9 +70,9 @@ impl Window {
 }
 
 impl Statistics {
-    /// Of the calls, also those before and after the window.
+    /// Computes the statistics of all calls, including those before and after the window.
     #[must_use]
-    pub fn of(calls: &[Sample], window: Window) -> Self {
+    pub fn compute(calls: &[Sample], window: Window) -> Self {
         let seconds = (window.end - window.start).as_secs_f64();
         let answered = calls.iter().filter(|call| call.outcome.is_ok() && window.has(call.done)).count();
         let due: Vec<_> = calls.iter().filter(|call| window.has(call.due)).collect();
@@ -90,23 +90,23 @@ impl Statistics {
         Self {
             offered_per_second: due.len() as f64 / seconds,
             answered_per_second: answered as f64 / seconds,
-            latency_ms: Latency::of(&milliseconds),
+            latency_ms: Latency::compute(&milliseconds),
             errors,
         }
     }
 }
 
 impl Latency {
-    fn of(sorted: &[f64]) -> Option<Self> {
-        let at = |share| percentile(sorted, share);
+    fn compute(sorted: &[f64]) -> Option<Self> {
+        let at = |fraction| percentile(sorted, fraction);
         Some(Self { p50: at(0.5)?, p90: at(0.9)?, p99: at(0.99)?, max: at(1.0)? })
     }
 }
 
-/// The value that a share of the sorted values does not exceed (nearest rank); none of no values.
+/// The value that a fraction of the sorted values does not exceed (nearest rank); none if there are no values.
 #[must_use]
-pub fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
-    let rank = (share * sorted.len() as f64).ceil() as usize;
+pub fn percentile(sorted: &[f64], fraction: f64) -> Option<f64> {
+    let rank = (fraction * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
@@ -122,14 +122,14 @@ mod tests {
         let at = |milliseconds| zero + Duration::from_millis(milliseconds);
         let sample = |&(due, done, outcome)| Sample { due: at(due), done: at(done), outcome };
         let calls: Vec<_> = calls.iter().map(sample).collect();
-        Statistics::of(&calls, Window { start: at(1000), end: at(3000) })
+        Statistics::compute(&calls, Window { start: at(1000), end: at(3000) })
     }
 
     #[test]
     fn a_percentile_is_one_of_the_values() {
         let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
         assert_eq!(
-            [0.5, 0.9, 0.99, 1.0].map(|share| percentile(&hundred, share).unwrap()),
+            [0.5, 0.9, 0.99, 1.0].map(|fraction| percentile(&hundred, fraction).unwrap()),
             [50., 90., 99., 100.]
         );
         assert_eq!(percentile(&[7.0], 0.01), Some(7.0));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_after_the_window_counts_as_late_but_not_as_throughput() {
+    fn a_call_that_ends_after_the_window_has_a_latency_but_no_throughput() {
         let statistics = statistics(&[(500, 1500, Ok(())), (2000, 2100, Ok(())), (2900, 4900, Ok(()))]);
         assert_eq!((statistics.offered_per_second, statistics.answered_per_second), (1.0, 1.0));
         assert_eq!(statistics.latency_ms.unwrap().max, 2000.0);

@@ -1,4 +1,4 @@
-//! What is measured: the classifier in this process as `serve` runs it, or one behind gRPC.
+//! The classifier under load: in this process as `serve` runs it, or a sidecar over gRPC.
 
 use std::time::{Duration, Instant};
 
@@ -14,27 +14,27 @@ use llm_router_classifier::engine::EngineError;
 use llm_router_classifier::model::prediction::Outputs;
 use llm_router_classifier::pipeline::Pipeline;
 
-/// How long the first answer may take, or a connection.
-const START: Duration = Duration::from_secs(10);
+/// Time limit for the connection and for the first call.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is asked. Clones ask the same one.
+/// The classifier. Clones share it.
 #[derive(Clone)]
 pub enum Target {
-    /// Tokenizer and engine of this process.
+    /// In this process.
     InProcess {
-        /// What serves.
+        /// Tokenizer and engine.
         pipeline: Pipeline,
-        /// What is wanted of each prompt.
-        want: Outputs,
+        /// The outputs to compute for each prompt.
+        outputs: Outputs,
     },
-    /// A sidecar, over one connection, as each of Envoy's threads has.
+    /// A sidecar over one connection, like each of Envoy's worker threads has.
     Grpc(ExternalProcessorClient<Channel>),
 }
 
-/// Why there is no answer.
+/// Why a call failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// Too many prompts waited.
+    /// Too many prompts were waiting.
     Overloaded,
     /// The deadline passed.
     DeadlineExceeded,
@@ -46,36 +46,36 @@ impl Target {
     /// Connects to `HOST:PORT` or `unix:PATH`, without TLS.
     ///
     /// # Errors
-    /// If that is no address, or nothing listens there.
+    /// If the address is invalid, or nothing listens there.
     pub async fn connect(address: &str) -> Result<Self> {
         let fail = || format!("cannot connect to {address}");
         let uri = if address.starts_with("unix:") { address.to_owned() } else { format!("http://{address}") };
-        let endpoint = Endpoint::from_shared(uri).with_context(fail)?.connect_timeout(START);
+        let endpoint = Endpoint::from_shared(uri).with_context(fail)?.connect_timeout(START_TIMEOUT);
         Ok(Self::Grpc(ExternalProcessorClient::new(endpoint.connect().await.with_context(fail)?)))
     }
 
-    /// Asks once, so that a target that cannot answer is an error and no measurement.
+    /// Makes one call, so that a target that does not work is reported and not measured.
     ///
     /// # Errors
-    /// If there is no answer.
+    /// If the call fails.
     pub async fn check(&self, text: &str) -> Result<()> {
         match self {
-            Self::InProcess { pipeline, want } => {
-                pipeline.classify(text, *want, Instant::now().checked_add(START), None).await?;
+            Self::InProcess { pipeline, outputs } => {
+                pipeline.classify(text, *outputs, Instant::now().checked_add(START_TIMEOUT), None).await?;
             }
-            Self::Grpc(client) => match call(client.clone(), text, START).await {
+            Self::Grpc(client) => match call(client.clone(), text, START_TIMEOUT).await {
                 Ok(true) => {}
-                Ok(false) => bail!("the sidecar ends the call without an answer"),
-                Err(status) => bail!("the sidecar answers {:?}: {}", status.code(), status.message()),
+                Ok(false) => bail!("the sidecar closed the call without a response"),
+                Err(status) => bail!("the sidecar responded with {:?}: {}", status.code(), status.message()),
             },
         }
         Ok(())
     }
 
-    /// Makes sure that a text is read as so many tokens, if that can be seen from here.
+    /// Checks that the model reads the text as this many tokens. A remote model cannot be checked.
     ///
     /// # Errors
-    /// If it is not.
+    /// If it reads another number.
     pub fn check_length(&self, text: &str, tokens: usize) -> Result<()> {
         let Self::InProcess { pipeline, .. } = self else { return Ok(()) };
         let read = pipeline.count_tokens(text)?;
@@ -83,68 +83,72 @@ impl Target {
         Ok(())
     }
 
-    /// Has a text classified, no later than that.
+    /// Classifies a text within the time limit.
     ///
     /// # Errors
-    /// If it was not.
-    pub async fn ask(&self, text: &str, patience: Duration) -> Result<(), Failure> {
+    /// If there is no prediction in time.
+    pub async fn classify(&self, text: &str, timeout: Duration) -> Result<(), Failure> {
         match self {
-            Self::InProcess { pipeline, want } => {
-                let deadline = Instant::now().checked_add(patience);
-                let answer = pipeline.classify(text, *want, deadline, None).await;
-                answer.map(drop).map_err(|error| of_engine(&error))
+            Self::InProcess { pipeline, outputs } => {
+                let deadline = Instant::now().checked_add(timeout);
+                let prediction = pipeline.classify(text, *outputs, deadline, None).await;
+                prediction.map(drop).map_err(|error| Failure::from(&error))
             }
-            Self::Grpc(client) => match call(client.clone(), text, patience).await {
+            Self::Grpc(client) => match call(client.clone(), text, timeout).await {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(Failure::Failed),
-                Err(status) => Err(of_status(&status)),
+                Err(status) => Err(Failure::from(&status)),
             },
         }
     }
 }
 
-/// As our filter calls. Whether there was an answer.
+/// Calls like the Wasm filter does. Returns whether there was a response.
 async fn call(
     client: ExternalProcessorClient<Channel>,
     text: &str,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<bool, Status> {
-    // tonic's own timeout ends with the answer's headers, which come at once.
-    let answer = tokio::time::timeout(patience, exchange(client, text, patience)).await;
-    answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")))
+    // tonic's own timeout ends with the response's headers, which arrive at once.
+    let response = tokio::time::timeout(timeout, exchange(client, text, timeout)).await;
+    response.unwrap_or_else(|_| Err(Status::deadline_exceeded("no response in time")))
 }
 
-/// One message, and the end of our side; the answer, and the end of theirs.
+/// Sends one message, closes our side, and reads until the sidecar closes its side.
 async fn exchange(
     mut client: ExternalProcessorClient<Channel>,
     text: &str,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<bool, Status> {
     let body = json!({"messages": [{"role": "user", "content": text}]}).to_string().into();
     let (version, classifiers) = (CONTRACT_VERSION, Classifiers::All);
     let message = ClassifyRequest { version, classifiers, examples: None, body }.encode();
     let mut request = tonic::Request::new(stream::iter([message]));
-    request.set_timeout(patience);
-    let mut answers = client.process(request).await?.into_inner();
-    let answered = answers.message().await?.is_some();
-    // The status is in the trailers, after the last message.
-    while answers.message().await?.is_some() {}
-    Ok(answered)
+    request.set_timeout(timeout);
+    let mut responses = client.process(request).await?.into_inner();
+    let responded = responses.message().await?.is_some();
+    // The status comes in the trailers, after the last message.
+    while responses.message().await?.is_some() {}
+    Ok(responded)
 }
 
-fn of_engine(error: &EngineError) -> Failure {
-    match error {
-        EngineError::Overloaded => Failure::Overloaded,
-        EngineError::DeadlineExceeded => Failure::DeadlineExceeded,
-        EngineError::ShuttingDown | EngineError::NoWorkers | EngineError::Failed(_) => Failure::Failed,
+impl From<&EngineError> for Failure {
+    fn from(error: &EngineError) -> Self {
+        match error {
+            EngineError::Overloaded => Self::Overloaded,
+            EngineError::DeadlineExceeded => Self::DeadlineExceeded,
+            EngineError::ShuttingDown | EngineError::NoWorkers | EngineError::Failed(_) => Self::Failed,
+        }
     }
 }
 
-fn of_status(status: &Status) -> Failure {
-    match status.code() {
-        Code::ResourceExhausted => Failure::Overloaded,
-        // tonic's client says "cancelled" if it is the first to see that the time is up.
-        Code::DeadlineExceeded | Code::Cancelled => Failure::DeadlineExceeded,
-        _ => Failure::Failed,
+impl From<&Status> for Failure {
+    fn from(status: &Status) -> Self {
+        match status.code() {
+            Code::ResourceExhausted => Self::Overloaded,
+            // tonic's client reports "cancelled" if it is the first to notice that the time is up.
+            Code::DeadlineExceeded | Code::Cancelled => Self::DeadlineExceeded,
+            _ => Self::Failed,
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `bench`: loads the classifier, and prints how fast it answers.
+//! `bench`: measures a classifier under load and prints latency, throughput and errors.
 
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -24,14 +24,15 @@ use llm_router_classifier::model::prediction::Outputs;
 pub struct BenchArgs {
     #[command(flatten)]
     engine: EngineArgs,
-    /// Measure the sidecar that listens there, ADDRESS:PORT or unix:PATH, in place of a model in this process; what that
-    /// is run with then counts for nothing.
+    /// Measure the sidecar at ADDRESS:PORT or unix:PATH, not a model in this process. The model's options then have no
+    /// effect.
     #[arg(long, value_name = "ADDRESS", conflicts_with = "want")]
     address: Option<String>,
-    /// Callers that each wait for their answer before they ask again; several numbers are measured one after the other.
+    /// Number of callers, each of which waits for its prediction before it calls again. Several numbers are measured one
+    /// after the other.
     #[arg(long, value_delimiter = ',', default_value = "1,8,32", value_name = "CALLERS,..")]
     concurrency: Vec<NonZeroUsize>,
-    /// Calls a second, whether or not those before have their answers, in place of --concurrency.
+    /// Calls per second, whether or not earlier calls are finished; replaces --concurrency.
     #[arg(long, value_delimiter = ',', conflicts_with = "concurrency", value_name = "CALLS,..", value_parser = rate)]
     rate: Vec<f64>,
     /// How long each load is measured.
@@ -43,36 +44,36 @@ pub struct BenchArgs {
     /// How long a call may take before it counts as failed.
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
     deadline: Duration,
-    /// What is asked, in turn: JSON Lines with a field `text` if the name ends in .jsonl, else a prompt a line. Default:
-    /// a mix of lengths.
+    /// Prompts to cycle through: JSON Lines with a field `text` if the name ends in .jsonl, else one prompt per line.
+    /// Default: a mix of lengths.
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
-    /// Ask prompts of this many tokens.
+    /// Use prompts of this many tokens.
     #[arg(long, conflicts_with = "prompts")]
     tokens: Option<usize>,
-    /// What is wanted of a prompt.
+    /// Outputs to compute for each prompt.
     #[arg(long, value_enum, default_value = "scores")]
     want: Wanted,
-    /// Draw latency over load.
+    /// Draw latency over load to this file.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
-    /// Print JSON in place of the table.
+    /// Print JSON, not a table.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Wanted {
-    /// What the heads say: as deep into the model as they read.
+    /// The heads' scores: only the layers that the heads need.
     Scores,
     /// The sentence embedding: the whole model.
     Embedding,
 }
 
-/// Measures each load, and prints what came of it.
+/// Measures each load and prints the results.
 ///
 /// # Errors
-/// If prompts or model are unfit, nothing answers, or the plot cannot be written.
+/// If prompts or model are invalid, the first call fails, or the plot cannot be written.
 pub async fn run(args: &BenchArgs) -> Result<()> {
     let prompts = Arc::new(args.prompts()?);
     let target = args.target().await?;
@@ -98,7 +99,7 @@ impl BenchArgs {
     fn prompts(&self) -> Result<Prompts> {
         match (&self.prompts, self.tokens) {
             (Some(path), _) => Prompts::read(path),
-            (None, Some(tokens)) => Prompts::of_tokens(tokens),
+            (None, Some(tokens)) => Prompts::with_tokens(tokens),
             (None, None) => Ok(Prompts::mixed()),
         }
     }
@@ -108,11 +109,11 @@ impl BenchArgs {
             return Target::connect(address).await;
         }
         let pipeline = Loader::new(&self.engine, Arc::new(Metrics::default()))?.load().await?;
-        let want = match self.want {
+        let outputs = match self.want {
             Wanted::Scores => Outputs::Scores,
             Wanted::Embedding => Outputs::Embedding,
         };
-        Ok(Target::InProcess { pipeline, want })
+        Ok(Target::InProcess { pipeline, outputs })
     }
 
     fn loads(&self) -> Vec<Load> {
@@ -123,7 +124,7 @@ impl BenchArgs {
     }
 
     async fn measure(&self, target: &Target, prompts: &Arc<Prompts>) -> Result<Report> {
-        let timing = Timing { warmup: self.warmup, measured: self.duration, patience: self.deadline };
+        let timing = Timing { warmup: self.warmup, measured: self.duration, timeout: self.deadline };
         let mut steps = Vec::new();
         for load in self.loads() {
             tracing::info!(?load, "measuring");

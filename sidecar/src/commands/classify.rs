@@ -1,4 +1,4 @@
-//! `classify`: prints what each head says of prompts, and how long it took; or streams it for the rows of a file.
+//! `classify`: prints the predictions for prompts and how long they took, or streams them for the rows of a file.
 
 mod streaming;
 
@@ -16,28 +16,28 @@ use llm_router_classifier::model::Model;
 use llm_router_classifier::model::prediction::{HeadOutput, Outputs, Prediction};
 use llm_router_classifier::model::tokenizer::{Coverage, Tokenizer};
 
-/// Labels and dimensions below it are left out of what people read.
-const LEAST_PRINTED: f32 = 0.05;
+/// Labels and dimensions with a lower score are omitted from the text output.
+const MIN_PRINTED: f32 = 0.05;
 
 /// Options of `classify`.
 #[derive(Debug, Args)]
 pub struct ClassifyArgs {
     #[command(flatten)]
     engine: EngineArgs,
-    /// Classify the prompts of a file, JSON Lines or CSV by its name, or of standard input (`-`, JSON Lines): prints a
-    /// JSON object a row, in their order, as they are classified.
+    /// Classify the prompts of a file, JSON Lines or CSV by its name, or of standard input (`-`, JSON Lines). Prints one
+    /// JSON object per row, in the order of the rows, as soon as they are classified.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["repeat", "texts"])]
     input: Option<PathBuf>,
     /// The field with the prompt.
     #[arg(long, default_value = "text", value_name = "FIELD", requires = "input")]
     text_field: String,
-    /// Fields of each row that are printed with its scores, such as an id; `*` is all.
+    /// Fields of each row to print with its scores, such as an id; `*` is all.
     #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "FIELD", requires = "input")]
     keep: Vec<String>,
-    /// Classify each prompt so many times, and print the median and the 95th percentile.
+    /// Classify each prompt this many times and print the median and the 95th percentile.
     #[arg(long, default_value_t = std::num::NonZeroUsize::MIN)]
     repeat: std::num::NonZeroUsize,
-    /// What is printed. Default: text of prompts, JSON Lines of --input.
+    /// Output format. Default: text for prompts, JSON Lines for --input.
     #[arg(long, value_enum)]
     output: Option<Output>,
     /// The prompts.
@@ -49,23 +49,23 @@ pub struct ClassifyArgs {
 enum Output {
     /// For people.
     Text,
-    /// One JSON object a prompt, a line each.
+    /// One JSON object per prompt, one per line.
     #[value(alias = "json")]
     Jsonl,
 }
 
-/// What is printed of a prompt.
+/// A prompt and its results.
 struct Classified<'a> {
     text: &'a str,
-    said: Prediction,
-    /// Of tokenizing and classifying, sorted; at least one.
+    prediction: Prediction,
+    /// Times of tokenizing and classifying, sorted; at least one.
     milliseconds: Vec<f64>,
 }
 
-/// Classifies prompts and prints what is said of them.
+/// Classifies prompts and prints the predictions.
 ///
 /// # Errors
-/// If the model is unfit or cannot be computed with, or a row of `--input` is none; the error names its line.
+/// If the model is invalid or fails, or a row of `--input` is malformed; the error names its line.
 pub fn run(args: &ClassifyArgs) -> Result<()> {
     match &args.input {
         Some(input) => {
@@ -77,7 +77,7 @@ pub fn run(args: &ClassifyArgs) -> Result<()> {
     }
 }
 
-/// Classifies each prompt on one thread, as a worker of `serve` does, and prints it.
+/// Classifies each prompt on one thread, like a worker of `serve`, and prints it.
 fn classify_alone(args: &ClassifyArgs) -> Result<()> {
     let compute = args.engine.compute()?;
     let (model, tokenizer) = Model::load(args.engine.model(), compute)?;
@@ -98,9 +98,9 @@ fn classify<'a>(
     text: &'a str,
     repeat: usize,
 ) -> Result<Classified<'a>> {
-    // The first pass pays for what libtorch does once.
+    // The first pass includes the one-time work of libtorch.
     let tokens = tokenizer.tokenize(text)?;
-    let said = model.classify(&[&tokens], Outputs::Scores)?.pop().unwrap_or_default();
+    let prediction = model.classify(&[&tokens], Outputs::Scores)?.pop().unwrap_or_default();
     let mut milliseconds = Vec::with_capacity(repeat);
     for _ in 0..repeat {
         let start = Instant::now();
@@ -108,34 +108,34 @@ fn classify<'a>(
         milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
     }
     milliseconds.sort_by(f64::total_cmp);
-    Ok(Classified { text, said, milliseconds })
+    Ok(Classified { text, prediction, milliseconds })
 }
 
 impl Classified<'_> {
-    /// The time that a share of the repetitions did not exceed.
-    fn percentile(&self, share: f64) -> f64 {
-        percentile(&self.milliseconds, share).unwrap_or_default()
+    /// The time that a fraction of the repetitions did not exceed.
+    fn percentile(&self, fraction: f64) -> f64 {
+        percentile(&self.milliseconds, fraction).unwrap_or_default()
     }
 }
 
 fn print_text(out: &mut impl Write, classified: &Classified) -> Result<()> {
     let (p50, p95) = (classified.percentile(0.5), classified.percentile(0.95));
     let repeated = classified.milliseconds.len();
-    let tokens = tokens(classified.said.read);
+    let tokens = tokens(classified.prediction.read);
     writeln!(out, "{}", classified.text)?;
     match repeated {
         1 => writeln!(out, "  {tokens}, {p50:.1} ms")?,
         _ => writeln!(out, "  {tokens}, p50 {p50:.1} ms, p95 {p95:.1} ms of {repeated}")?,
     }
-    for scores in &classified.said.scores {
+    for scores in &classified.prediction.scores {
         writeln!(out, "  {}", head_line(scores))?;
     }
     Ok(())
 }
 
-/// `domain: chemistry 0.416, physics 0.210`, or `complexity: 0.269 (reasoning 0.534)`; without what hardly counts.
+/// `domain: chemistry 0.416, physics 0.210`, or `complexity: 0.269 (reasoning 0.534)`; without small scores.
 fn head_line(scores: &HeadOutput) -> String {
-    let counts = |&(place, (_, number)): &(usize, (&str, f32))| place == 0 || number >= LEAST_PRINTED;
+    let counts = |&(place, (_, number)): &(usize, (&str, f32))| place == 0 || number >= MIN_PRINTED;
     let named = |(_, (name, number)): (usize, (&str, f32))| format!("{name} {number:.3}");
     let all =
         scores.sorted().into_iter().enumerate().filter(counts).map(named).collect::<Vec<_>>().join(", ");
@@ -146,7 +146,7 @@ fn head_line(scores: &HeadOutput) -> String {
     }
 }
 
-/// `15 tokens`, or `256 of 900 tokens` of a text that is not read whole.
+/// `15 tokens`, or `256 of 900 tokens` for a text that is longer than the model reads.
 fn tokens(Coverage { tokens, of, estimated }: Coverage) -> String {
     match (tokens < of, estimated) {
         (false, _) => format!("{tokens} tokens"),
@@ -158,13 +158,13 @@ fn tokens(Coverage { tokens, of, estimated }: Coverage) -> String {
 fn to_json(classified: &Classified) -> Value {
     json!({
         "text": classified.text,
-        "read": classified.said.read.to_json(),
+        "read": classified.prediction.read.to_json(),
         "milliseconds": {"p50": classified.percentile(0.5), "p95": classified.percentile(0.95)},
-        "heads": heads(&classified.said),
+        "heads": heads(&classified.prediction),
     })
 }
 
-/// What each head says, by its name.
-fn heads(said: &Prediction) -> Value {
-    said.scores.iter().map(|scores| (scores.head.to_string(), scores.to_json())).collect()
+/// The predictions by head name.
+fn heads(prediction: &Prediction) -> Value {
+    prediction.scores.iter().map(|scores| (scores.head.to_string(), scores.to_json())).collect()
 }

@@ -1,7 +1,7 @@
-//! The command line, with the options of `serve` that a file has.
+//! The command line, with options of `serve` from a file.
 //!
-//! The file's values become the options' defaults, so that what can be said and how it is checked is defined once, and
-//! flags and environment come before the file as they come before any default.
+//! The file's values become the options' defaults. So options and their checks are defined once, and flags and environment
+//! variables take precedence over the file as they do over any default.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,10 +12,10 @@ use serde_json::{Map, Value};
 
 use super::{Cli, Command};
 
-/// Parses the process's arguments; ends the process where they are not valid, or ask for help.
+/// Parses the process's arguments. Exits if they are invalid or ask for help.
 ///
 /// # Errors
-/// If the file of `--config` cannot be read, has an unknown option, or a value that is none.
+/// If the file of `--config` cannot be read, or has an unknown option or an invalid value.
 pub fn parse() -> Result<Cli> {
     parse_from(std::env::args_os().collect()).or_else(|error| match error.downcast::<clap::Error>() {
         Ok(error) => error.exit(),
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_anything_else_is_refused_and_says_why() {
+    fn a_file_with_anything_else_is_rejected_with_the_reason() {
         for (text, reason) in [
             ("quue: 7", "quue: no such option"),
             ("config: other.yaml", "config: no such option"),

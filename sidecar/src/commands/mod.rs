@@ -1,4 +1,4 @@
-//! The command line: one file per command.
+//! The command line, with one file per command.
 
 pub mod bench;
 pub mod classify;
@@ -14,10 +14,10 @@ use crate::telemetry::logs::LogFormat;
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub struct Cli {
-    /// How log lines are written, to standard error. `RUST_LOG` filters them.
+    /// Format of the log lines on standard error. `RUST_LOG` filters them.
     #[arg(long, env = "LLM_ROUTER_LOG_FORMAT", value_enum, default_value = "text", global = true)]
     pub log_format: LogFormat,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -25,12 +25,12 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve Envoy and our filter.
+    /// Serve the Wasm filter and Envoy's own ext_proc filter.
     Serve(Box<ServeArgs>),
-    /// Ask a running sidecar whether it is ready; fails if not.
+    /// Check whether a running sidecar is ready; fails if not.
     Health(health::HealthArgs),
-    /// Classify prompts given as arguments, or those of a file.
+    /// Classify prompts from the arguments or from a file.
     Classify(Box<classify::ClassifyArgs>),
-    /// Load the classifier, here or behind gRPC, and print how fast it answers.
+    /// Measure the classifier under load, in this process or over gRPC.
     Bench(Box<bench::BenchArgs>),
 }

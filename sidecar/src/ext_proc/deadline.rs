@@ -1,16 +1,16 @@
-//! Until when a gRPC caller waits: its `grpc-timeout`, from the moment the call arrived.
+//! The deadline of a gRPC call: its `grpc-timeout`, counted from its arrival.
 
 use std::time::{Duration, Instant};
 
 use tonic::metadata::MetadataMap;
 
-/// The deadline of a call that arrived now; none if it states none, or one that cannot be read.
-pub(super) fn of(metadata: &MetadataMap) -> Option<Instant> {
+/// The deadline of a call that arrives now; none if it has none or an invalid one.
+pub(super) fn from_metadata(metadata: &MetadataMap) -> Option<Instant> {
     let timeout = parse(metadata.get("grpc-timeout")?.to_str().ok()?)?;
     Instant::now().checked_add(timeout)
 }
 
-/// As gRPC writes it: at most eight digits and a unit.
+/// gRPC's format: at most eight digits and a unit.
 fn parse(timeout: &str) -> Option<Duration> {
     let (digits, unit) = timeout.split_at_checked(timeout.len().checked_sub(1)?)?;
     if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_timeout_is_no_deadline() {
+    fn an_invalid_timeout_is_no_deadline() {
         for wrong in ["", "m", "10", "1x", "-1m", "+1m", "100000000m", "1é", " 1m"] {
             assert_eq!(parse(wrong), None, "{wrong:?}");
         }

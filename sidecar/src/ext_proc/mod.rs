@@ -87,7 +87,7 @@ impl ExternalProcessor for Service {
             trace,
             permit: request.extensions().get().cloned(),
             service: self.clone(),
-            deadline: deadline::of(request.metadata()),
+            deadline: deadline::from_metadata(request.metadata()),
             messages: request.into_inner(),
             // Our filter sends no headers, and always this.
             task: Task::Classify(Some(Endpoint::ChatCompletions)),

@@ -18,23 +18,23 @@ use super::reloads::Reloads;
 /// How a classification request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It has scores.
+    /// The response has scores.
     Classified,
-    /// It had no text to classify, or was not a request to an LLM.
+    /// The request had no text to classify, or was not for an LLM.
     Unclassifiable,
-    /// It named a classifier that the model does not have.
+    /// The request named a classifier that the model does not have.
     UnknownClassifier,
-    /// It is not a request of the contract, or of another major version.
+    /// The request is not one of the contract, or of another major version.
     InvalidRequest,
-    /// It named examples that were not learnt yet, without sending them.
+    /// The request named examples that are not embedded yet without sending them.
     UnknownExamples,
     /// The queue was full.
     Overloaded,
-    /// The caller's deadline passed while it waited.
+    /// The caller's deadline passed before the prediction.
     DeadlineExceeded,
     /// The classifier failed or was shutting down.
     Failed,
-    /// The caller left before the answer.
+    /// The caller left before the response.
     Cancelled,
 }
 
@@ -72,13 +72,13 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<[(&'static str, &'static str); 1], Counter>,
     request_seconds: Histogram,
-    /// Those of tokenizer, queue and backend.
+    /// Metrics of tokenizer, queue and backend.
     pub classifier: Arc<classifier::Metrics>,
     /// Memory of bodies that are being received or processed.
     pub body_bytes: Gauge,
     /// Reloads of policy and model.
     pub reloads: Reloads,
-    /// What was decided for Envoy's own filter.
+    /// Decisions for Envoy's own filter.
     pub decisions: Decisions,
 }
 
@@ -103,7 +103,7 @@ impl Metrics {
             decisions: Decisions::default(),
         };
         for outcome in Outcome::ALL {
-            // Made now, so that rates can be computed from the first request on.
+            // Created now, so that rates can be computed from the first request on.
             drop(metrics.requests.get_or_create(&outcome.label()));
         }
         metrics.registered()
@@ -116,7 +116,7 @@ impl Metrics {
         registry.register("requests", "Classification requests by outcome", self.requests.clone());
         registry.register(
             "request_duration_seconds",
-            "Time from a request's body to its answer",
+            "Time from a request's body to its response",
             self.request_seconds.clone(),
         );
         self.classifier.register(registry);
@@ -147,7 +147,7 @@ impl Metrics {
     }
 }
 
-/// Counts a request when it is dropped: as cancelled, unless it ended before.
+/// Counts a request when it is dropped, as cancelled unless [`end`](Self::end) was called.
 pub struct RequestClock<'a> {
     metrics: &'a Metrics,
     start: Instant,
@@ -155,7 +155,7 @@ pub struct RequestClock<'a> {
 }
 
 impl RequestClock<'_> {
-    /// Counts the request as ended so.
+    /// Counts the request with this outcome.
     pub fn end(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_counted_by_how_it_ended() {
+    fn a_request_is_counted_by_outcome() {
         let metrics = Metrics::new();
         metrics.request().end(Outcome::Classified);
         drop(metrics.request());

@@ -15,18 +15,18 @@ pub enum Reload {
 /// How a reload ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reloaded {
-    /// Requests see the new one.
+    /// The new one is in use.
     Applied,
     /// The new one is not valid; the old one stays.
     Refused,
 }
 
-/// Reloads by what and outcome. Clones share the counts.
+/// Number of reloads by subject and outcome. Clones share the counts.
 #[derive(Debug, Clone)]
 pub struct Reloads(pub(super) Family<[(&'static str, &'static str); 2], Counter>);
 
 impl Default for Reloads {
-    /// All at zero.
+    /// All counts are zero.
     fn default() -> Self {
         let reloads = Self(Family::default());
         for what in [Reload::Policy, Reload::Model] {
@@ -39,7 +39,7 @@ impl Default for Reloads {
 }
 
 impl Reloads {
-    /// Counts one.
+    /// Counts a reload.
     pub fn count(&self, what: Reload, outcome: Reloaded) {
         self.0.get_or_create(&labels(what, outcome)).inc();
     }

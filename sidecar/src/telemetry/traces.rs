@@ -1,8 +1,8 @@
-//! Traces over OTLP: what a classification waited for, below the span of the Envoy that asked for it.
+//! Traces over OTLP: the steps of a classification, below the span of the Envoy that called.
 //!
 //! Off unless `OTEL_EXPORTER_OTLP_ENDPOINT` (or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`) is set; then the other `OTEL_`
-//! variables count too. Spans hold numbers and labels, never text. OpenTelemetry's own API is used, since a span's
-//! times are known when a worker is done with a whole batch.
+//! variables apply, too. Spans hold numbers and labels, never text. This uses OpenTelemetry's own API, because the times
+//! of a span are only known once a worker is done with a whole batch.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
@@ -22,22 +22,22 @@ use llm_router_classifier::steps::{Step, StepObserver};
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
 const NAME: &str = "llm-router-sidecar";
 
-/// The process's tracer; none while traces are off.
+/// The process's tracer; absent while traces are off.
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
-/// The export, which must be shut down for the last spans to arrive.
+/// The exporter. Shut it down to send the last spans.
 pub struct Export(SdkTracerProvider);
 
-/// Starts to export, if an endpoint is set. The caller runs on tokio.
+/// Starts exporting if an endpoint is set. Needs a tokio runtime.
 ///
 /// # Errors
-/// If the endpoint is none.
+/// If the endpoint is invalid.
 pub fn start() -> Result<Option<Export>> {
     if ENDPOINTS.iter().all(|name| std::env::var_os(name).is_none()) {
         return Ok(None);
     }
     let exporter = SpanExporter::builder().with_tonic().build().context("cannot export traces")?;
-    // OTEL_SERVICE_NAME is stronger, so the name is only set without it.
+    // OTEL_SERVICE_NAME takes precedence.
     let resource = Resource::builder();
     let resource = match std::env::var_os("OTEL_SERVICE_NAME") {
         Some(_) => resource,
@@ -45,13 +45,13 @@ pub fn start() -> Result<Option<Export>> {
     };
     let provider =
         SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build();
-    // One export a process: a second start would keep the first.
+    // Set once per process.
     let _ = TRACER.set(provider.tracer(NAME));
     Ok(Some(Export(provider)))
 }
 
 impl Export {
-    /// Sends what is not sent yet. Blocks.
+    /// Sends the remaining spans. Blocks.
     pub fn shut_down(self) {
         if let Err(error) = self.0.shutdown() {
             tracing::warn!(%error, "the last spans may be lost");
@@ -59,7 +59,7 @@ impl Export {
     }
 }
 
-/// The span that a caller's headers `traceparent` and `tracestate` name (W3C Trace Context), if they do.
+/// The caller's span, from its headers `traceparent` and `tracestate` (W3C Trace Context).
 pub fn parent<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<Context> {
     TRACER.get()?;
     let headers = Headers { traceparent: header("traceparent"), tracestate: header("tracestate") };
@@ -86,7 +86,7 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// A span for what is done for a request's body, in a context to do it in.
+/// Starts a span for the processing of a request's body.
 #[must_use]
 pub fn request(parent: Option<&Context>) -> Context {
     let none = Context::new();
@@ -101,7 +101,7 @@ pub fn request(parent: Option<&Context>) -> Context {
     parent.with_span(tracer.build_with_context(span, parent))
 }
 
-/// Records the steps of a classification as spans below the request's; none while it is not recorded.
+/// Records the steps of a classification as spans below the request's, if that is recorded.
 #[must_use]
 pub fn steps(request: &Context) -> Option<Arc<dyn StepObserver>> {
     if TRACER.get().is_none() || !request.span().is_recording() {
@@ -120,7 +120,7 @@ impl StepObserver for StepSpans {
     }
 }
 
-/// Adds to the request's span what was classified.
+/// Adds the prediction to the request's span.
 pub fn classified(request: &Context, prediction: &Prediction) {
     let span = request.span();
     if !span.is_recording() {
@@ -148,7 +148,7 @@ pub fn end<T>(request: &Context, answer: &Result<T, tonic::Status>) {
     span.end();
 }
 
-/// Spans tell the time of day, which `Instant` does not know.
+/// Converts to the time of day, which spans need.
 fn at(instant: Instant) -> SystemTime {
     SystemTime::now() - instant.elapsed()
 }

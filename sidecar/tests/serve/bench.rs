@@ -49,11 +49,12 @@ async fn the_model_in_process_is_measured_and_drawn() {
     }
     // The weights alone have 90 MB.
     assert!(number(&report["peak_resident_bytes"]) > 90e6, "{report}");
-    assert_eq!(std::fs::read_to_string(plot).unwrap().matches("<polyline").count(), 3);
+    // A point for each percentile of each load.
+    assert_eq!(std::fs::read_to_string(plot).unwrap().matches("<circle").count(), 3 * 2);
 }
 
 #[tokio::test]
-async fn what_is_refused_is_counted() {
+async fn rejected_calls_are_counted() {
     let model = minilm();
     let arguments =
         ["--model", model.to_str().unwrap(), "--queue", "1", "--workers", "1", "--concurrency", "16"];
@@ -80,7 +81,7 @@ async fn a_running_sidecar_is_measured_over_grpc() {
 }
 
 #[tokio::test]
-async fn nothing_there_is_an_error_and_no_measurement() {
+async fn an_unreachable_sidecar_is_an_error_and_not_a_measurement() {
     let error = bench(&["--address", "127.0.0.1:1"]).await.unwrap_err();
     assert!(error.contains("cannot connect to 127.0.0.1:1"), "{error}");
     let model = minilm();

@@ -1,4 +1,4 @@
-//! Predictions for any number of rows, as they are read.
+//! Streams predictions for the rows of a file.
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -17,16 +17,16 @@ use llm_router_classifier::records::{self, Record};
 /// Stands for all fields.
 const ALL: &str = "*";
 
-/// Prints `{KEPT.., "heads", "read"}` for each row, in their order. What was classified before an error is printed.
+/// Prints `{KEPT.., "heads", "read"}` for each row, in order. Rows before an error are printed, too.
 pub(super) async fn run(engine: &EngineArgs, input: &Path, text: &str, keep: &[String]) -> Result<()> {
-    // Before the model is loaded, which takes longer.
+    // First, because loading the model takes longer.
     let records = records::read(input)?;
-    let bulk = BatchClassifier::load(engine).await?;
-    let mut answers = pin!(bulk.answers(read_on_thread(records), text, Outputs::Scores));
+    let classifier = BatchClassifier::load(engine).await?;
+    let mut answers = pin!(classifier.answers(read_on_thread(records), text, Outputs::Scores));
     let mut out = std::io::stdout();
     while let Some((record, answer)) = answers.try_next().await? {
         match writeln!(out, "{}", Value::Object(row(record, &answer, keep)?)) {
-            // Who reads has seen enough.
+            // The reader has seen enough.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
             written => written?,
         }
@@ -40,12 +40,15 @@ fn row(mut record: Record, answer: &Prediction, keep: &[String]) -> Result<Map<S
         row = std::mem::take(&mut record.fields);
     } else {
         for field in keep {
-            // A row that lacks it has null, so that all have the same fields.
+            // A row without the field gets null, so that all rows have the same fields.
             row.insert(field.clone(), record.fields.get(field).cloned().unwrap_or_default());
         }
     }
     for (name, said) in [("heads", heads(answer)), ("read", answer.read.to_json())] {
-        ensure!(!row.contains_key(name), "{record}: the field {name:?} cannot be kept: it is one of ours");
+        ensure!(
+            !row.contains_key(name),
+            "{record}: the field {name:?} cannot be kept: it is a field of the output"
+        );
         row.insert(name.to_owned(), said);
     }
     Ok(row)
