@@ -3,13 +3,13 @@
 // Tests fail by panics; this extends clippy's exemption to their helpers.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod carried_out;
-mod failure;
-#[path = "../e2e/suite.rs"]
-mod suite;
+#[path = "../suite/ext_proc_only/mod.rs"]
+mod ext_proc_only;
+#[path = "../suite/shared/mod.rs"]
+mod shared;
 
 use llm_router_tests::bootstrap::Mode;
-use suite::*;
+use shared::*;
 
 /// Who decides in this run of the suite.
 const MODE: Mode = Mode::Native;
