@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
@@ -12,12 +11,12 @@ use hyper::body::{Frame, Incoming};
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, TRAILER};
 use hyper::{Method, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use llm_router_test_support::mock_llm::{Gate, Received, TEST_ID, TrackedRequest};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-use crate::PATIENCE;
-use crate::stand_in::TEST_ID;
+use crate::mock_llms::REQUEST_LOG;
+use crate::{TIMEOUT, within};
 
 /// The body of a chat completion request.
 #[must_use]
@@ -25,17 +24,20 @@ pub fn chat(model: &str, prompt: &str) -> Value {
     json!({ "model": model, "messages": [{ "role": "user", "content": prompt }] })
 }
 
+/// Why there was no response.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     Http1,
     Http2,
 }
 
-/// A request to be sent.
-#[derive(Debug, Clone)]
+/// A request to be sent. Mock LLMs record it, and keep it for as long as it or its response exists.
+#[derive(Debug)]
 #[must_use]
 pub struct Request {
-    id: String,
+    tracked: Option<TrackedRequest>,
     method: Method,
     path: String,
     headers: HeaderMap,
@@ -43,6 +45,22 @@ pub struct Request {
     piece_bytes: Option<usize>,
     trailers: HeaderMap,
     protocol: Protocol,
+}
+
+/// A clone is another request of the same content: it is tracked by itself.
+impl Clone for Request {
+    fn clone(&self) -> Self {
+        Self {
+            tracked: self.tracked.as_ref().map(|_| REQUEST_LOG.track()),
+            method: self.method.clone(),
+            path: self.path.clone(),
+            headers: self.headers.clone(),
+            body: self.body.clone(),
+            piece_bytes: self.piece_bytes,
+            trailers: self.trailers.clone(),
+            protocol: self.protocol,
+        }
+    }
 }
 
 impl Request {
@@ -58,19 +76,31 @@ impl Request {
 
     /// Any request.
     pub fn new(method: Method, path: &str, body: impl Into<Bytes>) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let id = format!("test-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         Self {
-            headers: HeaderMap::new(),
+            tracked: Some(REQUEST_LOG.track()),
             method,
             path: path.to_owned(),
+            headers: HeaderMap::new(),
             body: body.into(),
             piece_bytes: None,
             trailers: HeaderMap::new(),
             protocol: Protocol::Http1,
-            id: id.clone(),
         }
-        .header(TEST_ID, &id)
+    }
+
+    /// Leaves no trace in mock LLMs, as one of many.
+    pub fn untracked(mut self) -> Self {
+        self.tracked = None;
+        self
+    }
+
+    /// Holds back the stream that answers the request.
+    ///
+    /// # Panics
+    /// If it is not tracked.
+    #[must_use]
+    pub fn hold(&self) -> Gate {
+        self.tracked.as_ref().expect("a tracked request").hold()
     }
 
     /// Adds a header.
@@ -97,33 +127,38 @@ impl Request {
         self
     }
 
-    /// Names this request among those that the LLMs received.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// Sends the request and reads the whole answer.
-    pub async fn send(self, to: SocketAddr) -> Answer {
+    /// Sends the request and reads the whole response.
+    pub async fn send(self, to: SocketAddr) -> Response {
         self.open(to).await.read().await
     }
 
-    /// Sends the request and reads the head of the answer.
-    pub async fn open(self, to: SocketAddr) -> OpenAnswer {
-        let id = self.id.clone();
-        let answer = timeout(PATIENCE, self.exchange(to)).await.expect("an answer within a minute");
-        let (head, body) = answer.expect("an HTTP answer").into_parts();
-        OpenAnswer { id, status: head.status, headers: head.headers, body, unread: BytesMut::new() }
+    /// Sends the request and reads the headers of the response.
+    ///
+    /// # Panics
+    /// If no HTTP response comes in time.
+    pub async fn open(mut self, to: SocketAddr) -> OpenResponse {
+        let tracked = self.tracked.take();
+        let sent = self.exchange_as(tracked.as_ref(), to);
+        let (head, body) = within(TIMEOUT, sent).await.expect("an HTTP response").into_parts();
+        OpenResponse { tracked, status: head.status, headers: head.headers, body, unread: BytesMut::new() }
     }
 
-    /// Sends the request, and ends with an error if there is no answer that HTTP allows.
+    /// Sends the request once.
     ///
     /// # Errors
-    /// Why there was none: nobody listens, the connection broke.
-    pub async fn exchange(
-        self,
+    /// If there is no HTTP response: nobody listens, or the connection broke.
+    pub async fn exchange(self, to: SocketAddr) -> Result<hyper::Response<Incoming>, Error> {
+        self.exchange_as(None, to).await
+    }
+
+    async fn exchange_as(
+        mut self,
+        tracked: Option<&TrackedRequest>,
         to: SocketAddr,
-    ) -> Result<hyper::Response<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
+    ) -> Result<hyper::Response<Incoming>, Error> {
+        if let Some(tracked) = tracked {
+            self = self.header(TEST_ID, tracked.id());
+        }
         let io = TokioIo::new(TcpStream::connect(to).await?);
         let request = self.into_http();
         if request.version() == hyper::Version::HTTP_2 {
@@ -166,11 +201,11 @@ impl Request {
     }
 }
 
-/// An answer, of which the head has arrived.
+/// A response whose headers have arrived.
 #[derive(Debug)]
-pub struct OpenAnswer {
-    id: String,
-    /// The answer's status.
+pub struct OpenResponse {
+    tracked: Option<TrackedRequest>,
+    /// The response's status.
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
@@ -178,8 +213,11 @@ pub struct OpenAnswer {
     unread: BytesMut,
 }
 
-impl OpenAnswer {
+impl OpenResponse {
     /// The next server-sent event's data, or `None` at the end.
+    ///
+    /// # Panics
+    /// If it does not come in time, or is not an event.
     pub async fn next_event(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.unread.windows(2).position(|it| it == b"\n\n") {
@@ -188,26 +226,33 @@ impl OpenAnswer {
                 let data = event.lines().find_map(|line| line.strip_prefix("data: "));
                 return Some(data.expect("an event's data").to_owned());
             }
-            let frame = timeout(PATIENCE, self.body.frame()).await.expect("an event within a minute")?;
-            if let Ok(data) = frame.expect("a whole answer").into_data() {
+            let frame = within(TIMEOUT, self.body.frame()).await?;
+            if let Ok(data) = frame.expect("a whole response").into_data() {
                 self.unread.extend_from_slice(&data);
             }
         }
     }
 
-    async fn read(self) -> Answer {
-        let body = timeout(PATIENCE, self.body.collect()).await.expect("an answer within a minute");
-        let body = body.expect("a whole answer").to_bytes();
-        Answer { id: self.id, status: self.status, headers: self.headers, body }
+    /// All events that are still to come.
+    pub async fn events(mut self) -> Vec<String> {
+        let mut events = Vec::new();
+        while let Some(event) = self.next_event().await {
+            events.push(event);
+        }
+        events
+    }
+
+    async fn read(self) -> Response {
+        let body = within(TIMEOUT, self.body.collect()).await.expect("a whole response").to_bytes();
+        Response { tracked: self.tracked, status: self.status, headers: self.headers, body }
     }
 }
 
-/// A whole answer.
+/// A whole response.
 #[derive(Debug)]
-pub struct Answer {
-    /// The request's test id.
-    pub id: String,
-    /// The answer's status.
+pub struct Response {
+    tracked: Option<TrackedRequest>,
+    /// Its status.
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
@@ -215,7 +260,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-impl Answer {
+impl Response {
     /// A header's value; empty if there is no such header.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
@@ -223,10 +268,43 @@ impl Answer {
     }
 
     /// The body as JSON.
+    ///
+    /// # Panics
+    /// If it is not JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// The request each time that a mock LLM received it.
+    ///
+    /// # Panics
+    /// If it was not tracked.
+    #[must_use]
+    pub fn attempts(&self) -> Vec<Received> {
+        self.tracked.as_ref().expect("a tracked request").attempts()
+    }
+
+    /// The request as the last mock LLM received it.
+    ///
+    /// # Panics
+    /// If none did.
+    #[must_use]
+    #[track_caller]
+    pub fn received(&self) -> Received {
+        let last = self.attempts().pop();
+        last.unwrap_or_else(|| panic!("no LLM received the request: {self:?}"))
+    }
+
+    /// Checks that no mock LLM received the request.
+    ///
+    /// # Panics
+    /// If one did.
+    #[track_caller]
+    pub fn assert_not_forwarded(&self) {
+        let attempts = self.attempts();
+        assert!(attempts.is_empty(), "the request went on to {}", attempts[0].cluster);
     }
 }
 

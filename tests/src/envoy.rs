@@ -3,25 +3,26 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
+use http_body_util::BodyExt;
 use hyper::Method;
-use tokio::time::{Instant, sleep};
+use llm_router_test_support::process::Process;
+use serde_json::Value;
 
-use crate::PATIENCE;
 use crate::bootstrap::Bootstrap;
-use crate::client::{Answer, OpenAnswer, Request};
-use crate::process::Process;
+use crate::client::{OpenResponse, Request, Response};
 use crate::sidecar::Sidecar;
+use crate::{TIMEOUT, poll, repository, within};
 
 /// A running Envoy. It ends with the last clone.
 #[derive(Debug, Clone)]
 pub struct Envoy {
     process: Arc<Process>,
-    /// The one that decides for this Envoy, if it was started with it.
+    /// The sidecar that was started with this Envoy and decides for it, if there is one.
     sidecar: Option<Arc<Sidecar>>,
-    gateway: SocketAddr,
+    address: SocketAddr,
     admin: SocketAddr,
 }
 
@@ -31,7 +32,8 @@ impl Envoy {
         Self::start_with_workers(bootstrap, 2).await
     }
 
-    /// Starts Envoy, and waits until it is ready. Workers remember apart; it is chance which of them gets a connection.
+    /// Starts Envoy, and waits until it is ready. Each worker has its own cache in the Wasm filter, and any of them may get
+    /// a connection.
     pub async fn start_with_workers(bootstrap: &Bootstrap, workers: u32) -> Self {
         let (bootstrap, sidecar) = Sidecar::behind(bootstrap.clone()).await;
         // Not .json, which Envoy reads by other rules: in YAML, it takes 0.3 for a string.
@@ -40,34 +42,36 @@ impl Envoy {
         let admin_file = config.with_extension("admin");
         // An earlier run's would be taken for this one's.
         let _ = std::fs::remove_file(&admin_file);
-        let arguments = [
-            "--config-path",
-            &config.to_string_lossy(),
-            "--admin-address-path",
-            &admin_file.to_string_lossy(),
-            "--use-dynamic-base-id",
-            "--disable-hot-restart",
-            "--concurrency",
-            &workers.to_string(),
-            "--log-level",
-            "warning",
-            // Access logs are buffered for ten seconds else.
-            "--file-flush-interval-msec",
-            "100",
-        ];
-        let process =
-            Process::spawn(&executable(), &arguments.map(str::to_owned), config.with_extension("log"))
-                .expect("starting Envoy");
+        let mut command = Command::new(executable());
+        command.current_dir(repository());
+        command.arg("--config-path").arg(&config).arg("--admin-address-path").arg(&admin_file);
+        command.args(["--use-dynamic-base-id", "--disable-hot-restart", "--log-level", "warning"]);
+        command.args(["--concurrency", &workers.to_string()]);
+        // Access logs are buffered for ten seconds otherwise.
+        command.args(["--file-flush-interval-msec", "100"]);
+        let process = Process::spawn(&command, config.with_extension("log")).expect("starting Envoy");
 
-        let admin = wait(&process, async || std::fs::read_to_string(&admin_file).ok()?.parse().ok()).await;
-        wait(&process, async || get(admin, "/ready").await.filter(|it| it.starts_with("LIVE"))).await;
+        let admin = poll(async || {
+            process.assert_running();
+            let text = std::fs::read_to_string(&admin_file).map_err(|error| error.to_string())?;
+            text.parse::<SocketAddr>().map_err(|_| format!("{text:?} is not an address"))
+        })
+        .await;
+        poll(async || {
+            process.assert_running();
+            let state = get(admin, "/ready").await?;
+            if state.starts_with("LIVE") { Ok(()) } else { Err(state) }
+        })
+        .await;
         let listeners = get(admin, "/listeners?format=json").await.expect("Envoy's listeners");
-        Self {
-            process: Arc::new(process),
-            sidecar,
-            gateway: first_listener(&listeners).expect("the gateway's address"),
-            admin,
-        }
+        let address = first_listener(&listeners).expect("the gateway's address");
+        Self { process: Arc::new(process), sidecar, address, admin }
+    }
+
+    /// Where it serves.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Kills the sidecar that this Envoy was started with. The test's policy must be no other test's.
@@ -76,14 +80,14 @@ impl Envoy {
         drop(sidecar.expect("a sidecar that nobody else uses"));
     }
 
-    /// Sends a request through the gateway and reads the whole answer.
-    pub async fn send(&self, request: Request) -> Answer {
-        request.send(self.gateway).await
+    /// Sends a request through the gateway and reads the whole response.
+    pub async fn send(&self, request: Request) -> Response {
+        request.send(self.address).await
     }
 
-    /// Sends a request through the gateway and reads the head of the answer.
-    pub async fn open(&self, request: Request) -> OpenAnswer {
-        request.open(self.gateway).await
+    /// Sends a request through the gateway and reads the headers of the response.
+    pub async fn open(&self, request: Request) -> OpenResponse {
+        request.open(self.address).await
     }
 
     /// Sets a runtime value by the admin interface.
@@ -94,30 +98,30 @@ impl Envoy {
 
     /// Its stats as Prometheus gets them, by name and labels as they are written there.
     pub async fn stats(&self) -> HashMap<String, f64> {
-        let text = get(self.admin, "/stats/prometheus").await.expect("Envoy's stats");
-        samples(&text)
+        samples(&get(self.admin, "/stats/prometheus").await.expect("Envoy's stats"))
     }
 
-    /// Its stats, once one whose name begins so counts something: our filter's come a second late.
+    /// Its stats, once one whose name begins so is above zero: our filter's counts come up to a second late.
     pub async fn stats_with(&self, name: &str) -> HashMap<String, f64> {
-        wait(&self.process, async || {
-            let counts = |(it, value): (&String, &f64)| it.starts_with(name) && *value > 0.0;
-            Some(self.stats().await).filter(|stats| stats.iter().any(counts))
+        poll(async || {
+            let stats = self.stats().await;
+            let counted = stats.iter().any(|(it, value)| it.starts_with(name) && *value > 0.0);
+            if counted { Ok(stats) } else { Err(stats) }
         })
         .await
     }
 
     /// Waits until its output has this text.
     pub async fn log_has(&self, text: &str) {
-        wait(&self.process, async || self.output().contains(text).then_some(())).await;
+        poll(async || if self.output().contains(text) { Ok(()) } else { Err(self.process.log_tail()) }).await;
     }
 
-    /// The first line of the access log that `is_it`, once it is there.
-    pub async fn access_log(&self, is_it: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
-        wait(&self.process, async || {
+    /// The first entry of the access log that `is_it`, once it is there.
+    pub async fn access_log(&self, is_it: impl Fn(&Value) -> bool) -> Value {
+        poll(async || {
             let output = self.output();
-            let lines = output.lines().filter_map(|line| serde_json::from_str(line).ok());
-            lines.into_iter().find(&is_it)
+            let mut entries = output.lines().filter_map(|line| serde_json::from_str(line).ok());
+            entries.find(&is_it).ok_or(output)
         })
         .await
     }
@@ -148,35 +152,24 @@ pub fn samples(text: &str) -> HashMap<String, f64> {
 }
 
 fn executable() -> PathBuf {
-    match std::env::var_os("ENVOY") {
-        Some(path) => PathBuf::from(path),
-        None => crate::binary(".setup/venv/bin/envoy", "scripts/setup"),
-    }
+    let executable = std::env::var_os("ENVOY").map(PathBuf::from);
+    let executable = executable.unwrap_or_else(|| repository().join(".setup/venv/bin/envoy"));
+    assert!(executable.exists(), "{} is missing: run `scripts/setup`", executable.display());
+    executable
 }
 
 fn first_listener(listeners: &str) -> Option<SocketAddr> {
-    let listeners: serde_json::Value = serde_json::from_str(listeners).ok()?;
+    let listeners: Value = serde_json::from_str(listeners).ok()?;
     let address = listeners.pointer("/listener_statuses/0/local_address/socket_address")?;
     let port = u16::try_from(address["port_value"].as_u64()?).ok()?;
     Some(SocketAddr::new(address["address"].as_str()?.parse().ok()?, port))
 }
 
-async fn get(address: SocketAddr, path: &str) -> Option<String> {
-    let answer = Request::new(Method::GET, path, "").exchange(address).await.ok()?;
-    let body = http_body_util::BodyExt::collect(answer.into_body()).await.ok()?.to_bytes();
-    Some(String::from_utf8_lossy(&body).into_owned())
-}
-
-/// Asks again and again until there is an answer. Panics with the process's output if it ends, or is not
-/// ready for long.
-pub(crate) async fn wait<T>(process: &Process, ask: impl AsyncFn() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(!process.has_ended(), "it ended at the start\n{}", process.log_tail());
-        assert!(start.elapsed() < PATIENCE, "it is not ready\n{}", process.log_tail());
-        sleep(Duration::from_millis(20)).await;
-    }
+async fn get(address: SocketAddr, path: &str) -> Result<String, String> {
+    within(TIMEOUT, async {
+        let response = Request::new(Method::GET, path, "").exchange(address).await;
+        let body = response.map_err(|error| error.to_string())?.into_body().collect().await;
+        Ok(String::from_utf8_lossy(&body.map_err(|error| error.to_string())?.to_bytes()).into_owned())
+    })
+    .await
 }

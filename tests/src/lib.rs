@@ -1,5 +1,5 @@
-//! What the end-to-end tests need: real Envoy and the real sidecar as child processes, a stand-in for the
-//! LLMs behind them, and an HTTP client that controls how a request is framed.
+//! What the end-to-end tests need: real Envoy and the real sidecar as child processes, mock LLMs and fakes of sidecars, and
+//! an HTTP client that controls how a request is framed.
 
 // Failing is how a harness says what is wrong.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -7,35 +7,29 @@
 pub mod bootstrap;
 pub mod client;
 pub mod envoy;
-pub mod fleet;
+pub mod fakes;
+pub mod host;
 pub mod load;
 pub mod mesh;
-pub mod process;
+pub mod mock_llms;
 pub mod sidecar;
-pub mod stand_in;
+pub mod tls;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::LazyLock;
-use std::time::Duration;
 
+use llm_router_test_support::artifacts::Artifact;
+pub use llm_router_test_support::repository;
+pub use llm_router_test_support::time::{TIMEOUT, poll, within};
+use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 
-/// How long anything may take that surely happens: so long that only what hangs runs into it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Any free port on loopback.
-pub const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 /// Where our own servers run: unlike a test's runtime, it lives to the end.
 static BACKGROUND: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime for the servers"));
-
-/// The repository's root.
-#[must_use]
-pub fn repository() -> PathBuf {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().unwrap_or(package).to_path_buf()
-}
 
 /// Runs a server on loopback to the end of the tests.
 pub fn serve<S, F>(server: S) -> SocketAddr
@@ -51,21 +45,27 @@ where
     address
 }
 
-/// A port that nobody uses now, for a process that does not tell which it took.
+/// An address where connections are refused. Its port is bound, so that nobody else can listen there.
 #[must_use]
-pub fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind(ANY_PORT).expect("a free port");
-    listener.local_addr().expect("its address")
+pub fn refusing_address() -> SocketAddr {
+    static BOUND: LazyLock<TcpSocket> = LazyLock::new(|| {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(ANY_PORT).expect("a free port");
+        socket
+    });
+    BOUND.local_addr().expect("its address")
 }
 
-/// The binary at `path` in the repository, or the command that makes it.
-fn binary(path: &str, command: &str) -> PathBuf {
-    let binary = repository().join(path);
-    assert!(binary.exists(), "{path} is missing: run `{command}`");
-    binary
+/// The file that another command builds.
+///
+/// # Panics
+/// If it is missing or older than its sources. The message is the command to run.
+#[must_use]
+pub fn fresh(artifact: &Artifact) -> PathBuf {
+    artifact.fresh(&repository()).unwrap_or_else(|problem| panic!("{problem}"))
 }
 
-/// A file in `target/e2e`, in this test binary's folder, for the input or output of a child process, another one at each call.
+/// A file in `target/e2e` for the input or output of a child process, another one at each call.
 #[must_use]
 pub fn scratch_file(name: &str, ending: &str) -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};

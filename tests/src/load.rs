@@ -1,64 +1,77 @@
 //! Requests that go on while a test does something to those who serve them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::client::{Answer, Request};
-use crate::envoy::Envoy;
+use crate::client::{Request, Response};
+use crate::{TIMEOUT, poll, within};
 
 /// Clients that send one request after the other, each on a connection of its own.
 #[derive(Debug)]
 pub struct Load {
     stopped: Arc<AtomicBool>,
-    clients: Vec<JoinHandle<Vec<(Answer, Duration)>>>,
+    served: Arc<AtomicUsize>,
+    clients: Vec<JoinHandle<Vec<(Response, Duration)>>>,
 }
 
-/// What became of all requests.
+/// The responses to all requests.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The answers, and what each took.
-    pub answers: Vec<(Answer, Duration)>,
+    /// The responses, and how long each took.
+    pub responses: Vec<(Response, Duration)>,
 }
 
 impl Load {
-    /// Starts so many clients; `request` is asked for each request.
+    /// Starts this number of clients. Each sends what `request` returns, untracked.
     #[must_use]
     pub fn start(
-        envoy: &Envoy,
+        to: SocketAddr,
         clients: usize,
         request: impl Fn() -> Request + Clone + Send + 'static,
     ) -> Self {
-        let stopped = Arc::new(AtomicBool::new(false));
+        let (stopped, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let client = |_| {
-            let (envoy, request, stopped) = (envoy.clone(), request.clone(), Arc::clone(&stopped));
+            let (request, stopped, served) = (request.clone(), Arc::clone(&stopped), Arc::clone(&served));
             tokio::spawn(async move {
-                let mut answers = Vec::new();
+                let mut responses = Vec::new();
                 while !stopped.load(Ordering::Relaxed) {
                     let start = Instant::now();
-                    let answer = envoy.send(request()).await;
-                    answers.push((answer, start.elapsed()));
+                    let response = request().untracked().send(to).await;
+                    responses.push((response, start.elapsed()));
+                    served.fetch_add(1, Ordering::Relaxed);
                 }
-                answers
+                responses
             })
         };
-        Self { clients: (0..clients).map(client).collect(), stopped }
+        Self { clients: (0..clients).map(client).collect(), stopped, served }
     }
 
-    /// Waits for the last answers.
+    /// Waits until this number of further requests had a response.
+    pub async fn more(&self, requests: usize) {
+        let wanted = self.served.load(Ordering::Relaxed) + requests;
+        poll(async || {
+            let served = self.served.load(Ordering::Relaxed);
+            if served >= wanted { Ok(()) } else { Err(format!("{served} of {wanted}")) }
+        })
+        .await;
+    }
+
+    /// Waits for the last responses.
     ///
     /// # Panics
-    /// A request had no answer that HTTP allows.
+    /// If a request had no HTTP response.
     pub async fn stop(self) -> Outcome {
         self.stopped.store(true, Ordering::Relaxed);
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for client in self.clients {
-            answers.extend(client.await.expect("an answer to each request"));
+            responses.extend(within(2 * TIMEOUT, client).await.expect("a response to each request"));
         }
-        Outcome { answers }
+        Outcome { responses }
     }
 }
 
@@ -66,29 +79,30 @@ impl Outcome {
     /// Checks that each request was served.
     ///
     /// # Panics
-    /// One was not.
+    /// If one was not.
     #[track_caller]
     pub fn assert_all_served(&self) {
-        assert!(!self.answers.is_empty(), "no requests");
-        let failed: Vec<_> = self.answers.iter().filter(|(answer, _)| answer.status != 200).collect();
-        assert!(failed.is_empty(), "{} of {} failed: {:?}", failed.len(), self.answers.len(), failed.first());
+        assert!(!self.responses.is_empty(), "no requests");
+        let failed: Vec<_> = self.responses.iter().filter(|(response, _)| response.status != 200).collect();
+        let all = self.responses.len();
+        assert!(failed.is_empty(), "{} of {all} failed: {:?}", failed.len(), failed.first());
     }
 
-    /// What all but this share of them took at most.
+    /// The time within which this percentage of the responses came.
     ///
     /// # Panics
-    /// There are none.
+    /// If there are none.
     #[must_use]
-    pub fn percentile(&self, share: f64) -> Duration {
-        let mut all: Vec<_> = self.answers.iter().map(|(_, took)| *took).collect();
+    pub fn percentile(&self, percent: f64) -> Duration {
+        let mut all: Vec<_> = self.responses.iter().map(|(_, took)| *took).collect();
         all.sort();
-        let place = (all.len() as f64 * share / 100.0).ceil() as usize;
+        let place = (all.len() as f64 * percent / 100.0).ceil() as usize;
         all[place.clamp(1, all.len()) - 1]
     }
 
-    /// How many answers have this value of the header.
+    /// How many responses have this value of the header.
     #[must_use]
     pub fn with(&self, header: &str, value: &str) -> usize {
-        self.answers.iter().filter(|(answer, _)| answer.header(header) == value).count()
+        self.responses.iter().filter(|(response, _)| response.header(header) == value).count()
     }
 }

@@ -1,4 +1,4 @@
-//! Where requests go, and how.
+//! Clusters: where requests go, and how.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,17 +8,23 @@ use serde_json::{Value, json};
 use super::{Bootstrap, CONNECTION_MANAGER, HTTP_OPTIONS, SIDECAR};
 
 impl Bootstrap {
-    /// Calls what listens at `address` for the sidecar, which has a policy itself or needs none.
+    /// Uses the sidecar at `address`, which has its policy already or needs none.
     #[must_use]
     pub fn sidecar(self, address: SocketAddr) -> Self {
         Self { sidecar_policy: None, ..self.cluster(SIDECAR, address) }
     }
 
-    /// Gives the sidecar's cluster another name.
+    /// Gives the sidecar's cluster another name. To be called last: the other functions know the shipped name.
     #[must_use]
     pub fn sidecar_cluster(mut self, name: &str) -> Self {
         self.named_cluster(SIDECAR)["name"] = json!(name);
-        self.policy(|policy| policy["sidecar"]["cluster"] = json!(name))
+        if self.calls_by_ext_proc() {
+            // By itself, Envoy's filter sends the name as the call's `:authority`.
+            let service = json!({ "cluster_name": name, "authority": SIDECAR });
+            self.ext_proc(|filter| filter["grpc_service"]["envoy_grpc"] = service)
+        } else {
+            self.policy(|policy| policy["sidecar"]["cluster"] = json!(name))
+        }
     }
 
     /// Sends what goes to the cluster `name` to `address`.
@@ -37,14 +43,14 @@ impl Bootstrap {
         self
     }
 
-    /// Has a cluster connected to in this way.
+    /// Sets how Envoy connects to a cluster.
     #[must_use]
     pub fn transport_socket(mut self, cluster: &str, socket: Value) -> Self {
         self.named_cluster(cluster)["transport_socket"] = socket;
         self
     }
 
-    /// Has a cluster's certificate verified by the authority in this file.
+    /// Sets the file of the authority that verifies a cluster's certificate.
     #[must_use]
     pub fn authority(mut self, cluster: &str, file: &Path) -> Self {
         let tls = &mut self.named_cluster(cluster)["transport_socket"]["typed_config"]["common_tls_context"];
@@ -52,7 +58,7 @@ impl Bootstrap {
         self
     }
 
-    /// Takes a cluster's key from this file.
+    /// Sets the file of a cluster's key.
     #[must_use]
     pub fn key_file(mut self, cluster: &str, file: &Path) -> Self {
         let options = &mut self.named_cluster(cluster)["typed_extension_protocol_options"][HTTP_OPTIONS];

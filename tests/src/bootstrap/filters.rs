@@ -1,4 +1,4 @@
-//! The HTTP filters, and the policy that ours or the sidecar has.
+//! HTTP filters, and the policy of ours or of the sidecar.
 
 use std::path::Path;
 
@@ -8,10 +8,11 @@ use super::{Bootstrap, CONNECTION_MANAGER};
 
 const EXTENSION: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 const FILTER: &str = "llm_router";
+const EXT_PROC: &str = "envoy.filters.http.ext_proc";
 const POLICY: &str = "/typed_config/config/configuration/value";
 
 impl Bootstrap {
-    /// Changes the policy, of whoever decides by it.
+    /// Changes the policy, of our filter or of the sidecar.
     #[must_use]
     pub fn policy(mut self, change: impl FnOnce(&mut Value)) -> Self {
         match &mut self.sidecar_policy {
@@ -36,26 +37,22 @@ impl Bootstrap {
         self
     }
 
-    /// Changes Envoy's own filter, if that is the one that asks the sidecar.
+    /// Changes Envoy's own ext_proc filter, if it calls the sidecar.
     #[must_use]
-    pub fn ext_proc(mut self, change: impl FnOnce(&mut Value)) -> Self {
-        let filter = &mut self.at(CONNECTION_MANAGER)["http_filters"][0];
-        if filter["name"] == "envoy.filters.http.ext_proc" {
-            change(&mut filter["typed_config"]);
-        }
-        self
+    pub fn ext_proc(self, change: impl FnOnce(&mut Value)) -> Self {
+        if self.calls_by_ext_proc() { self.filter(EXT_PROC, change) } else { self }
     }
 
-    /// Shows the sidecar the LLMs' answers, if it decides. Our filter sees them anyway.
+    /// Sends the LLMs' responses to the sidecar, if it decides. Our filter sees them anyway.
     #[must_use]
-    pub fn reading_answers(self) -> Self {
+    pub fn reading_responses(self) -> Self {
         self.ext_proc(|filter| filter["processing_mode"]["response_body_mode"] = json!("STREAMED"))
     }
 
-    /// Has Envoy take the filter, as it is configured now, from this file, and again when another is put in its place.
+    /// Moves the filter's configuration to this file, from which Envoy takes it, and again when the file is replaced.
     #[must_use]
     pub fn discovering(mut self, file: &Path) -> Self {
-        // Envoy discovers only for somebody.
+        // Envoy discovers nothing without a name for itself.
         self.envoy["node"] = json!({ "id": "test", "cluster": "test" });
         let filter = self.http_filter(FILTER);
         let (name, config) = (filter["name"].take(), filter["typed_config"].take());
@@ -69,6 +66,12 @@ impl Bootstrap {
         std::fs::write(&new, json!({ "resources": [found] }).to_string()).expect("the filter's file");
         std::fs::rename(new, file).expect("the filter's file in its place");
         self
+    }
+
+    /// Whether Envoy's own ext_proc filter calls the sidecar.
+    pub(super) fn calls_by_ext_proc(&self) -> bool {
+        let filters = self.envoy.pointer(CONNECTION_MANAGER).and_then(|it| it["http_filters"].as_array());
+        filters.is_some_and(|all| all.iter().any(|filter| filter["name"] == EXT_PROC))
     }
 
     pub(super) fn filter_policy(&mut self) -> &mut Value {

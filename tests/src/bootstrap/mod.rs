@@ -1,4 +1,4 @@
-//! The bootstraps that we ship, adapted to a test: free ports, and whatever the test is about.
+//! The bootstraps that we ship, adapted to a test: any free ports, and what the test is about.
 
 mod clusters;
 mod filters;
@@ -6,7 +6,7 @@ mod shipped;
 
 use serde_json::{Value, json};
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
 const LISTENER: &str = "/static_resources/listeners/0";
 const CONNECTION_MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
@@ -14,40 +14,30 @@ const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptio
 const SIDECAR: &str = "llm-router-sidecar";
 const PORT: &str = "/address/socket_address/port_value";
 
-/// Who decides by the policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Our filter, in Envoy.
-    Wasm,
-    /// The sidecar, which Envoy's own filter calls.
-    Native,
-}
-
 /// An Envoy bootstrap.
 #[derive(Debug, Clone)]
 pub struct Bootstrap {
     envoy: Value,
-    /// For a sidecar of its own, which Envoy is started with.
+    /// For the sidecar that is started with Envoy and decides.
     sidecar_policy: Option<Value>,
 }
 
 impl Bootstrap {
-    /// The policy that the sidecar is to be started with, if it is.
+    /// The policy of the sidecar, if the sidecar decides.
     #[must_use]
     pub fn sidecar_policy(&self) -> Option<&Value> {
         self.sidecar_policy.as_ref()
     }
 
-    /// One that is as it shall be.
-    pub(crate) fn of_mesh(envoy: Value) -> Self {
+    /// One that needs no adaptation.
+    pub(crate) fn from_mesh(envoy: Value) -> Self {
         Self { envoy, sidecar_policy: None }
     }
 
-    /// Waits for the sidecar as long as it takes: the tests keep the machine busy, and a classification that
-    /// came too late would be taken for a wrong one.
+    /// Waits long for the sidecar: the tests keep the machine busy, and a late classification would look like a wrong one.
     #[must_use]
-    pub fn patient(mut self) -> Self {
-        let limit = json!(format!("{}s", PATIENCE.as_secs()));
+    pub fn with_long_timeouts(mut self) -> Self {
+        let limit = json!(format!("{}s", TIMEOUT.as_secs()));
         let filters = self.at(CONNECTION_MANAGER)["http_filters"].as_array_mut().expect("filters");
         match filters.iter_mut().find_map(|filter| filter["typed_config"].get_mut("message_timeout")) {
             Some(timeout) => *timeout = limit.clone(),
@@ -58,7 +48,7 @@ impl Bootstrap {
         }
         self.policy(|policy| {
             policy["sidecar"]["timeout"] = limit;
-            // Tests send the same prompts over and over, and are about how they are classified.
+            // Tests send the same prompts over and over, and check how they are classified.
             policy["cache"] = json!({ "entries": 0 });
         })
     }
@@ -73,14 +63,14 @@ impl Bootstrap {
         self
     }
 
-    /// Makes histograms tell what they got so soon after.
+    /// Sets how soon histograms show what they got.
     #[must_use]
     pub fn stats_flush_interval(mut self, duration: &str) -> Self {
         self.envoy["stats_flush_interval"] = json!(duration);
         self
     }
 
-    /// Lets Envoy answer a request itself when nothing happens for so long.
+    /// Lets Envoy respond itself to a request for which nothing happens for this time.
     #[must_use]
     pub fn idle_timeout(mut self, duration: &str) -> Self {
         self.at(CONNECTION_MANAGER)["stream_idle_timeout"] = json!(duration);

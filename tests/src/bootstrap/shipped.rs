@@ -1,7 +1,8 @@
-//! Which bootstraps there are.
+//! The bootstraps in `envoy/`.
 
 use std::path::Path;
 
+use llm_router_test_support::artifacts::FILTER;
 use serde_json::json;
 
 use super::{Bootstrap, LISTENER, PORT, read};
@@ -13,13 +14,13 @@ impl Bootstrap {
         Self::with_filter("wasm.yaml")
     }
 
-    /// `envoy/shadow.yaml`: our filter only tells what it would decide.
+    /// `envoy/shadow.yaml`: our filter only reports what it would decide.
     #[must_use]
     pub fn shadow() -> Self {
         Self::with_filter("shadow.yaml")
     }
 
-    /// `envoy/failover.yaml`: our filter decides, and again when a model fails.
+    /// `envoy/failover.yaml`: our filter decides, and replaces a model that fails.
     #[must_use]
     pub fn failover() -> Self {
         Self::with_filter("failover.yaml")
@@ -65,7 +66,7 @@ impl Bootstrap {
         Self { sidecar_policy: Some(read("policy.yaml")), ..Self::load("native.yaml") }
     }
 
-    /// `envoy/native.yaml` with a sidecar that only tells what it would decide, by the policy of `envoy/shadow.yaml`.
+    /// `envoy/native.yaml` with a sidecar that only reports what it would decide, by the policy of `envoy/shadow.yaml`.
     #[must_use]
     pub fn native_shadow() -> Self {
         let policy = Self::load("shadow.yaml").filter_policy().clone();
@@ -74,7 +75,7 @@ impl Bootstrap {
 
     /// A file in `envoy/` that has our filter, which must be built.
     fn with_filter(name: &str) -> Self {
-        crate::binary("target/llm_router_filter.wasm", "scripts/build-filter");
+        let _ = crate::fresh(&FILTER);
         Self::load(name)
     }
 

@@ -15,7 +15,6 @@ pub use own::{Pod, send_to};
 
 use crate::bootstrap::Bootstrap;
 
-const FILTER_MODULE: &str = "target/llm_router_filter.wasm";
 /// As Envoy Gateway names the filter of our EnvoyExtensionPolicy.
 const EXT_PROC: &str = "envoy.filters.http.ext_proc/envoyextensionpolicy/llm-router/llm-router/extproc/0";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -78,7 +77,7 @@ impl Mesh {
         mesh
     }
 
-    /// Changes the policy, of whoever decides by it.
+    /// Changes the policy, of our filter or of the sidecars.
     #[must_use]
     pub fn policy(mut self, change: impl FnOnce(&mut Value)) -> Self {
         match &mut self.policy {
@@ -161,7 +160,7 @@ impl Mesh {
     /// The bootstrap, on loopback.
     #[must_use]
     pub fn bootstrap(self) -> Bootstrap {
-        Bootstrap::of_mesh(self.assemble())
+        Bootstrap::from_mesh(self.assemble())
     }
 }
 

@@ -1,12 +1,14 @@
-//! The pods of `k8s/overlays/envoy`: their files, as the kubelet puts them there and changes them.
+//! The pods of `k8s/overlays/envoy`: their files, which the kubelet mounts and changes.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use llm_router_test_support::artifacts::FILTER;
 use serde_json::{Value, json};
 
-use super::{FILTER_MODULE, objects};
+use super::objects;
 use crate::bootstrap::Bootstrap;
+use crate::refusing_address;
 
 const POLICY: &str = "/resources/0/typed_config/config/configuration/value";
 
@@ -21,7 +23,7 @@ impl Pod {
     /// With the files of `k8s/overlays/OVERLAY` where it has its own. The sidecars' cluster is as `change` makes it.
     #[must_use]
     pub fn new(overlay: &str, change: impl FnOnce(&mut Value)) -> Self {
-        crate::binary(FILTER_MODULE, "scripts/build-filter");
+        let _ = crate::fresh(&FILTER);
         let folder = crate::scratch_file("pod", "d");
         let _ = std::fs::remove_dir_all(&folder);
         let pod = Self { envoy: objects("overlays/envoy/bootstrap.yaml").remove(0), folder };
@@ -32,7 +34,7 @@ impl Pod {
         pod
     }
 
-    /// Has Envoy find its files, listen on loopback, and reach the LLMs' clusters and its admin interface at these addresses.
+    /// Makes Envoy find its files, listen on loopback, and reach the clusters at these addresses.
     #[must_use]
     pub fn bootstrap(&self, clusters: &[(&str, SocketAddr)], authority: &Path) -> Bootstrap {
         let mut text = self.envoy.to_string();
@@ -42,23 +44,24 @@ impl Pod {
         }
         text = text.replace("/etc/ssl/certs/ca-certificates.crt", &authority.to_string_lossy());
         let mut envoy: Value = serde_json::from_str(&text).expect("a bootstrap");
-        let admin = clusters.iter().find(|(name, _)| *name == "admin").expect("an admin address").1;
-        envoy["admin"]["address"]["socket_address"]["port_value"] = json!(admin.port());
+        envoy["admin"]["address"]["socket_address"]["port_value"] = json!(0);
         for listener in envoy["static_resources"]["listeners"].as_array_mut().expect("listeners") {
             listener["address"] = json!({ "socket_address": { "address": "127.0.0.1", "port_value": 0 } });
         }
         for cluster in envoy["static_resources"]["clusters"].as_array_mut().expect("clusters") {
-            let served = clusters.iter().find(|(name, _)| cluster["name"] == *name);
+            // Envoy's own admin interface, for probes and Prometheus. No test uses it by this way.
+            let admin = ("admin", refusing_address());
+            let served = clusters.iter().chain([&admin]).find(|(name, _)| cluster["name"] == *name);
             send_to(cluster, served.expect("an address").1);
         }
-        Bootstrap::of_mesh(envoy)
+        Bootstrap::from_mesh(envoy)
     }
 
     /// Changes the policy that the overlay has, as another ConfigMap does.
     pub fn policy(&self, change: impl FnOnce(&mut Value)) {
         let mut found = objects("overlays/envoy/policy.yaml").remove(0);
         *found.pointer_mut("/resources/0/typed_config/config/vm_config/code").expect("the module") =
-            json!({ "local": { "filename": FILTER_MODULE } });
+            json!({ "local": { "filename": FILTER.path } });
         change(found.pointer_mut(POLICY).expect("a policy"));
         self.put("llm-router", "policy.yaml", &found);
     }
@@ -93,7 +96,7 @@ pub(super) fn secret(name: &Value, value: &str) -> Value {
     }] })
 }
 
-/// Has a cluster's requests sent to this address in place of what DNS says.
+/// Sends a cluster's requests to this address, whatever DNS says.
 pub fn send_to(cluster: &mut Value, address: SocketAddr) {
     let fields = cluster.as_object_mut().expect("a cluster");
     fields.remove("dns_refresh_rate");

@@ -1,14 +1,15 @@
 //! A gateway as it was made, and as it runs here.
 
+use llm_router_test_support::artifacts::FILTER;
 use serde_json::{Value, json};
 
-use super::{FILTER_MODULE, Mesh};
+use super::Mesh;
 
 const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
 impl Mesh {
     pub(super) fn snapshot(name: &str, sidecar: &str) -> Self {
-        crate::binary(FILTER_MODULE, "scripts/build-filter");
+        let _ = crate::fresh(&FILTER);
         let path = crate::repository().join(format!("tests/fixtures/mesh/{name}.yaml"));
         let yaml = std::fs::read_to_string(&path).expect("a gateway");
         let mut made: Value = serde_saphyr::from_str(&yaml).expect("a gateway");
@@ -79,13 +80,13 @@ impl Mesh {
                     filter["typed_config"] =
                         found.expect("the filter's configuration")["typed_config"].clone();
                 }
-                // The tests keep the machine busy: what came too late would be taken for wrong.
+                // The tests keep the machine busy, and a late classification would look like a wrong one.
                 if let Some(timeout) = filter["typed_config"].get_mut("message_timeout") {
-                    *timeout = json!(format!("{}s", crate::PATIENCE.as_secs()));
+                    *timeout = json!(format!("{}s", crate::TIMEOUT.as_secs()));
                 }
                 // As Istio's agent does with an image, and the kubelet with a volume.
                 if let Some(code) = filter.pointer_mut("/typed_config/config/vm_config/code") {
-                    *code = json!({ "local": { "filename": FILTER_MODULE } });
+                    *code = json!({ "local": { "filename": FILTER.path } });
                 }
             }
         }

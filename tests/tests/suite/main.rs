@@ -1,13 +1,16 @@
-//! Real requests through real Envoy, our filter and the real sidecar, to stand-ins for the LLMs.
+//! Requests through real Envoy to mock LLMs, on each host of the routing core.
+//!
+//! - `shared` runs on every host; a host that cannot do something has an ignored test that says why.
+//! - `wasm_only` and `ext_proc_only` are about one host, or a bootstrap that we ship for one.
+//! - `control_planes` runs what Istio, Envoy Gateway and the kubelet make of `k8s/overlays`.
+//! - `harness` is about what the tests themselves rely on.
 
 // Tests fail by panics; this extends clippy's exemption to their helpers.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod control_planes;
+mod ext_proc_only;
+mod harness;
 mod shared;
+mod support;
 mod wasm_only;
-
-use llm_router_tests::bootstrap::Mode;
-use shared::*;
-
-/// Who decides in this run of the suite.
-const MODE: Mode = Mode::Wasm;

@@ -1,4 +1,4 @@
-//! What only the native mode can do.
+//! What differs where the sidecar decides.
 
-mod carried_out;
-mod failure;
+mod one_sidecar;
+mod sidecar_failure;

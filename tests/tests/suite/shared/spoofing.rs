@@ -1,9 +1,12 @@
-//! Clients are hostile: what they send under the router's names has no effect and goes no further.
+//! Clients may be hostile: what they send under the router's names has no effect and goes no further.
 
 use hyper::Method;
 use llm_router_tests::client::{Request, chat};
+use llm_router_tests::for_each_host;
+use llm_router_tests::host::Host;
+use macro_rules_attribute::apply;
 
-use crate::{CODE, GREETING, assert_routed, received, shared_gateway};
+use crate::support::{CODE, GREETING, assert_routed, shared_gateway};
 
 const SPOOFED: [(&str, &str); 6] = [
     ("x-llm-cluster", "nemotron"),
@@ -14,9 +17,9 @@ const SPOOFED: [(&str, &str); 6] = [
     ("x-llm-router-reason", "manual"),
 ];
 
-#[tokio::test]
-async fn a_clients_cluster_header_has_no_effect() {
-    let gateway = shared_gateway().await;
+#[apply(for_each_host!)]
+async fn a_clients_cluster_header_has_no_effect(host: Host) {
+    let gateway = shared_gateway(host).await;
     for request in [
         spoofed(Request::chat(chat("auto", GREETING))),
         spoofed(Request::chat(chat("auto", GREETING))).http2(),
@@ -25,22 +28,22 @@ async fn a_clients_cluster_header_has_no_effect() {
     }
 }
 
-#[tokio::test]
-async fn a_clients_cluster_header_has_no_effect_where_the_filter_leaves_requests_alone() {
-    let gateway = shared_gateway().await;
+#[apply(for_each_host!)]
+async fn a_clients_cluster_header_has_no_effect_where_the_filter_leaves_requests_alone(host: Host) {
+    let gateway = shared_gateway(host).await;
     for request in [
         Request::new(Method::GET, "/v1/files", ""),
         Request::new(Method::POST, "/v1/moderations", "{}"),
         Request::new(Method::POST, "/v1/chat/completions", ""),
     ] {
-        let answer = gateway.send(spoofed(request)).await;
-        assert_eq!(answer.header("x-served-by"), "llama-8b", "the fallback route's cluster");
+        let response = gateway.send(spoofed(request)).await;
+        assert_eq!(response.header("x-served-by"), "llama-8b", "the fallback route's cluster");
     }
 }
 
-#[tokio::test]
-async fn no_routing_header_of_the_client_reaches_an_llm() {
-    let gateway = shared_gateway().await;
+#[apply(for_each_host!)]
+async fn no_routing_header_of_the_client_reaches_an_llm(host: Host) {
+    let gateway = shared_gateway(host).await;
     for request in [
         Request::chat(chat("auto", CODE)),
         Request::chat(chat("auto", CODE)).http2(),
@@ -50,8 +53,8 @@ async fn no_routing_header_of_the_client_reaches_an_llm() {
         Request::new(Method::POST, "/v1/moderations", "{}"),
         Request::new(Method::POST, "/v1/chat/completions", ""),
     ] {
-        let answer = gateway.send(spoofed(request).header("x-llm-policy", "task_router")).await;
-        let received = received(&answer);
+        let response = gateway.send(spoofed(request).header("x-llm-policy", "task_router")).await;
+        let received = response.received();
         for (name, value) in received.headers.iter().chain(&received.trailers) {
             let ours = name.as_str().starts_with("x-llm-") && name != "x-llm-cluster";
             assert!(!ours, "{name}: {value:?} reached {}", received.path);

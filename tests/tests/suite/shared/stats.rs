@@ -1,36 +1,35 @@
 //! What operators see: Prometheus stats with labels, and an access log in JSON.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use llm_router_tests::PATIENCE;
 use llm_router_tests::bootstrap::Bootstrap;
 use llm_router_tests::client::{Request, chat};
 use llm_router_tests::envoy::Envoy;
-use llm_router_tests::fleet::FLEET;
+use llm_router_tests::fakes::scripted_gateway::ScriptedGateway;
+use llm_router_tests::fakes::scripted_sidecar::{labelled, unpredictable};
+use llm_router_tests::host::Host;
+use llm_router_tests::{for_each_host, poll};
+use macro_rules_attribute::apply;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, timeout};
 
-use crate::gateway::Gateway;
-use crate::obedient_sidecar::labelled;
-use crate::{assert_routed, shadow, without_sidecar};
+use crate::support::{assert_routed, without_sidecar};
 
-#[tokio::test]
-async fn requests_are_counted_by_policy_model_reason_and_label() {
-    let gateway = start(|it| {
+#[apply(for_each_host!)]
+async fn requests_are_counted_by_policy_model_reason_and_label(host: Host) {
+    let gateway = start(host, |it| {
         it["cache"] = json!({ "entries": 100 });
         it["models"]["vendor.model-3.1"] = json!({ "cluster": "llama-70b", "model": "m" });
         it["policies"]["my.policy"] =
             json!({ "classifier": "task", "routes": {}, "default": "vendor.model-3.1" });
     })
     .await;
-    let code = labelled("a count", "Code Generation");
+    let (code, poetry) = (labelled("Code Generation"), labelled("Poetry"));
     for (model, prompt) in [
         ("auto", code.as_str()),
         ("auto", &code),
-        ("auto", &labelled("a count", "Poetry")),
-        ("auto", &labelled("a count", "Poetry")),
-        ("auto", "no answer"),
+        ("auto", &poetry),
+        ("auto", &poetry),
+        ("auto", &unpredictable()),
         ("my.policy", &code),
         ("vendor.model-3.1", "Hi"),
     ] {
@@ -54,9 +53,9 @@ async fn requests_are_counted_by_policy_model_reason_and_label() {
     counted(&gateway, expected).await;
 }
 
-#[tokio::test]
-async fn refusals_are_counted_by_code() {
-    let gateway = start(|_| {}).await;
+#[apply(for_each_host!)]
+async fn rejections_are_counted_by_code(host: Host) {
+    let gateway = start(host, |_| {}).await;
     let body = chat("auto", "Hi");
     for request in [
         Request::chat("not JSON"),
@@ -72,20 +71,20 @@ async fn refusals_are_counted_by_code() {
     counted(&gateway, expected).await;
 }
 
-#[tokio::test]
-async fn a_cache_that_is_off_misses_nothing() {
-    let gateway = start(|it| it["cache"] = json!({ "entries": 0 })).await;
-    let request = Request::chat(chat("auto", &labelled("no cache", "Code Generation")));
+#[apply(for_each_host!)]
+async fn a_cache_that_is_off_misses_nothing(host: Host) {
+    let gateway = start(host, |it| it["cache"] = json!({ "entries": 0 })).await;
+    let request = Request::chat(chat("auto", &labelled("Code Generation")));
     assert_routed(&gateway.send(request).await, "nemotron", "classified");
     let stats = counted(&gateway, [(requests("nemotron", "task_router", "classified"), 1)]).await;
     let cache = stats.iter().filter(|(name, _)| name.contains("llmrouter_cache"));
     assert_eq!(cache.map(|(_, value)| value).sum::<f64>(), 0.0, "{:#?}", ours(&stats));
 }
 
-#[tokio::test]
-async fn tokens_and_cost_are_counted_from_answers_in_json_and_in_events() {
-    let gateway = start(|it| {
-        // The stand-in counts words as tokens.
+#[apply(for_each_host!)]
+async fn tokens_and_cost_are_counted_from_answers_in_json_and_in_events(host: Host) {
+    let gateway = start(host, |it| {
+        // The mock LLM counts words as tokens.
         for model in ["llama-8b", "llama-70b", "nemotron"] {
             it["models"][model]["cost"] = json!({ "input": 1000, "output": 10000 });
         }
@@ -113,7 +112,7 @@ async fn tokens_and_cost_are_counted_from_answers_in_json_and_in_events() {
         events[field] = prompt;
         for body in [whole, events] {
             let request = Request::post(path, body);
-            FLEET.hold(request.id()).open();
+            request.hold().open();
             assert_eq!(gateway.send(request).await.status, 200);
         }
     }
@@ -127,13 +126,13 @@ async fn tokens_and_cost_are_counted_from_answers_in_json_and_in_events() {
     }
 }
 
-#[tokio::test]
-async fn times_are_in_histograms_after_a_flush() {
-    let gateway = start(|_| {}).await;
-    let mut body = chat("auto", &labelled("times", "Code Generation"));
+#[apply(for_each_host!)]
+async fn times_are_in_histograms_after_a_flush(host: Host) {
+    let gateway = start(host, |_| {}).await;
+    let mut body = chat("auto", &labelled("Code Generation"));
     body["stream"] = json!(true);
     let request = Request::chat(body);
-    FLEET.hold(request.id()).open();
+    request.hold().open();
     assert_routed(&gateway.send(Request::chat(chat("llama-70b", "Hi"))).await, "llama-70b", "manual");
     assert_routed(&gateway.send(request).await, "nemotron", "classified");
     for name in [
@@ -143,18 +142,18 @@ async fn times_are_in_histograms_after_a_flush() {
         until(&gateway, |stats| stats.get(name) == Some(&1.0)).await;
     }
     let whole = "llmrouter_time_to_first_token_milliseconds_count{llm_model=\"llama-70b\"}";
-    assert_eq!(gateway.stats().await.get(whole), None, "an answer in one piece has no first token");
+    assert_eq!(gateway.stats().await.get(whole), None, "a response in one piece has no first token");
 }
 
-#[tokio::test]
-async fn in_shadow_the_stats_tell_what_would_have_been() {
-    let gateway = Gateway::start(observed(shadow::bootstrap()), 2).await;
-    let prompt = labelled("a shadow's stats", "Code Generation");
+#[apply(for_each_host!)]
+async fn in_shadow_mode_the_stats_count_what_would_be(host: Host) {
+    let gateway = ScriptedGateway::start(observed(host.shadow_bootstrap().with_long_timeouts()), 2).await;
+    let prompt = labelled("Code Generation");
     let mut body = chat("gpt-4.1", &prompt);
     body["stream"] = json!(true);
     body["stream_options"] = json!({ "include_usage": true });
     for request in [Request::chat(chat("gpt-4.1", &prompt)), Request::chat(body), Request::chat("not JSON")] {
-        FLEET.hold(request.id()).open();
+        request.hold().open();
         gateway.send(request).await;
     }
     let expected = [
@@ -166,27 +165,22 @@ async fn in_shadow_the_stats_tell_what_would_have_been() {
     assert!(!stats.keys().any(|name| name.contains("time_to_first_token")), "the speed is another model's");
 }
 
-#[tokio::test]
-async fn the_access_log_is_json_with_the_decision_and_without_the_prompt() {
+#[apply(for_each_host!)]
+async fn the_access_log_is_json_with_the_decision_and_without_the_prompt(host: Host) {
     const SECRET: &str = "xyzzy-plugh";
-    let gateway = start(|_| {}).await;
-    let prompt = labelled(SECRET, "Code Generation");
+    let gateway = start(host, |_| {}).await;
+    let prompt = labelled("Code Generation") + SECRET;
     let routed = Request::chat(chat("auto", &prompt)).header("authorization", &format!("Bearer {SECRET}"));
     assert_routed(&gateway.send(routed).await, "nemotron", "classified");
-    let refused =
+    let rejected =
         Request::post(&format!("/\"a\"/v1/completions?key={SECRET}"), format!("{{\"prompt\": {SECRET}"));
-    assert_eq!(gateway.send(refused).await.status, 400);
+    assert_eq!(gateway.send(rejected).await.status, 400);
 
-    let lines = timeout(PATIENCE, async {
-        loop {
-            let lines: Vec<Value> = access_log(&gateway.envoy);
-            if lines.len() == 2 {
-                return lines;
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-    });
-    let lines = lines.await.expect("two lines within a minute");
+    let lines = poll(async || {
+        let lines = access_log(&gateway.envoy);
+        if lines.len() == 2 { Ok(lines) } else { Err(lines) }
+    })
+    .await;
     let expected = json!({
         "method": "POST", "path": "/v1/chat/completions", "code": 200, "upstream_cluster": "nemotron",
         "llm_model": "nemotron", "llm_policy": "task_router", "llm_reason": "classified",
@@ -202,36 +196,35 @@ async fn the_access_log_is_json_with_the_decision_and_without_the_prompt() {
     assert!(!output.contains(SECRET), "{output}");
 }
 
-/// A gateway of its own, whose stats nobody else changes, with one worker, which has the whole cache.
-async fn start(change: impl FnOnce(&mut Value)) -> Gateway {
-    Gateway::start(observed(without_sidecar().policy(change)), 1).await
+/// A gateway whose stats no other test changes, with one worker, which has the whole cache.
+async fn start(host: Host, change: impl FnOnce(&mut Value)) -> ScriptedGateway {
+    ScriptedGateway::start(observed(without_sidecar(host).policy(change)), 1).await
 }
 
-/// With all that can be counted, soon after it happened.
+/// Counts everything that can be counted, without delay.
 fn observed(bootstrap: Bootstrap) -> Bootstrap {
-    bootstrap.reading_answers().stats_flush_interval("0.1s")
+    bootstrap.reading_responses().stats_flush_interval("0.1s")
 }
 
-/// The stats as soon as they have these values. A worker of Envoy tells its counts once a second.
+/// The stats as soon as they have these values. A worker of Envoy reports its counts once a second.
 async fn counted(
-    gateway: &Gateway,
+    gateway: &ScriptedGateway,
     expected: impl IntoIterator<Item = (String, u32)>,
 ) -> HashMap<String, f64> {
     let expected: Vec<_> = expected.into_iter().map(|(name, value)| (name, f64::from(value))).collect();
     until(gateway, |stats| expected.iter().all(|(name, value)| stats.get(name) == Some(value))).await
 }
 
-/// The stats as soon as they are as they should be.
-async fn until(gateway: &Gateway, settled: impl Fn(&HashMap<String, f64>) -> bool) -> HashMap<String, f64> {
-    let start = Instant::now();
-    loop {
+/// The stats as soon as they have settled.
+async fn until(
+    gateway: &ScriptedGateway,
+    settled: impl Fn(&HashMap<String, f64>) -> bool,
+) -> HashMap<String, f64> {
+    poll(async || {
         let stats = gateway.stats().await;
-        if settled(&stats) {
-            return stats;
-        }
-        assert!(start.elapsed() < PATIENCE, "{:#?}", ours(&stats));
-        sleep(Duration::from_millis(50)).await;
-    }
+        if settled(&stats) { Ok(stats) } else { Err(format!("{:#?}", ours(&stats))) }
+    })
+    .await
 }
 
 fn ours(stats: &HashMap<String, f64>) -> Vec<(&String, &f64)> {
@@ -248,7 +241,7 @@ fn labels(policy: &str, label: &str) -> String {
     format!("llmrouter_labels_total{{llm_policy=\"{policy}\",llm_label=\"{label}\"}}")
 }
 
-/// All that Envoy printed and does not look like its own log.
+/// The entries of the access log among Envoy's output.
 fn access_log(gateway: &Envoy) -> Vec<Value> {
     let output = gateway.output();
     let lines = output.lines().filter(|line| line.starts_with('{'));

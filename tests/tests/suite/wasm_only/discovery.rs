@@ -1,27 +1,29 @@
 //! The filter's configuration, replaced while Envoy runs.
 
-use llm_router_tests::PATIENCE;
 use llm_router_tests::client::{Request, chat};
 use llm_router_tests::envoy::Envoy;
+use llm_router_tests::host::Host;
+use llm_router_tests::{poll, scratch_file};
 use serde_json::json;
-use tokio::time::{Duration, Instant, sleep};
 
-use crate::{assert_routed, without_sidecar};
+use crate::support::{assert_routed, without_sidecar};
 
 #[tokio::test]
 async fn a_new_configuration_loses_no_count() {
-    let file = llm_router_tests::scratch_file("filter", "yaml");
-    let gateway = Envoy::start_with_workers(&without_sidecar().discovering(&file), 1).await;
+    let file = scratch_file("filter", "yaml");
+    let gateway = Envoy::start_with_workers(&without_sidecar(Host::Wasm).discovering(&file), 1).await;
     assert_routed(&gateway.send(Request::chat(chat("llama-8b", "Hi"))).await, "llama-8b", "manual");
-    let changed = without_sidecar().policy(|it| it["aliases"]["new"] = json!("llama-70b"));
+    let changed = without_sidecar(Host::Wasm).policy(|it| it["aliases"]["new"] = json!("llama-70b"));
     let _ = changed.discovering(&file);
-    let start = Instant::now();
-    while gateway.send(Request::chat(chat("new", "Hi"))).await.header("x-llm-router-reason") != "alias" {
-        assert!(start.elapsed() < PATIENCE, "the new configuration did not come");
-    }
+    poll(async || {
+        let response = gateway.send(Request::chat(chat("new", "Hi"))).await;
+        if response.header("x-llm-router-reason") == "alias" { Ok(()) } else { Err(response) }
+    })
+    .await;
     let manual = "llmrouter_requests_total{llm_policy=\"none\",llm_model=\"llama-8b\",llm_reason=\"manual\"}";
-    while gateway.stats().await.get(manual) != Some(&1.0) {
-        assert!(start.elapsed() < PATIENCE, "the count of the configuration before is lost");
-        sleep(Duration::from_millis(50)).await;
-    }
+    poll(async || {
+        let count = gateway.stats().await.get(manual).copied();
+        if count == Some(1.0) { Ok(()) } else { Err(count) }
+    })
+    .await;
 }

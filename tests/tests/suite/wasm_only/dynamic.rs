@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 
-use llm_router_tests::PATIENCE;
 use llm_router_tests::bootstrap::{Bootstrap, read};
-use llm_router_tests::client::{Answer, Request, chat};
+use llm_router_tests::client::{Request, Response, chat};
 use llm_router_tests::envoy::Envoy;
-use llm_router_tests::fleet::FLEET;
 use llm_router_tests::load::Load;
+use llm_router_tests::mock_llms::MOCK_LLMS;
+use llm_router_tests::{poll, refusing_address, scratch_file};
 use serde_json::{Value, json};
-use tokio::time::{Duration, Instant, sleep};
 
-use crate::{assert_routed, broken_sidecar};
+use crate::support::assert_routed;
 
 const POLICY: &str = "/resources/0/typed_config/config/configuration/value";
 const CONNECTION_MANAGER: &str = "/resources/0/filter_chains/0/filters/0/typed_config";
@@ -21,57 +20,57 @@ async fn policy_clusters_and_listener_change_under_load_and_no_request_fails() {
     let files = Files::new();
     let gateway = Envoy::start(&Bootstrap::dynamic(&files.folder)).await;
     // No sidecar is needed for these.
-    let load = Load::start(&gateway, 3, || Request::chat(chat("gpt-4o", "Hi")));
+    let load = Load::start(gateway.address(), 3, || Request::chat(chat("gpt-4o", "Hi")));
     for model in ["nemotron", "llama-8b", "llama-70b"] {
         files.put_policy(|policy| policy["aliases"]["gpt-4o"] = json!(model));
-        until(&gateway, |answer| answer.header("x-llm-router-model") == model).await;
+        until(&gateway, |response| response.header("x-llm-router-model") == model).await;
     }
     // Another address, and one more cluster.
     files.put("clusters.yaml", |clusters| {
-        point(clusters, "llama-70b", FLEET.address("nemotron"));
+        point(clusters, "llama-70b", MOCK_LLMS.address("nemotron"));
         let mut new = clusters["resources"][0].clone();
         (new["name"], new["load_assignment"]["cluster_name"]) = (json!("new"), json!("new"));
         clusters["resources"].as_array_mut().expect("clusters").push(new);
     });
-    until(&gateway, |answer| answer.header("x-served-by") == "nemotron").await;
+    until(&gateway, |response| response.header("x-served-by") == "nemotron").await;
     // A cluster comes before the policy that names it.
     files.put_policy(|policy| policy["models"]["llama-70b"]["cluster"] = json!("new"));
-    until(&gateway, |answer| answer.header("x-served-by") == "llama-8b").await;
+    until(&gateway, |response| response.header("x-served-by") == "llama-8b").await;
     files.put("listeners.yaml", |listeners| {
         let manager = listeners.pointer_mut(CONNECTION_MANAGER).expect("a connection manager");
         let header = json!([{ "header": { "key": "x-new-listener", "value": "yes" } }]);
         manager["route_config"]["response_headers_to_add"] = header;
     });
-    until(&gateway, |answer| answer.header("x-new-listener") == "yes").await;
+    until(&gateway, |response| response.header("x-new-listener") == "yes").await;
     let outcome = load.stop().await;
     outcome.assert_all_served();
     assert!(outcome.with("x-llm-router-model", "nemotron") > 0, "the load did not see the changes");
 }
 
 #[tokio::test]
-async fn a_bad_policy_is_refused_and_the_one_before_stays_in_force() {
+async fn an_invalid_policy_is_rejected_and_the_one_before_stays_in_force() {
     let files = Files::new();
     let gateway = Envoy::start(&Bootstrap::dynamic(&files.folder)).await;
     files.put_policy(|policy| policy["aliases"]["gpt-4o"] = json!("nemotron"));
-    until(&gateway, |answer| answer.header("x-llm-router-model") == "nemotron").await;
-    let load = Load::start(&gateway, 2, || Request::chat(chat("gpt-4o", "Hi")));
+    until(&gateway, |response| response.header("x-llm-router-model") == "nemotron").await;
+    let load = Load::start(gateway.address(), 2, || Request::chat(chat("gpt-4o", "Hi")));
     files.put_policy(|policy| policy["aliases"]["gpt-4o"] = json!("lama-70b"));
     gateway.log_has("aliases.gpt-4o: no model \"lama-70b\"").await;
     assert_routed(&gateway.send(Request::chat(chat("gpt-4o", "Hi"))).await, "nemotron", "alias");
     // The next good one is taken.
     files.put_policy(|policy| policy["aliases"]["gpt-4o"] = json!("llama-8b"));
-    until(&gateway, |answer| answer.header("x-llm-router-model") == "llama-8b").await;
+    until(&gateway, |response| response.header("x-llm-router-model") == "llama-8b").await;
     let outcome = load.stop().await;
     outcome.assert_all_served();
     assert_eq!(
         outcome.with("x-llm-router-reason", "alias"),
-        outcome.answers.len(),
+        outcome.responses.len(),
         "a request went past the filter"
     );
 }
 
 #[test]
-fn they_are_the_parts_of_the_static_bootstrap() {
+fn its_files_are_the_parts_of_the_static_bootstrap() {
     let stripped = |mut all: Value| {
         for one in all.as_array_mut().expect("resources") {
             one.as_object_mut().expect("a resource").remove("@type");
@@ -92,14 +91,14 @@ fn they_are_the_parts_of_the_static_bootstrap() {
     assert_eq!(read("dynamic/bootstrap.yaml")["stats_config"], whole["stats_config"]);
 }
 
-/// Copies of the files that Envoy watches, on free ports.
+/// Copies of the files that Envoy watches, on any free ports.
 struct Files {
     folder: PathBuf,
 }
 
 impl Files {
     fn new() -> Self {
-        let folder = llm_router_tests::scratch_file("dynamic", "d");
+        let folder = scratch_file("dynamic", "d");
         std::fs::create_dir_all(&folder).expect("a folder");
         let files = Self { folder };
         files.put_policy(|_| {});
@@ -113,15 +112,15 @@ impl Files {
         self.put("policy.yaml", |file| change(file.pointer_mut(POLICY).expect("a policy")));
     }
 
-    /// Puts the shipped file there, changed, as a move, since Envoy looks for nothing else.
+    /// Puts the shipped file there, changed, by a move: Envoy watches for nothing else.
     fn put(&self, name: &str, change: impl FnOnce(&mut Value)) {
         let mut file = read(&format!("dynamic/{name}"));
         match name {
             "clusters.yaml" => {
                 for cluster in ["llama-8b", "llama-70b", "nemotron"] {
-                    point(&mut file, cluster, FLEET.address(cluster));
+                    point(&mut file, cluster, MOCK_LLMS.address(cluster));
                 }
-                point(&mut file, "llm-router-sidecar", broken_sidecar::absent());
+                point(&mut file, "llm-router-sidecar", refusing_address());
             }
             "listeners.yaml" => {
                 file["resources"][0]["address"]["socket_address"]["port_value"] = json!(0);
@@ -145,14 +144,11 @@ fn point(clusters: &mut Value, name: &str, address: std::net::SocketAddr) {
     endpoint["address"]["socket_address"]["port_value"] = json!(address.port());
 }
 
-async fn until(gateway: &Envoy, holds: impl Fn(&Answer) -> bool) {
-    let start = Instant::now();
-    loop {
-        let answer = gateway.send(Request::chat(chat("gpt-4o", "Hi"))).await;
-        if holds(&answer) {
-            return;
-        }
-        assert!(start.elapsed() < PATIENCE, "the change did not come: {answer:?}");
-        sleep(Duration::from_millis(20)).await;
-    }
+/// Sends requests until a response is as it must be after a change.
+async fn until(gateway: &Envoy, holds: impl Fn(&Response) -> bool) {
+    poll(async || {
+        let response = gateway.send(Request::chat(chat("gpt-4o", "Hi"))).await;
+        if holds(&response) { Ok(()) } else { Err(response) }
+    })
+    .await;
 }

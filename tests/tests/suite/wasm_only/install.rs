@@ -5,17 +5,16 @@ use std::process::Command;
 use llm_router_tests::bootstrap::Bootstrap;
 use llm_router_tests::client::{Request, chat};
 use llm_router_tests::envoy::Envoy;
-use llm_router_tests::fleet::FLEET;
 use llm_router_tests::load::Load;
-use llm_router_tests::repository;
+use llm_router_tests::mock_llms::MOCK_LLMS;
 use llm_router_tests::sidecar::Sidecar;
-use tokio::time::{Duration, sleep};
+use llm_router_tests::{poll, repository};
 
-use crate::{CODE, received};
+use crate::support::CODE;
 
 /// The LLM that was there before.
 const LLM: &str = "llama-8b";
-/// What the stand-in of the cluster `large` calls itself.
+/// The name of the mock LLM in the cluster `large`.
 const LARGE: &str = "nemotron";
 
 #[test]
@@ -28,77 +27,77 @@ fn the_page_shows_the_steps_as_they_are() {
 }
 
 #[test]
-fn to_shadow_it_is_at_most_60_lines() {
+fn shadow_mode_is_at_most_60_lines_away() {
     let changed = diff("before", "shadow");
     let changed = changed.lines().filter(|line| line.starts_with(['+', '-'])).count();
     assert!(changed <= 60, "{changed} lines");
 }
 
 #[tokio::test]
-async fn in_shadow_all_goes_on_as_before() {
+async fn in_shadow_mode_everything_goes_on_as_before() {
     let gateway = start("shadow").await;
     let body = chat("my-model", CODE).to_string();
-    let answer = gateway.send(Request::chat(&body)).await;
-    assert_eq!((answer.status.as_u16(), answer.header("x-served-by")), (200, LLM), "{answer:?}");
-    assert_eq!(answer.header("x-llm-router-model"), "large");
-    assert_eq!(answer.header("x-llm-router-reason"), "shadow");
-    assert_eq!(received(&answer).body, body);
+    let response = gateway.send(Request::chat(&body)).await;
+    assert_eq!((response.status.as_u16(), response.header("x-served-by")), (200, LLM), "{response:?}");
+    assert_eq!(response.header("x-llm-router-model"), "large");
+    assert_eq!(response.header("x-llm-router-reason"), "shadow");
+    assert_eq!(response.received().body, body);
 }
 
 #[tokio::test]
-async fn a_share_of_the_requests_is_routed_and_taken_back_while_envoy_runs() {
-    let gateway = start("percentage").await;
-    let load = Load::start(&gateway, 2, || Request::chat(chat("my-model", CODE)));
-    for percent in ["0", "50", "100"] {
+async fn a_fraction_of_the_requests_is_routed_and_taken_back_while_envoy_runs() {
+    // One worker: once one request was treated by the new fraction, all are. Each step differs from the one before in
+    // what a single request shows.
+    let gateway = Envoy::start_with_workers(&bootstrap("percentage").await, 1).await;
+    let load = Load::start(gateway.address(), 2, || Request::chat(chat("my-model", CODE)));
+    for (percent, shows, expected) in
+        [("0", false, 0..=0), ("100", true, 30..=30), ("0", false, 0..=0), ("50", true, 1..=29)]
+    {
         gateway.set_runtime("llm_router.percent", percent).await;
-        // Workers take it over when they are told.
-        sleep(Duration::from_millis(200)).await;
-        let mut served = Vec::new();
+        poll(async || if is_routed(&gateway).await == shows { Ok(()) } else { Err(percent) }).await;
+        let mut routed = 0;
         for _ in 0..30 {
-            let answer = gateway.send(Request::chat(chat("my-model", CODE))).await;
-            assert_eq!(answer.status, 200, "{answer:?}");
-            // Routed or not seen at all, never half of it.
-            let routed = answer.header("x-llm-router-model") == "large";
-            assert_eq!(answer.header("x-served-by"), if routed { LARGE } else { LLM }, "{answer:?}");
-            served.push(routed);
+            routed += usize::from(is_routed(&gateway).await);
         }
-        let routed = served.iter().filter(|routed| **routed).count();
-        let expected = match percent {
-            "0" => routed == 0,
-            "100" => routed == 30,
-            _ => (1..30).contains(&routed),
-        };
-        assert!(expected, "at {percent} %, {routed} of 30 were routed");
+        assert!(expected.contains(&routed), "at {percent} %, {routed} of 30 were routed");
     }
-    // The way back.
-    gateway.set_runtime("llm_router.percent", "0").await;
-    sleep(Duration::from_millis(200)).await;
-    let answer = gateway.send(Request::chat(chat("my-model", CODE))).await;
-    assert_eq!(answer.header("x-served-by"), LLM);
     load.stop().await.assert_all_served();
 }
 
 #[tokio::test]
-async fn at_the_end_all_are_routed() {
+async fn in_the_end_all_requests_are_routed() {
     let gateway = start("enforce").await;
-    let answer = gateway.send(Request::chat(chat("my-model", CODE)).header("x-llm-cluster", "llm")).await;
+    let response = gateway.send(Request::chat(chat("my-model", CODE)).header("x-llm-cluster", "llm")).await;
     assert_eq!(
-        (answer.header("x-served-by"), answer.header("x-llm-router-model")),
+        (response.header("x-served-by"), response.header("x-llm-router-model")),
         (LARGE, "large"),
-        "{answer:?}"
+        "{response:?}"
     );
 }
 
 async fn start(step: &str) -> Envoy {
-    let mut bootstrap = Bootstrap::install(step).cluster("llm", FLEET.address(LLM));
-    if step != "shadow" {
-        bootstrap = bootstrap.cluster("small", FLEET.address("llama-70b"));
-        bootstrap = bootstrap.cluster("large", FLEET.address(LARGE));
-    }
-    Envoy::start(&bootstrap.patient().sidecar(Sidecar::shared().await.address)).await
+    Envoy::start(&bootstrap(step).await).await
 }
 
-/// What `diff -u` says, without the files' names.
+async fn bootstrap(step: &str) -> Bootstrap {
+    let mut bootstrap = Bootstrap::install(step).cluster("llm", MOCK_LLMS.address(LLM));
+    if step != "shadow" {
+        bootstrap = bootstrap.cluster("small", MOCK_LLMS.address("llama-70b"));
+        bootstrap = bootstrap.cluster("large", MOCK_LLMS.address(LARGE));
+    }
+    bootstrap.with_long_timeouts().sidecar(Sidecar::shared().await.address())
+}
+
+/// Whether one request was routed, and not only forwarded. It is never half of it.
+async fn is_routed(gateway: &Envoy) -> bool {
+    let response = gateway.send(Request::chat(chat("my-model", CODE))).await;
+    assert_eq!(response.status, 200, "{response:?}");
+    let routed = response.header("x-llm-router-model") == "large";
+    assert_eq!(response.header("x-served-by"), if routed { LARGE } else { LLM }, "{response:?}");
+    routed
+}
+
+/// What `diff -u` prints, without the files' names.
 fn diff(from: &str, to: &str) -> String {
     let file = |step| repository().join(format!("envoy/install/{step}.yaml"));
     let output = Command::new("diff").arg("-u").args([file(from), file(to)]).output().expect("diff");

@@ -1,16 +1,9 @@
-//! What only our filter can do.
+//! What only the Wasm filter can do, and the bootstraps that we ship for it.
 
+mod client_limits;
 mod discovery;
 mod dynamic;
-mod examples;
-mod failover;
-mod failure;
 mod held_headers;
 mod install;
-mod limits_per_client;
-mod mesh;
 mod providers;
 mod replicas;
-mod secure_sidecar;
-mod sidecar_cluster;
-mod traces;

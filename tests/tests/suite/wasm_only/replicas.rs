@@ -1,31 +1,31 @@
-//! Three sidecars, and what becomes of requests when one of them goes: `envoy/replicas.yaml`. Run with `--nocapture`, it
-//! tells the figures of `docs/operations.md`.
+//! Three sidecars, and what happens to requests when one of them fails: `envoy/replicas.yaml`. With `--nocapture`, it
+//! prints the figures of `docs/operations.md`.
 
-use llm_router_tests::PATIENCE;
 use llm_router_tests::bootstrap::Bootstrap;
 use llm_router_tests::client::{Request, chat};
 use llm_router_tests::envoy::Envoy;
-use llm_router_tests::fleet::FLEET;
 use llm_router_tests::load::Load;
+use llm_router_tests::mock_llms::MOCK_LLMS;
+use llm_router_tests::poll;
 use llm_router_tests::sidecar::Sidecar;
 use serde_json::{Value, json};
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, sleep};
 
-use crate::{CODE, assert_routed};
+use crate::support::{CODE, assert_routed};
 
 /// The policy's `sidecar.timeout`, the longest that a request waits.
 const DEADLINE: Duration = Duration::from_millis(200);
-/// What a machine that runs other tests may add. Only tells the deadline from Envoy's other limits, of 15 s and more.
+/// What a machine that runs other tests may add. Deadline and slack are below Envoy's other limits, of 15 s and more.
 const SLACK: Duration = Duration::from_secs(5);
-/// How long requests go on after something was done to a sidecar.
-const AFTER: Duration = Duration::from_secs(2);
+/// How long requests are measured after something happened to a sidecar.
+const MEASURED: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn a_sidecar_that_dies_hangs_or_leaves_costs_no_request() {
     let sidecars = [Sidecar::alone().await, Sidecar::alone().await, Sidecar::alone().await];
-    let mut bootstrap = FLEET.behind(Bootstrap::replicas());
+    let mut bootstrap = MOCK_LLMS.behind(Bootstrap::replicas());
     for (place, sidecar) in sidecars.iter().enumerate() {
-        bootstrap = bootstrap.endpoint("llm-router-sidecar", place, sidecar.address);
+        bootstrap = bootstrap.endpoint("llm-router-sidecar", place, sidecar.address());
     }
     let uncached = |policy: &mut Value| policy["cache"] = json!({ "entries": 0 });
     let gateway = Envoy::start(&bootstrap.policy(uncached)).await;
@@ -45,29 +45,26 @@ async fn a_sidecar_that_dies_hangs_or_leaves_costs_no_request() {
 
 /// Sends requests before, while and after `happens`; all must be served.
 async fn measure(gateway: &Envoy, name: &str, happens: impl FnOnce()) {
-    let load = Load::start(gateway, 3, || Request::chat(chat("auto", CODE)));
-    sleep(Duration::from_millis(200)).await;
+    let load = Load::start(gateway.address(), 3, || Request::chat(chat("auto", CODE)));
+    load.more(20).await;
     happens();
-    sleep(AFTER).await;
+    sleep(MEASURED).await;
     let outcome = load.stop().await;
     outcome.assert_all_served();
-    let count = outcome.answers.len();
+    let count = outcome.responses.len();
     let classified = outcome.with("x-llm-router-reason", "classified");
-    let [p50, p99] = [50.0, 99.0].map(|share| outcome.percentile(share));
+    let [p50, p99] = [50.0, 99.0].map(|percent| outcome.percentile(percent));
     eprintln!("{name}: {count} requests, {classified} classified, p50 {p50:.0?}, p99 {p99:.0?}");
     assert_eq!(classified + outcome.with("x-llm-router-reason", "fallback"), count);
     assert!(p99 < DEADLINE + SLACK, "{name}: p99 {p99:?}");
 }
 
 async fn until_classified(gateway: &Envoy) {
-    let start = Instant::now();
-    loop {
-        let answer = gateway.send(Request::chat(chat("auto", CODE))).await;
-        if answer.header("x-llm-router-reason") == "classified" {
-            assert_routed(&answer, "nemotron", "classified");
-            return;
-        }
-        assert!(start.elapsed() < PATIENCE, "no sidecar classifies: {answer:?}");
-        sleep(Duration::from_millis(50)).await;
-    }
+    let response = poll(async || {
+        let response = gateway.send(Request::chat(chat("auto", CODE))).await;
+        let classified = response.header("x-llm-router-reason") == "classified";
+        if classified { Ok(response) } else { Err(response) }
+    })
+    .await;
+    assert_routed(&response, "nemotron", "classified");
 }
