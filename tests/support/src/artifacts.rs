@@ -9,8 +9,8 @@ use std::time::SystemTime;
 pub struct Artifact {
     /// The file that runs, below the repository's root.
     pub path: &'static str,
-    /// Where cargo lists its sources. Of several, the newest counts.
-    pub dep_info: &'static [&'static str],
+    /// Where cargo lists its sources.
+    pub dep_info: &'static str,
     /// The command that builds it.
     pub command: &'static str,
 }
@@ -18,18 +18,14 @@ pub struct Artifact {
 /// The sidecar.
 pub const SIDECAR: Artifact = Artifact {
     path: "target/release/llm-router-sidecar",
-    dep_info: &["target/release/llm-router-sidecar.d"],
-    command: "cargo build --release -p llm-router-sidecar",
+    dep_info: "target/release/llm-router-sidecar.d",
+    command: "scripts/build llm-router-sidecar",
 };
 
 /// The filter for Envoy's Wasm runtime.
 pub const FILTER: Artifact = Artifact {
     path: "target/llm_router_filter.wasm",
-    // By rustup's toolchain or by Debian's.
-    dep_info: &[
-        "target/wasm32-unknown-unknown/wasm/llm_router_filter.d",
-        "target/debian/wasm32-unknown-unknown/wasm/llm_router_filter.d",
-    ],
+    dep_info: "target/llm_router_filter.d",
     command: "scripts/build-filter",
 };
 
@@ -42,13 +38,8 @@ impl Artifact {
         let path = repository.join(self.path);
         let built =
             modified(&path).ok_or_else(|| format!("{} is missing: run `{}`", self.path, self.command))?;
-        let dep_info = self.dep_info.iter().map(|file| repository.join(file));
-        let newest = dep_info.filter_map(|file| Some((modified(&file)?, file))).max();
-        let Some((_, dep_info)) = newest else {
-            return Err(format!("the list of {}'s sources is missing: run `{}`", self.path, self.command));
-        };
-        let list =
-            fs::read_to_string(&dep_info).map_err(|error| format!("{}: {error}", dep_info.display()))?;
+        let list = fs::read_to_string(repository.join(self.dep_info))
+            .map_err(|_| format!("{} is missing: run `{}`", self.dep_info, self.command))?;
         for source in sources(&list) {
             // A source that is gone was deleted, renamed or moved.
             if modified(&source).is_none_or(|changed| changed > built) {
@@ -81,8 +72,7 @@ mod tests {
 
     use super::*;
 
-    const ARTIFACT: Artifact =
-        Artifact { path: "built", dep_info: &["built.d", "other.d"], command: "make it" };
+    const ARTIFACT: Artifact = Artifact { path: "built", dep_info: "built.d", command: "make it" };
 
     /// A folder with two sources, a list of them, and what was built of them later.
     fn repository() -> tempfile::TempDir {
@@ -134,16 +124,5 @@ mod tests {
             let error = ARTIFACT.fresh(folder.path()).unwrap_err();
             assert!(error.contains("missing: run `make it`"), "{error}");
         }
-    }
-
-    #[test]
-    fn the_newest_list_of_sources_counts() {
-        let folder = repository();
-        let other = folder.path().join("other.d");
-        fs::write(&other, "built: gone.rs\n").unwrap();
-        touch(&folder.path().join("built.d"), 5);
-        assert!(ARTIFACT.fresh(folder.path()).is_ok());
-        touch(&other, 6);
-        assert!(ARTIFACT.fresh(folder.path()).is_err());
     }
 }
