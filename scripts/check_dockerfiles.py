@@ -15,7 +15,7 @@ REPO = pathlib.Path(__file__).resolve().parent.parent
 # Where cargo lists the sources of what it built.
 SOURCES = (
     "release/llm-router-sidecar.d",
-    "release/llm-stand-in.d",
+    "release/mock-llm.d",
     "llm_router_filter.d",
 )
 

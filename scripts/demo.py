@@ -78,7 +78,7 @@ class Outcome:
 
 def start_all(processes: Processes) -> None:
     for name, port in CLUSTERS.items():
-        processes.start(name, BINARIES / "llm-stand-in", "--name", name, "--listen", f"127.0.0.1:{port}")
+        processes.start(name, BINARIES / "mock-llm", "--name", name, "--listen", f"127.0.0.1:{port}")
     listen = ["--listen", f"127.0.0.1:{SIDECAR}", "--admin", f"127.0.0.1:{SIDECAR_ADMIN}"]
     processes.start("sidecar", BINARIES / "llm-router-sidecar", "serve", "--model", "models/minilm", *listen)
     envoy = ["-c", "envoy/wasm.yaml", "--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warning"]
@@ -162,7 +162,7 @@ def show(outcome: Outcome) -> str:
 
 
 FOOTNOTE = f"""
-added ms: through the gateway minus straight to the same stand-in, medians of {REPEATS}, in turns, everything on
+added ms: through the gateway minus straight to the same mock LLM, medians of {REPEATS}, in turns, everything on
 this machine; for the stream, to its first event. With the sidecar stopped, it is the filter's timeout.
 """
 

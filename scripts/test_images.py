@@ -15,7 +15,7 @@ from processes import REPO, DemoError, Processes, is_ready, replaced, reserve_po
 
 ROOT = REPO / "target/images/sidecar"
 FILTER = REPO / "target/images/plugin.wasm"
-MOCK_LLM = REPO / "target/release/llm-stand-in"
+MOCK_LLM = REPO / "target/release/mock-llm"
 BINARY = "opt/llm-router/bin/llm-router-sidecar"
 # The libraries that the base image, distroless cc-debian12, has of Debian's libc6, libgcc-s1 and libstdc++6.
 BASE_IMAGE = {
@@ -182,11 +182,11 @@ def run():
         for name in ("small", "large"):
             start_mock_llm(processes, name, ports[name])
         llms = {("small", 8000): ports["small"], ("large", 8000): ports["large"]}
-        gateway = start_gateway(processes, "stand-ins", sidecar.listen, llms)
+        gateway = start_gateway(processes, "mock-llms", sidecar.listen, llms)
         status, headers, _ = post(gateway, "/v1/chat/completions", request)
         found = status, headers["x-served-by"], headers["x-llm-router-reason"]
-        expect("deploy/compose/stand-ins.yaml", found, (200, "large", "classified"))
-        print("deploy/compose/stand-ins.yaml: routes")
+        expect("deploy/compose/mock-llms.yaml", found, (200, "large", "classified"))
+        print("deploy/compose/mock-llms.yaml: routes")
 
         os.environ |= {"NVIDIA_AUTHORIZATION": "Bearer a", "OPENAI_AUTHORIZATION": "Bearer b"}
         llms = {(host, 443): ports["absent"] for host in ("integrate.api.nvidia.com", "api.openai.com")}

@@ -65,7 +65,7 @@ class Setup:
         """Starts all processes and waits until they are ready."""
         # llama-70b is missing: requests to it fail over to another model.
         for name, port in (("llama-8b", 8001), ("nemotron", 8003)):
-            self._start(name, BINARIES / "llm-stand-in", "--name", name, "--listen", f"127.0.0.1:{self.ports[port]}")
+            self._start(name, BINARIES / "mock-llm", "--name", name, "--listen", f"127.0.0.1:{self.ports[port]}")
         listen = ("--listen", f"127.0.0.1:{self.ports[50051]}", "--admin", f"127.0.0.1:{self.ports[9091]}")
         self._start("sidecar", BINARIES / "llm-router-sidecar", "serve", "--model", "models/minilm", *listen)
         bootstrap = (REPO / "envoy/failover.yaml").read_text()

@@ -45,7 +45,7 @@ where
     address
 }
 
-/// An address where connections are refused. Its port is bound, so that nobody else can listen there.
+/// An address where connections are refused. Its port is bound, so that no other process can listen there.
 #[must_use]
 pub fn refusing_address() -> SocketAddr {
     static BOUND: LazyLock<TcpSocket> = LazyLock::new(|| {

@@ -1,4 +1,4 @@
-//! Requests that go on while a test does something to those who serve them.
+//! Requests that go on while a test does something to the processes that serve them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

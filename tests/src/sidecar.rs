@@ -46,7 +46,7 @@ impl Sidecar {
         Self::start(&format!("unix:{}", path.display()), &[]).await
     }
 
-    /// One that decides by this policy. The tests that run at the time with the same policy share it.
+    /// One that decides by this policy. Tests that run at the same time with the same policy share it.
     pub async fn with_policy(policy: String) -> Arc<Self> {
         let mut running = BY_POLICY.lock().await;
         let running = running.get_or_insert_default();

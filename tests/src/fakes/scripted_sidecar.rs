@@ -1,4 +1,4 @@
-//! The sidecar with scripted classifiers: they predict what the prompt tells them to, so that a test can be about any
+//! The sidecar with scripted classifiers: they predict what the prompt says, so that a test can be about any
 //! prediction. Everything but the model is real.
 
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{envoy, repository};
 
-/// What comes before the prediction in a prompt. It stands first, where a model that cuts a long text still reads it.
+/// What comes before the prediction in a prompt. It comes first, where a model that truncates a long text still reads it.
 const PREDICTION: &str = "Predict: ";
 
 /// The classifiers. All of them predict the same.
@@ -67,7 +67,7 @@ fn scripted(prediction: &Value) -> String {
     format!("{PREDICTION}{prediction}\n{} ", next_id())
 }
 
-/// What tells one prompt from all others.
+/// A text that no other prompt has.
 fn next_id() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     format!("{ID}{})", NUMBER.fetch_add(1, Ordering::Relaxed))
@@ -116,10 +116,10 @@ impl ScriptedSidecar {
         let pipeline = Pipeline::start(tokenizer, vec![classifiers], heads, options, measured);
         let pipeline = pipeline.expect("the engine's threads");
         let service = Service { pipeline, metrics: metrics.clone(), router };
-        let live = ReloadableService::new(service, BODY_MEMORY);
+        let service = ReloadableService::new(service, BODY_MEMORY);
         let settings = Settings { tls: None, drain: Duration::ZERO };
         let stop = CancellationToken::new();
-        let serve = |listener| server::serve(listener::tcp(listener), live, settings, stop);
+        let serve = |listener| server::serve(listener::tcp(listener), service, settings, stop);
         Self { address: crate::serve(serve), texts, metrics, decides: policy.is_some() }
     }
 
@@ -128,7 +128,7 @@ impl ScriptedSidecar {
     /// # Panics
     /// If the prompt is not one of this module's.
     #[must_use]
-    pub fn asked_about(&self, prompt: &str) -> usize {
+    pub fn times_classified(&self, prompt: &str) -> usize {
         let id = squeezed(id(prompt).expect("a prompt of this module"));
         self.texts.lock().expect("no panic").iter().filter(|text| text.contains(&id)).count()
     }
@@ -162,7 +162,7 @@ impl Backend for Classifiers {
     }
 }
 
-/// What the text tells the classifiers to predict; without that, nothing, as if there were no classifiers.
+/// The prediction in the text. Without one, nothing is predicted, as if there were no classifiers.
 fn scores(text: &str) -> Option<Vec<HeadOutput>> {
     let (_, prediction) = text.split_once(&squeezed(PREDICTION))?;
     let prediction: Value = serde_json::Deserializer::from_str(prediction).into_iter().next()?.ok()?;

@@ -54,7 +54,7 @@ impl Mesh {
         for manager in self.connection_managers() {
             manager["http_filters"].as_array_mut().expect("filters").retain(|filter| filter["name"] != name);
         }
-        // Envoy refuses routes that configure a filter that is not there.
+        // Envoy rejects routes that configure an absent filter.
         let hosts = self.routes.iter_mut().flat_map(|it| it["virtual_hosts"].as_array_mut()).flatten();
         for route in hosts.flat_map(|host| host["routes"].as_array_mut()).flatten() {
             if let Some(Value::Object(filters)) = route.get_mut("typed_per_filter_config") {
@@ -63,7 +63,7 @@ impl Mesh {
         }
     }
 
-    /// One file that holds all, for an Envoy without a control plane: routes and discovered filters stand where they are used.
+    /// One file for an Envoy without a control plane: routes and discovered filters are inlined where they are used.
     pub(super) fn assemble(mut self) -> Value {
         let (routes, extensions) = (self.routes.clone(), self.extensions.clone());
         for manager in self.connection_managers() {

@@ -27,7 +27,7 @@ pub fn within<F: Future>(limit: Duration, future: F) -> impl Future<Output = F::
     }
 }
 
-/// Asks until the answer is `Ok`, for [`TIMEOUT`] at most.
+/// Repeats `ask` until it returns `Ok`, for [`TIMEOUT`] at most.
 ///
 /// # Panics
 /// If it never is. The message names the caller and the last error.

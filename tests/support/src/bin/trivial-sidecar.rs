@@ -1,4 +1,4 @@
-//! A sidecar that gives every prompt the same label at once: what is left is the cost of asking (`scripts/bench`).
+//! A sidecar that gives every prompt the same label at once: what remains is the cost of the call (`scripts/bench`).
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -26,13 +26,13 @@ struct Options {
 async fn main() -> std::io::Result<()> {
     let options = Options::parse();
     let listener = TcpListener::bind(options.listen).await?;
-    let answer = Bytes::from(answer());
-    let router = Router::new().fallback(async move |_call: Bytes| grpc(answer.clone()));
+    let response = Bytes::from(response());
+    let router = Router::new().fallback(async move |_call: Bytes| grpc(response.clone()));
     axum::serve(listener, router).await
 }
 
 /// A `ProcessingResponse` whose dynamic metadata are `llm_router: {task: {label: Chatbot, confidence: 0.875}}`.
-fn answer() -> Vec<u8> {
+fn response() -> Vec<u8> {
     const DYNAMIC_METADATA: u8 = 8;
     let label = entry("label", &field(3, b"Chatbot"));
     let mut number = vec![2 << 3 | 1];

@@ -41,7 +41,7 @@ async fn the_same_prompt_is_not_classified_twice(host: Host) {
         assert_routed(&response, "nemotron", reason);
         assert_eq!(response.header("x-llm-router-confidence"), "0.875");
     }
-    assert_eq!(gateway.sidecar.asked_about(&prompt), 1);
+    assert_eq!(gateway.sidecar.times_classified(&prompt), 1);
 }
 
 #[apply(for_each_host!)]
@@ -50,9 +50,9 @@ async fn policies_of_one_classifier_share_its_predictions_and_route_them_by_them
     let prompt = labelled("Code Generation");
     assert_routed(&gateway.send(Request::chat(chat("auto", &prompt))).await, "nemotron", "classified");
     assert_routed(&gateway.send(Request::chat(chat("other", &prompt))).await, "llama-70b", "cached");
-    assert_eq!(gateway.sidecar.asked_about(&prompt), 1);
+    assert_eq!(gateway.sidecar.times_classified(&prompt), 1);
     assert_routed(&gateway.send(Request::chat(chat("by_mood", &prompt))).await, "llama-8b", "default");
-    assert_eq!(gateway.sidecar.asked_about(&prompt), 2);
+    assert_eq!(gateway.sidecar.times_classified(&prompt), 2);
 }
 
 #[apply(for_each_host!)]
@@ -65,7 +65,7 @@ async fn another_prompt_is_classified_anew(host: Host) {
         let body = json!({ "model": "auto", "messages": messages });
         assert_routed(&gateway.send(Request::chat(body)).await, "nemotron", "classified");
     }
-    assert_eq!(gateway.sidecar.asked_about(&prompt), 3);
+    assert_eq!(gateway.sidecar.times_classified(&prompt), 3);
 }
 
 #[apply(for_each_host!)]
@@ -76,7 +76,7 @@ async fn a_classification_that_failed_is_not_remembered(host: Host) {
         let response = gateway.send(Request::chat(chat("auto", &prompt))).await;
         assert_routed(&response, "llama-8b", "fallback");
     }
-    assert_eq!(gateway.sidecar.asked_about(&prompt), 2);
+    assert_eq!(gateway.sidecar.times_classified(&prompt), 2);
 }
 
 #[apply(for_each_host!)]
@@ -87,7 +87,7 @@ async fn without_a_cache_each_prompt_is_classified(host: Host) {
         let response = gateway.send(Request::chat(chat("auto", &prompt))).await;
         assert_routed(&response, "nemotron", "classified");
     }
-    assert_eq!(gateway.sidecar.asked_about(&prompt), 3);
+    assert_eq!(gateway.sidecar.times_classified(&prompt), 3);
 }
 
 #[apply(for_each_host!)]
@@ -100,7 +100,7 @@ async fn a_conversation_that_a_header_names_keeps_its_model(host: Host) {
     assert_routed(&gateway.send(request(&begin, "one")).await, "nemotron", "classified");
     assert_routed(&gateway.send(request(&later, "one")).await, "nemotron", "sticky");
     assert_routed(&gateway.send(request(&later, "two")).await, "llama-8b", "classified");
-    assert_eq!(gateway.sidecar.asked_about(&later), 1);
+    assert_eq!(gateway.sidecar.times_classified(&later), 1);
 }
 
 #[apply(for_each_host!)]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{CODE, assert_routed, bootstrap, upstream_model};
 
 #[apply(for_each_host!)]
-async fn without_a_classification_the_default_model_answers(host: Host) {
+async fn without_a_classification_the_default_model_is_used(host: Host) {
     let gateway = Envoy::start(&bootstrap(host).await.policy(missing_classifier)).await;
     let response = gateway.send(Request::chat(chat("auto", CODE))).await;
     assert_routed(&response, "llama-8b", "fallback");

@@ -89,9 +89,9 @@ async fn a_rule_on_the_path_chooses_the_model(host: Host) {
     let prompt = labelled("Chatbot");
     let request = |path: &str| Request::post(path, chat("auto", &prompt));
     assert_routed(&gateway.send(request("/team-b/v1/chat/completions")).await, "llama-70b", "rule");
-    assert_eq!(gateway.sidecar.asked_about(&prompt), 0);
+    assert_eq!(gateway.sidecar.times_classified(&prompt), 0);
     assert_routed(&gateway.send(request("/team-c/v1/chat/completions")).await, "llama-8b", "classified");
-    assert_eq!(gateway.sidecar.asked_about(&prompt), 1);
+    assert_eq!(gateway.sidecar.times_classified(&prompt), 1);
 }
 
 #[apply(for_each_host!)]

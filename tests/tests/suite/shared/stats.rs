@@ -82,7 +82,7 @@ async fn a_cache_that_is_off_misses_nothing(host: Host) {
 }
 
 #[apply(for_each_host!)]
-async fn tokens_and_cost_are_counted_from_answers_in_json_and_in_events(host: Host) {
+async fn tokens_and_cost_are_counted_from_responses_in_json_and_in_events(host: Host) {
     let gateway = start(host, |it| {
         // The mock LLM counts words as tokens.
         for model in ["llama-8b", "llama-70b", "nemotron"] {
