@@ -1,6 +1,7 @@
-//! Trains, evaluates and calibrates prompt classifiers; offline, and not part of the serving image.
+//! Trains, evaluates and calibrates prompt classifiers. It runs offline, and is not part of the serving image.
 //!
-//! [`train`] fits heads and adapters, [`eval`] measures them, and [`commands`] has one file per command.
+//! [`train`] fits heads and adapters, and says why it does not use Python and PEFT. [`eval`] measures them, and [`commands`]
+//! has one file per command. Dependencies point one way: `commands` → `train` → `eval`.
 
 pub mod commands;
 pub mod eval;

@@ -6,4 +6,4 @@ mod store;
 
 pub use backlog::TooManyExampleSets;
 pub use similarity::Similarity;
-pub use store::{EmbeddingFailed, PendingEmbedding, Store, check};
+pub use store::{EmbeddingFailed, PendingEmbedding, Store};

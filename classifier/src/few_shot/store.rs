@@ -1,12 +1,12 @@
 //! The few-shot examples that are embedded, by digest, and the task that embeds those that are not.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use llm_router_routing::config::Examples;
@@ -224,24 +224,9 @@ impl State {
     }
 }
 
-/// Checks examples that a caller sent.
-///
-/// # Errors
-/// If there are none or too many, or one is too long.
-pub fn check(routes: &BTreeMap<String, Vec<String>>) -> Result<()> {
-    let texts = || routes.values().flatten();
-    let count = texts().count();
-    if count == 0 || count > Examples::MAX || routes.values().any(Vec::is_empty) {
-        bail!("there must be 1 to {} examples, and one for each label; there are {count}", Examples::MAX);
-    }
-    if texts().any(|text| text.len() > Examples::MAX_LENGTH) {
-        bail!("an example is longer than {} bytes", Examples::MAX_LENGTH);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use tokio::sync::{mpsc, oneshot};
@@ -419,14 +404,5 @@ mod tests {
         reply.send(Ok(vec![1.0, 0.0])).unwrap();
         assert!(done(first).await.is_err() && done(second).await.is_err());
         assert!(timeout(TIMEOUT, requests.recv()).await.unwrap().is_none(), "the embedder is gone");
-    }
-
-    #[test]
-    fn what_callers_send_is_bounded() {
-        assert!(check(&routes("refund")).is_ok());
-        assert!(check(&BTreeMap::new()).is_err());
-        assert!(check(&[("a".to_owned(), vec![])].into()).is_err());
-        assert!(check(&routes(&"x".repeat(1025))).is_err());
-        assert!(check(&[("a".to_owned(), vec!["x".to_owned(); 1001])].into()).is_err());
     }
 }

@@ -1,9 +1,9 @@
-use llm_router_proto::Kind;
 use llm_router_proto::envoy::config::core::v3::{HeaderMap, HeaderValue};
 use llm_router_proto::envoy::service::ext_proc::v3::{
     BodyResponse, CommonResponse, HeaderMutation, HeadersResponse, ImmediateResponse,
     body_mutation::Mutation, processing_response::Response,
 };
+use llm_router_proto::structs::{as_string, as_struct};
 use serde_json::{Value, json};
 
 use super::*;
@@ -71,14 +71,9 @@ fn message(headers: &[(&str, &str)]) -> HttpHeaders {
 
 /// The fields of the decision, for access logs.
 fn recorded(answer: &ProcessingResponse) -> Vec<(&str, &str)> {
-    let ours = &answer.dynamic_metadata.as_ref().unwrap().fields["llm_router"];
-    let Some(Kind::StructValue(ours)) = &ours.kind else { panic!("{ours:?}") };
-    let Some(Kind::StructValue(decision)) = &ours.fields["decision"].kind else { panic!("{ours:?}") };
-    let fields = decision.fields.iter().map(|(name, value)| match &value.kind {
-        Some(Kind::StringValue(text)) => (name.as_str(), text.as_str()),
-        other => panic!("{other:?}"),
-    });
-    fields.collect()
+    let ours = as_struct(&answer.dynamic_metadata.as_ref().unwrap().fields["llm_router"]).unwrap();
+    let decision = as_struct(&ours.fields["decision"]).unwrap().fields.iter();
+    decision.map(|(name, value)| (name.as_str(), as_string(value).unwrap())).collect()
 }
 
 fn removed(answer: &ProcessingResponse) -> Vec<&str> {

@@ -12,6 +12,9 @@ use http_body_util::StreamBody;
 use hyper::HeaderMap;
 use hyper::body::Frame;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use llm_router_proto::contract::{CONTRACT_VERSION, ClassifyResponse, HeadPrediction};
+use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
+use prost::Message;
 use tokio::net::TcpListener;
 
 /// A sidecar that gives every prompt the same label at once.
@@ -31,27 +34,13 @@ async fn main() -> std::io::Result<()> {
     axum::serve(listener, router).await
 }
 
-/// A `ProcessingResponse` whose dynamic metadata are `llm_router: {task: {label: Chatbot, confidence: 0.875}}`.
+/// The response to every call.
 fn response() -> Vec<u8> {
-    const DYNAMIC_METADATA: u8 = 8;
-    let label = entry("label", &field(3, b"Chatbot"));
-    let mut number = vec![2 << 3 | 1];
-    number.extend(0.875_f64.to_le_bytes());
-    let confidence = entry("confidence", &number);
-    let task = entry("task", &field(5, &[label, confidence].concat()));
-    field(DYNAMIC_METADATA, &entry("llm_router", &field(5, &task)))
-}
-
-/// An entry of a `Struct`'s only field, a map; `value` is an encoded `Value`.
-fn entry(name: &str, value: &[u8]) -> Vec<u8> {
-    field(1, &[field(1, name.as_bytes()), field(2, value)].concat())
-}
-
-/// A protobuf field of bytes, as short as ours all are: number and wire type, then the length in one byte.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    const LENGTH_DELIMITED: u8 = 2;
-    let length = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
-    [&[number << 3 | LENGTH_DELIMITED, length], bytes].concat()
+    let label = "Chatbot".to_owned();
+    let task = HeadPrediction::Label { label, confidence: 0.875, scores: Vec::new() };
+    let predictions = vec![("task".to_owned(), task)];
+    let response = ClassifyResponse { version: CONTRACT_VERSION, predictions, coverage: None };
+    ProcessingResponse { response: None, dynamic_metadata: Some(response.into_metadata()) }.encode_to_vec()
 }
 
 /// The message in gRPC's frame: not compressed, its length; and the status OK.

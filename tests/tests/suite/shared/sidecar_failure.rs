@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
+use llm_router_proto::Value as Field;
 use llm_router_proto::contract::{
     CONTRACT_VERSION, ClassifyResponse, HeadPrediction, IncompatibleVersion, Version,
 };
 use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
-use llm_router_proto::{Kind, Struct};
+use llm_router_proto::structs::{fields, structure};
 use llm_router_tests::bootstrap::Bootstrap;
 use llm_router_tests::client::{Request, chat};
 use llm_router_tests::envoy::Envoy;
@@ -40,18 +41,18 @@ async fn a_silent_sidecar_is_not_waited_for(host: Host) {
 
 #[apply(for_each_host_inside_envoy!)]
 async fn a_sidecar_that_responds_with_nonsense_is_ignored(host: Host) {
-    let task = |fields: Value| scores(&json!({ "llm_router": { "task": fields } }));
+    let task = |prediction: Field| message([("task", prediction)]);
     let responses = [
         (b"no message".to_vec(), "0"),
         (Vec::new(), "0"),
-        (scores(&json!({})), "0"),
-        (scores(&json!({ "llm_router": { "mood": { "label": "Chatbot", "confidence": 0.9 } } })), "0"),
-        (task(json!("Chatbot")), "0"),
-        (task(json!({ "label": 7, "confidence": 0.9 })), "0"),
-        (task(json!({ "label": "Chatbot" })), "0"),
-        (task(json!({ "label": "Chatbot", "confidence": "high" })), "0"),
-        (task(json!({ "label": "Chatbot", "confidence": 1.5 })), "0"),
-        (task(json!({ "label": "Chat\r\nx-evil: 1", "confidence": 0.9 })), "0"),
+        (message::<&str>([]), "0"),
+        (message([("mood", label("Chatbot".into(), 0.9.into()))]), "0"),
+        (task("Chatbot".into()), "0"),
+        (task(label(7.0.into(), 0.9.into())), "0"),
+        (task(structure([("label", "Chatbot".into())])), "0"),
+        (task(label("Chatbot".into(), "high".into())), "0"),
+        (task(label("Chatbot".into(), 1.5.into())), "0"),
+        (task(label("Chat\r\nx-evil: 1".into(), 0.9.into())), "0"),
         // RESOURCE_EXHAUSTED: the sidecar's queue is full.
         (Vec::new(), "8"),
     ];
@@ -89,8 +90,8 @@ async fn a_sidecar_of_another_major_version_is_ignored_with_a_warning_that_says_
     let predictions = vec![("task".to_owned(), prediction)];
     let response = ClassifyResponse { version, predictions, coverage: None };
     let dynamic_metadata = Some(response.into_metadata());
-    let message = ProcessingResponse { response: None, dynamic_metadata }.encode_to_vec();
-    let address = broken_sidecar::responding(vec![(message, "0")]);
+    let response = ProcessingResponse { response: None, dynamic_metadata }.encode_to_vec();
+    let address = broken_sidecar::responding(vec![(response, "0")]);
     let gateway = Envoy::start(&with_sidecar(host, address).with_long_timeouts()).await;
     assert_falls_back(&gateway).await;
     let warning = IncompatibleVersion { filter: CONTRACT_VERSION, sidecar: version };
@@ -99,7 +100,7 @@ async fn a_sidecar_of_another_major_version_is_ignored_with_a_warning_that_says_
 
 #[apply(for_each_host_inside_envoy!)]
 async fn a_label_that_the_policy_does_not_know_goes_to_the_default_model(host: Host) {
-    let poetry = scores(&json!({ "llm_router": { "task": { "label": "Poetry", "confidence": 0.9 } } }));
+    let poetry = message([("task", label("Poetry".into(), 0.9.into()))]);
     let address = broken_sidecar::responding(vec![(poetry, "0")]);
     let gateway = Envoy::start(&with_sidecar(host, address).with_long_timeouts()).await;
     let response = gateway.send(Request::chat(chat("auto", CODE))).await;
@@ -183,24 +184,13 @@ fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-/// The sidecar's message with this dynamic metadata.
-fn scores(metadata: &Value) -> Vec<u8> {
-    let dynamic_metadata = match proto_value(metadata).kind {
-        Some(Kind::StructValue(fields)) => Some(fields),
-        _ => None,
-    };
-    ProcessingResponse { dynamic_metadata, ..Default::default() }.encode_to_vec()
+/// The sidecar's message with these fields as its dynamic metadata, valid or not.
+fn message<K: Into<String>>(ours: impl IntoIterator<Item = (K, Field)>) -> Vec<u8> {
+    let dynamic_metadata = Some(fields([("llm_router", structure(ours))]));
+    ProcessingResponse { response: None, dynamic_metadata }.encode_to_vec()
 }
 
-fn proto_value(value: &Value) -> llm_router_proto::Value {
-    let kind = match value {
-        Value::Object(fields) => {
-            let fields = fields.iter().map(|(name, value)| (name.clone(), proto_value(value))).collect();
-            Kind::StructValue(Struct { fields })
-        }
-        Value::Number(number) => Kind::NumberValue(number.as_f64().expect("a double")),
-        Value::String(text) => Kind::StringValue(text.clone()),
-        other => panic!("{other} is not needed here"),
-    };
-    llm_router_proto::Value { kind: Some(kind) }
+/// A prediction of this label, valid or not.
+fn label(label: Field, confidence: Field) -> Field {
+    structure([("label", label), ("confidence", confidence)])
 }
