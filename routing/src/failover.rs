@@ -50,10 +50,7 @@ impl Failover {
             .map(|model| Retry {
                 cluster: model.cluster.clone(),
                 model: model.upstream.clone(),
-                path: model
-                    .base_path
-                    .as_ref()
-                    .map_or_else(|| path.to_owned(), |base| endpoint.path_at(path, base)),
+                path: model.path(endpoint, path).unwrap_or_else(|| path.to_owned()),
                 host: model.host.clone().unwrap_or_else(|| host.to_owned()),
             })
             .collect();

@@ -1,13 +1,13 @@
-//! The pure core of the router: from an OpenAI request and a policy to a decision, and to the bytes that the LLM gets.
+//! The pure core of the router: from a request and a policy to a decision, and to what a host does with it.
 //!
-//! Nothing here does I/O, reads a clock or knows Envoy. The Wasm filter and the sidecar are thin edges around it:
+//! Nothing here does I/O, reads a clock or knows Envoy. The hosts (the Wasm filter, native ext_proc, dry runs) are thin:
 //!
 //! 1. [`config::Config`] is a policy, validated once into types that cannot be wrong.
-//! 2. [`request::Request`] is what routing needs of a request's body, found without building a JSON tree.
-//! 3. [`router::Router::plan`] decides at once, or says which classifier it needs; [`router::Router::decide`] takes
-//!    the classifier's answer.
-//! 4. [`rewrite::Rewrite`] puts the chosen model into the original bytes.
-//! 5. [`outcome::Outcome`] is what becomes of the request then.
+//! 2. [`exchange::Exchange`] is one request's life: a host reports events and carries out effects.
+//! 3. [`request::Request`] is what routing needs of a body, found without building a JSON tree.
+//! 4. [`router::Router`] decides, at once or with the classifier's result; [`cache::CachingRouter`] remembers.
+//! 5. [`rewrite::Rewrite`] puts the chosen model into the original bytes, and [`usage`] reads the response's tokens.
+//! 6. [`metrics`] says what each event counts.
 
 pub mod cache;
 pub mod classification;

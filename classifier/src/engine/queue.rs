@@ -113,11 +113,11 @@ impl<T> State<T> {
         let fronts = self.lanes.iter().enumerate();
         let oldest = fronts.filter_map(|(index, lane)| Some((lane.front()?.0, index))).min();
         self.pops += 1;
-        if oldest.is_none() || self.pops >= BACKGROUND_TURN {
-            if let Some(item) = self.background.pop_front() {
-                self.pops = 0;
-                return Some(vec![item]);
-            }
+        if (oldest.is_none() || self.pops >= BACKGROUND_TURN)
+            && let Some(item) = self.background.pop_front()
+        {
+            self.pops = 0;
+            return Some(vec![item]);
         }
         let (_, index) = oldest?;
         let lane = self.lanes.get_mut(index)?;

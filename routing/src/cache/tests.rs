@@ -73,13 +73,13 @@ fn the_same_text_is_not_classified_twice() {
 
 #[test]
 fn the_cache_is_bounded_and_can_be_turned_off() {
-    let mut small = router(json!({"cache": {"entries": 2}}));
+    let small = router(json!({"cache": {"entries": 2}}));
     for text in ["a", "b", "c"] {
-        let pending = asked(plan_at(&mut small, 0, &say(&[text]), None));
-        answer(&mut small, 0, &pending, "Chatbot");
+        let pending = asked(plan_at(&small, 0, &say(&[text]), None));
+        answer(&small, 0, &pending, "Chatbot");
     }
-    asked(plan_at(&mut small, 0, &say(&["a"]), None));
-    routed(plan_at(&mut small, 0, &say(&["b"]), None));
+    asked(plan_at(&small, 0, &say(&["a"]), None));
+    routed(plan_at(&small, 0, &say(&["b"]), None));
     let off = router(json!({"cache": {"entries": 0}}));
     let pending = asked(plan_at(&off, 0, &say(&["a"]), None));
     answer(&off, 0, &pending, "Chatbot");

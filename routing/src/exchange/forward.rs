@@ -22,8 +22,8 @@ pub(super) fn forward(
     if head.headers().get("content-length").is_some() {
         headers.push(("content-length".to_owned(), body.len().to_string()));
     }
-    if let Some(base_path) = &model.base_path {
-        headers.push((":path".to_owned(), endpoint.path_at(head.path(), base_path)));
+    if let Some(path) = model.path(endpoint, head.path()) {
+        headers.push((":path".to_owned(), path));
     }
     if let Some(host) = &model.host {
         headers.push((":authority".to_owned(), host.clone()));

@@ -115,7 +115,7 @@ async fn path_and_host_are_those_of_the_model_that_responds(host: Host) {
     assert_routed(&response, "llama-8b", "failover");
     let all = response.attempts();
     let seen: Vec<_> =
-        all.iter().map(|it| (it.path.as_str(), it.headers["host"].to_str().unwrap())).collect();
+        all.iter().map(|it| (it.path.as_str(), it.headers["host"].to_str().expect("text"))).collect();
     let expected = [
         ("/nvidia/v1/chat/completions", "nvidia.example"),
         ("/v1/chat/completions", "gateway"),
@@ -172,8 +172,10 @@ async fn a_providers_key_does_not_reach_another(host: Host) {
         let response = gateway.send(request).await;
         assert_routed(&response, "llama-8b", "failover");
         let all = response.attempts();
-        let keys: Vec<_> =
-            all.iter().map(|it| it.headers.get("authorization").map(|it| it.to_str().unwrap())).collect();
+        let keys: Vec<_> = all
+            .iter()
+            .map(|it| it.headers.get("authorization").map(|it| it.to_str().expect("text")))
+            .collect();
         assert_eq!(keys, [Some("Bearer nvidia"), None, Some("Bearer meta")]);
     }
     // A key that nobody replaced is the client's, whichever model responds.

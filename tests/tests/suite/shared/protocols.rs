@@ -44,7 +44,7 @@ async fn messages_are_routed_among_models_that_speak_anthropics_api(host: Host) 
     let received = response.received();
     assert_eq!(
         (&received.headers["x-api-key"], received.path.as_str()),
-        (&"a-key".parse().unwrap(), "/v1/messages")
+        (&"a-key".parse().expect("a header value"), "/v1/messages")
     );
 }
 
