@@ -1,4 +1,4 @@
-"""Envoy bootstraps for the benchmark: as small as can be, so that little but the filter differs between them."""
+"""Minimal Envoy bootstraps for the benchmark, which differ in little but the filter."""
 
 import json
 import pathlib
@@ -57,7 +57,7 @@ def _cluster(name: str, port: int, http2: bool = False) -> Json:
 
 
 def llm(port: int) -> Json:
-    """In place of an LLM: reads the whole request, then gives every one the same answer."""
+    """A mock LLM: reads the whole request, then sends the same response to each."""
     usage = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
     message = {"role": "assistant", "content": "Hello! How can I help you today?"}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -77,13 +77,13 @@ def llm(port: int) -> Json:
 
 
 def plain(port: int, llm_port: int) -> Json:
-    """A gateway without any filter of ours."""
+    """A gateway without the router's filter."""
     routes: list[Json] = [{"match": {"prefix": "/"}, "route": {"cluster": "llm"}}]
     return _bootstrap(port, [], routes, [_cluster("llm", llm_port)])
 
 
 def routing(port: int, llm_port: int, sidecar_port: int, cache_entries: int) -> Json:
-    """A gateway with our filter, which asks the sidecar on that port."""
+    """A gateway with the router's filter, which calls the sidecar on that port."""
     model = {"cluster": "llm", "model": "meta/llama-3.1-8b-instruct", "cost": {"input": 0.05, "output": 0.08}}
     policy = {
         "sidecar": {"cluster": "sidecar", "timeout": "5s", "on_failure": "reject"},
@@ -109,7 +109,7 @@ def routing(port: int, llm_port: int, sidecar_port: int, cache_entries: int) -> 
         "match": {"prefix": "/", "headers": [{"name": "x-llm-cluster", "present_match": True}]},
         "route": {"cluster_header": "x-llm-cluster"},
     }
-    # The limit on bodies counts only where some route matches from the start.
+    # Envoy applies the body limit only if a route matches before the filter has decided.
     undecided: Json = {"match": {"prefix": "/"}, "route": {"cluster": "llm"}}
     clusters = [_cluster("llm", llm_port), _cluster("sidecar", sidecar_port, http2=True)]
     return _bootstrap(port, [wasm], [chosen, undecided], clusters)

@@ -17,12 +17,11 @@ REPO = bench_peers.REPO
 TURN_SECONDS = 1.0
 CALLERS = 32
 LENGTHS = (32, 128, 256, 512)
-"""Tokens of the one caller's text."""
+"""Tokens of the text of the single caller."""
 MIX = (9, 14, 20, 30, 45, 64, 90, 128, 180, 250)
-"""Tokens of the prompts that the callers ask."""
+"""Tokens of the prompts of many callers."""
 
-# What is wanted of a prompt, by the rows' names. The peers compute the embedding; the heads' scores are what serves a
-# prompt.
+# The outputs and the precision of each row. The peers compute the embedding; routing needs the heads' scores.
 OURS = {
     "ours, embedding, fp32": ("embedding", "fp32"),
     "ours, embedding, bf16": ("embedding", "bf16"),
@@ -33,20 +32,19 @@ OURS = {
 
 @dataclasses.dataclass(frozen=True)
 class Turn:
-    """What one turn measured."""
+    """The result of one turn."""
 
     p50_ms: float
     per_second: float
 
 
 def prompt(tokens: int) -> str:
-    """What `bench --tokens` asks."""
+    """The prompt that `bench --tokens` uses."""
     return " ".join(["the"] * (tokens - 2))
 
 
 def reading_all() -> pathlib.Path:
-    """The shipped model, but for the file that says how long the texts were which it was trained with: the peers read
-    twice as much."""
+    """The shipped model without its limit of tokens, so that it reads as many as the peers do."""
     folder = bench_peers.ONNX / "model"
     folder.mkdir(exist_ok=True)
     for file in ("config.json", "model.safetensors", "tokenizer.json", "heads", *bench_peers.ADAPTER):
@@ -56,7 +54,7 @@ def reading_all() -> pathlib.Path:
 
 
 def ours(want: str, precision: str, *options: object) -> Callable[[], Turn]:
-    """The sidecar's own benchmark: the engine as `serve` runs it, in a process of its own each turn."""
+    """Measures with `llm-router-sidecar bench`: the engine as `serve` runs it, in a new process each turn."""
     command = [REPO / "target/release/llm-router-sidecar", "bench", "--json", "--device", "cpu"]
     command += ["--model", reading_all(), "--want", want, "--precision", precision]
     command += ["--duration", TURN_SECONDS, "--warmup", 0.2, *options]
@@ -74,7 +72,7 @@ def ours(want: str, precision: str, *options: object) -> Callable[[], Turn]:
 
 
 def peer(embed: bench_peers.Embed, prompts: list[str]) -> Callable[[], Turn]:
-    """One text after the other, all of them equally often."""
+    """Measures a peer with one text after the other, each equally often."""
 
     def turn() -> Turn:
         embed(prompts[0])
@@ -91,7 +89,7 @@ def peer(embed: bench_peers.Embed, prompts: list[str]) -> Callable[[], Turn]:
 
 
 def in_turns(ways: dict[str, Callable[[], Turn]], rounds: int) -> dict[str, Turn]:
-    """Medians, over turns that are taken round by round, so that what else the machine does meets all alike."""
+    """Medians over all rounds. The ways take turns, so that other load of the machine affects all of them."""
     turns: dict[str, list[Turn]] = {name: [] for name in ways}
     for round_ in range(rounds):
         print(f"round {round_ + 1} of {rounds}", file=sys.stderr)
@@ -106,7 +104,7 @@ def in_turns(ways: dict[str, Callable[[], Turn]], rounds: int) -> dict[str, Turn
 
 
 def one_caller(rounds: int) -> list[dict[str, object]]:
-    """Latency of one text, with one thread."""
+    """The latency of one text, with one thread."""
     peers = bench_peers.load(threads=1)
     rows: dict[str, dict[str, object]] = {name: {"way": name} for name in [*OURS, *peers]}
     for length in LENGTHS:
@@ -119,7 +117,7 @@ def one_caller(rounds: int) -> list[dict[str, object]]:
 
 
 def many_callers(rounds: int) -> list[dict[str, object]]:
-    """Texts a second, of mixed lengths: ours asked by all callers at once, the peers called one by one."""
+    """Texts of mixed lengths per second: the classifier with many callers at once, the peers with one."""
     cores = len(os.sched_getaffinity(0))
     prompts = [prompt(length) for length in MIX]
     file = bench_peers.ONNX / "prompts.txt"

@@ -16,10 +16,10 @@ from processes import LOGS, DemoError, Processes, is_ready, reserve_ports
 REPO = bench_bootstrap.REPO
 SLICE_SECONDS = 1
 BUSY = 8
-"""Connections where CPU is measured; latency is measured with one."""
+"""Connections for measuring processor time. Latency is measured with one."""
 
 PAUSE_MS = 25
-"""Before each request of a connection, where CPU is measured at about the same rate for all."""
+"""Pause before each request of a connection, for measuring processor time at about the same rate."""
 
 PROMPT = "Hello! How are you today? Tell me, in a few words, what the weather is like where you live. "
 SIZES = {"1 KB": 1 << 10, "100 KB": 100 << 10, "1 MB": 1 << 20, "8 MB": 8 << 20}
@@ -33,7 +33,7 @@ class Gateway:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """Something to measure."""
+    """One way to measure."""
 
     name: str
     gateway: Gateway
@@ -43,16 +43,16 @@ class Variant:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Medians over the turns."""
+    """Medians over all turns."""
 
     cpu_us: float
     p50_ms: float
     requests: float
-    """In a turn."""
+    """Requests in a turn."""
 
 
 def measure(variants: list[Variant], rounds: int) -> list[Result]:
-    """Takes turns, so that what else the machine does meets all alike."""
+    """Measures in turns, so that other load of the machine affects all variants."""
     slices: list[list[bench_load.Slice]] = [[] for _ in variants]
     for turn in range(rounds + 1):
         for variant, results in zip(variants, slices, strict=True):
@@ -71,7 +71,7 @@ def measure(variants: list[Variant], rounds: int) -> list[Result]:
 
 
 class Setting:
-    """The processes that are measured, and those that they need."""
+    """The measured processes, and those that they need."""
 
     def __init__(self, processes: Processes, folder: pathlib.Path) -> None:
         self._processes = processes
@@ -85,7 +85,7 @@ class Setting:
         self.real = self._envoy("real", bench_bootstrap.routing, (llm, real, 0))
 
     def script(self, name: str, model: str, size: int) -> pathlib.Path:
-        """For a conversation of about so many bytes, in turns of some kilobytes."""
+        """Writes the script for a conversation of about this many bytes, with turns of some kilobytes."""
         turn = (PROMPT + 'fn main() {\n\tprintln!("grüße, world");\n}\n') * 30
         turns = [turn[:size]] * max(1, size // len(turn))
         roles = ("user", "assistant")
@@ -127,7 +127,7 @@ def _accepts(port: int) -> bool:
 
 
 def paths(setting: Setting, rounds: int) -> list[dict[str, object]]:
-    """What a small request costs by the way that it takes."""
+    """The cost of a small request, for each way through the gateway."""
     auto = setting.script("auto", "auto", 1 << 10)
     named = setting.script("named", "small", 1 << 10)
     ways = [
@@ -161,7 +161,7 @@ def paths(setting: Setting, rounds: int) -> list[dict[str, object]]:
 
 
 def sizes(setting: Setting, rounds: int) -> list[dict[str, object]]:
-    """What bodies cost by their size, with the model named."""
+    """The cost of bodies by size, with the model named."""
     variants = []
     megabytes = []
     for name, size in SIZES.items():

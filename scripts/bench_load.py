@@ -1,4 +1,4 @@
-"""Load on a gateway by wrk, and what the gateway's process used for it."""
+"""Puts load on a gateway with wrk, and measures the processor time of the gateway's process."""
 
 import dataclasses
 import pathlib
@@ -17,16 +17,16 @@ _MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
 class LoadError(Exception):
-    """The gateway did not answer as it should."""
+    """The gateway did not respond as expected."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """What one turn of load measured."""
+    """The result of one turn."""
 
     requests: int
     cpu_us: float
-    """Of the gateway's process, a request."""
+    """Processor time of the gateway's process per request."""
     p50_ms: float
 
 
@@ -45,14 +45,14 @@ def write_script(path: pathlib.Path, body: str) -> pathlib.Path:
 
 
 def write_paced(script: pathlib.Path, pause_ms: int) -> pathlib.Path:
-    """Writes the script again, with a pause before each request of a connection."""
+    """Writes a copy of the script with a pause before each request of a connection."""
     paced = script.with_name(f"{script.stem}-paced.lua")
     paced.write_text(script.read_text() + PAUSE.format(milliseconds=pause_ms))
     return paced
 
 
 def run(pid: int, port: int, script: pathlib.Path, connections: int, seconds: float) -> Slice:
-    """Loads the gateway, whose process is `pid`."""
+    """Puts load on the gateway whose process is `pid`."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script)]
     before = _cpu_ns(pid)
     done = subprocess.run([*command, f"http://127.0.0.1:{port}/"], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Python's ways to embed a text with the weights that the sidecar has, one text at a time, from text to embedding."""
+"""The peers of the classifier in Python: each embeds one text at a time, with the sidecar's weights."""
 
 import pathlib
 from collections.abc import Callable
@@ -13,7 +13,7 @@ MODEL = REPO / "models" / "minilm"
 ONNX = REPO / "target" / "peers"
 MAX_TOKENS = 512
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
-"""What the peers do without: merged into the weights, it costs nothing."""
+"""Files that the peers do not read. Merged into the weights, an adapter costs no time."""
 
 Embed = Callable[[str], torch.Tensor]
 
@@ -35,7 +35,7 @@ class SentenceEncoder(torch.nn.Module):
 
 
 def load(threads: int) -> dict[str, Embed]:
-    """Each by its name."""
+    """All peers by name."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     torch.set_num_threads(threads)
@@ -55,7 +55,7 @@ def load(threads: int) -> dict[str, Embed]:
 
 
 def _export(model: SentenceEncoder) -> tuple[pathlib.Path, pathlib.Path]:
-    """The model for onnxruntime, and with its own dynamic quantization, a scale for each channel."""
+    """Exports the model for onnxruntime, and a copy with its dynamic quantization, with a scale per channel."""
     fp32, int8 = ONNX / "fp32.onnx", ONNX / "int8.onnx"
     if int8.exists():
         return fp32, int8
@@ -105,7 +105,7 @@ def _tokens(tokenizer, text: str, kind: str):
 
 
 def _check(peers: dict[str, Embed]) -> None:
-    """A peer that computes something else would be no measure."""
+    """Fails if a peer computes another embedding."""
     text = "Please read what our customers wrote last week, and say which of their wishes are new."
     expected = peers["transformers, eager"](text)
     for name, embed in peers.items():

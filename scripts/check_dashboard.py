@@ -7,7 +7,7 @@ from processes import REPO, DemoError
 
 OBSERVABILITY = REPO / "deploy/observability"
 KINDS = {"row", "stat", "timeseries"}
-# Those of Grafana's units that we use.
+# The Grafana units that the dashboard uses.
 UNITS = {"reqps", "percentunit", "currencyUSD", "short", "s", "bytes"}
 COLUMNS = 24
 

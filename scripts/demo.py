@@ -1,4 +1,4 @@
-"""The demo's second half: runs what scripts/demo built, and shows where a dozen prompts are routed."""
+"""The second half of scripts/demo: runs what was built, and shows where a dozen prompts are routed."""
 
 import argparse
 import contextlib
@@ -15,7 +15,7 @@ from processes import LOGS, REPO, DemoError, Processes, check_free, end_in_order
 
 BINARIES = REPO / "target" / "release"
 
-# As in envoy/wasm.yaml.
+# The ports of envoy/wasm.yaml.
 GATEWAY, ENVOY_ADMIN, SIDECAR, SIDECAR_ADMIN = 10000, 9901, 50051, 9091
 CLUSTERS = {"llama-8b": 8001, "llama-70b": 8002, "nemotron": 8003}
 
@@ -61,7 +61,7 @@ CASES = [
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """Where a case went, as the response headers tell, and what the way through the gateway cost."""
+    """The routing decision of a case, from the response headers, and the latency that the gateway added."""
 
     case: Case
     label: str
@@ -98,8 +98,8 @@ def client_of(port: int) -> openai.OpenAI:
 
 
 def send(client: openai.OpenAI, case: Case, repeat: int = 0) -> tuple[float, dict[str, str]]:
-    """Returns the milliseconds to the answer, or to a stream's first event, and the response headers."""
-    # Another text each time: the router remembers what it classified.
+    """Returns the milliseconds to the response, or to a stream's first event, and the response headers."""
+    # Another text each time: the router caches predictions.
     prompt = case.prompt + " " * repeat
     start = time.perf_counter()
     response = client.chat.completions.with_raw_response.create(
@@ -120,7 +120,7 @@ def send(client: openai.OpenAI, case: Case, repeat: int = 0) -> tuple[float, dic
 def run(case: Case, gateway: openai.OpenAI, llms: dict[str, openai.OpenAI]) -> Outcome:
     _, headers = send(gateway, case)
     cluster = headers.get("x-served-by", "")
-    # In turns, so that what else the machine does hits both alike.
+    # In turns, so that other load of the machine affects both.
     repeats = range(1, REPEATS + 1)
     pairs = [(send(gateway, case, repeat)[0], send(llms[cluster], case, repeat)[0]) for repeat in repeats]
     through, direct = zip(*pairs, strict=True)
@@ -162,7 +162,7 @@ def show(outcome: Outcome) -> str:
 
 
 FOOTNOTE = f"""
-added ms: through the gateway minus straight to the same mock LLM, medians of {REPEATS}, in turns, everything on
+added ms: latency through the gateway minus latency of the same mock LLM alone, medians of {REPEATS}, in turns, all on
 this machine; for the stream, to its first event. With the sidecar stopped, it is the filter's timeout.
 """
 

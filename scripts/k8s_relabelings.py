@@ -18,7 +18,7 @@ expected = [
 monitors = [it for it in yaml.safe_load_all(rendered) if it and it["kind"] == "PodMonitor"]
 gateways = [it for it in monitors if "gateway" in it["metadata"]["name"]]
 if not gateways:
-    sys.exit("there is no PodMonitor of a gateway")
+    sys.exit("no PodMonitor of a gateway")
 for monitor in gateways:
     for endpoint in monitor["spec"]["podMetricsEndpoints"]:
         if endpoint["metricRelabelings"] != expected:

@@ -1,4 +1,4 @@
-"""Compares the objects of two sets of manifests, without regard to order and to what Helm cannot have: the namespace.
+"""Compares the objects of two sets of manifests. Ignores their order, and the Namespace, which Helm does not create.
 
 usage: k8s_same.py MANIFEST MANIFEST
 """
@@ -15,7 +15,7 @@ def objects(path):
     for document in yaml.safe_load_all(pathlib.Path(path).read_text()):
         if not document or document["kind"] == "Namespace":
             continue
-        # A policy in a ConfigMap is compared as what it says, not as text.
+        # Policies in ConfigMaps are compared by content, not as text.
         data = document.get("data", {})
         for name, text in data.items():
             data[name] = yaml.safe_load(text)
@@ -39,9 +39,7 @@ def main():
         for path in sorted(one.keys() | other.keys()):
             if one.get(path) != other.get(path):
                 different += 1
-                print(
-                    f"{name}: {path}: {one.get(path, 'nothing')} is not {other.get(path, 'nothing')}", file=sys.stderr
-                )
+                print(f"{name}: {path}: {one.get(path, 'absent')} is not {other.get(path, 'absent')}", file=sys.stderr)
     print(f"{sys.argv[1]} and {sys.argv[2]}: {len(left)} objects, {different} differences")
     sys.exit(different > 0)
 

@@ -1,6 +1,6 @@
-"""Samples the quality gate's rows from the validation data, by a rule without chance.
+"""Samples the quality gate's rows from the validation data, without randomness.
 
-Of each label, those with the least SHA-256 of their text. Rows that have numbers in place of a label are one group.
+Takes the rows of each label whose text has the lowest SHA-256. Rows with numbers instead of a label are one group.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import pathlib
 
 DATA = pathlib.Path(__file__).resolve().parent.parent / "models" / "data"
 
-# Each head: where its validation rows are, and how many of each label are taken.
+# The validation rows of each head, and how many of each label are taken.
 HEADS = {
     "task": ("task/validation", 10),
     "domain": ("domain/validation", 8),
@@ -29,7 +29,7 @@ def rows_of(name: str) -> list[dict[str, object]]:
 
 
 def trained_on() -> set[str]:
-    """The texts of all training data; a few validation prompts are among another head's."""
+    """The texts of all training sets. A few validation prompts of one head are in the training set of another."""
     files = [path for path in DATA.rglob("*.jsonl") if "train" in path.relative_to(DATA).as_posix()]
     lines = [line for path in files for line in path.read_text("utf-8").splitlines()]
     return {json.loads(line)["text"].strip() for line in lines}
@@ -52,7 +52,7 @@ def main() -> None:
     for head, (name, count) in HEADS.items():
         rows = sample([row for row in rows_of(name) if str(row["text"]).strip() not in trained], count)
         if not rows:
-            print(f"{head}: no rows in {name}, left as it is")
+            print(f"{head}: no rows in {name}, unchanged")
             continue
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
         (DATA / "gate" / f"{head}.jsonl").write_text("".join(lines), "utf-8")

@@ -36,7 +36,7 @@ TEXTS = [
 
 
 def read(tokenizer, text):
-    """A text's token ids; of one that is too long, those of its two ends, as docs/models.md says."""
+    """A text's token ids. Of a text that is too long, those of its two ends (docs/models.md)."""
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     budget = MAX_TOKENS - 2
     if len(ids) > budget:

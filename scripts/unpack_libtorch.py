@@ -1,4 +1,4 @@
-"""Unpacks from PyPI wheels what a build needs of libtorch: headers, CUDA's too, and the libraries of its CPU part."""
+"""Unpacks the parts of libtorch that a build needs from PyPI wheels: all headers, and the libraries for the CPU."""
 
 import pathlib
 import sys
@@ -9,14 +9,14 @@ LIBRARIES = {
     "libtorch.so",
     "libc10.so",
     "libgomp.so.1",
-    # libtorch_cpu.so of the CUDA wheel is linked against these two, on machines without a GPU as well.
+    # libtorch_cpu.so of the CUDA wheel needs these two even on machines without a GPU.
     "libcupti.so.13",
     "libcudart.so.13",
 }
 
 
 def target_of(member: str) -> str | None:
-    """The path below the libtorch folder for a wheel's member, or None if it is not wanted."""
+    """The path in the libtorch folder for a wheel's member, or None if it is not needed."""
     name = member.rsplit("/", 1)[-1]
     for include in ("torch/include/", "nvidia/cu13/include/"):
         if member.startswith(include) and name:
@@ -38,7 +38,7 @@ def main(wheels: pathlib.Path, libtorch: pathlib.Path) -> None:
     missing = LIBRARIES - {path.name for path in (partial / "lib").iterdir()}
     if missing:
         sys.exit(f"these wheels lack {', '.join(sorted(missing))}")
-    # Renamed last, so that an interrupted run is not taken for a finished one.
+    # Renamed last, so that an interrupted run leaves no incomplete installation.
     partial.rename(libtorch)
 
 
