@@ -111,9 +111,7 @@ fn explain(mut config: Config, headers: Headers, body: &str, prediction: Option<
             }
             match &action {
                 OnBody::Continue | OnBody::Classify => {
-                    narrator.untouched(
-                        "its model is not configured, and the policy passes such requests through",
-                    );
+                    narrator.untouched("its model is not configured");
                 }
                 OnBody::Forward(forward) => narrator.forwarded(forward),
                 OnBody::Respond(response) => narrator.responded(response),

@@ -62,6 +62,13 @@ impl<T> ThreadGroup<T> {
     }
 }
 
+impl<T> Drop for ThreadGroup<T> {
+    /// The threads end with what waits; also those of a group that could not be started whole.
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
 /// Lives as long as its thread.
 struct AliveGuard<T> {
     queue: Arc<Queue<T>>,

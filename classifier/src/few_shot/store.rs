@@ -1,8 +1,9 @@
 //! The few-shot examples that are embedded, by digest, and the task that embeds those that are not.
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::num::NonZeroUsize;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -157,7 +158,10 @@ impl Shared {
         state.embedding = turn.is_some();
         drop(state);
         let turn = turn?;
-        let embedding = (self.embed)(turn.text.clone());
+        // A panic must not end the task: nothing would be embedded any more.
+        let embedding = catch_unwind(AssertUnwindSafe(|| (self.embed)(turn.text.clone())));
+        let embedding =
+            embedding.unwrap_or_else(|_| Box::pin(ready(Err(anyhow!("embedding a text panicked")))));
         Some((turn, embedding))
     }
 

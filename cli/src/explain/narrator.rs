@@ -58,21 +58,20 @@ impl Narrator {
 
     pub(super) fn responded(&mut self, response: &LocalResponse) {
         let body = String::from_utf8_lossy(&response.body);
-        self.say("outcome", format!("the router responds {}: {body}", response.status));
+        self.say("outcome", format!("the router responds {}{}: {body}", response.status, self.shadow_note()));
         let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-        self.outcome = json!({"action": "respond", "status": response.status, "body": body});
+        self.outcome = json!({
+            "action": "respond", "status": response.status, "body": body, "applied": !self.in_shadow,
+        });
     }
 
     pub(super) fn forwarded(&mut self, forward: &Forward) {
         let Some(Decision { model, policy, classification, reason, next }) = self.decision.clone() else {
             return;
         };
-        let mut text =
-            format!("{} by reason {reason}: cluster {}, model {}", model.name, model.cluster, model.upstream);
-        if self.in_shadow {
-            text += "; the policy is in shadow mode, so this is only reported";
-        }
-        self.say("outcome", text);
+        let note = self.shadow_note();
+        let place = format!("cluster {}, model {}", model.cluster, model.upstream);
+        self.say("outcome", format!("{} by reason {reason}: {place}{note}", model.name));
         for (name, value) in &forward.headers {
             self.say("set", format!("{name}: {value}"));
         }
@@ -97,6 +96,23 @@ impl Narrator {
         });
     }
 
+    fn shadow_note(&self) -> &'static str {
+        if self.in_shadow {
+            " (the policy is in shadow mode: only reported, the request goes on as it came)"
+        } else {
+            ""
+        }
+    }
+
+    /// Who decides where the client names neither a policy nor a model.
+    fn default_choice(&self) -> &'static str {
+        if self.config.rules.is_empty() {
+            "the default policy decides"
+        } else {
+            "rules decide, then the default policy"
+        }
+    }
+
     fn say(&mut self, topic: &'static str, text: String) {
         self.lines.push((topic, text));
     }
@@ -108,9 +124,12 @@ impl Narrator {
                 self.say("client", format!("names the policy {} in {field}", policy.name));
             }
             Step::ManualModel(name) => self.say("client", format!("names {name:?} by hand in its metadata")),
-            Step::NoModelField => self.say("client", "names no model: the default policy decides".to_owned()),
+            Step::NoModelField => self.say("client", format!("names no model: {}", self.default_choice())),
             Step::ModelField { name, meaning } => {
-                self.say("client", format!("model {name:?} is {}", self.meaning(meaning)));
+                self.say("client", format!("model {name:?}: {}", self.meaning(meaning)));
+            }
+            Step::Threshold(threshold) => {
+                self.say("client", format!("sets the threshold {threshold}"));
             }
             Step::Rule { index, matches } => {
                 let Some(rule) = self.config.rules.get(index) else { return };
@@ -166,7 +185,7 @@ impl Narrator {
 
     fn meaning(&self, meaning: Option<&Name>) -> String {
         match meaning {
-            Some(Name::Auto) => "the default policy's choice".to_owned(),
+            Some(Name::Auto) => self.default_choice().to_owned(),
             Some(Name::Policy(policy)) => format!("the policy {}", policy.name),
             Some(Name::Model(model)) => format!("the model {}", model.name),
             Some(Name::Alias(model)) => format!("an alias of the model {}", model.name),

@@ -73,7 +73,7 @@ fn every_step_of_a_classified_request_is_printed() {
     assert_lines(
         &explained(&say("auto", json!({})), &flags),
         &[
-            "client model \"auto\" is the default policy's choice",
+            "client model \"auto\": rules decide, then the default policy",
             "rule 1: x-tenant: acme: does not match",
             "rule 2: images: true: does not match",
             "policy tasks, by classifier task",
@@ -149,6 +149,28 @@ fn a_policy_in_shadow_mode_is_explained_as_if_it_were_applied() {
     assert_eq!(
         (code, &outcome["model"], &outcome["reason"], &outcome["applied"]),
         (0, &json!("large"), &json!("classified"), &json!(false))
+    );
+}
+
+#[test]
+fn a_rejection_in_shadow_mode_is_only_reported() {
+    let mut shadow = policy();
+    shadow["mode"] = json!("shadow");
+    let (_, out, _) = run(&shadow, &json!({"model": "auto"}), &["--json"]);
+    let outcome: Value = serde_json::from_str::<Value>(&out).unwrap()["outcome"].clone();
+    assert_eq!((&outcome["status"], &outcome["applied"]), (&json!(400), &json!(false)));
+}
+
+#[test]
+fn a_threshold_after_a_policys_name_is_explained() {
+    let out = explained(&say("levels:0.8", json!({})), &["--score", "0.7"]);
+    assert_lines(
+        &out,
+        &[
+            "client model \"levels\": the policy levels",
+            "client sets the threshold 0.8",
+            "classifier score 0.700 with the request's bound 0.8 → small",
+        ],
     );
 }
 

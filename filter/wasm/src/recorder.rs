@@ -11,6 +11,7 @@ use crate::stats::Stats;
 pub(crate) struct Recorder<'a> {
     pub(crate) config: &'a Config,
     pub(crate) stats: &'a Stats,
+    pub(crate) sets_filter_state: bool,
 }
 
 impl EventSink for Recorder<'_> {
@@ -22,7 +23,7 @@ impl EventSink for Recorder<'_> {
             _ => {}
         }
         self.stats.record(&event, self.config);
-        if self.config.filter_state {
+        if self.sets_filter_state {
             filter_state::record(&event);
         }
     }

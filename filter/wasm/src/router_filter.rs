@@ -45,6 +45,7 @@ impl RouterFilter {
         loop {
             action = match action {
                 OnBody::Continue => {
+                    self.small_body = None;
                     self.body.restore();
                     return Action::Continue;
                 }
@@ -66,7 +67,7 @@ impl RouterFilter {
                     Err(status) => {
                         let problem = format_args!("the sidecar cannot be called: {status:?}");
                         self.worker.warnings.warn(host::now(), problem);
-                        self.classified(CallResult::Unavailable)
+                        self.classified(CallResult::NotCalled)
                     }
                 },
             };
@@ -101,7 +102,7 @@ impl RouterFilter {
 
     /// The request is over: spares the sidecar work that nobody waits for.
     fn finish(&mut self) {
-        self.exchange.finish(&mut self.worker.recorder());
+        self.exchange.finish(&mut self.worker.final_recorder());
         self.cancel_call();
     }
 
@@ -216,7 +217,13 @@ impl Context for RouterFilter {
             return;
         }
         let result = self.result(status, size);
+        let lacks_examples = result == CallResult::UnknownExamples;
         let action = self.classified(result);
+        if lacks_examples && action != OnBody::Classify {
+            let problem =
+                "the sidecar does not know the policy's examples, and there is no time left to send them";
+            self.worker.warnings.warn(host::now(), problem);
+        }
         if self.carry_out(action) == Action::Continue {
             host::resume_request();
         }

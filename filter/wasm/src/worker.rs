@@ -40,6 +40,12 @@ impl Worker {
 
     /// Where the events of a request go.
     pub(crate) fn recorder(&self) -> Recorder<'_> {
-        Recorder { config: self.router.config(), stats: &self.stats }
+        let config = self.router.config();
+        Recorder { config, stats: &self.stats, sets_filter_state: config.filter_state }
+    }
+
+    /// Where the events of a request go that is over. Its filter state is not changed any more.
+    pub(crate) fn final_recorder(&self) -> Recorder<'_> {
+        Recorder { sets_filter_state: false, ..self.recorder() }
     }
 }

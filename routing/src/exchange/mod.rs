@@ -89,6 +89,14 @@ struct Classifying {
     timeout: Duration,
 }
 
+impl Classifying {
+    /// Records that the call has ended.
+    fn record(&self, answered: bool, now: Duration, events: &mut impl EventSink) {
+        let took = now.saturating_sub(self.since);
+        events.record(Event::Classified { policy: &self.pending.policy, answered, took });
+    }
+}
+
 impl Exchange {
     /// A request of which nothing has come yet.
     pub fn new(router: Arc<CachingRouter>) -> Self {
@@ -177,16 +185,21 @@ impl Exchange {
                 return OnBody::Continue;
             }
         };
+        let was_called = result != CallResult::NotCalled;
         let result = match result {
             CallResult::Classified(classification) => ClassifierResult::Fresh(classification),
             CallResult::UnknownExamples => match self.with_examples(classifying, now) {
                 Ok(()) => return OnBody::Classify,
                 Err(classifying) => {
+                    classifying.record(false, now, events);
                     return self.decide(*classifying, ClassifierResult::Unavailable, body, now, events);
                 }
             },
-            CallResult::Unavailable => ClassifierResult::Unavailable,
+            CallResult::Unavailable | CallResult::NotCalled => ClassifierResult::Unavailable,
         };
+        if was_called {
+            classifying.record(result != ClassifierResult::Unavailable, now, events);
+        }
         self.decide(*classifying, result, body, now, events)
     }
 
@@ -336,10 +349,7 @@ impl Exchange {
         now: Duration,
         events: &mut impl EventSink,
     ) -> OnBody {
-        let Classifying { held, pending, rewrite, since, .. } = classifying;
-        let answered = result != ClassifierResult::Unavailable;
-        let took = now.saturating_sub(since);
-        events.record(Event::Classified { policy: &pending.policy, answered, took });
+        let Classifying { held, pending, rewrite, .. } = classifying;
         let decided = self.router.decide(&pending, result, now, &mut |step| events.record(Event::Step(step)));
         match decided {
             Ok(decision) => self.forward(decision, &held, &rewrite, body, now, events),

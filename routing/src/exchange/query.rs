@@ -39,4 +39,6 @@ pub enum CallResult {
     UnknownExamples,
     /// Without one: the sidecar is down, late, overloaded, or lacks the head.
     Unavailable,
+    /// The call could not be made: the sidecar's cluster is not configured, say.
+    NotCalled,
 }

@@ -97,18 +97,25 @@ impl Router {
             return Ok(Choice::Default { threshold });
         };
         let meaning = self.config.name(name);
-        trace(Step::ModelField { name, meaning });
+        if meaning.is_some() {
+            trace(Step::ModelField { name, meaning });
+        }
         match meaning {
             Some(Name::Policy(policy)) => Ok(Choice::Policy { policy: Arc::clone(policy), threshold }),
             Some(Name::Model(model)) => Ok(Choice::Model(Arc::clone(model), Reason::Manual)),
             Some(Name::Alias(model)) => Ok(Choice::Model(Arc::clone(model), Reason::Alias)),
             Some(Name::Auto) => Ok(Choice::Default { threshold }),
-            None => self.by_unknown_name(name, threshold),
+            None => self.by_unknown_name(name, threshold, trace),
         }
     }
 
     /// Either `policy:threshold`, or a model that is not configured.
-    fn by_unknown_name(&self, name: &str, threshold: Option<f32>) -> Result<Choice, Rejection> {
+    fn by_unknown_name(
+        &self,
+        name: &str,
+        threshold: Option<f32>,
+        trace: &mut Trace<'_>,
+    ) -> Result<Choice, Rejection> {
         if let Some((before, bound)) = name.rsplit_once(':')
             && let Some(meaning @ (Name::Policy(_) | Name::Auto)) = self.config.name(before)
         {
@@ -119,11 +126,13 @@ impl Router {
                     "the threshold after the policy's name must be between 0 and 1",
                 )
             })?);
+            trace(Step::ModelField { name: before, meaning: Some(meaning) });
             return Ok(match meaning {
                 Name::Policy(policy) => Choice::Policy { policy: Arc::clone(policy), threshold },
                 _ => Choice::Default { threshold },
             });
         }
+        trace(Step::ModelField { name, meaning: None });
         match self.config.on_unknown_model {
             OnUnknownModel::Route => Ok(Choice::Default { threshold }),
             OnUnknownModel::Reject => Err(Rejection::unknown_model(name, Some("model"))),

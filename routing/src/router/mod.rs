@@ -106,6 +106,9 @@ impl Router {
             },
         };
         check_threshold(&policy, threshold)?;
+        if let Some(threshold) = threshold {
+            trace(Step::Threshold(threshold));
+        }
         trace(Step::Policy(&policy));
         let text = request.text_to_classify(self.config.limits.classify_text);
         let failover = self.config.failover;

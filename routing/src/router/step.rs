@@ -28,6 +28,8 @@ pub enum Step<'a> {
     },
     /// The body has no `model`.
     NoModelField,
+    /// The request sets this threshold.
+    Threshold(f32),
     /// A rule was compared, by its position from 0.
     Rule {
         /// Its position in `rules`.

@@ -18,7 +18,8 @@ enum Input {
 }
 
 fn any_input() -> impl proptest::strategy::Strategy<Value = Input> {
-    let results = vec![chatbot(), CallResult::UnknownExamples, CallResult::Unavailable];
+    let results =
+        vec![chatbot(), CallResult::UnknownExamples, CallResult::Unavailable, CallResult::NotCalled];
     let chunks: Vec<&'static [u8]> =
         vec![b"", RESPONSE, b"\x1f\x8b", b"data: {\"choices\": [{\"delta\": {\"content\": \"a\"}}]}\n\n"];
     prop_oneof![
@@ -87,6 +88,8 @@ struct Seen {
     calls: usize,
     is_calling: bool,
     cancels: usize,
+    /// Calls that could not be made.
+    unmade: usize,
     finished: bool,
 }
 
@@ -131,6 +134,7 @@ fn feed(run: &mut Run, seen: &mut Seen, input: Input, at: u64) {
         Input::Classified(result) => {
             let was_calling = seen.is_calling;
             seen.is_calling = false;
+            seen.unmade += usize::from(was_calling && result == CallResult::NotCalled);
             let action = exchange.classified(result, || AUTO, now, log);
             assert!(was_calling || action == OnBody::Continue, "nobody called: {action:?}");
             seen.on_body(&action);
@@ -178,8 +182,9 @@ proptest! {
         prop_assert!(seen.forwards + seen.responses <= usize::from(!in_shadow), "{:?}", seen);
         prop_assert!(run.log.count("routed") + run.log.count("rejected") <= 1, "{:?}", run.log);
         prop_assert!(run.log.count("used") <= 1 && run.log.count("first token") <= 1, "{:?}", run.log);
-        // Every call has one end: it is recorded, cancelled, or followed by one with the examples.
+        // Every call has one end: it is recorded, cancelled, could not be made, or was followed by one with the examples.
         prop_assert!(seen.calls <= 2 && seen.cancels <= 1, "{:?}", seen);
-        prop_assert_eq!(run.log.count("classified") + seen.cancels, usize::from(seen.calls > 0));
+        let ends = run.log.count("classified") + seen.cancels + seen.unmade;
+        prop_assert_eq!(ends, usize::from(seen.calls > 0));
     }
 }
