@@ -36,7 +36,8 @@ impl Readiness {
     }
 }
 
-/// The API: `/metrics`, `/healthz` (200 while the process lives), `/readyz` (200 while it is ready, else 503), and
+/// The API: `/metrics`, `/healthz` (200 while the process lives), `/readyz` (200 while it is ready and
+/// its classifier works, else 503), and
 /// `POST /v1/classify` and `/v1/route`, which work once there is a service.
 pub fn router(
     metrics: Arc<Metrics>,
@@ -46,23 +47,25 @@ pub fn router(
     Router::new()
         .route("/v1/classify", post(classify::classify))
         .route("/v1/route", post(route::route))
-        .with_state(service)
+        .with_state(service.clone())
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .route("/metrics", get(|State(metrics): State<Arc<Metrics>>| async move { exposition(&metrics) }))
         .with_state(metrics)
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(move || async move { ready(&readiness) }))
+        .route("/readyz", get(move || async move { ready(&readiness, &service) }))
 }
 
 fn exposition(metrics: &Metrics) -> impl IntoResponse + use<> {
     ([(CONTENT_TYPE, OPENMETRICS)], metrics.encode())
 }
 
-fn ready(readiness: &Readiness) -> impl IntoResponse + use<> {
-    if readiness.get() {
-        (StatusCode::OK, "ready\n")
-    } else {
+fn ready(readiness: &Readiness, service: &OnceLock<ReloadableService>) -> impl IntoResponse + use<> {
+    if !readiness.get() {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    } else if service.get().is_some_and(|service| !service.is_healthy()) {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: the classifier's workers have died\n")
+    } else {
+        (StatusCode::OK, "ready\n")
     }
 }
 

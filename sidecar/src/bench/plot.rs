@@ -105,7 +105,8 @@ mod tests {
 
     /// The points of the lines, in the order in which they are drawn.
     fn lines(svg: &str) -> Vec<Vec<(f64, f64)>> {
-        let polylines = svg.split("<polyline ").skip(1).filter(|it| it.contains("stroke-width=\"2\""));
+        let elements = svg.split("<polyline ").skip(1).filter_map(|it| it.split("/>").next());
+        let polylines = elements.filter(|it| it.contains("stroke-width=\"2\""));
         let points = polylines.map(|it| it.split("points=\"").nth(1).unwrap().split('"').next().unwrap());
         let pair = |point: &str| {
             let (x, y) = point.split_once(',').unwrap();

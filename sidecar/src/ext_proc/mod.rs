@@ -10,6 +10,7 @@ mod body_memory;
 mod classify;
 mod deadline;
 mod dry_run;
+mod health;
 mod metadata;
 mod policy_router;
 mod reloadable;

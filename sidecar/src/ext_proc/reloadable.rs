@@ -43,6 +43,12 @@ impl ReloadableService {
         self.service.load_full()
     }
 
+    /// Whether the current classifier can classify.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.service.load().pipeline.is_healthy()
+    }
+
     /// Replaces the service for all further requests.
     pub fn replace(&self, service: Service) {
         self.service.store(Arc::new(service));

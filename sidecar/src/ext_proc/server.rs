@@ -11,7 +11,7 @@ use tonic::transport::server::Connected;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
 
-use super::ReloadableService;
+use super::{ReloadableService, health};
 
 /// Streams that a client may reset before the server has seen them. The default (20) takes a burst of disconnecting
 /// clients for an attack and closes the connection under every other request; the clients here are the operator's own Envoys.
@@ -54,7 +54,7 @@ where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<ReloadableService>().await;
+    health::set(&health, ServingStatus::Serving).await;
     let mut server = Server::builder()
         .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -65,7 +65,7 @@ where
     if let Some(tls) = settings.tls {
         server = server.tls_config(tls).context("the TLS certificate, key or client CA is not valid")?;
     }
-    let stopped = stop.clone();
+    let (stopped, reporter, reported) = (stop.clone(), health.clone(), service.clone());
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(llm_router_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -74,11 +74,10 @@ where
     let services = server.add_service(health_service).add_service(reflection).add_service(service);
     let server = services.serve_with_incoming_shutdown(connections, async move {
         stopped.cancelled().await;
-        health.set_not_serving::<ReloadableService>().await;
-        health.set_service_status("", ServingStatus::NotServing).await;
+        health::set(&health, ServingStatus::NotServing).await;
     });
     let overdue = async {
-        stop.cancelled().await;
+        stop.run_until_cancelled(health::report(&reporter, &reported)).await;
         tokio::time::sleep(settings.drain).await;
     };
     tokio::select! {

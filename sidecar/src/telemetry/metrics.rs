@@ -76,6 +76,8 @@ pub struct Metrics {
     pub classifier: Arc<classifier::Metrics>,
     /// Memory of bodies that are being received or processed.
     pub body_bytes: Gauge,
+    /// Worker threads of the current classifier that have not died.
+    pub workers: Gauge,
     /// Reloads of policy and model.
     pub reloads: Reloads,
     /// Decisions for Envoy's own filter.
@@ -99,6 +101,7 @@ impl Metrics {
             request_seconds: Histogram::new(exponential_buckets(100e-6, 2.0, 16)),
             classifier: Arc::default(),
             body_bytes: Gauge::default(),
+            workers: Gauge::default(),
             reloads: Reloads::default(),
             decisions: Decisions::default(),
         };
@@ -125,6 +128,7 @@ impl Metrics {
             "Memory of bodies that are being received or processed",
             self.body_bytes.clone(),
         );
+        registry.register("workers", "Worker threads that run", self.workers.clone());
         registry.register("reloads", "Reloads of policy and model by outcome", self.reloads.0.clone());
         self
     }

@@ -11,9 +11,6 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
 use llm_router_proto::{METHOD, SERVICE};
 use tonic::Code;
 use tonic::transport::Channel;
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
@@ -184,19 +181,6 @@ async fn stopping_finishes_what_is_in_progress() {
     assert_eq!(in_progress.await.unwrap().unwrap().len(), 1);
     in_time("stopping", running.server).await.unwrap().unwrap();
     assert!(tokio::net::TcpStream::connect(running.address).await.is_err());
-}
-
-#[tokio::test]
-async fn health_says_serving() {
-    let running = serve(Sure, 8).await;
-    let channel =
-        Channel::from_shared(format!("http://{}", running.address)).unwrap().connect().await.unwrap();
-    let mut health = HealthClient::new(channel);
-    for service in ["", llm_router_proto::SERVICE] {
-        let request = HealthCheckRequest { service: service.to_owned() };
-        let status = health.check(request).await.unwrap().into_inner().status();
-        assert_eq!(status, ServingStatus::Serving, "{service:?}");
-    }
 }
 
 /// A request of our filter to one classifier about this chat completions body.

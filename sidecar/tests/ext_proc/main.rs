@@ -7,6 +7,8 @@ mod body_memory;
 mod classifying;
 mod connections;
 mod examples;
+mod failing;
+mod health;
 mod replacing;
 mod routing;
 mod storm;
@@ -15,8 +17,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -29,11 +31,13 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
     CommonResponse, HttpBody, HttpHeaders, ProcessingRequest, ProcessingResponse,
     external_processor_client::ExternalProcessorClient, processing_request, processing_response,
 };
+use llm_router_sidecar::admin::{self, Readiness};
 use llm_router_sidecar::ext_proc::server::{self, Settings};
 use llm_router_sidecar::ext_proc::{PolicyRouter, ReloadableService, Service};
 use llm_router_sidecar::serve::listener;
 use llm_router_sidecar::telemetry::metrics::Metrics;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -45,6 +49,9 @@ const BODY_MEMORY: usize = 100 << 20;
 
 /// Time limit of each wait. It only matters when something is broken.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Pause between two checks.
+const PAUSE: Duration = Duration::from_millis(2);
 
 const CHAT: &str = "/v1/chat/completions";
 const PROMPT: &str = r#"{"messages":[{"role":"user","content":"Write a Python function."}]}"#;
@@ -124,6 +131,25 @@ fn service(
     let heads = ["safety", "task"].map(str::to_owned).into();
     let pipeline = Pipeline::start(tokenizer, vec![backend], heads, options, measured).unwrap();
     Service { pipeline, metrics, router: router.map(Arc::new) }
+}
+
+/// The admin API's response to a request in HTTP/1.0, once the model is loaded.
+async fn admin(service: &ReloadableService, request: &str) -> String {
+    let readiness = Arc::new(Readiness::default());
+    readiness.set(true);
+    let loaded = Arc::new(OnceLock::from(service.clone()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = admin::router(Arc::new(Metrics::new()), readiness, loaded);
+    tokio::spawn(axum::serve(listener, app).into_future());
+    let response = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response
+    };
+    in_time(request, response).await
 }
 
 fn settings() -> Settings {
@@ -231,6 +257,6 @@ async fn metric(metrics: &Metrics, line: &str) {
     let deadline = Instant::now() + TIMEOUT;
     while !metrics.encode().contains(line) {
         assert!(Instant::now() < deadline, "no {line} within {TIMEOUT:?}: {}", metrics.encode());
-        sleep(Duration::from_millis(2)).await;
+        sleep(PAUSE).await;
     }
 }
