@@ -121,7 +121,7 @@ pub fn select(choice: DeviceChoice) -> Result<Device> {
     }
 }
 
-/// Who has a GPU and gets the CPU should know.
+/// Warns users who have a GPU that the CPU is used.
 fn warn_of_idle_gpu(error: Option<libloading::Error>) {
     // The driver's device, which containers with GPUs have too.
     if std::path::Path::new("/dev/nvidiactl").exists() {
@@ -130,12 +130,12 @@ fn warn_of_idle_gpu(error: Option<libloading::Error>) {
     }
 }
 
-/// Loads libtorch's CUDA part, which registers itself. It must come before libtorch is first asked whether there is
-/// CUDA: the answer is kept for the process's life.
+/// Loads libtorch's CUDA part, which registers itself. It must be loaded before libtorch is first asked whether there is
+/// CUDA, because libtorch keeps the answer until the process ends.
 fn load_cuda() -> Result<(), libloading::Error> {
     use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
-    // SAFETY: the library's initialisers only register kernels with the libtorch that is already loaded, and nothing
-    // else runs yet that could see a half-made registration.
+    // SAFETY: the library's initialisers only register kernels with the libtorch that is already loaded, whose tables of
+    // kernels have a lock. Other threads may run by now, but none of them uses libtorch before the device is chosen.
     #[allow(unsafe_code)]
     let library = unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) }?;
     // Its kernels are called until the process ends.

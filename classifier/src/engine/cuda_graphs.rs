@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use anyhow::Result;
-use llm_router_torch_ops::copy;
+use llm_router_torch_ops::copy_non_blocking;
 use llm_router_torch_ops::cuda_graph::{CudaGraph, Recorder};
 use tch::{Device, Kind, Tensor};
 
@@ -223,7 +223,7 @@ impl<G> CapturedPass<G> {
     ) -> Result<Vec<Prediction>> {
         let (ids, mask) = self.shape.fill(texts, model.pad_token());
         let queued = self.queue(recorder, &ids, &mask);
-        // Even after an error: some copies may be under way, and the next call writes to the same memory.
+        // Even after an error: copies may be under way, and the next call writes to the same memory.
         recorder.synchronize()?;
         queued?;
         model.predictions(texts, self.shape.outputs, &self.rows.host)
@@ -256,12 +256,16 @@ impl PinnedBuffer {
     fn write<T: tch::kind::Element>(&self, numbers: &[T]) -> Result<()> {
         let numbers = Tensor::f_from_slice(numbers)?.f_view(self.host.size().as_slice())?;
         self.host.shallow_clone().f_copy_(&numbers)?;
-        Ok(copy(&self.device, &self.host)?)
+        // SAFETY: `CapturedPass::classify`, the only user, synchronises before it touches either again.
+        #[allow(unsafe_code)]
+        Ok(unsafe { copy_non_blocking(&self.device, &self.host) }?)
     }
 
     /// Queues the copy to the host.
     fn read(&self) -> Result<()> {
-        Ok(copy(&self.host, &self.device)?)
+        // SAFETY: `CapturedPass::classify`, the only user, synchronises before it touches either again.
+        #[allow(unsafe_code)]
+        Ok(unsafe { copy_non_blocking(&self.host, &self.device) }?)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The texts of one forward pass as tensors.
 
 use anyhow::{Result, ensure};
-use llm_router_torch_ops::copy;
+use llm_router_torch_ops::copy_non_blocking;
 use tch::{Device, Tensor};
 
 use super::tokenizer::Tokens;
@@ -79,13 +79,17 @@ impl Batch {
     }
 }
 
-/// The tensor on the device. A GPU fetches it by itself, and before it does anything that is asked of it later.
+/// The tensor on the device. A GPU fetches it by itself, before the work that is queued later.
 fn to_device(tensor: &Tensor, device: Device) -> Result<Tensor> {
     if !device.is_cuda() {
         return Ok(tensor.f_to_device(device)?);
     }
     let there = Tensor::f_empty(tensor.size(), (tensor.kind(), device))?;
-    copy(&there, &tensor.f_pin_memory(device)?)?;
+    // SAFETY: nobody else has the pinned memory, and the new tensor is used by work on the same stream only.
+    #[allow(unsafe_code)]
+    unsafe {
+        copy_non_blocking(&there, &tensor.f_pin_memory(device)?)?;
+    }
     Ok(there)
 }
 

@@ -68,6 +68,7 @@ char* torch_ops_linear(const at::Tensor* input, const at::Tensor* weight, const 
                               std::string_view, c10::List<std::optional<at::Scalar>>,
                               std::optional<std::string_view>);
     static const auto linear = find<Linear>("mkldnn::_linear_pointwise", "");
+    torch_ops::check_bias(optional(bias), weight->size(0), weight->scalar_type());
     const c10::List<std::optional<at::Scalar>> scalars;
     *output = new at::Tensor(linear.call(*input, *weight, optional(bias), gelu ? "gelu" : "none", scalars,
                                          gelu ? std::make_optional<std::string_view>("none") : std::nullopt));
@@ -85,8 +86,10 @@ char* torch_ops_linear_add(const at::Tensor* input, const at::Tensor* weight, co
       *output = new at::Tensor(torch_ops::apply_panels(*input, *weight, optional(bias), *addend));
       return;
     }
-    // oneDNN would read past the end of a smaller one.
-    TORCH_CHECK(addend->dim() == input->dim() && addend->size(-1) == weight->size(0) &&
+    torch_ops::check_bias(optional(bias), weight->size(0), weight->scalar_type());
+    // oneDNN would read past the end of a smaller addend.
+    TORCH_CHECK(addend->scalar_type() == input->scalar_type() && addend->device().is_cpu() &&
+                    addend->dim() == input->dim() && addend->size(-1) == weight->size(0) &&
                     addend->numel() * input->size(-1) == input->numel() * addend->size(-1),
                 "cannot add ", addend->sizes(), " to the product of ", input->sizes(), " with ", weight->sizes());
     using LinearAdd = at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&,

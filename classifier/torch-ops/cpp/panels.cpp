@@ -66,6 +66,9 @@ at::Tensor apply_panels(const at::Tensor& input, const at::Tensor& panels, const
   TORCH_CHECK(input.scalar_type() == at::kFloat && input.device().is_cpu() && input.dim() > 0 &&
                   input.size(-1) == inputs,
               "a linear layer of ", inputs, " float32 inputs on CPU cannot take ", input.toString(), input.sizes());
+  check_bias(bias, outputs, at::kFloat);
+  TORCH_CHECK(!addend.has_value() || (addend->scalar_type() == at::kFloat && addend->device().is_cpu()),
+              "what is added must be float32 on the CPU");
   const at::Tensor rows = input.reshape({-1, inputs}).contiguous();
   at::Tensor output;
   if (addend.has_value()) {
@@ -77,7 +80,6 @@ at::Tensor apply_panels(const at::Tensor& input, const at::Tensor& panels, const
   } else {
     output = at::zeros({rows.size(0), outputs}, input.options());
   }
-  TORCH_CHECK(output.scalar_type() == at::kFloat, "what is added must be float32");
   add_product(rows, panels, output);
   auto shape = input.sizes().vec();
   shape.back() = outputs;

@@ -161,8 +161,7 @@ at::Tensor apply_panels_bf16(const at::Tensor& input, const at::Tensor& panels, 
   };
   TORCH_CHECK(fits(input) && input.dim() > 0 && input.size(-1) == inputs, "a linear layer of ", inputs,
               " bfloat16 inputs on CPU cannot take ", input.toString(), input.sizes());
-  TORCH_CHECK(!bias.has_value() || (fits(*bias) && bias->numel() == outputs), "the bias must have ", outputs,
-              " bfloat16 numbers");
+  check_bias(bias, outputs, at::kBFloat16);
   const at::Tensor rows = input.reshape({-1, inputs}).contiguous();
   TORCH_CHECK(!addend.has_value() || (fits(*addend) && addend->numel() == rows.size(0) * outputs),
               "what is added must be bfloat16 and of the output's shape");

@@ -10,7 +10,7 @@ use super::OpError;
 
 unsafe extern "C" {
     fn torch_ops_free(message: *mut c_char);
-    pub(super) fn torch_ops_copy(to: *const C_tensor, from: *const C_tensor) -> *mut c_char;
+    pub(super) fn torch_ops_copy_non_blocking(to: *const C_tensor, from: *const C_tensor) -> *mut c_char;
     pub(super) fn torch_ops_pack(weight: *const C_tensor, packed: *mut *mut C_tensor) -> *mut c_char;
     pub(super) fn torch_ops_linear(
         input: *const C_tensor,
@@ -33,7 +33,7 @@ pub(super) fn handle(tensor: &Tensor) -> *const C_tensor {
     tensor.as_ptr()
 }
 
-/// Calls a function that writes a new tensor to where it is told, or returns what went wrong.
+/// Calls a function that writes a new tensor to its argument, or returns what went wrong.
 pub(super) fn call(function: impl FnOnce(*mut *mut C_tensor) -> *mut c_char) -> Result<Tensor, OpError> {
     let mut output = null_mut();
     check(function(&raw mut output))?;

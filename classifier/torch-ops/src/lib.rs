@@ -1,8 +1,8 @@
-//! What `tch` does not bind of libtorch: linear layers with weights packed for the CPU, CUDA graphs, and copies that do
-//! not wait.
+//! Parts of libtorch that `tch` does not bind: linear layers with weights packed for the CPU, CUDA graphs, and
+//! non-blocking copies.
 //!
-//! libtorch's own `linear` brings the weights into the order that the processor reads them in at every call; here that
-//! is done once. What usually follows comes with it: GELU, or adding a residual.
+//! libtorch's own `linear` reorders the weights for the processor at every call; here that is done once. GELU or the
+//! addition of a residual is computed along with the product.
 // The workspace's only unsafe code but for loading CUDA: calls into C++.
 #![allow(unsafe_code)]
 
@@ -11,19 +11,24 @@ mod ffi;
 
 use tch::Tensor;
 
-/// What libtorch says went wrong.
-#[derive(Debug, thiserror::Error)]
+/// An error of libtorch.
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("libtorch: {0}")]
 pub struct OpError(String);
 
-/// Copies into a tensor of the same shape. Between a GPU and pinned memory it only queues the copy: neither may change
-/// until the GPU's stream is synchronised.
+/// Copies into a tensor of the same shape. Between a GPU and pinned memory it only queues the copy on the GPU's current
+/// stream; other copies are done when it returns.
+///
+/// # Safety
+/// Until the stream is synchronised, only work that is queued later on the same stream may write to the memory of `from`,
+/// or read or write the memory of `to`. Dropping the tensors is allowed: libtorch keeps their memory until the copy is
+/// done.
 ///
 /// # Errors
-/// If the shapes do not fit.
-pub fn copy(to: &Tensor, from: &Tensor) -> Result<(), OpError> {
-    // SAFETY: both are valid for the call, and libtorch's tensors are handles on memory that may be written.
-    ffi::check(unsafe { ffi::torch_ops_copy(ffi::handle(to), ffi::handle(from)) })
+/// If the shapes differ.
+pub unsafe fn copy_non_blocking(to: &Tensor, from: &Tensor) -> Result<(), OpError> {
+    // SAFETY: both are valid for the call. The caller does not touch their memory while the copy is under way.
+    ffi::check(unsafe { ffi::torch_ops_copy_non_blocking(ffi::handle(to), ffi::handle(from)) })
 }
 
 /// What is applied to the output of a linear layer.
@@ -95,7 +100,7 @@ mod tests {
         Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(kind)
     }
 
-    /// `tolerance` is a share of the largest value.
+    /// `tolerance` is a fraction of the largest value.
     fn assert_near(ours: &Tensor, expected: &Tensor, tolerance: f64) {
         assert_eq!(ours.size(), expected.size());
         let largest = |tensor: Tensor| tensor.abs().max().double_value(&[]);
@@ -108,6 +113,8 @@ mod tests {
     fn a_copy_fills_a_tensor_of_the_same_shape() {
         let (to, from) =
             (Tensor::zeros([2, 3], (Kind::Int64, Device::Cpu)), Tensor::from_slice(&[1i64, 2, 3]));
+        // SAFETY: on the CPU the copy is done when the function returns.
+        let copy = |to: &Tensor, from: &Tensor| unsafe { copy_non_blocking(to, from) };
         copy(&to.select(0, 1), &from).unwrap();
         assert_eq!(Vec::<Vec<i64>>::try_from(&to).unwrap(), [[0, 0, 0], [1, 2, 3]]);
         assert!(copy(&to, &Tensor::from_slice(&[1i64, 2])).is_err());
@@ -148,6 +155,26 @@ mod tests {
     }
 
     #[test]
+    fn a_bias_that_does_not_fit_is_an_error() {
+        for (kind, outputs) in
+            [(Kind::Float, 4), (Kind::Float, 64), (Kind::BFloat16, 4), (Kind::BFloat16, 128)]
+        {
+            let weight = random(&[outputs, 4], kind);
+            let (input, addend) = (random(&[3, 4], kind), random(&[3, outputs], kind));
+            let shapes: [&[i64]; 5] =
+                [&[1], &[outputs - 1], &[outputs + 1], &[1, 1, outputs], &[2, 1, outputs]];
+            let biases = shapes.iter().map(|shape| random(shape, kind));
+            let other_kind = if kind == Kind::Float { Kind::BFloat16 } else { Kind::Float };
+            for bias in biases.chain([random(&[outputs], other_kind), random(&[outputs], Kind::Double)]) {
+                let wrong = format!("{kind:?} {outputs} {bias:?}");
+                let packed = PackedLinear::new(&weight, Some(bias)).unwrap();
+                assert!(packed.apply(&input, Activation::None).is_err(), "{wrong}");
+                assert!(packed.apply_add(&input, &addend).is_err(), "{wrong}");
+            }
+        }
+    }
+
+    #[test]
     fn what_libtorch_refuses_is_an_error() {
         for (kind, outputs) in
             [(Kind::Float, 4), (Kind::Float, 64), (Kind::BFloat16, 4), (Kind::BFloat16, 128)]
@@ -156,6 +183,7 @@ mod tests {
             assert!(packed.apply(&random(&[3, 5], kind), Activation::None).is_err());
             let input = random(&[3, 4], kind);
             assert!(packed.apply_add(&input, &random(&[3, 5], kind)).is_err());
+            assert!(packed.apply_add(&input, &random(&[3, outputs], Kind::Double)).is_err());
         }
         assert!(PackedLinear::new(&Tensor::from_slice(&[1.0f32]), None).is_err());
     }
