@@ -1,4 +1,4 @@
-//! Classifies many texts: in their order, with as many under way as may wait, by the engine that `serve` runs.
+//! Classifies many texts in their order, with as many in progress as may wait, on the engine that `serve` runs.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::records::{Record, Records};
 /// A model whose engine runs.
 pub struct BatchClassifier {
     pipeline: Pipeline,
-    /// Most texts under way.
+    /// Most texts in progress.
     ahead: usize,
 }
 
@@ -24,59 +24,62 @@ impl BatchClassifier {
     /// Loads the model.
     ///
     /// # Errors
-    /// If a file is missing or unfit, or the model cannot be computed with.
+    /// If a file is missing or invalid, or the model cannot be computed.
     #[cfg(feature = "clap")]
     pub async fn load(args: &crate::args::EngineArgs) -> Result<Self> {
         let pipeline = Loader::new(args, Arc::new(Metrics::default()))?.load().await?;
         Ok(Self { pipeline, ahead: args.queue().max(1) })
     }
 
-    /// What classifies.
+    /// The pipeline that classifies.
     pub fn pipeline(&self) -> &Pipeline {
         &self.pipeline
     }
 
-    /// The answers to records, in their order. `text` names the field with the text. After an error there are none.
-    pub fn answers(
+    /// Classifies records, in their order. `text` names the field with the text. The stream ends after an error.
+    pub fn predictions(
         &self,
         records: impl Stream<Item = Result<Record>>,
         text: &str,
-        want: Outputs,
+        outputs: Outputs,
     ) -> impl Stream<Item = Result<(Record, Prediction)>> {
         records
-            .map(move |record| {
-                let pipeline = self.pipeline.clone();
-                let task = record.and_then(|record| {
-                    let prompt = record.text(text)?.to_owned();
-                    // On any thread, so that tokenizing does not hold up the others.
-                    Ok(tokio::spawn(async move {
-                        let answer = pipeline.classify(&prompt, want, None, None).await;
-                        anyhow::Ok((answer.with_context(|| record.to_string())?, record))
-                    }))
-                });
-                async move { task?.await?.map(|(answer, record)| (record, answer)) }
+            .map(move |record| async move {
+                let record = record?;
+                let prediction = self.pipeline.classify(record.text(text)?, outputs, None, None).await;
+                Ok((prediction.with_context(|| record.to_string())?, record))
             })
             .buffered(self.ahead)
+            .map_ok(|(prediction, record)| (record, prediction))
     }
 
-    /// The answers to all of some records.
-    pub async fn answers_to(&self, records: &[Record], text: &str, want: Outputs) -> Result<Vec<Prediction>> {
+    /// Classifies all of some records, and shows the progress.
+    ///
+    /// # Errors
+    /// If a record has no such text or cannot be classified.
+    pub async fn predict_all(
+        &self,
+        records: &[Record],
+        text: &str,
+        outputs: Outputs,
+    ) -> Result<Vec<Prediction>> {
         let style = ProgressStyle::with_template("classifying {bar:30} {pos}/{len} prompts, {eta} left")?;
         let progress = ProgressBar::new(records.len() as u64).with_style(style);
-        let answers = self.answers(stream::iter(records.iter().cloned().map(Ok)), text, want);
-        let answers = answers.map_ok(|(_, answer)| answer).inspect(|_| progress.inc(1)).try_collect().await;
+        let predictions = self.predictions(stream::iter(records.iter().cloned().map(Ok)), text, outputs);
+        let predictions = predictions.map_ok(|(_, prediction)| prediction).inspect(|_| progress.inc(1));
+        let predictions = predictions.try_collect().await;
         progress.finish_and_clear();
-        answers
+        predictions
     }
 }
 
-/// Records as they are read, on a thread of its own, since reading from a pipe blocks.
+/// Reads records on a thread of its own, since reading from a pipe blocks.
 pub fn read_on_thread(records: Records) -> impl Stream<Item = Result<Record>> {
     let (sender, receiver) = mpsc::channel(64);
-    // None of tokio's, which would hold up the program's end until there is something to read.
+    // Not one of tokio's threads, which would keep the program from ending until there is something to read.
     std::thread::spawn(move || {
         for record in records {
-            // Nobody listens any more after an error.
+            // The receiver is dropped after an error.
             if sender.blocking_send(record).is_err() {
                 break;
             }

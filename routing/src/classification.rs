@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Labels longer than this, in bytes, are not labels; the bound keeps response headers and stats small.
-const MAX_LABEL: usize = 128;
+/// Longest label in bytes. The bound keeps response headers and stats small.
+pub const MAX_LABEL: usize = 128;
 
 /// A classifier's answer.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use llm_router_classifier::device::{Compute, Precision};
 use llm_router_classifier::model::Model;
+use llm_router_classifier::model::head_files::SettingsFile;
 use llm_router_classifier::model::prediction::{HeadOutput, Outputs, Prediction};
-use llm_router_classifier::model::temperature::HeadSettings;
 use llm_router_classifier::model::tokenizer::{Tokenizer, Tokens};
 use llm_router_classifier::records::{Record, read_all};
 use llm_router_trainer::eval::{Detection, Fields, Score, SingleLabel};
@@ -137,7 +137,7 @@ fn assert_good(head: &str, gate: &Gate, rows: &[Record], scores: &[HeadOutput], 
         );
     }
     if gate.spearman.is_some() {
-        let weights = HeadSettings::read(&model_folder(), head).unwrap().weights(scores[0].labels.len());
+        let weights = SettingsFile::read(&model_folder(), head).unwrap().weights(scores[0].labels.len());
         let measured = Score::compute(rows, scores, "label", Some(&weights)).unwrap();
         at_least("Spearman", measured.dimensions.last().unwrap().spearman.unwrap(), gate.spearman);
     }

@@ -1,30 +1,31 @@
 //! Which texts share a forward pass.
 //!
-//! There is no waiting for a batch to fill: a worker that is free takes what waits, the oldest text and others of about
-//! its length. So a batch is of one text when there is little to do, and grows with the load.
+//! A worker never waits for a batch to fill: when it is free, it takes the oldest text and others of similar length. So a
+//! batch has one text under light load, and grows with the load.
 
 use std::num::NonZeroUsize;
 
 use tch::Device;
 
-/// The longest lengths, in tokens, that may share a forward pass, lane by lane. Texts are padded to the longest beside
-/// them, so from one to the next is how much of a batch can be padding: a third. Longer texts are in one more lane.
+/// The maximum length, in tokens, of the texts of each lane. Texts are padded to the longest of their batch, and each
+/// length is at most half as long again as the one before, so at most a third of a batch is padding. One more lane takes
+/// longer texts.
 const LANES: [usize; 13] = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024];
 
-/// Tokens that a GPU takes at once. More would make the first answer wait longer, and be little faster for each token.
+/// Tokens that a GPU takes at once. More would delay the first prediction, and hardly raise the throughput.
 const CUDA_TOKENS: usize = 16_384;
 
 /// How many texts share a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Batching {
-    /// Each text has one of its own. On CPU, where a batch is no faster for each of its texts.
+    /// Each text has its own pass. Used on CPU, where a batch is no faster per text.
     Alone,
-    /// As many as have this many tokens together, padding included; at least one.
+    /// Texts with at most this many tokens in total, padding included; at least one text.
     Tokens(NonZeroUsize),
 }
 
 impl Batching {
-    /// What is best for a device, unless a number of tokens is asked for.
+    /// The best choice for a device, unless the number of tokens is configured.
     #[must_use]
     pub fn on(device: Device, tokens: Option<NonZeroUsize>) -> Self {
         let default = if device == Device::Cpu { None } else { NonZeroUsize::new(CUDA_TOKENS) };
@@ -39,16 +40,16 @@ impl Batching {
     /// Number of lanes.
     pub(super) const LANES: usize = LANES.len() + 1;
 
-    /// The longest lengths of the lanes up to `most` tokens, and that.
-    pub(super) fn lengths(most: usize) -> impl Iterator<Item = usize> {
-        LANES.into_iter().filter(move |&length| length < most).chain([most])
+    /// The maximum lengths of the lanes below `max` tokens, and `max`.
+    pub(super) fn lengths(max: usize) -> impl Iterator<Item = usize> {
+        LANES.into_iter().filter(move |&length| length < max).chain([max])
     }
 
     /// How many texts of a lane share a forward pass.
     pub(super) fn texts(self, lane: usize) -> usize {
         match (self, LANES.get(lane)) {
             (Self::Tokens(budget), Some(longest)) => (budget.get() / longest).max(1),
-            // Nothing is known about how long they are.
+            // The texts of the last lane have no maximum length.
             (Self::Alone, _) | (_, None) => 1,
         }
     }

@@ -89,7 +89,7 @@ pub(super) fn base(folder: &Path) -> Result<Option<String>> {
     Ok(Some(settings.base_model_name_or_path.unwrap_or_else(|| ".".to_owned())))
 }
 
-/// What tells an adapter from any other: `sha256:` and the digest of its weights; none if the folder has no adapter.
+/// Identifies an adapter: `sha256:` and the digest of its weights; none if the folder has no adapter.
 ///
 /// # Errors
 /// If the file cannot be read; the error names it.

@@ -6,21 +6,22 @@ use tch::{Device, Tensor};
 
 use super::tokenizer::Tokens;
 
-/// How long the texts of a pass may be together with their padding.
+/// The length to which the texts of a pass are padded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lengths {
-    /// As long as the longest: a text alone is not padded.
-    Any,
-    /// The next multiple of 16, up to this many tokens. oneDNN compiles its 16-bit kernels for each number of rows and
-    /// keeps them, at 1 to 2 MB a length; and its tiles have 16 rows, so the padding costs next to nothing.
-    Sixteens { most: usize },
+pub(crate) enum PadTo {
+    /// The longest text's: a text alone is not padded.
+    Longest,
+    /// The next multiple of 16, up to `max` tokens. oneDNN compiles its 16-bit kernels for each number of rows and keeps
+    /// them, at 1 to 2 MB a length; and its tiles have 16 rows, so the padding costs next to nothing.
+    MultipleOf16 { max: usize },
 }
 
-impl Lengths {
-    pub(crate) fn of(self, longest: usize) -> usize {
+impl PadTo {
+    /// The padded length for texts of which the longest has this length.
+    pub(crate) fn length(self, longest: usize) -> usize {
         match self {
-            Self::Any => longest,
-            Self::Sixteens { most } => longest.next_multiple_of(16).min(most).max(longest),
+            Self::Longest => longest,
+            Self::MultipleOf16 { max } => longest.next_multiple_of(16).min(max).max(longest),
         }
     }
 }
@@ -39,8 +40,8 @@ impl Batch {
     ///
     /// # Errors
     /// If a text has no token, there is no text, or libtorch fails.
-    pub(crate) fn new(texts: &[&Tokens], pad_token: i64, lengths: Lengths, device: Device) -> Result<Self> {
-        let longest = lengths.of(texts.iter().map(|text| text.ids().len()).max().unwrap_or(0));
+    pub(crate) fn new(texts: &[&Tokens], pad_token: i64, pad_to: PadTo, device: Device) -> Result<Self> {
+        let longest = pad_to.length(texts.iter().map(|text| text.ids().len()).max().unwrap_or(0));
         let shape = [texts.len() as i64, longest as i64];
         let mut ids = Vec::with_capacity(texts.len() * longest);
         let mut mask = Vec::with_capacity(texts.len() * longest);
@@ -99,15 +100,15 @@ mod tests {
 
     fn batch(texts: &[&[i64]]) -> Result<Batch> {
         let texts: Vec<_> = texts.iter().map(|ids| Tokens::from(ids.to_vec())).collect();
-        Batch::new(&texts.iter().collect::<Vec<_>>(), 9, Lengths::Any, Device::Cpu)
+        Batch::new(&texts.iter().collect::<Vec<_>>(), 9, PadTo::Longest, Device::Cpu)
     }
 
     #[test]
-    fn lengths_can_be_held_to_multiples_of_16() {
-        let lengths = Lengths::Sixteens { most: 40 };
-        assert_eq!([1, 16, 17, 39, 40].map(|longest| lengths.of(longest)), [16, 16, 32, 40, 40]);
+    fn texts_can_be_padded_to_multiples_of_16() {
+        let pad_to = PadTo::MultipleOf16 { max: 40 };
+        assert_eq!([1, 16, 17, 39, 40].map(|longest| pad_to.length(longest)), [16, 16, 32, 40, 40]);
         let text = Tokens::from(vec![1, 2, 3]);
-        let batch = Batch::new(&[&text], 9, lengths, Device::Cpu).unwrap();
+        let batch = Batch::new(&[&text], 9, pad_to, Device::Cpu).unwrap();
         assert_eq!((batch.tokens(), batch.mask().is_some()), (16, true));
     }
 

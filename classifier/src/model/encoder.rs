@@ -12,11 +12,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use tch::{Device, Tensor};
 
-use super::batch::{Batch, Lengths};
-use super::checkpoint::Checkpoint;
+use super::batch::{Batch, PadTo};
 use super::pooling;
 use super::tokenizer::Tokens;
-use super::training::{Dropout, Training};
 use super::weights::Weights;
 use crate::device::{Compute, Precision};
 use bert::Bert;
@@ -30,11 +28,11 @@ use torchscript::TorchScript;
 pub struct Encoder {
     shape: Shape,
     device: Device,
-    lengths: Lengths,
+    pad_to: PadTo,
     architecture: Architecture,
 }
 
-/// What a batch's number of tokens is a multiple of in training.
+/// In training, a batch's number of tokens is a multiple of this.
 const TOKENS: usize = 64;
 
 /// What every encoder has.
@@ -59,23 +57,6 @@ enum Architecture {
 }
 
 impl Encoder {
-    /// Reads `config.json`, and `model.safetensors` or, if there is none, `model.pt` of a folder.
-    ///
-    /// # Errors
-    /// If a file is missing or unfit, or the config asks for what is not implemented; the error names it.
-    pub fn load(folder: &Path, compute: impl Into<Compute>) -> Result<Self> {
-        Ok(Checkpoint::load(folder, compute)?.encoder)
-    }
-
-    /// Reads the same, without the folder's adapter, made so that it can be trained: computed in plain tensors, with
-    /// dropout while it is switched on.
-    ///
-    /// # Errors
-    /// As [`Encoder::load`], and if it is TorchScript.
-    pub fn load_for_training(folder: &Path, compute: Compute, dropout: Dropout) -> Result<(Self, Training)> {
-        Checkpoint::load_for_training(folder, compute, dropout)
-    }
-
     /// Takes the encoder's tensors out of a checkpoint, and leaves what else is in it.
     ///
     /// # Errors
@@ -101,13 +82,13 @@ impl Encoder {
                 config.path().display()
             ),
         };
-        let lengths = match weights.compute() {
+        let pad_to = match weights.compute() {
             Compute { device: Device::Cpu, precision: Precision::Bf16 } => {
-                Lengths::Sixteens { most: shape.max_tokens }
+                PadTo::MultipleOf16 { max: shape.max_tokens }
             }
-            _ => Lengths::Any,
+            _ => PadTo::Longest,
         };
-        Ok(Self { shape, device, lengths, architecture })
+        Ok(Self { shape, device, pad_to, architecture })
     }
 
     /// Reads TorchScript.
@@ -118,7 +99,7 @@ impl Encoder {
         let shape = config.parse::<torchscript::TorchScriptConfig>()?.shape();
         let script = TorchScript::load(path, shape.hidden_size, device)?;
         let architecture = Architecture::TorchScript(script);
-        Ok(Self { shape, device, lengths: Lengths::Any, architecture })
+        Ok(Self { shape, device, pad_to: PadTo::Longest, architecture })
     }
 
     /// Number of layers that heads can read.
@@ -156,7 +137,7 @@ impl Encoder {
     /// # Errors
     /// If there is no text, one has no token, or libtorch fails.
     pub fn batch(&self, texts: &[&Tokens]) -> Result<Batch> {
-        Batch::new(texts, self.shape.pad_token, self.lengths, self.device)
+        Batch::new(texts, self.shape.pad_token, self.pad_to, self.device)
     }
 
     /// The texts as [`Encoder::batch`] has them, and, where kernels are kept for each number of tokens, the first text
@@ -167,8 +148,8 @@ impl Encoder {
     pub fn batch_for_training(&self, texts: &[&Tokens]) -> Result<Batch> {
         let longest = texts.iter().map(|text| text.ids().len()).max().unwrap_or(0);
         let mut texts = texts.to_vec();
-        if let (Lengths::Sixteens { .. }, Some(&first)) = (self.lengths, texts.first()) {
-            let padded = self.lengths.of(longest);
+        if let (PadTo::MultipleOf16 { .. }, Some(&first)) = (self.pad_to, texts.first()) {
+            let padded = self.pad_to.length(longest);
             let most = texts.len() + TOKENS;
             while texts.len() < most && !(texts.len() * padded).is_multiple_of(TOKENS) {
                 texts.push(first);

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use super::heads::{Head, Linear, Output, Reads};
+use super::heads::{Head, HeadInput, Linear, Output, normalized};
 use super::pooling::Pooling;
 use super::temperature::Temperature;
 use super::text_features::ScaledFeature;
@@ -33,10 +33,10 @@ struct Settings {
     pooling: Pooling,
     #[serde(default, skip_serializing_if = "is_default")]
     kind: HeadKind,
-    /// What each dimension of a score counts, in the labels' order; equal if not given.
+    /// The weight of each dimension of a score, in the labels' order; equal if not given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     weights: Vec<f32>,
-    /// What is counted in the text, after the vector's numbers.
+    /// Features of the text, which follow the vector's numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     features: Vec<ScaledFeature>,
     /// The fingerprint of the adapter that the head was trained on; none if it was trained without one.
@@ -61,8 +61,8 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Settings {
-    fn of(head: &Head, adapter: Option<&str>) -> Result<Self> {
-        let Reads { layer, pooling, features } = head.reads().clone();
+    fn from_head(head: &Head, adapter: Option<&str>) -> Result<Self> {
+        let HeadInput { layer, pooling, features } = head.input().clone();
         let (kind, weights) = match head.output() {
             Output::SingleLabel => (HeadKind::SingleLabel, Vec::new()),
             Output::MultiLabel => (HeadKind::MultiLabel, Vec::new()),
@@ -74,7 +74,7 @@ impl Settings {
         Ok(Self { layer, pooling, kind, weights, features, adapter, temperature })
     }
 
-    /// Refuses a head of another encoder, of which it would read what it was not trained on.
+    /// Rejects a head that was trained on another encoder.
     fn check_adapter(&self, adapter: Option<&str>) -> Result<()> {
         match (self.adapter.as_deref(), adapter) {
             (own, other) if own == other => Ok(()),
@@ -102,7 +102,7 @@ impl Settings {
         Ok(match self.kind {
             HeadKind::SingleLabel => Output::SingleLabel,
             HeadKind::MultiLabel => Output::MultiLabel,
-            HeadKind::Score => Output::Score(self.shares(labels)?),
+            HeadKind::Score => Output::Score(self.score_weights(labels)?),
         })
     }
 
@@ -113,20 +113,78 @@ impl Settings {
         temperature.in_layer(linear.as_ref(), labels, device).map(Some)
     }
 
-    /// The weights, so that they add up to 1.
-    fn shares(&self, labels: usize) -> Result<Arc<[f32]>> {
-        let weights = if self.weights.is_empty() { vec![1.0; labels] } else { self.weights.clone() };
-        ensure!(weights.len() == labels, "{} weights for {labels} labels", weights.len());
-        let sum: f32 = weights.iter().sum();
+    /// The weights of a score's dimensions, which add up to 1.
+    fn score_weights(&self, labels: usize) -> Result<Arc<[f32]>> {
         ensure!(
-            sum > 0.0 && sum.is_finite() && weights.iter().all(|&weight| weight >= 0.0),
+            self.weights.is_empty() || self.weights.len() == labels,
+            "{} weights for {labels} labels",
+            self.weights.len()
+        );
+        let sum: f32 = self.weights.iter().sum();
+        ensure!(
+            self.weights.is_empty()
+                || (sum > 0.0 && sum.is_finite() && self.weights.iter().all(|&weight| weight >= 0.0)),
             "weights must not be negative, and one must be positive"
         );
-        Ok(weights.iter().map(|weight| weight / sum).collect())
+        Ok(self.normalized_weights(labels).into())
+    }
+
+    /// The weights, scaled so that they add up to 1; equal ones if none are given.
+    fn normalized_weights(&self, labels: usize) -> Vec<f32> {
+        if self.weights.is_empty() { normalized(&vec![1.0; labels]) } else { normalized(&self.weights) }
     }
 }
 
-/// What of an encoder its heads must fit.
+/// A head's `head.json`, to read what it says and to change the temperature.
+pub struct SettingsFile {
+    path: PathBuf,
+    settings: Settings,
+}
+
+impl SettingsFile {
+    /// Reads the file of a model's head.
+    ///
+    /// # Errors
+    /// If it is missing or invalid; the error names it.
+    pub fn read(model: &Path, head: &str) -> Result<Self> {
+        Self::in_folder(&folder_of(model, head))
+    }
+
+    fn in_folder(folder: &Path) -> Result<Self> {
+        let path = folder.join(SETTINGS);
+        Ok(Self { settings: read_json(&path)?, path })
+    }
+
+    /// Whether each output has a probability of its own.
+    #[must_use]
+    pub fn is_independent(&self) -> bool {
+        self.settings.kind != HeadKind::SingleLabel
+    }
+
+    /// The weights of a score with this many dimensions, which add up to 1.
+    #[must_use]
+    pub fn weights(&self, dimensions: usize) -> Vec<f32> {
+        self.settings.normalized_weights(dimensions)
+    }
+
+    /// The head's temperature.
+    #[must_use]
+    pub fn temperature(&self) -> Temperature {
+        self.settings.temperature.clone().unwrap_or(Temperature::All(1.0))
+    }
+
+    /// Writes the temperature into the file, keeps the other settings, and returns the path.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_temperature(mut self, temperature: &Temperature) -> Result<PathBuf> {
+        self.settings.temperature = Some(temperature.clone());
+        write_json(&self.path, &self.settings)?;
+        Ok(self.path)
+    }
+}
+
+/// The properties of an encoder that its heads must fit.
 #[derive(Debug, Clone)]
 pub struct EncoderShape {
     /// Number of layers.
@@ -147,34 +205,34 @@ pub fn load_all(model: &Path, encoder: &EncoderShape, device: Device) -> Result<
 
 fn load(folder: &Path, name: &str, encoder: &EncoderShape, device: Device) -> Result<Head> {
     let labels: Vec<String> = read_json(&folder.join(LABELS))?;
-    let settings: Settings = read_json(&folder.join(SETTINGS))?;
-    let in_settings = || format!("in {}", folder.join(SETTINGS).display());
-    let reads =
-        Reads { layer: settings.layer, pooling: settings.pooling, features: settings.features.clone() };
+    let SettingsFile { path, settings } = SettingsFile::in_folder(folder)?;
+    let in_settings = || format!("in {}", path.display());
+    let input =
+        HeadInput { layer: settings.layer, pooling: settings.pooling, features: settings.features.clone() };
     settings.features.iter().try_for_each(ScaledFeature::check).with_context(in_settings)?;
     settings.check_adapter(encoder.adapter.as_deref()).with_context(in_settings)?;
     ensure!(
-        (1..=encoder.layers).contains(&reads.layer),
+        (1..=encoder.layers).contains(&input.layer),
         "{}: layer {} is not one of the encoder's {}",
-        folder.join(SETTINGS).display(),
-        reads.layer,
+        path.display(),
+        input.layer,
         encoder.layers
     );
     let output = settings.output(labels.len()).with_context(in_settings)?;
-    let linear = load_linear(folder, labels.len(), &reads, encoder, device)?;
+    let linear = load_linear(folder, labels.len(), &input, encoder, device)?;
     let linear = settings.tempered(linear, labels.len(), device).with_context(in_settings)?;
-    Head::new(name, labels, reads, linear, output).with_context(|| format!("in {}", folder.display()))
+    Head::new(name, labels, input, linear, output).with_context(|| format!("in {}", folder.display()))
 }
 
 fn load_linear(
     folder: &Path,
     outputs: usize,
-    reads: &Reads,
+    input: &HeadInput,
     encoder: &EncoderShape,
     device: Device,
 ) -> Result<Option<Linear>> {
-    let (outputs, width) = (outputs as i64, reads.width(encoder.hidden_size));
-    if reads.pooling == Pooling::None {
+    let (outputs, width) = (outputs as i64, input.width(encoder.hidden_size));
+    if input.pooling == Pooling::None {
         ensure!(
             outputs == width,
             "{}: {outputs} labels for {width} logits (the config's hidden_size)",
@@ -215,7 +273,7 @@ pub fn names(model: &Path) -> Result<Vec<String>> {
 pub fn save(head: &Head, model: &Path, adapter: Option<&str>) -> Result<PathBuf> {
     let folder = folder_of(model, head.name());
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let settings = Settings::of(head, adapter)?;
+    let settings = Settings::from_head(head, adapter)?;
     if let Some(Linear { weight, bias }) = head.linear() {
         let path = folder.join(WEIGHTS);
         Tensor::write_safetensors(&[("linear.weight", &**weight), ("linear.bias", &**bias)], &path)
@@ -228,11 +286,6 @@ pub fn save(head: &Head, model: &Path, adapter: Option<&str>) -> Result<PathBuf>
 
 fn folder_of(model: &Path, head: &str) -> PathBuf {
     model.join(HEADS).join(head)
-}
-
-/// Where a head's settings are.
-pub(super) fn settings_of(model: &Path, head: &str) -> PathBuf {
-    folder_of(model, head).join(SETTINGS)
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
@@ -253,15 +306,15 @@ mod tests {
     const ENCODER: EncoderShape = EncoderShape { layers: 2, hidden_size: 1, adapter: None };
 
     fn head() -> Head {
-        of_kind(Output::SingleLabel)
+        head_with(Output::SingleLabel)
     }
 
-    fn of_kind(output: Output) -> Head {
+    fn head_with(output: Output) -> Head {
         let weight = Tensor::from_slice2(&[[1.0f32, 0.5], [0.0, 1.0], [-1.0, -1.0]]);
         let bias = Tensor::from_slice(&[0.0f32, 0.0, 0.5]);
         let linear = Linear { weight: Weight::new(weight), bias: Weight::new(bias) };
-        let reads = Reads { layer: 1, pooling: Pooling::MeanAndBeginning, features: Vec::new() };
-        Head::new("task", ["a", "b", "c"].map(str::to_owned).to_vec(), reads, Some(linear), output).unwrap()
+        let input = HeadInput { layer: 1, pooling: Pooling::MeanAndBeginning, features: Vec::new() };
+        Head::new("task", ["a", "b", "c"].map(str::to_owned).to_vec(), input, Some(linear), output).unwrap()
     }
 
     fn load_from(model: &Path) -> Result<Vec<Head>> {
@@ -272,7 +325,7 @@ mod tests {
     fn what_is_saved_is_loaded() {
         for output in [Output::SingleLabel, Output::MultiLabel, Output::Score([0.5, 0.25, 0.25].into())] {
             let model = tempfile::tempdir().unwrap();
-            let saved = of_kind(output);
+            let saved = head_with(output);
             save(&saved, model.path(), None).unwrap();
             let [loaded] = load_from(model.path()).unwrap().try_into().unwrap();
             let states = [Tensor::from_slice(&[0.3f32]).view([1, 1, 1])];
@@ -311,6 +364,41 @@ mod tests {
         for (hot, root) in hot.iter().zip(roots) {
             assert!((hot - root / sum).abs() < 1e-6, "{plain:?} {hot:?}");
         }
+    }
+
+    #[test]
+    fn only_the_temperature_of_a_file_changes() {
+        let model = tempfile::tempdir().unwrap();
+        let folder = folder_of(model.path(), "task");
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join(SETTINGS);
+        std::fs::write(&path, r#"{"layer": 4, "kind": "multi-label", "adapter": "sha256:1"}"#).unwrap();
+        let settings = SettingsFile::read(model.path(), "task").unwrap();
+        assert!(settings.is_independent());
+        assert_eq!(settings.temperature(), Temperature::All(1.0));
+        settings.write_temperature(&Temperature::Each(vec![0.5, 1.5])).unwrap();
+        let json: serde_json::Value = read_json(&path).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "layer": 4, "kind": "multi-label", "adapter": "sha256:1", "temperature": [0.5, 1.5]
+            })
+        );
+        let settings = SettingsFile::read(model.path(), "task").unwrap();
+        assert_eq!(settings.temperature(), Temperature::Each(vec![0.5, 1.5]));
+    }
+
+    #[test]
+    fn the_weights_of_a_score_add_up_to_1() {
+        let model = tempfile::tempdir().unwrap();
+        let folder = folder_of(model.path(), "task");
+        std::fs::create_dir_all(&folder).unwrap();
+        let weights = |settings: &str| {
+            std::fs::write(folder.join(SETTINGS), settings).unwrap();
+            SettingsFile::read(model.path(), "task").unwrap().weights(2)
+        };
+        assert_eq!(weights(r#"{"layer": 1, "kind": "score", "weights": [1, 3]}"#), [0.25, 0.75]);
+        assert_eq!(weights(r#"{"layer": 1, "kind": "score"}"#), [0.5, 0.5]);
     }
 
     #[test]

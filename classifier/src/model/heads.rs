@@ -1,7 +1,7 @@
 //! The classification heads of a model: a linear layer each, over a vector for each text, of one encoder layer.
 //!
-//! The last layer of an encoder trained for similarity knows what a text is about, and has forgotten much of what it
-//! asks for; a layer in the middle still knows. So each head says which one it reads.
+//! The last layer of an encoder trained for similarity represents what a text is about, and little of what it asks for; a
+//! middle layer still does. So each head names the layer that it reads.
 
 mod nvidia_complexity;
 mod output;
@@ -10,45 +10,43 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use llm_router_routing::classification::MAX_LABEL;
 use tch::{Device, Tensor};
 
 pub use nvidia_complexity::NvidiaComplexity;
-pub use output::Output;
+pub use output::{Output, normalized};
 
 use super::pooling::Pooling;
 use super::prediction::HeadOutput;
 use super::text_features::{ScaledFeature, TextFeatures};
 use super::weights::Weight;
 
-/// Longest label in bytes; the filter refuses longer ones, since labels go into headers and stats.
-const MAX_LABEL: usize = 128;
-
 /// A head. Clones share the weights.
 #[derive(Debug, Clone)]
 pub struct Head {
     name: Arc<str>,
-    /// What it can answer, or the dimensions of its score.
+    /// The labels that it can predict, or the dimensions of its score.
     labels: Arc<[String]>,
-    reads: Reads,
-    /// None if the vectors that it reads are logits already.
+    input: HeadInput,
+    /// None if the input's vectors are logits already.
     linear: Option<Linear>,
-    /// The part of the linear layer's weight that counts what was counted in the text, `[outputs, features]` on CPU.
-    of_counted: Option<Weight>,
+    /// The linear layer's weight for the text's features, `[outputs, features]` on CPU.
+    feature_weight: Option<Weight>,
     output: Output,
 }
 
 /// Which vectors a head reads.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reads {
+pub struct HeadInput {
     /// The encoder layer; the first is 1.
     pub layer: usize,
-    /// What is made of its token vectors.
+    /// How the layer's token vectors become one vector.
     pub pooling: Pooling,
-    /// What is counted in the text, after the vector's numbers.
+    /// Features of the text, which follow the vector's numbers.
     pub features: Vec<ScaledFeature>,
 }
 
-impl Reads {
+impl HeadInput {
     /// Width of what is read, for token vectors of this width.
     #[must_use]
     pub fn width(&self, hidden_size: i64) -> i64 {
@@ -86,7 +84,7 @@ impl Reads {
         if self.features.is_empty() {
             return Ok(None);
         }
-        let numbers = texts.iter().flat_map(|text| self.features.iter().map(|feature| feature.of(text)));
+        let numbers = texts.iter().flat_map(|text| self.features.iter().map(|feature| feature.value(text)));
         let numbers = Tensor::f_from_slice(&numbers.collect::<Vec<f32>>())?;
         Ok(Some(numbers.f_view([texts.len() as i64, self.features.len() as i64])?))
     }
@@ -102,15 +100,15 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// The weight's columns for the vector, without those for what is counted, `[outputs, width]`.
-    fn of_pooled(&self, reads: &Reads) -> Result<Tensor> {
-        let width = self.weight.size2()?.1 - reads.features.len() as i64;
+    /// The weight's columns for the pooled vector, `[outputs, width]`.
+    fn pooled_weight(&self, input: &HeadInput) -> Result<Tensor> {
+        let width = self.weight.size2()?.1 - input.features.len() as i64;
         Ok(self.weight.f_narrow(1, 0, width)?)
     }
 
-    /// The others, on CPU, if there are any.
-    fn of_counted(&self, reads: &Reads) -> Result<Option<Weight>> {
-        let count = reads.features.len() as i64;
+    /// The weight's columns for the text's features, `[outputs, features]` on CPU, if there are any.
+    fn feature_weight(&self, input: &HeadInput) -> Result<Option<Weight>> {
+        let count = input.features.len() as i64;
         if count == 0 {
             return Ok(None);
         }
@@ -127,13 +125,14 @@ impl Head {
     pub fn new(
         name: &str,
         labels: Vec<String>,
-        reads: Reads,
+        input: HeadInput,
         linear: Option<Linear>,
         output: Output,
     ) -> Result<Self> {
         check(name, &labels, &output)?;
-        let of_counted = linear.as_ref().map(|linear| linear.of_counted(&reads)).transpose()?.flatten();
-        Ok(Self { name: name.into(), labels: labels.into(), reads, linear, of_counted, output })
+        let feature_weight =
+            linear.as_ref().map(|linear| linear.feature_weight(&input)).transpose()?.flatten();
+        Ok(Self { name: name.into(), labels: labels.into(), input, linear, feature_weight, output })
     }
 
     /// The head's name, which is its folder's.
@@ -142,7 +141,7 @@ impl Head {
         &self.name
     }
 
-    /// What it can answer, or the dimensions of its score.
+    /// The labels that it can predict, or the dimensions of its score.
     #[must_use]
     pub fn labels(&self) -> &[String] {
         &self.labels
@@ -150,8 +149,8 @@ impl Head {
 
     /// Which vectors it reads.
     #[must_use]
-    pub fn reads(&self) -> &Reads {
-        &self.reads
+    pub fn input(&self) -> &HeadInput {
+        &self.input
     }
 
     /// The linear layer, unless the vectors that it reads are logits already.
@@ -180,19 +179,19 @@ impl Head {
     /// # Errors
     /// If the head's layer is not among them, or libtorch fails.
     pub fn logits(&self, hidden_states: &[Tensor], mask: Option<&Tensor>) -> Result<Tensor> {
-        let pooled = self.reads.pooled(hidden_states, mask)?;
+        let pooled = self.input.pooled(hidden_states, mask)?;
         Ok(match &self.linear {
-            Some(linear) => pooled.f_linear(&linear.of_pooled(&self.reads)?, Some(&*linear.bias))?,
+            Some(linear) => pooled.f_linear(&linear.pooled_weight(&self.input)?, Some(&*linear.bias))?,
             None => pooled,
         })
     }
 
-    /// What the head says of each text, by [`Self::logits`] `[texts, outputs]`, on CPU, and what was counted in it.
+    /// The output for each text, from [`Self::logits`] `[texts, outputs]` on CPU and the text's features.
     ///
     /// # Errors
     /// If libtorch fails.
     pub fn read(&self, logits: &Tensor, texts: &[&TextFeatures]) -> Result<Vec<HeadOutput>> {
-        let counted = match (&self.of_counted, self.reads.counted(texts)?) {
+        let counted = match (&self.feature_weight, self.input.counted(texts)?) {
             (Some(weight), Some(counted)) => Some(counted.f_linear::<&Tensor>(weight, None)?.f_add(logits)?),
             _ => None,
         };
@@ -207,29 +206,29 @@ impl Head {
     }
 }
 
-/// Refuses what cannot be part of a header: some names, and some labels.
+/// Checks that name and labels can be parts of headers.
 ///
 /// # Errors
-/// If it says what is wrong.
+/// If one cannot; the error says why.
 pub fn check(name: &str, labels: &[String], output: &Output) -> Result<()> {
     check_name(name)?;
     check_labels(labels, output)
 }
 
-/// Refuses a head's name that cannot be part of a header's name, as it is in `x-llm-NAME`.
+/// Rejects a name that cannot be part of a header's name, such as `x-llm-NAME`.
 fn check_name(name: &str) -> Result<()> {
     let fit = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     ensure!(
         !name.is_empty() && name.bytes().all(fit),
         "a head's name must be of a-z, 0-9 and '-', because it becomes part of a header's name; {name:?} is not"
     );
-    // What dynamic metadata has beside the heads, and what policies call their own examples.
+    // Other members of the dynamic metadata, and the name for few-shot examples in policies.
     const TAKEN: [&str; 3] = ["read", "decision", "examples"];
     ensure!(!TAKEN.contains(&name), "a head cannot be called {name:?}: that name has another meaning");
     Ok(())
 }
 
-/// Refuses labels that cannot be told apart or cannot be a header's value.
+/// Rejects labels that are equal or cannot be a header's value.
 fn check_labels(labels: &[String], output: &Output) -> Result<()> {
     let fewest = if matches!(output, Output::SingleLabel) { 2 } else { 1 };
     ensure!(labels.len() >= fewest, "the head needs at least {fewest} labels, not {}", labels.len());
@@ -253,8 +252,8 @@ mod tests {
         let weight = Tensor::from_slice2(&[[1.0f32, 0.0], [0.0, 1.0], [-1.0, -1.0]]);
         let bias = Tensor::from_slice(&[0.0f32, 0.0, 0.5]);
         let linear = Linear { weight: Weight::new(weight), bias: Weight::new(bias) };
-        let reads = Reads { layer, pooling: Pooling::MeanAndBeginning, features: Vec::new() };
-        Head::new(name, labels, reads, Some(linear), Output::SingleLabel)
+        let input = HeadInput { layer, pooling: Pooling::MeanAndBeginning, features: Vec::new() };
+        Head::new(name, labels, input, Some(linear), Output::SingleLabel)
     }
 
     fn labels() -> Vec<String> {
@@ -281,18 +280,18 @@ mod tests {
         let linear =
             Linear { weight: Weight::new(weight), bias: Weight::new(Tensor::from_slice(&[0.5f32, 0.0])) };
         let feature = ScaledFeature { name: TextFeature::Lines, mean: 1.0, scale: 0.5 };
-        let reads = Reads { layer: 1, pooling: Pooling::Mean, features: vec![feature] };
+        let input = HeadInput { layer: 1, pooling: Pooling::Mean, features: vec![feature] };
         let labels = labels()[..2].to_vec();
-        let head = Head::new("task", labels, reads, Some(linear), Output::MultiLabel).unwrap();
-        let text = TextFeatures::of(&["\n\n"], 2);
+        let head = Head::new("task", labels, input, Some(linear), Output::MultiLabel).unwrap();
+        let text = TextFeatures::count(&["\n\n"], 2);
         let states = [Tensor::from_slice(&[4.0f32]).view([1, 1, 1])];
-        let vector = head.reads().vectors(&states, None, &[&text]).unwrap();
+        let vector = head.input().vectors(&states, None, &[&text]).unwrap();
         let Linear { weight, bias } = head.linear().unwrap();
         let expected = vector.linear(weight, Some(&**bias)).sigmoid();
         let logits = head.logits(&states, None).unwrap();
         let scores = head.read(&logits, &[&text]).unwrap().remove(0);
         assert_eq!(scores.confidences, Vec::<f32>::try_from(expected.view(-1)).unwrap());
-        assert_ne!(scores, head.read(&logits, &[&TextFeatures::of(&["x"], 1)]).unwrap().remove(0));
+        assert_ne!(scores, head.read(&logits, &[&TextFeatures::count(&["x"], 1)]).unwrap().remove(0));
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 pub mod adapter;
 pub mod batch;
-mod checkpoint;
 pub mod encoder;
 pub mod folder;
 pub mod head_files;
 pub mod heads;
 pub mod linear;
+pub mod load;
 mod norm;
 pub mod nvidia;
 pub mod pooling;
@@ -18,21 +18,14 @@ pub mod tokenizer;
 pub mod training;
 pub mod weights;
 
-use std::path::Path;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tch::{Device, Tensor};
 
 use batch::Batch;
-use checkpoint::Checkpoint;
 use encoder::Encoder;
-use folder::ModelFolder;
-use head_files::EncoderShape;
-use heads::{Head, Reads};
+use heads::{Head, HeadInput};
 use prediction::{Outputs, Prediction};
-use tokenizer::{MAX_TOKENS, Tokenizer, Tokens};
-
-use crate::device::Compute;
+use tokenizer::Tokens;
 
 /// An encoder with its heads. Clones share the weights.
 #[derive(Debug, Clone)]
@@ -44,38 +37,10 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads `config.json`, `model.safetensors` or `model.pt`, `tokenizer.json`, `heads/` and, if there is one, the
-    /// adapter of a folder.
-    ///
-    /// # Errors
-    /// If a file is missing or unfit, or there is no head; the error names the file.
-    pub fn load(folder: &Path, compute: impl Into<Compute>) -> Result<(Self, Tokenizer)> {
-        let compute = compute.into();
-        let checkpoint = Checkpoint::load(folder, compute)?;
-        let tokenizer = load_tokenizer(folder, &checkpoint.encoder)?;
-        let (encoder, mut heads) = checkpoint.with_heads()?;
-        let shape = EncoderShape {
-            layers: encoder.layers(),
-            hidden_size: encoder.hidden_size(),
-            adapter: adapter::fingerprint(folder)?,
-        };
-        for head in head_files::load_all(folder, &shape, compute.device)? {
-            ensure!(
-                heads.iter().all(|other| other.name() != head.name()),
-                "{}: the checkpoint has a head {:?} already",
-                folder.display(),
-                head.name()
-            );
-            heads.push(head);
-        }
+    pub(crate) fn new(encoder: Encoder, mut heads: Vec<Head>) -> Self {
         heads.sort_by(|a, b| a.name().cmp(b.name()));
-        ensure!(
-            !heads.is_empty(),
-            "{} has no heads/NAME/; `llm-router-train train` makes one",
-            folder.display()
-        );
-        let layers = heads.iter().map(|head| head.reads().layer).max().unwrap_or(0);
-        Ok((Self { encoder, heads, layers }, tokenizer))
+        let layers = heads.iter().map(|head| head.input().layer).max().unwrap_or(0);
+        Self { encoder, heads, layers }
     }
 
     /// The names of the heads.
@@ -163,49 +128,13 @@ impl Model {
     }
 }
 
-/// What a head that reads this sees of the texts, `[texts, width]`.
+/// The vectors of the texts that a head with this input reads, `[texts, width]`.
 ///
 /// # Errors
 /// If the encoder has no such layer, or libtorch fails.
-pub fn vectors(encoder: &Encoder, texts: &[&Tokens], reads: &Reads) -> Result<Tensor> {
+pub fn vectors(encoder: &Encoder, texts: &[&Tokens], input: &HeadInput) -> Result<Tensor> {
     let batch = encoder.batch(texts)?;
-    let hidden_states = encoder.hidden_states(&batch, reads.layer)?;
+    let hidden_states = encoder.hidden_states(&batch, input.layer)?;
     let features: Vec<_> = texts.iter().map(|text| text.features()).collect();
-    reads.vectors(&hidden_states, batch.mask(), &features)
-}
-
-/// Reads `config.json`, `model.safetensors` or `model.pt`, and `tokenizer.json` of a folder, but no heads.
-///
-/// # Errors
-/// If a file is missing or unfit; the error names it.
-pub fn load_encoder(folder: &Path, compute: impl Into<Compute>) -> Result<(Encoder, Tokenizer)> {
-    let encoder = Encoder::load(folder, compute)?;
-    let tokenizer = load_tokenizer(folder, &encoder)?;
-    Ok((encoder, tokenizer))
-}
-
-/// Reads the `tokenizer.json` of a folder, bounded by what the encoder reads.
-///
-/// # Errors
-/// If a file is missing or unfit; the error names it.
-pub fn load_tokenizer(folder: &Path, encoder: &Encoder) -> Result<Tokenizer> {
-    let folder = ModelFolder::open(folder)?;
-    let limit = sentence_length(&folder)?.unwrap_or(MAX_TOKENS).min(encoder.max_tokens());
-    Tokenizer::load(&folder.file("tokenizer.json"))?.reading_at_most(limit)
-}
-
-/// The length that sentence-transformers trained a model with, as it writes it beside the model.
-fn sentence_length(folder: &ModelFolder) -> Result<Option<usize>> {
-    #[derive(serde::Deserialize)]
-    struct SentenceConfig {
-        max_seq_length: Option<usize>,
-    }
-    let path = folder.file("sentence_bert_config.json");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let fail = || format!("cannot read {}", path.display());
-    let json = std::fs::read(&path).with_context(fail)?;
-    let SentenceConfig { max_seq_length } = serde_json::from_slice(&json).with_context(fail)?;
-    Ok(max_seq_length)
+    input.vectors(&hidden_states, batch.mask(), &features)
 }

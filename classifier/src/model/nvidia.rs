@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use tch::Tensor;
 
 use super::encoder::{Config, Encoder};
-use super::heads::{Head, Linear, NvidiaComplexity, Output, Reads};
+use super::heads::{Head, HeadInput, Linear, NvidiaComplexity, Output};
 use super::pooling::Pooling;
 use super::weights::{Weight, Weights};
 
@@ -66,7 +66,7 @@ fn is_published_layout(config: &Config) -> bool {
 
 impl Layout {
     fn heads(&self, weights: &mut Weights, encoder: &Encoder) -> Result<Vec<Head>> {
-        let reads = Reads { layer: encoder.layers(), pooling: Pooling::Mean, features: Vec::new() };
+        let input = HeadInput { layer: encoder.layers(), pooling: Pooling::Mean, features: Vec::new() };
         let mut task = None;
         let mut targets = Vec::new();
         let mut linears = Vec::new();
@@ -80,7 +80,7 @@ impl Layout {
             };
             if target == TASK {
                 let labels = self.labels(outputs)?;
-                task = Some(Head::new("task", labels, reads.clone(), Some(linear), Output::SingleLabel)?);
+                task = Some(Head::new("task", labels, input.clone(), Some(linear), Output::SingleLabel)?);
             } else {
                 targets.push((target.as_str(), self.weighting(target, outputs)?));
                 linears.push(linear);
@@ -88,7 +88,7 @@ impl Layout {
         }
         let (complexity, names) = NvidiaComplexity::new(&targets)?;
         let output = Output::NvidiaComplexity(complexity);
-        let complexity = Head::new("complexity", names, reads, Some(stack(&linears)?), output)?;
+        let complexity = Head::new("complexity", names, input, Some(stack(&linears)?), output)?;
         Ok(vec![complexity, task.context("target_sizes has no task_type")?])
     }
 

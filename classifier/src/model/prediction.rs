@@ -1,4 +1,4 @@
-//! What a model says about a text.
+//! The prediction of a model for a text.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::tokenizer::Coverage;
 
-/// What is wanted of a text.
+/// Which outputs of the model are requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outputs {
     /// Every head's scores.
@@ -18,44 +18,44 @@ pub enum Outputs {
 }
 
 impl Outputs {
-    /// Whether the heads' scores are wanted.
+    /// Whether the heads' scores are requested.
     #[must_use]
     pub fn scores(self) -> bool {
         self != Self::Embedding
     }
 
-    /// Whether the sentence embedding is wanted.
+    /// Whether the sentence embedding is requested.
     #[must_use]
     pub fn embedding(self) -> bool {
         self != Self::Scores
     }
 
-    /// What both want.
+    /// The outputs that either requests.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         if self == other { self } else { Self::ScoresAndEmbedding }
     }
 }
 
-/// What a model says about one text.
+/// The prediction of a model for one text.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Prediction {
-    /// Each head's scores, in the order of the heads' names; empty if they are not wanted.
+    /// Each head's scores, in the order of the heads' names; empty if they were not requested.
     pub scores: Vec<HeadOutput>,
-    /// The sentence embedding, of length 1, if it is wanted.
+    /// The sentence embedding, of length 1, if it was requested.
     pub embedding: Option<Vec<f32>>,
     /// How much of the text was read.
     pub read: Coverage,
 }
 
 impl Prediction {
-    /// This much of it.
+    /// Only the requested outputs of it.
     #[must_use]
-    pub fn only(mut self, want: Outputs) -> Self {
-        if !want.scores() {
+    pub fn only(mut self, outputs: Outputs) -> Self {
+        if !outputs.scores() {
             self.scores.clear();
         }
-        self.embedding = self.embedding.filter(|_| want.embedding());
+        self.embedding = self.embedding.filter(|_| outputs.embedding());
         self
     }
 }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_two_texts_want_together_is_what_each_wants() {
+    fn two_texts_together_get_the_outputs_that_either_requests() {
         use Outputs::{Embedding, Scores, ScoresAndEmbedding};
         assert_eq!(Scores.and(Scores), Scores);
         assert_eq!(Scores.and(Embedding), ScoresAndEmbedding);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_cut_to_what_is_wanted() {
+    fn a_prediction_can_be_cut_to_the_requested_outputs() {
         let scores =
             HeadOutput { head: "task".into(), labels: Arc::new([]), confidences: Vec::new(), score: None };
         let all = Prediction { scores: vec![scores], embedding: Some(vec![1.0]), read: Coverage::default() };

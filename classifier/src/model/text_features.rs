@@ -47,9 +47,9 @@ pub struct TextFeatures {
 
 impl TextFeatures {
     /// Counts in the parts of a text that are read. Of a text of `whole` bytes that is longer than they are, the counts
-    /// are estimated: times the share that is read.
+    /// are estimated, by the fraction that is read.
     #[must_use]
-    pub fn of(parts: &[&str], whole: usize) -> Self {
+    pub fn count(parts: &[&str], whole: usize) -> Self {
         let mut counts = Counts::default();
         parts.iter().for_each(|part| counts.add(part));
         let read: usize = parts.iter().map(|part| part.len()).sum();
@@ -144,7 +144,7 @@ impl ScaledFeature {
 
     /// The feature of a text.
     #[must_use]
-    pub fn of(&self, text: &TextFeatures) -> f32 {
+    pub fn value(&self, text: &TextFeatures) -> f32 {
         (text.get(self.name) - self.mean) / self.scale
     }
 }
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     fn counts(text: &str) -> [f32; 5] {
-        let features = TextFeatures::of(&[text], text.len());
+        let features = TextFeatures::count(&[text], text.len());
         TextFeature::ALL.map(|feature| features.get(feature).exp_m1().round())
     }
 
@@ -167,8 +167,8 @@ mod tests {
     #[test]
     fn of_a_text_read_in_part_the_whole_is_estimated() {
         let whole = "a1 ".repeat(100);
-        let features = TextFeatures::of(&[&whole[..30], &whole[270..]], whole.len());
-        let all = TextFeatures::of(&[&whole], whole.len());
+        let features = TextFeatures::count(&[&whole[..30], &whole[270..]], whole.len());
+        let all = TextFeatures::count(&[&whole], whole.len());
         for feature in TextFeature::ALL {
             assert!((features.get(feature) - all.get(feature)).abs() < 1e-5, "{feature:?}");
         }
@@ -176,16 +176,16 @@ mod tests {
 
     #[test]
     fn a_feature_is_scaled_to_mean_0_and_deviation_1() {
-        let texts = ["a", "bbb", "ccccccc"].map(|text| TextFeatures::of(&[text], text.len()));
+        let texts = ["a", "bbb", "ccccccc"].map(|text| TextFeatures::count(&[text], text.len()));
         let scaled = ScaledFeature::fit(TextFeature::LogLength, &texts).unwrap();
-        let values = texts.map(|text| scaled.of(&text));
+        let values = texts.map(|text| scaled.value(&text));
         assert!(values.iter().sum::<f32>().abs() < 1e-5);
         assert!((values.iter().map(|value| value * value).sum::<f32>() / 3.0 - 1.0).abs() < 1e-5);
     }
 
     #[test]
     fn a_feature_that_is_always_the_same_has_no_scale() {
-        let texts = vec![TextFeatures::of(&["What is 1 + 1?"], 14); 1000];
+        let texts = vec![TextFeatures::count(&["What is 1 + 1?"], 14); 1000];
         for name in TextFeature::ALL {
             assert_eq!(ScaledFeature::fit(name, &texts), None, "{name}");
         }

@@ -175,7 +175,7 @@ impl Tokenizer {
         }
         let ids = [self.before.as_slice(), &ids, &self.after].concat();
         let read = Coverage { tokens: ids.len(), of: of + special, estimated };
-        let features = TextFeatures::of(&[beginning, end], *whole);
+        let features = TextFeatures::count(&[beginning, end], *whole);
         Ok(Tokens { ids: ids.into_iter().map(i64::from).collect(), read, features })
     }
 

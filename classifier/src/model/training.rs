@@ -11,15 +11,15 @@ use tch::Tensor;
 /// Sets numbers to zero by chance while it is on. Clones are switched together.
 #[derive(Debug, Clone)]
 pub struct Dropout {
-    share: f64,
+    fraction: f64,
     on: Arc<AtomicBool>,
 }
 
 impl Dropout {
-    /// Zeroes this share of the numbers, once it is switched on.
+    /// Zeroes this fraction of the numbers, once it is switched on.
     #[must_use]
-    pub fn new(share: f64) -> Self {
-        Self { share, on: Arc::default() }
+    pub fn new(fraction: f64) -> Self {
+        Self { fraction, on: Arc::default() }
     }
 
     /// Switches it on for training, or off for evaluation.
@@ -27,20 +27,21 @@ impl Dropout {
         self.on.store(on, Ordering::Relaxed);
     }
 
-    /// The tensor, or what chance tensors of it, scaled so that the mean stays. Of token vectors `[texts, tokens, width]`
-    /// the same numbers are left of all of a text's tokens: chance costs time on CPU, and that is drawn less of it.
+    /// The tensor, with a random fraction of its numbers set to zero and the others scaled so that the mean stays. In token
+    /// vectors `[texts, tokens, width]` the same numbers are zero for all tokens of a text, because drawing random numbers
+    /// takes time on the CPU.
     ///
     /// # Errors
     /// If libtorch fails.
     pub fn apply(&self, tensor: Tensor) -> Result<Tensor> {
-        if self.share == 0.0 || !self.on.load(Ordering::Relaxed) {
+        if self.fraction == 0.0 || !self.on.load(Ordering::Relaxed) {
             return Ok(tensor);
         }
         let shape = match *tensor.size() {
             [texts, _, width] => vec![texts, 1, width],
             ref shape => shape.to_vec(),
         };
-        let left = Tensor::f_ones(shape, (tensor.kind(), tensor.device()))?.f_dropout(self.share, true)?;
+        let left = Tensor::f_ones(shape, (tensor.kind(), tensor.device()))?.f_dropout(self.fraction, true)?;
         Ok(tensor.f_mul(&left)?)
     }
 }

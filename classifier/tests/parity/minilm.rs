@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use llm_router_classifier::model::encoder::Encoder;
-use llm_router_classifier::model::load_encoder;
+use llm_router_classifier::model::load::load_encoder;
 use llm_router_classifier::model::tokenizer::{Tokenizer, Tokens};
 use serde::Deserialize;
 use tch::Device;

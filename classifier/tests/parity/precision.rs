@@ -1,10 +1,11 @@
 //! Computing in 16 bits changes answers by rounding only, and so does a batch.
 
 use llm_router_classifier::device::{Compute, Precision};
+use llm_router_classifier::model::Model;
 use llm_router_classifier::model::encoder::Encoder;
+use llm_router_classifier::model::load::load_encoder;
 use llm_router_classifier::model::prediction::{Outputs, Prediction};
 use llm_router_classifier::model::tokenizer::Tokens;
-use llm_router_classifier::model::{Model, load_encoder};
 use tch::Device;
 
 use crate::encoders::NAMES;

@@ -14,8 +14,9 @@ use crate::eval::{Fields, Reliability, label_indices, routing_score, temperature
 use crate::train::Calibration;
 use llm_router_classifier::args::EngineArgs;
 use llm_router_classifier::batch::BatchClassifier;
+use llm_router_classifier::model::head_files::SettingsFile;
 use llm_router_classifier::model::prediction::{HeadOutput, Outputs, Prediction};
-use llm_router_classifier::model::temperature::{HeadSettings, Temperature};
+use llm_router_classifier::model::temperature::Temperature;
 use llm_router_classifier::records::Record;
 
 /// What is calibrated.
@@ -96,7 +97,7 @@ impl HeadArgs {
     async fn predict(&self) -> Result<Predictions> {
         let (records, fields) = (self.rows.read()?, self.rows.fields());
         let classifier = BatchClassifier::load(&self.engine).await?;
-        let all = classifier.answers_to(&records, &fields.text, Outputs::Scores).await?;
+        let all = classifier.predict_all(&records, &fields.text, Outputs::Scores).await?;
         let scores = outputs_of(&all, &self.head)?;
         Ok(Predictions { records, fields, all, scores })
     }
@@ -157,8 +158,8 @@ struct Fit {
 
 async fn fit_temperature(args: &TemperatureArgs) -> Result<()> {
     let HeadArgs { engine, head, json, .. } = &args.head;
-    let settings = HeadSettings::read(engine.model(), head)?;
-    let present = settings.temperature()?;
+    let settings = SettingsFile::read(engine.model(), head)?;
+    let present = settings.temperature();
     let predictions = args.head.predict().await?;
     let Fit { temperature, before, after } = match settings.is_independent() {
         true => fit_outputs(&predictions, &present)?,
@@ -202,7 +203,7 @@ fn fit_single_label(predictions: &Predictions, present: &Temperature) -> Result<
         Reliability::from_outcomes(&scores.zip(&truth).map(top).collect::<Vec<_>>())
     };
     Ok(Fit {
-        temperature: Temperature::All(rounded(f64::from(present.of(0)) * factor)),
+        temperature: Temperature::All(rounded(f64::from(present.for_output(0)) * factor)),
         before: reliability(&mut predictions.scores.iter().cloned()),
         after: reliability(
             &mut predictions.scores.iter().map(|scores| temperature::rescaled(scores, factor)),
@@ -224,7 +225,7 @@ fn fit_outputs(predictions: &Predictions, present: &Temperature) -> Result<Fit> 
         }
         // The rows may know nothing about an output.
         let factor = temperature::fit_output(&probabilities, &truths).unwrap_or(1.0);
-        temperatures.push(rounded(f64::from(present.of(output)) * factor));
+        temperatures.push(rounded(f64::from(present.for_output(output)) * factor));
         for (&probability, truth) in probabilities.iter().zip(truths) {
             before.push((f64::from(probability), truth));
             after.push((f64::from(temperature::rescaled_output(probability, factor)), truth));

@@ -21,8 +21,8 @@ use crate::eval::{
 use llm_router_classifier::args::EngineArgs;
 use llm_router_classifier::batch::BatchClassifier;
 use llm_router_classifier::few_shot::Similarity;
+use llm_router_classifier::model::head_files::SettingsFile;
 use llm_router_classifier::model::prediction::{HeadOutput, Outputs, Prediction};
-use llm_router_classifier::model::temperature::HeadSettings;
 use llm_router_classifier::records::{Record, read_all};
 
 /// Options of `eval`.
@@ -112,7 +112,7 @@ impl EvalArgs {
         let settings = self.models.settings(&self.positive)?;
         let predictions = BatchClassifier::load(&self.engine)
             .await?
-            .answers_to(records, &fields.text, Outputs::Scores)
+            .predict_all(records, &fields.text, Outputs::Scores)
             .await?;
         let scores = outputs_of(&predictions, head)?;
         let sections = if self.win_rate {
@@ -133,7 +133,7 @@ impl EvalArgs {
     ) -> Result<Vec<Box<dyn Section>>> {
         let mut sections: Vec<Box<dyn Section>> = Vec::new();
         // Heads that are part of the encoder's checkpoint have no settings.
-        let settings = HeadSettings::read(self.engine.model(), head).ok();
+        let settings = SettingsFile::read(self.engine.model(), head).ok();
         let gives_score = scores.first().is_some_and(|scores| scores.score.is_some());
         match settings {
             _ if gives_score && !self.positive.is_empty() => {}
@@ -182,7 +182,7 @@ async fn measure_few_shot(
     let truths = records.iter().map(truth).collect::<Result<Vec<_>>>()?;
     let examples = Arc::new(config::Examples::new(examples));
     let similarity: Arc<Similarity> = classifier.pipeline().embed_policy_examples(&examples).done().await?;
-    let predictions = classifier.answers_to(records, &fields.text, Outputs::Embedding).await?;
+    let predictions = classifier.predict_all(records, &fields.text, Outputs::Embedding).await?;
     let scores = predictions.iter().map(|prediction| {
         let embedding = prediction.embedding.as_deref().context("the model gives no embeddings")?;
         Ok(similarity.compare(embedding))

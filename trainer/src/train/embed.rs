@@ -7,7 +7,7 @@ use tch::Tensor;
 
 use super::progress::ProgressDisplay;
 use llm_router_classifier::model::encoder::Encoder;
-use llm_router_classifier::model::heads::Reads;
+use llm_router_classifier::model::heads::HeadInput;
 use llm_router_classifier::model::tokenizer::Tokens;
 use llm_router_classifier::model::vectors;
 
@@ -17,7 +17,7 @@ use llm_router_classifier::model::vectors;
 ///
 /// # Errors
 /// If libtorch fails.
-pub(super) fn embed(encoder: &Encoder, reads: &Reads, texts: &[&Tokens]) -> Result<Tensor> {
+pub(super) fn embed(encoder: &Encoder, reads: &HeadInput, texts: &[&Tokens]) -> Result<Tensor> {
     let progress = ProgressDisplay::counting("embedding", texts.len())?;
     let width = reads.width(encoder.hidden_size());
     // A tensor can be sent to another thread, but not be shared with it: each thread clones the handles, not the memory.

@@ -14,11 +14,11 @@ use super::texts::TokenizedTexts;
 use super::trained::TrainedHead;
 use super::{probe, save};
 use llm_router_classifier::model::encoder::Encoder;
-use llm_router_classifier::model::heads::{Head, Reads};
+use llm_router_classifier::model::heads::{Head, HeadInput};
+use llm_router_classifier::model::load::{load_encoder, load_tokenizer};
 use llm_router_classifier::model::text_features::{ScaledFeature, TextFeatures};
 use llm_router_classifier::model::tokenizer::{Tokenizer, Tokens};
 use llm_router_classifier::model::training::Dropout;
-use llm_router_classifier::model::{load_encoder, load_tokenizer};
 
 /// Fits heads to the frozen encoder, and writes them.
 ///
@@ -100,7 +100,7 @@ fn tokenize(tasks: &[HeadTask], tokenizer: &Tokenizer) -> Result<TokenizedTexts>
 }
 
 /// The input of the task's head. Text features are scaled by the training rows.
-fn head_input(task: &HeadTask, encoder: &Encoder, data: &[Tokens]) -> Result<Reads> {
+fn head_input(task: &HeadTask, encoder: &Encoder, data: &[Tokens]) -> Result<HeadInput> {
     let layer = task.plan.layer.unwrap_or(encoder.layers());
     ensure!(
         layer <= encoder.layers(),
@@ -121,5 +121,5 @@ fn head_input(task: &HeadTask, encoder: &Encoder, data: &[Tokens]) -> Result<Rea
             )
         })?);
     }
-    Ok(Reads { layer, pooling: task.plan.pooling, features })
+    Ok(HeadInput { layer, pooling: task.plan.pooling, features })
 }

@@ -13,7 +13,7 @@ use super::report::{Trial, TrialSettings};
 use super::task::HeadTask;
 use super::trained::TrainedHead;
 use llm_router_classifier::model::encoder::Encoder;
-use llm_router_classifier::model::heads::Reads;
+use llm_router_classifier::model::heads::HeadInput;
 use llm_router_classifier::model::tokenizer::Tokens;
 
 /// Some of the rows, with their weights by source.
@@ -44,7 +44,7 @@ impl Subset {
 pub(super) fn train(
     encoder: &Encoder,
     task: &HeadTask,
-    reads: Reads,
+    reads: HeadInput,
     data: &[Tokens],
     external_validation: &[Tokens],
 ) -> Result<(TrainedHead, TrialSettings, Vec<Trial>)> {

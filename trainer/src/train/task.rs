@@ -131,8 +131,7 @@ impl HeadTask {
         let all = self.plan.weights.is_empty();
         let weight = |name| self.plan.weights.get(name).copied().unwrap_or(if all { 1.0 } else { 0.0 });
         let weights: Vec<f32> = self.labels.iter().map(weight).collect();
-        let sum: f32 = weights.iter().sum();
-        weights.into_iter().map(|weight| weight / sum).collect()
+        heads::normalized(&weights)
     }
 
     /// The targets of rows: `[rows]` int64 if each has one label, else `[rows, outputs]` float32, NaN where unknown.

@@ -6,12 +6,12 @@ use tch::Tensor;
 
 use super::fine_tune::History;
 use llm_router_classifier::model::adapter::Adapter;
-use llm_router_classifier::model::heads::{Linear, Reads};
+use llm_router_classifier::model::heads::{HeadInput, Linear};
 
 /// A trained head, with its predictions for the rows that are reported on.
 pub(super) struct TrainedHead {
     pub(super) linear: Linear,
-    pub(super) reads: Reads,
+    pub(super) reads: HeadInput,
     /// Logits of the test rows.
     pub(super) test_logits: Tensor,
     /// Logits of the external validation data.

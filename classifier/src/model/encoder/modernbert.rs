@@ -44,7 +44,7 @@ struct Layer {
     feed_out: Linear,
 }
 
-/// What a layer's attention is told, by its reach.
+/// What a layer's attention needs to know, depending on its reach.
 struct Seen<'a> {
     mask: Option<&'a Tensor>,
     rotary: &'a Rotary,

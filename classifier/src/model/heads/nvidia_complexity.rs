@@ -12,36 +12,36 @@ use crate::model::weights::Weight;
 struct Dimension {
     /// Its name in the checkpoint's config.
     target: &'static str,
-    /// Its name in our answers.
+    /// Its name in predictions.
     name: &'static str,
-    /// What it counts in the complexity.
-    share: f32,
-    /// Below this it is 0.
-    least: f32,
+    /// Its weight in the complexity.
+    weight: f32,
+    /// Smaller values count as 0.
+    min: f32,
 }
 
 /// The model card's dimensions.
 const DIMENSIONS: [Dimension; 7] = [
-    Dimension { target: "creativity_scope", name: "creativity", share: 0.35, least: 0.0 },
-    Dimension { target: "reasoning", name: "reasoning", share: 0.25, least: 0.0 },
-    Dimension { target: "contextual_knowledge", name: "contextual_knowledge", share: 0.05, least: 0.0 },
-    Dimension { target: "number_of_few_shots", name: "few_shots", share: 0.05, least: 0.05 },
-    Dimension { target: "domain_knowledge", name: "domain_knowledge", share: 0.15, least: 0.0 },
-    Dimension { target: "no_label_reason", name: "no_label_reason", share: 0.0, least: 0.0 },
-    Dimension { target: "constraint_ct", name: "constraints", share: 0.15, least: 0.0 },
+    Dimension { target: "creativity_scope", name: "creativity", weight: 0.35, min: 0.0 },
+    Dimension { target: "reasoning", name: "reasoning", weight: 0.25, min: 0.0 },
+    Dimension { target: "contextual_knowledge", name: "contextual_knowledge", weight: 0.05, min: 0.0 },
+    Dimension { target: "number_of_few_shots", name: "few_shots", weight: 0.05, min: 0.05 },
+    Dimension { target: "domain_knowledge", name: "domain_knowledge", weight: 0.15, min: 0.0 },
+    Dimension { target: "no_label_reason", name: "no_label_reason", weight: 0.0, min: 0.0 },
+    Dimension { target: "constraint_ct", name: "constraints", weight: 0.15, min: 0.0 },
 ];
 
 /// How logits become dimensions, and dimensions the complexity. Clones share the weights.
 #[derive(Debug, Clone)]
 pub struct NvidiaComplexity {
     dimensions: Arc<[Dimension]>,
-    /// What each output of each dimension's head counts, `[outputs]` each.
+    /// The weight of each output of each dimension's head, `[outputs]` each.
     weightings: Vec<Weight>,
 }
 
 impl NvidiaComplexity {
-    /// For heads in this order, each with its name in the config and what its outputs count. Returns the dimensions'
-    /// names in our answers, too.
+    /// For heads in this order, each with its name in the config and the weights of its outputs. Also returns the
+    /// dimensions' names in predictions.
     ///
     /// # Errors
     /// If a head is not one of the seven.
@@ -73,7 +73,7 @@ impl NvidiaComplexity {
             first += outputs;
             // NVIDIA rounds to four digits, before it compares.
             let column = probabilities.f_mv(weighting)?.f_mul_scalar(1e4)?.f_round()?.f_div_scalar(1e4)?;
-            let enough = column.f_ge(f64::from(dimension.least) - 1e-6)?;
+            let enough = column.f_ge(f64::from(dimension.min) - 1e-6)?;
             columns.push(column.f_mul(&enough)?);
         }
         Ok(Tensor::f_stack(&columns, 1)?)
@@ -82,7 +82,7 @@ impl NvidiaComplexity {
     /// The weighted sum of the dimensions, in their order.
     #[must_use]
     pub fn score(&self, dimensions: &[f32]) -> f32 {
-        self.dimensions.iter().zip(dimensions).map(|(dimension, number)| dimension.share * number).sum()
+        self.dimensions.iter().zip(dimensions).map(|(dimension, number)| dimension.weight * number).sum()
     }
 }
 

@@ -1,4 +1,4 @@
-//! From a head's logits to its answer.
+//! From a head's logits to its output.
 
 use std::sync::Arc;
 
@@ -6,6 +6,13 @@ use anyhow::Result;
 use tch::{Kind, Tensor};
 
 use super::nvidia_complexity::NvidiaComplexity;
+
+/// Scales weights so that they add up to 1.
+#[must_use]
+pub fn normalized(weights: &[f32]) -> Vec<f32> {
+    let sum: f32 = weights.iter().sum();
+    weights.iter().map(|weight| weight / sum).collect()
+}
 
 /// What a head's logits mean.
 #[derive(Debug, Clone)]
@@ -21,8 +28,8 @@ pub enum Output {
 }
 
 impl Output {
-    /// What each text's logits `[texts, outputs]` say: a number of 0 to 1 for each label or dimension, and the score if
-    /// there is one.
+    /// The meaning of each text's logits `[texts, outputs]`: a number from 0 to 1 for each label or dimension, and the
+    /// score if there is one.
     ///
     /// # Errors
     /// If libtorch fails.

@@ -22,7 +22,7 @@ pub(super) async fn run(engine: &EngineArgs, input: &Path, text: &str, keep: &[S
     // First, because loading the model takes longer.
     let records = records::read(input)?;
     let classifier = BatchClassifier::load(engine).await?;
-    let mut answers = pin!(classifier.answers(read_on_thread(records), text, Outputs::Scores));
+    let mut answers = pin!(classifier.predictions(read_on_thread(records), text, Outputs::Scores));
     let mut out = std::io::stdout();
     while let Some((record, answer)) = answers.try_next().await? {
         match writeln!(out, "{}", Value::Object(row(record, &answer, keep)?)) {

@@ -10,7 +10,7 @@ use crate::train::progress::ProgressDisplay;
 use crate::train::regression::{LabelledFeatures, LogisticRegression};
 use crate::train::task::HeadTask;
 use crate::train::texts::TokenizedTexts;
-use llm_router_classifier::model::heads::Reads;
+use llm_router_classifier::model::heads::HeadInput;
 
 /// The factor of the squared weights.
 const L2: f64 = 1e-5;
@@ -19,7 +19,7 @@ const L2: f64 = 1e-5;
 pub(super) fn fit(
     network: &Network,
     tasks: &[HeadTask],
-    reads: &[Reads],
+    reads: &[HeadInput],
     texts: &TokenizedTexts,
     options: &RunOptions,
 ) -> Result<Vec<LogisticRegression>> {
@@ -48,10 +48,10 @@ pub(super) fn fit(
 pub(super) fn empty(
     network: &Network,
     tasks: &[HeadTask],
-    reads: &[Reads],
+    reads: &[HeadInput],
 ) -> Result<Vec<LogisticRegression>> {
     let zeros = |shape: &[i64]| Tensor::f_zeros(shape, (Kind::Float, Device::Cpu));
-    let head = |(task, reads): (&HeadTask, &Reads)| {
+    let head = |(task, reads): (&HeadTask, &HeadInput)| {
         let (outputs, width) = (task.outputs(), reads.width(network.encoder.hidden_size()));
         Ok(LogisticRegression { weight: zeros(&[outputs, width])?, bias: zeros(&[outputs])? })
     };

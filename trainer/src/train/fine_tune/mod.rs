@@ -31,7 +31,7 @@ use super::texts::TokenizedTexts;
 use super::trained::FineTuned;
 use clock::Clock;
 use llm_router_classifier::model::encoder::Encoder;
-use llm_router_classifier::model::heads::Reads;
+use llm_router_classifier::model::heads::HeadInput;
 use llm_router_classifier::model::training::{Dropout, Training};
 use network::{Network, TrainableHead};
 use parameters::Parameters;
@@ -48,7 +48,7 @@ pub(super) fn train(
     encoder: Encoder,
     training: Training,
     tasks: &[HeadTask],
-    reads: Vec<Reads>,
+    reads: Vec<HeadInput>,
     texts: &TokenizedTexts,
     options: &RunOptions,
 ) -> Result<FineTuned> {
@@ -79,7 +79,7 @@ pub(super) fn train(
 /// Makes parameters of a head's weights.
 fn head(
     task: &HeadTask,
-    reads: Reads,
+    reads: HeadInput,
     regression: LogisticRegression,
     options: &RunOptions,
     parameters: &mut Parameters,

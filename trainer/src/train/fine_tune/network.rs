@@ -9,7 +9,7 @@ use super::training_set::TrainingSet;
 use crate::train::loss;
 use crate::train::plan::HeadKind;
 use llm_router_classifier::model::encoder::Encoder;
-use llm_router_classifier::model::heads::Reads;
+use llm_router_classifier::model::heads::HeadInput;
 use llm_router_classifier::model::tokenizer::Tokens;
 use llm_router_classifier::model::training::Dropout;
 
@@ -29,7 +29,7 @@ pub(super) struct Network {
 
 /// A head in training.
 pub(super) struct TrainableHead {
-    pub(super) reads: Reads,
+    pub(super) reads: HeadInput,
     pub(super) kind: HeadKind,
     pub(super) weight: ParameterId,
     pub(super) bias: ParameterId,
@@ -90,7 +90,7 @@ impl Network {
     pub(super) fn vectors(
         &self,
         texts: &[&Tokens],
-        reads: &Reads,
+        reads: &HeadInput,
         progress: impl Fn(usize) -> Result<()>,
     ) -> Result<Tensor> {
         if texts.is_empty() {

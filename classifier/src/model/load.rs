@@ -1,0 +1,160 @@
+//! Reads models, encoders and tokenizers from folders laid out as Hugging Face does.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Model;
+use super::adapter::{self, Adapter};
+use super::encoder::{Config, Encoder};
+use super::folder::ModelFolder;
+use super::head_files::{self, EncoderShape};
+use super::heads::Head;
+use super::nvidia;
+use super::tokenizer::{MAX_TOKENS, Tokenizer};
+use super::training::{Dropout, Training};
+use super::weights::Weights;
+use crate::device::Compute;
+
+impl Model {
+    /// Reads `config.json`, `model.safetensors` or `model.pt`, `tokenizer.json`, `heads/` and, if there is one, the
+    /// adapter of a folder.
+    ///
+    /// # Errors
+    /// If a file is missing or invalid, or there is no head; the error names the file.
+    pub fn load(folder: &Path, compute: impl Into<Compute>) -> Result<(Self, Tokenizer)> {
+        let compute = compute.into();
+        let checkpoint = Checkpoint::load(folder, compute)?;
+        let tokenizer = load_tokenizer(folder, &checkpoint.encoder)?;
+        let (encoder, mut heads) = checkpoint.with_heads()?;
+        let shape = EncoderShape {
+            layers: encoder.layers(),
+            hidden_size: encoder.hidden_size(),
+            adapter: adapter::fingerprint(folder)?,
+        };
+        for head in head_files::load_all(folder, &shape, compute.device)? {
+            ensure!(
+                heads.iter().all(|other| other.name() != head.name()),
+                "{}: the checkpoint has a head {:?} already",
+                folder.display(),
+                head.name()
+            );
+            heads.push(head);
+        }
+        ensure!(
+            !heads.is_empty(),
+            "{} has no heads/NAME/; `llm-router-train train` makes one",
+            folder.display()
+        );
+        Ok((Self::new(encoder, heads), tokenizer))
+    }
+}
+
+impl Encoder {
+    /// Reads `config.json`, and `model.safetensors` or, if there is none, `model.pt` of a folder.
+    ///
+    /// # Errors
+    /// If a file is missing or invalid, or the config requires something that is not implemented; the error names it.
+    pub fn load(folder: &Path, compute: impl Into<Compute>) -> Result<Self> {
+        Ok(Checkpoint::load(folder, compute)?.encoder)
+    }
+
+    /// Reads the encoder without the folder's adapter, prepared for training: plain tensors, with dropout while it is
+    /// switched on.
+    ///
+    /// # Errors
+    /// As [`Encoder::load`], and if it is TorchScript.
+    pub fn load_for_training(folder: &Path, compute: Compute, dropout: Dropout) -> Result<(Self, Training)> {
+        let folder = ModelFolder::open(folder)?;
+        let config = nvidia::complete(Config::load(&folder.file("config.json"))?);
+        let path = folder.weights().join("model.safetensors");
+        ensure!(
+            path.is_file() || !folder.weights().join("model.pt").is_file(),
+            "{}: TorchScript's weights cannot be trained; train heads on it with --method head",
+            folder.path().display()
+        );
+        let mut weights = Weights::load(&path, compute)?.for_training(Training::new(dropout));
+        let encoder = Self::from_weights(&config, &mut weights)?;
+        let training = weights.into_training().context("nothing was collected")?;
+        Ok((encoder, training))
+    }
+}
+
+/// Reads `config.json`, `model.safetensors` or `model.pt`, and `tokenizer.json` of a folder, but no heads.
+///
+/// # Errors
+/// If a file is missing or invalid; the error names it.
+pub fn load_encoder(folder: &Path, compute: impl Into<Compute>) -> Result<(Encoder, Tokenizer)> {
+    let encoder = Encoder::load(folder, compute)?;
+    let tokenizer = load_tokenizer(folder, &encoder)?;
+    Ok((encoder, tokenizer))
+}
+
+/// Reads the `tokenizer.json` of a folder, limited to the tokens that the encoder reads.
+///
+/// # Errors
+/// If a file is missing or invalid; the error names it.
+pub fn load_tokenizer(folder: &Path, encoder: &Encoder) -> Result<Tokenizer> {
+    let folder = ModelFolder::open(folder)?;
+    let limit = sentence_length(&folder)?.unwrap_or(MAX_TOKENS).min(encoder.max_tokens());
+    Tokenizer::load(&folder.file("tokenizer.json"))?.reading_at_most(limit)
+}
+
+/// The length that sentence-transformers trained a model with, which it writes beside the model.
+fn sentence_length(folder: &ModelFolder) -> Result<Option<usize>> {
+    #[derive(serde::Deserialize)]
+    struct SentenceConfig {
+        max_seq_length: Option<usize>,
+    }
+    let path = folder.file("sentence_bert_config.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let fail = || format!("cannot read {}", path.display());
+    let json = std::fs::read(&path).with_context(fail)?;
+    let SentenceConfig { max_seq_length } = serde_json::from_slice(&json).with_context(fail)?;
+    Ok(max_seq_length)
+}
+
+/// What `config.json` and `model.safetensors` or `model.pt` hold.
+struct Checkpoint {
+    config: Config,
+    encoder: Encoder,
+    /// Tensors that do not belong to the encoder; none for TorchScript.
+    rest: Option<Weights>,
+}
+
+impl Checkpoint {
+    /// Reads the files; `model.pt` only if there is no `model.safetensors`.
+    fn load(folder: &Path, compute: impl Into<Compute>) -> Result<Self> {
+        let compute = compute.into();
+        let folder = ModelFolder::open(folder)?;
+        let config = nvidia::complete(Config::load(&folder.file("config.json"))?);
+        let (safetensors, script) =
+            (folder.weights().join("model.safetensors"), folder.weights().join("model.pt"));
+        if script.is_file() && !safetensors.is_file() {
+            ensure!(
+                adapter::base(folder.path())?.is_none(),
+                "{}: an adapter cannot change TorchScript",
+                folder.path().display()
+            );
+            let encoder = Encoder::script(&config, &script, compute.device)?;
+            return Ok(Self { config, encoder, rest: None });
+        }
+        let mut weights = Weights::load(&safetensors, compute)?;
+        if let Some(adapter) = Adapter::load(folder.path())? {
+            adapter.merge_into(&mut weights)?;
+        }
+        let encoder = Encoder::from_weights(&config, &mut weights)?;
+        Ok(Self { config, encoder, rest: Some(weights.in_fp32()) })
+    }
+
+    /// The encoder and the checkpoint's own heads, which are NVIDIA's; others come from `heads/`.
+    fn with_heads(self) -> Result<(Encoder, Vec<Head>)> {
+        let heads = match self.rest {
+            Some(mut rest) => nvidia::heads(&self.config, &mut rest, &self.encoder)?,
+            None => Vec::new(),
+        };
+        Ok((self.encoder, heads))
+    }
+}
