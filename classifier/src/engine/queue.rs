@@ -23,7 +23,7 @@ struct State<T> {
     /// The sequence number of the next item.
     next: u64,
     background: VecDeque<T>,
-    /// Pops since the last background item.
+    /// Pops of other items since the last background item.
     pops: usize,
     closed: bool,
 }
@@ -112,14 +112,14 @@ impl<T> State<T> {
     fn take(&mut self, limit: impl Fn(usize) -> usize) -> Option<Vec<T>> {
         let fronts = self.lanes.iter().enumerate();
         let oldest = fronts.filter_map(|(index, lane)| Some((lane.front()?.0, index))).min();
-        self.pops += 1;
-        if (oldest.is_none() || self.pops >= BACKGROUND_TURN)
+        if (oldest.is_none() || self.pops >= BACKGROUND_TURN - 1)
             && let Some(item) = self.background.pop_front()
         {
             self.pops = 0;
             return Some(vec![item]);
         }
         let (_, index) = oldest?;
+        self.pops += 1;
         let lane = self.lanes.get_mut(index)?;
         let count = limit(index).clamp(1, lane.len());
         Some(lane.drain(..count).map(|(_, item)| item).collect())
