@@ -52,8 +52,8 @@ pub fn svg(steps: &[Step]) -> Result<String> {
             .max_light_lines(1)
             .x_desc(unit(steps))
             .y_desc("latency in ms")
-            .x_label_formatter(&|load| format!("{load:.0}"))
-            .y_label_formatter(&|milliseconds| format!("{milliseconds:.1}"))
+            .x_label_formatter(&|load| label(*load))
+            .y_label_formatter(&|milliseconds| label(*milliseconds))
             .draw()?;
         for Line { name, colour, value } in &LINES {
             let line: Vec<_> = points.iter().map(|(load, latency)| (*load, value(latency))).collect();
@@ -72,7 +72,12 @@ pub fn svg(steps: &[Step]) -> Result<String> {
     Ok(svg)
 }
 
-/// Callers, or calls a second.
+/// A number with at most two decimals, so that small ones differ.
+fn label(value: f64) -> String {
+    ((value * 100.0).round() / 100.0).to_string()
+}
+
+/// Callers, or calls per second.
 fn amount(load: Load) -> f64 {
     match load {
         Load::Callers(callers) => callers.get() as f64,
@@ -127,6 +132,11 @@ mod tests {
         for text in ["p50", "p90", "p99", "calls per second", "latency in ms"] {
             assert!(svg.contains(text), "no {text} in {svg}");
         }
+    }
+
+    #[test]
+    fn labels_have_the_decimals_that_they_need() {
+        assert_eq!([0.0, 0.2 + 0.1, 0.25, 50.0, 1200.0].map(label), ["0", "0.3", "0.25", "50", "1200"]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl TraceService for Collector {
 }
 
 impl Collector {
-    /// Starts it, and tells its URL.
+    /// Starts it; returns its URL, too.
     async fn start() -> (Self, String) {
         let collector = Self::default();
         let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
