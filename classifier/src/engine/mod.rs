@@ -163,12 +163,5 @@ impl Engine {
     }
 }
 
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.tokenizers.queue.close();
-        self.workers.queue.close();
-    }
-}
-
 #[cfg(test)]
 mod tests;
