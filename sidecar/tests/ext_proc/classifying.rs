@@ -9,6 +9,7 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
     CommonResponse, HttpTrailers, processing_request, processing_response,
 };
 use llm_router_proto::{METHOD, SERVICE};
+use llm_router_test_support::time::{TIMEOUT, within};
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
@@ -17,8 +18,8 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use super::{
-    PROMPT, Sure, begun, body, body_answer, exchange, gated, headers, in_time, message, metric, next, open,
-    serve, set_headers,
+    PROMPT, Sure, begun, body, body_answer, exchange, gated, headers, message, metric, next, open, serve,
+    set_headers,
 };
 
 #[tokio::test]
@@ -179,7 +180,7 @@ async fn stopping_finishes_what_is_in_progress() {
     open.send(()).unwrap();
 
     assert_eq!(in_progress.await.unwrap().unwrap().len(), 1);
-    in_time("stopping", running.server).await.unwrap().unwrap();
+    within(TIMEOUT, running.server).await.unwrap().unwrap();
     assert!(tokio::net::TcpStream::connect(running.address).await.is_err());
 }
 

@@ -2,14 +2,14 @@
 
 use llm_router_classifier::engine::BackendFactory;
 use llm_router_sidecar::ext_proc::ReloadableService;
-use tokio::time::sleep;
+use llm_router_test_support::time::poll;
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::{PAUSE, PROMPT, Running, Sure, admin, body, exchange, in_time, metric, serve, service};
+use super::{PROMPT, Running, Sure, admin, body, exchange, metric, serve, service};
 
 /// A backend whose worker dies before it takes a text.
 struct Broken;
@@ -27,16 +27,12 @@ async fn health(running: &Running, expected: ServingStatus) {
     let channel = Channel::from_shared(format!("http://{}", running.address)).unwrap();
     let mut health = HealthClient::new(channel.connect().await.unwrap());
     for service in ["", llm_router_proto::SERVICE] {
-        let reached = async {
-            loop {
-                let request = HealthCheckRequest { service: service.to_owned() };
-                if health.check(request).await.unwrap().into_inner().status() == expected {
-                    break;
-                }
-                sleep(PAUSE).await;
-            }
+        let reached = async || {
+            let request = HealthCheckRequest { service: service.to_owned() };
+            let status = health.check(request).await.unwrap().into_inner().status();
+            if status == expected { Ok(()) } else { Err(format!("{service:?} is {status:?}")) }
         };
-        in_time(&format!("{expected:?} of {service:?}"), reached).await;
+        poll(reached).await;
     }
 }
 

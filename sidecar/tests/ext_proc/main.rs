@@ -19,7 +19,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use llm_router_classifier::engine::{Backend, BackendFactory, Batching, EngineOptions};
@@ -36,22 +36,16 @@ use llm_router_sidecar::ext_proc::server::{self, Settings};
 use llm_router_sidecar::ext_proc::{PolicyRouter, ReloadableService, Service};
 use llm_router_sidecar::serve::listener;
 use llm_router_sidecar::telemetry::metrics::Metrics;
+use llm_router_test_support::time::{TIMEOUT, poll, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 /// More than any test needs, except for those of the limit itself.
 const BODY_MEMORY: usize = 100 << 20;
-
-/// Time limit of each wait. It only matters when something is broken.
-const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Pause between two checks.
-const PAUSE: Duration = Duration::from_millis(2);
 
 const CHAT: &str = "/v1/chat/completions";
 const PROMPT: &str = r#"{"messages":[{"role":"user","content":"Write a Python function."}]}"#;
@@ -149,7 +143,7 @@ async fn admin(service: &ReloadableService, request: &str) -> String {
         stream.read_to_string(&mut response).await.unwrap();
         response
     };
-    in_time(request, response).await
+    within(TIMEOUT, response).await
 }
 
 fn settings() -> Settings {
@@ -198,26 +192,21 @@ async fn exchange(
         }
         Ok(all)
     };
-    in_time("the exchange", exchanged).await
+    within(TIMEOUT, exchanged).await
 }
 
 /// Starts a stream that stays open.
 async fn open(mut client: ExternalProcessorClient<Channel>) -> Result<Open, Status> {
     let (messages, stream) = futures_channel::mpsc::unbounded();
     messages.unbounded_send(headers(CHAT)).unwrap();
-    let mut answers = in_time("the stream's headers", client.process(stream)).await?.into_inner();
+    let mut answers = within(TIMEOUT, client.process(stream)).await?.into_inner();
     next(&mut answers).await?.unwrap();
     Ok((messages, answers))
 }
 
 /// The next message of a stream.
 async fn next<T>(answers: &mut Streaming<T>) -> Result<Option<T>, Status> {
-    in_time("the next message", answers.message()).await
-}
-
-/// The future's output; panics if it takes too long, so that a regression does not hang the test.
-async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
-    timeout(TIMEOUT, future).await.unwrap_or_else(|_| panic!("{what} took longer than {TIMEOUT:?}"))
+    within(TIMEOUT, answers.message()).await
 }
 
 fn body_answer(answer: &ProcessingResponse) -> &CommonResponse {
@@ -254,9 +243,9 @@ async fn begun(has_begun: Receiver<()>) -> Receiver<()> {
 
 /// Waits until the metrics have a line.
 async fn metric(metrics: &Metrics, line: &str) {
-    let deadline = Instant::now() + TIMEOUT;
-    while !metrics.encode().contains(line) {
-        assert!(Instant::now() < deadline, "no {line} within {TIMEOUT:?}: {}", metrics.encode());
-        sleep(PAUSE).await;
-    }
+    let found = async || {
+        let encoded = metrics.encode();
+        if encoded.contains(line) { Ok(()) } else { Err(format!("no {line} in {encoded}")) }
+    };
+    poll(found).await;
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process::{output, sidecar_command};
+use crate::command::{output, sidecar_command};
 use crate::sidecar::{Sidecar, minilm};
 
 /// What `bench` prints, or the error that it fails with.

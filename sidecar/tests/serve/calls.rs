@@ -7,10 +7,9 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
     external_processor_client::ExternalProcessorClient, processing_request::Request,
     processing_response::Response,
 };
+use llm_router_test_support::time::{TIMEOUT, within};
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
-
-use crate::process::in_time;
 
 /// The header that has the label.
 pub(crate) const LABEL: &str = "x-llm-task";
@@ -31,7 +30,7 @@ impl Open {
             answers.message().await.unwrap().unwrap();
             answers
         };
-        let answers = in_time("the response to the headers", answered).await;
+        let answers = within(TIMEOUT, answered).await;
         Self { messages, answers }
     }
 
@@ -43,7 +42,7 @@ impl Open {
     /// The same, or why there is none.
     pub(crate) async fn try_body(&mut self) -> Result<Vec<(String, String)>, Code> {
         self.messages.unbounded_send(body()).unwrap();
-        let answer = in_time("the response to the body", self.answers.message()).await;
+        let answer = within(TIMEOUT, self.answers.message()).await;
         answer.map_err(|status| status.code())?.map(set_headers).ok_or(Code::Unavailable)
     }
 }
@@ -107,7 +106,7 @@ async fn call(
         }
         Ok(set)
     };
-    in_time("the call", answered).await
+    within(TIMEOUT, answered).await
 }
 
 fn set_headers(answer: ProcessingResponse) -> Vec<(String, String)> {

@@ -1,15 +1,13 @@
 //! `classify`: predictions for the rows of a file or a pipe.
 
-use std::io::Write;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use llm_router_test_support::time::{TIMEOUT, within};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::unix::pipe;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-use crate::process::{Process, in_time, output, sidecar_command};
+use crate::command::{output, sidecar_command};
 use crate::sidecar::minilm;
 
 async fn run(arguments: &[&str]) -> Output {
@@ -74,20 +72,18 @@ async fn a_row_from_a_pipe_is_answered_before_the_next_one_comes() {
     let mut command = sidecar_command();
     command.args(["classify", "--model", minilm().to_str().unwrap(), "--input", "-", "--device", "cpu"]);
     command.env("RUST_LOG", "warn").stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut process = Process::spawn(&mut command);
-    let (mut input, output) = process.pipes();
-    let output = pipe::Receiver::from_owned_fd(OwnedFd::from(output)).unwrap();
-    let mut lines = BufReader::new(output).lines();
+    let mut process = command.spawn().unwrap();
+    let mut input = process.stdin.take().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     for text in ["hello", "Write a function"] {
-        writeln!(input, "{{\"text\": \"{text}\"}}").unwrap();
-        input.flush().unwrap();
-        let line = in_time("the row's line", lines.next_line()).await.unwrap().unwrap();
+        input.write_all(format!("{{\"text\": \"{text}\"}}\n").as_bytes()).await.unwrap();
+        let line = within(TIMEOUT, lines.next_line()).await.unwrap().unwrap();
         let line: Value = serde_json::from_str(&line).unwrap();
         assert!(line["heads"]["task"]["label"].is_string(), "{line}");
     }
     // The pipe is still open: the error must not wait for more.
-    writeln!(input, "{{\"txt\": 1}}").unwrap();
-    assert!(!process.ended().await.success());
+    input.write_all(b"{\"txt\": 1}\n").await.unwrap();
+    assert!(!within(TIMEOUT, process.wait()).await.unwrap().success());
 }
 
 #[tokio::test]

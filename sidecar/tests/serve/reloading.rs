@@ -75,7 +75,7 @@ async fn every_call_is_answered_while_policy_and_model_are_swapped_and_bad_ones_
 
     // Everything is loaded again at a signal, changed or not.
     write_policy(root, &policy("third"));
-    sidecar.signal("HUP");
+    sidecar.process.signal("HUP");
     sidecar.metric("reloads_total{what=\"model\",outcome=\"applied\"} 2").await;
     sidecar.metric("reloads_total{what=\"policy\",outcome=\"applied\"} 2").await;
     assert!(route(sidecar.connect().await).await.unwrap().iter().any(|(_, value)| value == "third"));

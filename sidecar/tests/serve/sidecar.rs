@@ -1,65 +1,50 @@
 //! `serve` as a child process, with a model and a policy that the test may change.
 
-use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use llm_router_proto::envoy::service::ext_proc::v3::external_processor_client::ExternalProcessorClient;
+use llm_router_test_support::sidecar::SidecarProcess;
+use llm_router_test_support::time::{TIMEOUT, poll, within};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::process::{Process, eventually, in_time, sidecar_command};
-
 /// A running sidecar, killed on drop.
 pub(crate) struct Sidecar {
-    process: Process,
+    pub(crate) process: SidecarProcess,
     pub(crate) folder: TempDir,
-    admin: SocketAddr,
 }
 
 impl Sidecar {
     /// Starts a sidecar that listens on a Unix socket in the folder, with these further arguments and variables.
     pub(crate) async fn start(folder: TempDir, arguments: &[&str], environment: &[(&str, String)]) -> Self {
-        let stderr = File::create(folder.path().join("log")).unwrap();
-        let mut command = sidecar_command();
-        command.current_dir(folder.path()).stdin(Stdio::null()).stderr(stderr);
-        command.args(["serve", "--listen", "unix:socket", "--admin", "127.0.0.1:0", "--log-format", "json"]);
-        command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
-        let mut process = Process::spawn(&mut command);
-        let serving = async || {
-            let line = logged(folder.path(), "serving");
-            assert!(
-                line.is_some() || process.status().is_none(),
-                "the sidecar ended: {}",
-                log(folder.path())
-            );
-            line
-        };
-        let serving = eventually("log line \"serving\"", serving, || log(folder.path())).await;
-        let admin = serving["fields"]["admin"].as_str().unwrap().parse().unwrap();
-        Self { process, folder, admin }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llm-router-sidecar"));
+        command.current_dir(folder.path()).envs(environment.iter().map(|(name, value)| (name, value)));
+        let log = folder.path().join("log");
+        let process = SidecarProcess::start(command, "unix:socket", arguments, log).await;
+        Self { process, folder }
     }
 
     pub(crate) async fn connect(&self) -> ExternalProcessorClient<Channel> {
         let address = format!("unix:{}", self.folder.path().join("socket").display());
         let endpoint = Endpoint::from_shared(address).unwrap();
-        ExternalProcessorClient::new(in_time("connecting", endpoint.connect()).await.unwrap())
+        ExternalProcessorClient::new(within(TIMEOUT, endpoint.connect()).await.unwrap())
     }
 
     /// Everything that it has written.
     pub(crate) fn log(&self) -> String {
-        log(self.folder.path())
+        self.process.log()
     }
 
     /// Waits until it has logged this message.
     pub(crate) async fn logged(&self, message: &str) -> Value {
-        let line = async || logged(self.folder.path(), message);
-        eventually(&format!("log line {message:?}"), line, || self.log()).await
+        poll(async || self.process.logged(message).ok_or_else(|| format!("no {message:?} in {}", self.log())))
+            .await
     }
 
     /// The admin API's response, status line and headers included.
@@ -69,7 +54,7 @@ impl Sidecar {
             self.send(request).await.read_to_string(&mut response).await.unwrap();
             response
         };
-        in_time(request, response).await
+        within(TIMEOUT, response).await
     }
 
     /// The beginning of its response, without waiting for more.
@@ -79,11 +64,11 @@ impl Sidecar {
             self.send(request).await.read_exact(&mut status).await.unwrap();
             String::from_utf8(status.into()).unwrap()
         };
-        in_time("the response's status", status).await
+        within(TIMEOUT, status).await
     }
 
     async fn send(&self, request: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.admin).await.unwrap();
+        let mut stream = TcpStream::connect(self.process.admin()).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
     }
@@ -94,37 +79,16 @@ impl Sidecar {
 
     /// Waits until the metrics have a line.
     pub(crate) async fn metric(&self, line: &str) {
-        let found = async || self.metrics().await.contains(line).then_some(());
-        eventually(&format!("metric {line}"), found, || self.log()).await;
+        let found = async || {
+            let metrics = self.metrics().await;
+            if metrics.contains(line) {
+                Ok(())
+            } else {
+                Err(format!("no {line} in {metrics}\n{}", self.log()))
+            }
+        };
+        poll(found).await;
     }
-
-    pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status();
-        assert!(status.unwrap().success());
-    }
-
-    /// Memory of the process, in MB.
-    pub(crate) fn resident_megabytes(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-    }
-
-    /// Waits until it ends; returns whether it succeeded.
-    pub(crate) async fn ended(&mut self) -> bool {
-        self.process.ended().await.success()
-    }
-}
-
-fn log(folder: &Path) -> String {
-    fs::read_to_string(folder.join("log")).unwrap()
-}
-
-/// The log's first line with this message.
-fn logged(folder: &Path, message: &str) -> Option<Value> {
-    let log = log(folder);
-    let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.find(|line| line["fields"]["message"] == message)
 }
 
 /// The model that the repository carries.

@@ -64,7 +64,7 @@ async fn storm() {
     let arguments = ["--model", model.to_str().unwrap()];
     let environment: Vec<_> = preload.into_iter().collect();
     let sidecar = Sidecar::start(tempfile::tempdir().unwrap(), &arguments, &environment).await;
-    let report = |what: &str| println!("{:>5} MB  {what}", sidecar.resident_megabytes());
+    let report = |what: &str| println!("{:>5} MB  {what}", sidecar.process.resident_megabytes());
     report("idle");
 
     let start = Instant::now();

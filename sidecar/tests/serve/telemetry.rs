@@ -64,13 +64,13 @@ async fn a_requests_spans_are_below_the_callers_and_tell_what_it_waited_for() {
     let model = minilm();
     let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", url)];
     let arguments = ["--model", model.to_str().unwrap()];
-    let mut sidecar = Sidecar::start(tempfile::tempdir().unwrap(), &arguments, &environment).await;
+    let sidecar = Sidecar::start(tempfile::tempdir().unwrap(), &arguments, &environment).await;
     let (trace, caller) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
     classify_traced(sidecar.connect().await, &format!("00-{trace}-{caller}-01")).await.unwrap();
     // Not sampled by the caller, hence neither here.
     classify_traced(sidecar.connect().await, &format!("00-{trace}-{caller}-00")).await.unwrap();
-    sidecar.signal("TERM");
-    assert!(sidecar.ended().await, "{}", sidecar.log());
+    sidecar.process.signal("TERM");
+    assert!(sidecar.process.ended().await.success(), "{}", sidecar.log());
 
     let spans = collector.spans();
     assert_eq!(spans.len(), 4, "{spans:?}");
