@@ -21,12 +21,12 @@ fuzz_target!(|input: Input<'_>| {
     }
 });
 
-fn read<'a>(content_type: &str, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Option<Usage>, bool) {
+fn read<'a>(content_type: &str, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Option<Usage>, Option<String>, bool) {
     let mut reader = UsageReader::new(Some(content_type));
     for piece in pieces {
         reader.read(piece);
     }
-    (reader.usage(), reader.has_content())
+    (reader.usage(), reader.response_id().map(str::to_owned), reader.has_content())
 }
 
 /// The answer in pieces of these sizes, over and over.

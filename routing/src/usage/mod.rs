@@ -82,6 +82,12 @@ impl UsageReader {
         self.scanner().and_then(Scanner::usage)
     }
 
+    /// The response's id by OpenAI's Responses API: the `id` of a body, or `response.id` of events. Clients name it as
+    /// `previous_response_id`. At most 128 printable characters.
+    pub fn response_id(&self) -> Option<&str> {
+        self.scanner().and_then(Scanner::id)
+    }
+
     fn scanner(&self) -> Option<&Scanner> {
         match &self.0 {
             Source::Body(scanner) => Some(scanner),

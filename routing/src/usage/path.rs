@@ -27,6 +27,7 @@ enum Step {
 pub(super) enum Name {
     Choices,
     Delta,
+    Id,
     Message,
     Response,
     Text,
@@ -36,7 +37,7 @@ pub(super) enum Name {
     Other,
 }
 
-use Name::{About, Choices, Delta, Message, Response, Text, Usage};
+use Name::{About, Choices, Delta, Id, Message, Response, Text, Usage};
 use Step::{Item, Member};
 
 impl Name {
@@ -47,6 +48,7 @@ impl Name {
         match key {
             b"choices" => Choices,
             b"delta" => Delta,
+            b"id" => Id,
             b"message" => Message,
             b"response" => Response,
             b"text" => Text,
@@ -113,6 +115,16 @@ impl Path {
     /// `response.completed` and its like; of Anthropic's `message_start`.
     pub(super) fn is_usage_of_event(&self) -> bool {
         matches!(self.steps(), [Member(Usage)] | [Member(Response | Message), Member(Usage)])
+    }
+
+    /// Whether the id of a body stands here.
+    pub(super) fn is_id_of_body(&self) -> bool {
+        matches!(self.steps(), [Member(Id)])
+    }
+
+    /// Whether the id of the response that an event belongs to stands here: of OpenAI's `response.created` and its like.
+    pub(super) fn is_id_of_event(&self) -> bool {
+        matches!(self.steps(), [Member(Response), Member(Id)])
     }
 
     /// Whether a string here is some of what the model wrote: OpenAI's `response.*.delta` events, Anthropic's

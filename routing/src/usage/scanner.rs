@@ -10,6 +10,9 @@ use super::split::split_at;
 /// Bytes of the longest usage object that is read. They have a few hundred.
 const MAX_USAGE_BYTES: usize = 8 << 10;
 
+/// Bytes of the longest id that is read. They have about fifty.
+const MAX_ID_BYTES: usize = 128;
+
 /// What the JSON is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Form {
@@ -28,11 +31,12 @@ pub(super) struct Scanner {
     token: Token,
     /// The next byte is the one that a backslash escapes.
     is_escaped: bool,
-    /// What has been read of a key, or of a usage object.
+    /// What has been read of a key, of an id, or of a usage object.
     kept: Vec<u8>,
     /// The depth at which the usage object that is being kept stands.
     usage_depth: Option<usize>,
     counts: Counts,
+    id: Option<String>,
     has_content: bool,
 }
 
@@ -41,6 +45,8 @@ enum Token {
     /// Anything but a string.
     Between,
     Key,
+    /// The response's id.
+    Id,
     /// A string that will be content if it is not empty.
     Content,
     /// A string of no interest.
@@ -57,6 +63,7 @@ impl Scanner {
             kept: Vec::new(),
             usage_depth: None,
             counts: Counts::default(),
+            id: None,
             has_content: false,
         }
     }
@@ -73,6 +80,10 @@ impl Scanner {
         self.counts.usage()
     }
 
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     pub(super) fn has_content(&self) -> bool {
         self.has_content
     }
@@ -87,7 +98,7 @@ impl Scanner {
         while !bytes.is_empty() {
             bytes = match self.token {
                 Token::Between => self.read_between(bytes),
-                Token::Key | Token::Content | Token::Text => self.read_string(bytes),
+                Token::Key | Token::Id | Token::Content | Token::Text => self.read_string(bytes),
             };
         }
     }
@@ -127,7 +138,8 @@ impl Scanner {
         self.keep_usage(before, bound);
         self.is_escaped = bound == Some(b'\\');
         match self.token {
-            Token::Key => self.keep_key(before),
+            Token::Key => self.keep_text(before, Name::LONGEST),
+            Token::Id => self.keep_text(before, MAX_ID_BYTES),
             Token::Content if self.is_escaped || !before.is_empty() => {
                 self.has_content = true;
                 self.token = Token::Text;
@@ -146,6 +158,9 @@ impl Scanner {
         } else if self.path.is_before_key() {
             self.kept.clear();
             Token::Key
+        } else if self.is_id() {
+            self.kept.clear();
+            Token::Id
         } else if matches!(self.form, Form::Event) && !self.has_content && self.path.is_content() {
             Token::Content
         } else {
@@ -154,10 +169,19 @@ impl Scanner {
     }
 
     fn close_string(&mut self) {
-        if matches!(self.token, Token::Key) {
-            self.path.enter(Name::of(&self.kept));
+        match self.token {
+            Token::Key => self.path.enter(Name::of(&self.kept)),
+            Token::Id => self.id = plain_id(&self.kept),
+            _ => {}
         }
         self.token = Token::Between;
+    }
+
+    fn is_id(&self) -> bool {
+        match self.form {
+            Form::Body => self.path.is_id_of_body(),
+            Form::Event => self.path.is_id_of_event(),
+        }
     }
 
     fn open_object(&mut self) {
@@ -206,9 +230,16 @@ impl Scanner {
         }
     }
 
-    /// Keeps so much of a key that one which is too long or escaped cannot be taken for a name.
-    fn keep_key(&mut self, bytes: &[u8]) {
-        let room = (Name::LONGEST + 1).saturating_sub(self.kept.len());
+    /// Keeps so much of a text that one which is too long or escaped cannot be taken for a shorter or plain one.
+    fn keep_text(&mut self, bytes: &[u8], longest: usize) {
+        let room = (longest + 1).saturating_sub(self.kept.len());
         self.kept.extend(bytes.iter().chain(self.is_escaped.then_some(&b'\\')).take(room));
     }
+}
+
+/// An id as servers make them: short, of printable ASCII characters, and without escapes.
+fn plain_id(bytes: &[u8]) -> Option<String> {
+    let is_plain = bytes.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'\\');
+    let is_short = (1..=MAX_ID_BYTES).contains(&bytes.len());
+    if is_plain && is_short { String::from_utf8(bytes.to_vec()).ok() } else { None }
 }

@@ -97,3 +97,37 @@ fn sums_beyond_any_count_stay_at_the_most() {
     let answer = format!(r#"{{"usage":{{"input_tokens":{most},"cache_read_input_tokens":{most}}}}}"#);
     assert_eq!(body(answer), cached(most, 0, most));
 }
+
+#[test]
+fn a_bodys_id_is_the_responses() {
+    let id = |answer: &str| reader(JSON, answer).response_id().map(str::to_owned);
+    assert_eq!(
+        id(
+            r#"{"id":"resp_67ccd2bed1ec8190","object":"response","output":[{"id":"msg_1","content":[{"id":"x"}]}],
+            "usage":{"id":"y","input_tokens":3}}"#
+        ),
+        Some("resp_67ccd2bed1ec8190".to_owned())
+    );
+    assert_eq!(id(r#"{"object":"response", "id" : "r"}"#), Some("r".to_owned()));
+    assert_eq!(id(r#"{"id":"a","id":"b"}"#), Some("b".to_owned()), "the last, as most parsers have it");
+    let longest = "x".repeat(128);
+    assert_eq!(id(&format!(r#"{{"id":"{longest}"}}"#)), Some(longest.clone()));
+    for answer in [
+        format!(r#"{{"id":"{longest}x"}}"#),
+        format!(r#"{{"id":"{}"}}"#, longest.repeat(10_000)),
+        r#"{"id":""}"#.to_owned(),
+        r#"{"id":null}"#.to_owned(),
+        r#"{"id":7,"x":"r"}"#.to_owned(),
+        r#"{"id":["r"]}"#.to_owned(),
+        r#"{"id":{"id":"r"}}"#.to_owned(),
+        r#"{"id":"r\u0041"}"#.to_owned(),
+        r#"{"id":"r\"s"}"#.to_owned(),
+        r#"{"id":"r s"}"#.to_owned(),
+        r#"{"id":"ré"}"#.to_owned(),
+        r#"{"id":"r"#.to_owned(),
+        r#"{"response":{"id":"r"}}"#.to_owned(),
+        r#"[{"id":"r"}]"#.to_owned(),
+    ] {
+        assert_eq!(id(&answer), None, "{}", &answer[..answer.len().min(100)]);
+    }
+}

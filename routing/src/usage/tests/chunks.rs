@@ -20,7 +20,7 @@ proptest! {
     fn no_tokens_panic(
         tokens in vec(select(vec![
             "{", "}", "[", "]", "\"", "\\", ",", ":", "\n", "\r", "data:", " ", "data", "1", "é", "\"usage\":{",
-            "\"prompt_tokens\":7", "\"response\":", "\"delta\":\"", "\"choices\":[{", "}}", "}\n\n",
+            "\"prompt_tokens\":7", "\"response\":", "\"id\":\"", "\"delta\":\"", "\"choices\":[{", "}}", "}\n\n",
         ]), 0..60),
         cuts: Vec<Index>,
     ) {
@@ -34,8 +34,9 @@ proptest! {
     #[test]
     fn a_bodys_usage_is_that_of_the_whole_json(answer in any_answer(), pretty: bool, cuts: Vec<Index>) {
         let text = if pretty { serde_json::to_string_pretty(&answer) } else { serde_json::to_string(&answer) };
-        let (found, _) = in_pieces(JSON, text.unwrap().as_bytes(), &cuts);
+        let (found, id, _) = in_pieces(JSON, text.unwrap().as_bytes(), &cuts);
         prop_assert_eq!(found, expected(&answer["usage"]));
+        prop_assert_eq!(id.as_deref(), answer["id"].as_str().filter(|id| is_plain(id)));
     }
 
     #[test]
@@ -65,11 +66,14 @@ proptest! {
     }
 }
 
-fn at_once(content_type: &str, answer: &[u8]) -> (Option<Usage>, bool) {
+/// What is found in an answer: its usage, its id, and whether it has content.
+type Found = (Option<Usage>, Option<String>, bool);
+
+fn at_once(content_type: &str, answer: &[u8]) -> Found {
     in_pieces(content_type, answer, &[])
 }
 
-fn in_pieces(content_type: &str, answer: &[u8], cuts: &[Index]) -> (Option<Usage>, bool) {
+fn in_pieces(content_type: &str, answer: &[u8], cuts: &[Index]) -> Found {
     let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(answer.len() + 1)).collect();
     cuts.sort_unstable();
     let mut reader = UsageReader::new(Some(content_type));
@@ -78,7 +82,12 @@ fn in_pieces(content_type: &str, answer: &[u8], cuts: &[Index]) -> (Option<Usage
         reader.read(&answer[from..to]);
         from = to;
     }
-    (reader.usage(), reader.has_content())
+    (reader.usage(), reader.response_id().map(str::to_owned), reader.has_content())
+}
+
+fn is_plain(id: &str) -> bool {
+    (1..=128).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(&byte))
 }
 
 fn expected(usage: &Value) -> Option<Usage> {
@@ -95,7 +104,7 @@ fn expected(usage: &Value) -> Option<Usage> {
 fn any_answer() -> impl Strategy<Value = Value> {
     let name = || {
         prop_oneof![
-            select(vec!["usage", "response", "message", "choices", "delta", "text", "prompt_tokens"])
+            select(vec!["usage", "response", "message", "choices", "delta", "text", "prompt_tokens", "id"])
                 .prop_map(str::to_owned),
             any::<String>(),
             Just(r#"":{"usage":{"prompt_tokens":9,"completion_tokens":9}},""#.to_owned()),

@@ -149,3 +149,14 @@ fn a_broken_event_does_not_hide_the_next() {
         "data: {\"choices\":[{\"delta\":{\"content\":\"a\\\n\ndata: {\"usage\":{\"prompt_tokens\":12}}\n\n";
     assert_eq!(events(answer), usage(12, 0));
 }
+
+#[test]
+fn a_streams_id_is_the_responses() {
+    let id = |answer: &str| reader(EVENTS, answer).response_id().map(str::to_owned);
+    let created = r#"data: {"type":"response.created","response":{"id":"resp_1","usage":null,"output":[]}}"#;
+    let delta = r#"data: {"type":"response.output_text.delta","item_id":"msg_1","id":"x","delta":"Hi"}"#;
+    assert_eq!(id(&format!("event: response.created\n{created}\n\n")), Some("resp_1".to_owned()));
+    assert_eq!(id(&format!("{created}\n\n{delta}\n\n")), Some("resp_1".to_owned()));
+    assert_eq!(id(&format!("{delta}\n\n")), None);
+    assert_eq!(id("data: {\"id\":\"chatcmpl-1\",\"choices\":[]}\n\n"), None);
+}
