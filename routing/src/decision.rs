@@ -22,6 +22,8 @@ pub struct Decision {
     /// Who takes the request if the model fails, best first; none without `failover`, or where the client or a rule
     /// named the model.
     pub next: Vec<Arc<Model>>,
+    /// Of a conversation that keeps its model: the model that its last message alone would have got.
+    pub alternative: Option<Arc<Model>>,
 }
 
 /// Why a model was chosen, as operators see it in `x-llm-router-reason`.

@@ -275,6 +275,7 @@ mod tests {
             classification: label,
             reason: Reason::Classified,
             next: Vec::new(),
+            alternative: None,
         }
     }
 

@@ -187,6 +187,7 @@ impl Pending {
             classification: None,
             reason: Reason::Sticky,
             next,
+            alternative: None,
         })
     }
 
@@ -268,7 +269,8 @@ impl Pending {
             }
         };
         let next = self.next_after(&model);
-        Ok(Decision { model, policy: Some(Arc::clone(&self.policy)), classification, reason, next })
+        let policy = Some(Arc::clone(&self.policy));
+        Ok(Decision { model, policy, classification, reason, next, alternative: None })
     }
 
     fn fallback(&self, unmet: UnmetRequirement, trace: &mut Trace<'_>) -> Result<Arc<Model>, Rejection> {
@@ -315,7 +317,10 @@ fn by_name(
 ) -> Result<Decision, Rejection> {
     match model.lacks(needs) {
         Some(lack @ UnmetRequirement::Api(_)) => Err(Rejection::model_cannot(model.name.as_str(), lack)),
-        _ => Ok(Decision { model, policy, classification: None, reason, next: Vec::new() }),
+        _ => {
+            let next = Vec::new();
+            Ok(Decision { model, policy, classification: None, reason, next, alternative: None })
+        }
     }
 }
 
