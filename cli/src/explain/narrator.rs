@@ -7,6 +7,7 @@ use llm_router_routing::classification::Classification;
 use llm_router_routing::config::{Config, Name, Then};
 use llm_router_routing::decision::Decision;
 use llm_router_routing::exchange::{Event, EventSink, Forward, LocalResponse};
+use llm_router_routing::request::METADATA_FIELD;
 use llm_router_routing::requirements::{Capability, Requirements};
 use llm_router_routing::router::Step;
 use serde_json::{Value, json};
@@ -65,8 +66,20 @@ impl Narrator {
         });
     }
 
+    /// The request is not routed, but its routing metadata is removed.
+    fn passed(&mut self, forward: &Forward) {
+        let note = self.shadow_note();
+        let text = format!("goes on without {METADATA_FIELD}: its model is not configured{note}");
+        self.say("outcome", text);
+        self.outcome = json!({"action": "untouched"});
+        for (name, value) in &forward.headers {
+            self.say("set", format!("{name}: {value}"));
+        }
+    }
+
     pub(super) fn forwarded(&mut self, forward: &Forward) {
-        let Some(Decision { model, policy, classification, reason, next }) = self.decision.clone() else {
+        let Some(Decision { model, policy, classification, reason, next, .. }) = self.decision.clone() else {
+            self.passed(forward);
             return;
         };
         let note = self.shadow_note();

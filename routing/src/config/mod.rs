@@ -201,7 +201,7 @@ pub enum OnUnknownModel {
     Route,
     /// Answer 404, with an error in OpenAI's shape.
     Reject,
-    /// Leave the request as it is; Envoy's own routes decide.
+    /// Leave the request as it is, but without `nim-llm-router`; Envoy's own routes decide.
     Passthrough,
 }
 

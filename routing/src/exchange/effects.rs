@@ -29,10 +29,10 @@ pub enum OnBody {
     Respond(LocalResponse),
 }
 
-/// How a request becomes one to the model that was chosen.
+/// How a request becomes one to the model that was chosen; or, where none was chosen, one without routing metadata.
 #[derive(Debug, PartialEq)]
 pub struct Forward {
-    /// Headers to set: the cluster, and those that do not fit the model or the body any more.
+    /// Headers to set: the cluster of the chosen model, and those that do not fit the model or the body any more.
     pub headers: Vec<(String, String)>,
     /// The body that replaces the client's.
     pub body: Vec<u8>,

@@ -19,9 +19,7 @@ pub(super) fn forward(
     let model = &decision.model;
     let body = rewrite.apply(body, &model.upstream);
     let mut headers = vec![(config.cluster_header.clone(), model.cluster.clone())];
-    if head.headers().get("content-length").is_some() {
-        headers.push(("content-length".to_owned(), body.len().to_string()));
-    }
+    headers.extend(content_length(head, &body));
     if let Some(path) = model.path(endpoint, head.path()) {
         headers.push((":path".to_owned(), path));
     }
@@ -31,4 +29,15 @@ pub(super) fn forward(
     let host = head.header(":authority").unwrap_or_default();
     let failover = Failover::new(config, decision, endpoint, head.path(), host);
     Forward { headers, body, failover }
+}
+
+/// The changes that take routing metadata out of a request that is not routed; none if it has none.
+pub(super) fn without_metadata(head: &RequestHead, rewrite: &Rewrite, body: &[u8]) -> Option<Forward> {
+    let body = rewrite.without_metadata(body)?;
+    Some(Forward { headers: content_length(head, &body).into_iter().collect(), body, failover: None })
+}
+
+/// The header that fits the new body, where the client announced the old one's length.
+fn content_length(head: &RequestHead, body: &[u8]) -> Option<(String, String)> {
+    head.headers().get("content-length").map(|_| ("content-length".to_owned(), body.len().to_string()))
 }

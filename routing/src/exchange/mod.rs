@@ -300,7 +300,7 @@ impl Exchange {
             self.router.plan(&request, &held.head, now, &mut |step| events.record(Event::Step(step)))?;
         let rewrite = request.into_rewrite();
         match plan {
-            Plan::Passthrough => Ok(OnBody::Continue),
+            Plan::Passthrough => Ok(self.pass(&held, &rewrite, body)),
             Plan::Route(decision) => {
                 // Without a call to the classifier, only the cache knows its prediction.
                 if decision.classification.is_some() {
@@ -380,6 +380,15 @@ impl Exchange {
         events.record(Event::Routed(&decision));
         self.state = State::Forwarded(Box::new(Forwarded::new(decision, now)));
         action
+    }
+
+    /// The request is not routed: it goes on as it came, but for routing metadata, which is not the LLM's business.
+    fn pass(&self, held: &Held, rewrite: &Rewrite, body: &[u8]) -> OnBody {
+        if self.config().mode == Mode::Shadow {
+            return OnBody::Continue;
+        }
+        let forward = forward::without_metadata(&held.head, rewrite, body);
+        forward.map_or(OnBody::Continue, |forward| OnBody::Forward(Box::new(forward)))
     }
 
     fn respond_or_continue(&mut self, rejection: &Rejection, events: &mut impl EventSink) -> OnBody {

@@ -1,5 +1,6 @@
 //! The one pass over a body: what is not wanted is skipped, not built.
 
+use std::mem;
 use std::ops::Range;
 
 use super::error::BodyError;
@@ -18,7 +19,7 @@ const BYTES_PER_TOKEN: usize = 4;
 pub(super) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Request<'_>, Rejection> {
     let mut fields = Fields::read(body)?;
     let options = fields.options;
-    let rewrite = Rewrite::new(body, &fields.models, &fields.metadata);
+    let rewrite = Rewrite::new(mem::take(&mut fields.models), mem::take(&mut fields.metadata));
     let model = fields.model.map(RawString::text).filter(|name| !name.is_empty());
     let directives = fields.directives.take();
     let turns = fields.turns(endpoint)?;

@@ -1,130 +1,72 @@
 //! Puts the chosen model into a body by splicing its bytes: all other bytes, their order and their format stay.
 
-use std::ops::Range;
+mod splice;
+
+pub(crate) use splice::Member;
+use splice::Splices;
 
 /// The places of a body to change, found when it was parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewrite {
-    /// In the order of their places, not overlapping.
-    edits: Vec<Edit>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Edit {
-    range: Range<usize>,
-    with: With,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum With {
-    /// The model's name as a JSON string.
-    Model,
-    /// The member `"model": …` and a comma, at the start of a body that has none.
-    ModelMember,
-    Nothing,
-}
-
-/// A member of a body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Member {
-    /// How many members of the body come before it.
-    pub(crate) place: usize,
-    /// Where its key starts.
-    pub(crate) key: usize,
-    /// Where its value lies.
-    pub(crate) value: Range<usize>,
+    /// The members that name the model, in order.
+    models: Vec<Member>,
+    /// The members with routing metadata.
+    metadata: Vec<Member>,
 }
 
 /// How many bytes longer than the body [`Rewrite::apply`] can make it for this model, whatever the body is.
 pub fn growth(model: &str) -> usize {
-    MODEL_KEY.len() + quoted(model).len() + ",".len()
+    model_member(model).len() + ",".len()
 }
 
-const MODEL_KEY: &str = "\"model\":";
+fn model_member(model: &str) -> Vec<u8> {
+    [b"\"model\":", quoted(model).as_bytes()].concat()
+}
 
-fn quoted(model: &str) -> String {
+fn quoted(text: &str) -> String {
     // A string always serializes.
-    serde_json::to_string(model).unwrap_or_default()
+    serde_json::to_string(text).unwrap_or_default()
 }
 
 impl Rewrite {
     /// `models`: the members that name the model, in order; the last stays, and gets the chosen one's name. The others
     /// are removed: they would only leave it to the LLM's parser which counts. `metadata`: further members to remove.
-    pub(crate) fn new(body: &[u8], models: &[Member], metadata: &[Member]) -> Self {
-        let (last, others) = match models.split_last() {
-            Some((last, others)) => (Some(last), others),
-            None => (None, models),
-        };
-        let mut removed: Vec<_> = metadata.iter().chain(others).collect();
-        removed.sort_by_key(|member| member.place);
-        let mut edits = removals(body, &removed);
-        match last {
-            Some(member) => edits.push(Edit { range: member.value.clone(), with: With::Model }),
-            None => {
-                edits.extend(first_member(body).map(|at| Edit { range: at..at, with: With::ModelMember }))
-            }
-        }
-        edits.sort_by_key(|edit| (edit.range.start, edit.range.end));
-        Self { edits }
+    pub(crate) fn new(models: Vec<Member>, metadata: Vec<Member>) -> Self {
+        Self { models, metadata }
     }
 
     /// The body with `model` as the LLM's API wants it, and without routing metadata. `body` must be the one that was
     /// parsed.
     pub fn apply(&self, body: &[u8], model: &str) -> Vec<u8> {
-        let quoted = quoted(model);
-        let mut rewritten = Vec::with_capacity(body.len() + growth(model));
-        let mut done = 0;
-        for Edit { range, with } in &self.edits {
-            rewritten.extend_from_slice(body.get(done..range.start).unwrap_or_default());
-            match with {
-                With::Model => rewritten.extend_from_slice(quoted.as_bytes()),
-                With::ModelMember => {
-                    rewritten.extend_from_slice(MODEL_KEY.as_bytes());
-                    rewritten.extend_from_slice(quoted.as_bytes());
-                    rewritten.push(b',');
-                }
-                With::Nothing => {}
-            }
-            done = range.end;
+        let mut splices = Splices::new(body);
+        let (named, others) = match self.models.split_last() {
+            Some((last, others)) => (Some(last), others),
+            None => (None, self.models.as_slice()),
+        };
+        let mut added = Vec::new();
+        match named {
+            Some(member) => splices.replace(member.value.clone(), quoted(model).into_bytes()),
+            None => added.push(model_member(model)),
         }
-        rewritten.extend_from_slice(body.get(done..).unwrap_or_default());
-        rewritten
+        let removed = self.metadata.iter().chain(others).collect();
+        change_members(&mut splices, body, removed, &added);
+        splices.apply()
+    }
+
+    /// The body without routing metadata, if it has some. `body` must be the one that was parsed.
+    pub fn without_metadata(&self, body: &[u8]) -> Option<Vec<u8>> {
+        if self.metadata.is_empty() {
+            return None;
+        }
+        let mut splices = Splices::new(body);
+        change_members(&mut splices, body, self.metadata.iter().collect(), &[]);
+        Some(splices.apply())
     }
 }
 
-/// Just after the opening brace. A body that was parsed has one, and a member for the comma: the prompt's.
-fn first_member(body: &[u8]) -> Option<usize> {
-    body.iter().position(|byte| *byte == b'{').map(|brace| brace + 1)
-}
-
-/// Each member goes with the comma before it; the first members of an object, having none before, with the one after.
-fn removals(body: &[u8], members: &[&Member]) -> Vec<Edit> {
-    let mut leading = 0;
-    members
-        .iter()
-        .map(|Member { place, key, value }| {
-            let range = if *place == leading {
-                leading += 1;
-                *key..after_comma(body, value.end)
-            } else {
-                before_comma(body, *key)..value.end
-            };
-            Edit { range, with: With::Nothing }
-        })
-        .collect()
-}
-
-/// Only white space stands between the comma and the key.
-fn before_comma(body: &[u8], key: usize) -> usize {
-    body.get(..key).and_then(|head| head.iter().rposition(|byte| *byte == b',')).unwrap_or(key)
-}
-
-/// After the comma and the white space that follow a value; before what else follows it.
-fn after_comma(body: &[u8], value_end: usize) -> usize {
-    let skip_space = |from: usize| {
-        let rest = body.get(from..).unwrap_or_default();
-        from + rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count()
-    };
-    let next = skip_space(value_end);
-    if body.get(next) == Some(&b',') { skip_space(next + 1) } else { value_end }
+/// Changes the members of the body itself, which is an object since it was parsed.
+fn change_members(splices: &mut Splices<'_>, body: &[u8], removed: Vec<&Member>, added: &[Vec<u8>]) {
+    if let Some(brace) = body.iter().position(|byte| *byte == b'{') {
+        splices.change_members(brace, removed, added);
+    }
 }

@@ -94,6 +94,52 @@ fn a_decision_sets_the_cluster_and_the_body_with_its_length() {
 }
 
 #[test]
+fn a_request_that_is_not_routed_goes_on_without_routing_metadata() {
+    let pass = |mode: &str| {
+        config(|it| {
+            it["on_unknown_model"] = json!("passthrough");
+            it["mode"] = json!(mode);
+        })
+    };
+    let bodies = [
+        (
+            PATH,
+            r#"{"nim-llm-router": {}, "model": "gpt-5", "messages": [{"role": "user", "content": "Hi"}]}"#,
+        ),
+        (
+            PATH,
+            r#"{"model": "gpt-5", "messages": [{"role": "user", "content": "Hi"}], "nim\u002dllm-router": {}}"#,
+        ),
+        ("/v1/embeddings", r#"{"model": "e", "nim-llm-router": {}, "input": "Hi", "nim-llm-router": {}}"#),
+    ];
+    for (path, body) in bodies {
+        for content_length in [None, Some("100")] {
+            let headers = [(":method", "POST"), (":path", path)];
+            let headers: Vec<_> =
+                headers.into_iter().chain(content_length.map(|it| ("content-length", it))).collect();
+            let run = |config: Config| {
+                let mut run = Run::new(config);
+                run.exchange.request_headers(headers.iter().copied().collect(), true, &mut run.log);
+                let action = run.body(body);
+                assert!(run.log.0.is_empty() && !run.exchange.is_held(), "{:?}", run.log);
+                action
+            };
+            assert_eq!(run(pass("shadow")), OnBody::Continue);
+            let forward = forward(run(pass("enforce")));
+            let length = forward.body.len().to_string();
+            let expected = content_length.map(|_| ("content-length", length.as_str()));
+            assert_eq!(forward.headers, pairs(&Vec::from_iter(expected)));
+            let mut expected: Value = serde_json::from_str(body).unwrap();
+            expected.as_object_mut().unwrap().remove("nim-llm-router");
+            assert_eq!(serde_json::from_slice::<Value>(&forward.body).unwrap(), expected, "{body}");
+            assert_eq!(forward.failover, None);
+        }
+    }
+    let mut without = Run::held(pass("enforce"));
+    assert_eq!(without.body(&NAMED.replace("big", "gpt-5")), OnBody::Continue);
+}
+
+#[test]
 fn a_body_of_unknown_length_gets_none() {
     assert_eq!(forward(Run::held(enforce()).body(NAMED)).headers, pairs(&[("x-target", "big-cluster")]));
 }

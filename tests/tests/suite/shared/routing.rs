@@ -191,6 +191,16 @@ async fn an_unknown_model_passes_through_if_so_configured(host: Host) {
     assert_eq!(response.header("x-served-by"), "llama-8b", "the fallback route's cluster");
     assert_eq!(response.header("x-llm-router-model"), "");
     assert_eq!(response.received().body, body);
+
+    for (path, mut body) in [
+        ("/v1/chat/completions", chat("gpt-99", CODE)),
+        ("/v1/embeddings", json!({"input": CODE, "model": "text-embedding-3-small"})),
+    ] {
+        let without_metadata = body.to_string();
+        body["nim-llm-router"] = json!({"routing_strategy": "triton"});
+        let response = gateway.send(Request::post(path, &body)).await;
+        assert_eq!(response.received().body, without_metadata, "{path}");
+    }
 }
 
 fn code_with(metadata: Value) -> Value {
