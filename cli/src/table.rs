@@ -101,6 +101,9 @@ fn policy_table(policy: &Policy) -> String {
             let _ = writeln!(text, "  unclassified → {}", target_cell(&policy.default));
         }
     }
+    for (class, model) in &policy.classes {
+        let _ = writeln!(text, "  class {class} = {}", model.name);
+    }
     let fallbacks: Vec<_> = policy.fallbacks.iter().map(|model| model.name.as_str()).collect();
     let _ = writeln!(text, "  stand-ins: {}", fallbacks.join(", "));
     text

@@ -20,6 +20,8 @@ pub struct Policy {
     pub default: Target,
     /// Who stands in when the chosen model cannot take a request, best first; without the chosen one's repetition.
     pub fallbacks: Vec<Arc<Model>>,
+    /// Class names that only manual routing uses, with their models.
+    pub classes: BTreeMap<String, Arc<Model>>,
 }
 
 /// What metrics call the labels that have no route of their own.
@@ -128,12 +130,13 @@ impl Target {
 }
 
 impl Policy {
-    /// The model of a label, chosen by hand.
-    pub fn class(&self, label: &str) -> Option<&Arc<Model>> {
-        match &self.chooser {
-            Strategy::Labels { routes, .. } => routes.get(label)?.models().next(),
+    /// The model that manual routing selects by a class's name: one of the policy's `classes`, or a routed label.
+    pub fn class(&self, name: &str) -> Option<&Arc<Model>> {
+        let routed = || match &self.chooser {
+            Strategy::Labels { routes, .. } => routes.get(name)?.models().next(),
             Strategy::Bands(_) => None,
-        }
+        };
+        self.classes.get(name).or_else(routed)
     }
 
     /// The position of a label among those that have a route; none if it has none.
@@ -214,6 +217,7 @@ mod tests {
             chooser,
             default: target("small"),
             fallbacks: vec![],
+            classes: BTreeMap::new(),
         };
         let routes = BTreeMap::from([("Code Generation".to_owned(), target("large"))]);
         let labels = policy(Strategy::Labels { routes, min_confidence: 0.0 });

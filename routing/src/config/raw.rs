@@ -174,6 +174,10 @@ pub(super) struct Policy {
     /// The models that stand in when the chosen one cannot take a request, best first. Not given: the policy's own,
     /// cheapest first by input and output price together, those without a price last.
     pub(super) fallback: Option<Vec<String>>,
+    /// Further class names for manual routing, and the model that each selects: `{Few-Shot: llama-70b}`. They take
+    /// precedence over the labels of `routes`. The classifier does not use them.
+    #[serde(default, deserialize_with = "unique")]
+    pub(super) classes: BTreeMap<String, String>,
 }
 
 /// A range of scores.

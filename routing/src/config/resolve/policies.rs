@@ -51,8 +51,9 @@ fn policy(id: PolicyId, name: &str, raw: raw::Policy, models: &Models) -> Result
             return Err(ConfigError::new(path, problem));
         }
     };
-    let mut policy =
-        Policy { id, name: PolicyName::from(name), classifier, chooser, default, fallbacks: Vec::new() };
+    let classes = classes(raw.classes, models, &path)?;
+    let name = PolicyName::from(name);
+    let mut policy = Policy { id, name, classifier, chooser, default, fallbacks: Vec::new(), classes };
     policy.fallbacks = match raw.fallback {
         Some(names) => fallback(&names, models, &format!("{path}.fallback"))?,
         None => cheapest_first(&policy),
@@ -133,6 +134,21 @@ pub(super) fn target(
             Ok(Target::Weighted(shares.collect::<Result<_, ConfigError>>()?))
         }
     }
+}
+
+fn classes(
+    raw: BTreeMap<String, String>,
+    models: &Models,
+    path: &str,
+) -> Result<BTreeMap<String, Arc<Model>>, ConfigError> {
+    raw.into_iter()
+        .map(|(class, model)| {
+            let path = format!("{path}.classes.{}", key(&class));
+            filled(&class, || path.clone())?;
+            let model = find("model", models, &model, || path)?;
+            Ok((class, model))
+        })
+        .collect()
 }
 
 fn fallback(names: &[String], models: &Models, path: &str) -> Result<Vec<Arc<Model>>, ConfigError> {

@@ -53,6 +53,20 @@ fn a_policy_has_either_routes_or_bands() {
 }
 
 #[test]
+fn a_class_selects_its_model_before_a_label_of_the_same_name() {
+    let mut config = valid();
+    let policy = config.pointer_mut(POLICY).unwrap();
+    policy["classes"] = json!({"Few-Shot": "nemotron", "Code Generation": "llama-8b"});
+    let config = load(&config).unwrap();
+    let policy = config.policy("task_router").unwrap();
+    assert_eq!(policy.class("Few-Shot").unwrap().name.as_str(), "nemotron");
+    assert_eq!(policy.class("Code Generation").unwrap().name.as_str(), "llama-8b");
+    assert_eq!(policy.label_index("Few-Shot"), None, "the classifier does not use it");
+    let unknown = error_of(POLICY, "classes", json!({"Few-Shot": "gpt"}));
+    assert!(unknown.starts_with("policies.task_router.classes.Few-Shot: no model \"gpt\""), "{unknown}");
+}
+
+#[test]
 fn bands_rise_and_end_open() {
     for (bands, expected) in [
         (json!([]), ": the last band must have no up_to"),
