@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::decision::Decision;
 use crate::digest::Digest;
 use crate::headers::Headers;
-use crate::request::Endpoint;
+use crate::request::Target;
 
 /// Request headers that can hold a key for an LLM.
 const CREDENTIALS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
@@ -17,7 +17,7 @@ const CREDENTIALS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog
 pub struct Failover {
     /// The request header that Envoy's routes read the cluster from.
     pub cluster_header: String,
-    /// `:path` as the client sent it.
+    /// `:path` in its usual spelling, by which the endpoint is known again.
     pub path: String,
     retries: Vec<Retry>,
 }
@@ -36,26 +36,20 @@ pub struct Retry {
 }
 
 impl Failover {
-    /// None if nobody stands in. `path` and `host` are the client's.
-    pub fn new(
-        config: &Config,
-        decision: &Decision,
-        endpoint: Endpoint,
-        path: &str,
-        host: &str,
-    ) -> Option<Self> {
+    /// None if nobody stands in. `host` is the client's.
+    pub fn new(config: &Config, decision: &Decision, target: &Target, host: &str) -> Option<Self> {
         let retries: Vec<_> = decision
             .next
             .iter()
             .map(|model| Retry {
                 cluster: model.cluster.clone(),
                 model: model.upstream.clone(),
-                path: model.path(endpoint, path).unwrap_or_else(|| path.to_owned()),
+                path: target.path_at(model.base_path.as_deref()),
                 host: model.host.clone().unwrap_or_else(|| host.to_owned()),
             })
             .collect();
         let cluster_header = config.cluster_header.clone();
-        (!retries.is_empty()).then(|| Self { cluster_header, path: path.to_owned(), retries })
+        (!retries.is_empty()).then(|| Self { cluster_header, path: target.path_at(None), retries })
     }
 
     /// As filter state carries it.

@@ -31,6 +31,12 @@ impl Rejection {
         Self { kind: Kind::InvalidRequest, message: cut(&message.into(), 300), param }
     }
 
+    /// 400: servers differ in how they resolve the path, so that an LLM could get the request past the policy.
+    pub fn ambiguous_path() -> Self {
+        let message = "the path is ambiguous, send it without \"..\"".to_owned();
+        Self { kind: Kind::InvalidRequest, message, param: None }
+    }
+
     /// 404: the client names a policy that is not configured.
     pub fn unknown_policy(name: &str, param: Option<&'static str>) -> Self {
         Self { kind: Kind::PolicyNotFound, message: format!("there is no policy {}", quoted(name)), param }

@@ -5,7 +5,7 @@
 //! body comes anew, as the router filter wrote it for the first model.
 
 use llm_router_routing::failover::{Failover, credentials, foreign_credentials};
-use llm_router_routing::request::{Endpoint, Request};
+use llm_router_routing::request::{Endpoint, Request, Target};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
@@ -53,7 +53,9 @@ impl HttpContext for RetryFilter {
         if end_of_stream || host::cluster().as_ref() != Some(&retry.cluster) {
             return Action::Continue;
         }
-        let Some(endpoint) = Endpoint::from_path(&failover.path) else { return Action::Continue };
+        let Some(Target { endpoint, .. }) = Target::from_path(&failover.path) else {
+            return Action::Continue;
+        };
         RequestHeaders.set(":path", &retry.path);
         RequestHeaders.set(":authority", &retry.host);
         let has_content_length = headers.get("content-length").is_some();

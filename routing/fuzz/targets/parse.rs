@@ -8,18 +8,11 @@ use llm_router_routing::request::{Endpoint, METADATA_FIELD, Request, Role, TextT
 use llm_router_routing::rewrite::growth;
 use serde_json::{Map, Value};
 
-const ENDPOINTS: [Endpoint; 5] = [
-    Endpoint::ChatCompletions,
-    Endpoint::Completions,
-    Endpoint::Responses,
-    Endpoint::Messages,
-    Endpoint::Embeddings,
-];
 const MODEL: &str = "a \"model\"\\é";
 
 fuzz_target!(|body: &[u8]| {
     let tree = serde_json::from_slice::<Map<String, Value>>(body).ok();
-    for endpoint in ENDPOINTS {
+    for endpoint in Endpoint::ALL {
         check(endpoint, body, tree.as_ref());
     }
 });

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{ModelId, ModelName};
-use crate::request::Endpoint;
 use crate::requirements::{Api, Capabilities, Requirements, UnmetRequirement};
 
 /// An LLM.
@@ -33,11 +32,6 @@ pub struct Model {
 }
 
 impl Model {
-    /// The path that a request with this `path` has at the model; none if it stays.
-    pub fn path(&self, endpoint: Endpoint, path: &str) -> Option<String> {
-        self.base_path.as_ref().map(|base_path| endpoint.path_at(path, base_path))
-    }
-
     /// What of a request's needs this model cannot meet, if anything.
     pub fn lacks(&self, needs: &Requirements) -> Option<UnmetRequirement> {
         if self.api != needs.api {

@@ -213,7 +213,7 @@ pub(super) struct When {
     /// Headers, by lower-case name, and their exact values.
     #[serde(default, deserialize_with = "unique")]
     pub(super) header: BTreeMap<String, String>,
-    /// How the path starts.
+    /// How the path starts, in letters of any case, once it is decoded and its dots and doubled slashes are resolved.
     pub(super) path_prefix: Option<String>,
     /// A regular expression that is found in the text that would be classified. It takes linear time: no look-around,
     /// no backreferences. `(?i)` ignores case.

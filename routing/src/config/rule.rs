@@ -47,7 +47,7 @@ pub struct When {
 pub trait MatchInput {
     /// The value of a header, if it is there and is text.
     fn header(&self, name: &str) -> Option<&str>;
-    /// The path, with its query.
+    /// The path as servers understand it, without its query.
     fn path(&self) -> &str;
     /// Whether the request brings tools.
     fn has_tools(&self) -> bool;
@@ -74,11 +74,16 @@ impl When {
     /// Whether all conditions hold. The text comes last, as it costs most.
     pub fn matches(&self, input: &impl MatchInput) -> bool {
         self.headers.iter().all(|(name, value)| input.header(name) == Some(value.as_str()))
-            && self.path_prefix.as_deref().is_none_or(|prefix| input.path().starts_with(prefix))
+            && self.path_prefix.as_deref().is_none_or(|prefix| starts_with(input.path(), prefix))
             && self.has_tools.is_none_or(|wanted| input.has_tools() == wanted)
             && self.has_images.is_none_or(|wanted| input.has_images() == wanted)
             && self.min_tokens.is_none_or(|least| input.tokens() >= least)
             && self.max_tokens.is_none_or(|most| input.tokens() <= most)
             && self.text_matches.as_ref().is_none_or(|regex| regex.is_match(input.text()))
     }
+}
+
+/// Whether a path starts so. Letters may be of any case: some servers make no difference.
+fn starts_with(path: &str, prefix: &str) -> bool {
+    path.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }

@@ -2,35 +2,37 @@
 
 use crate::config::{Config, Mode};
 use crate::rejection::Rejection;
-use crate::request::{Endpoint, RequestHead, is_model_list};
+use crate::request::{RequestHead, Resource, Target};
 
 /// What to do with a request once its headers are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Admission {
     /// It goes on as it came: it is not for an LLM, or has no body.
     Untouched,
     /// It gets the list of models.
     ModelList,
     /// Its body is read and routed.
-    Prompt(Endpoint),
+    Prompt(Target),
 }
 
 /// Finds out what a request is. `has_body` is false if it ends with its headers.
 ///
 /// # Errors
-/// A 413 if it announces a body that is too large, a 415 if that is compressed.
+/// A 413 if it announces a body that is too large, a 415 if that is compressed, a 400 if it might be for an LLM.
 pub(super) fn admit(config: &Config, head: &RequestHead, has_body: bool) -> Result<Admission, Rejection> {
-    let (path, method) = (head.path(), head.method());
-    if method == Some("GET") && is_model_list(path) && config.mode != Mode::Shadow {
-        return Ok(Admission::ModelList);
+    let is_prompt = head.method() == Some("POST") && has_body;
+    match head.resource() {
+        Resource::ModelList if head.method() == Some("GET") && config.mode != Mode::Shadow => {
+            Ok(Admission::ModelList)
+        }
+        Resource::Target(target) if is_prompt => {
+            check_size(head.content_length().unwrap_or(0), config.limits.max_body)?;
+            check_encoding(head.header("content-encoding"))?;
+            Ok(Admission::Prompt(target.clone()))
+        }
+        Resource::Ambiguous if is_prompt => Err(Rejection::ambiguous_path()),
+        _ => Ok(Admission::Untouched),
     }
-    let is_prompt = method == Some("POST") && has_body;
-    let Some(endpoint) = Endpoint::from_path(path).filter(|_| is_prompt) else {
-        return Ok(Admission::Untouched);
-    };
-    check_size(head.content_length().unwrap_or(0), config.limits.max_body)?;
-    check_encoding(head.header("content-encoding"))?;
-    Ok(Admission::Prompt(endpoint))
 }
 
 /// # Errors

@@ -4,13 +4,13 @@ use super::effects::Forward;
 use crate::config::Config;
 use crate::decision::Decision;
 use crate::failover::Failover;
-use crate::request::{Endpoint, RequestHead};
+use crate::request::{RequestHead, Target};
 use crate::rewrite::Rewrite;
 
 /// The changes that send a request to the decision's model. `body` is the one that `rewrite` was found in.
 pub(super) fn forward(
     config: &Config,
-    endpoint: Endpoint,
+    target: &Target,
     head: &RequestHead,
     decision: &Decision,
     rewrite: &Rewrite,
@@ -20,14 +20,15 @@ pub(super) fn forward(
     let body = rewrite.apply(body, &model.upstream);
     let mut headers = vec![(config.cluster_header.clone(), model.cluster.clone())];
     headers.extend(content_length(head, &body));
-    if let Some(path) = model.path(endpoint, head.path()) {
+    let path = target.path_at(model.base_path.as_deref());
+    if head.header(":path") != Some(&path) {
         headers.push((":path".to_owned(), path));
     }
     if let Some(host) = &model.host {
         headers.push((":authority".to_owned(), host.clone()));
     }
     let host = head.header(":authority").unwrap_or_default();
-    let failover = Failover::new(config, decision, endpoint, head.path(), host);
+    let failover = Failover::new(config, decision, target, host);
     Forward { headers, body, failover }
 }
 

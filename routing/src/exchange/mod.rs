@@ -39,7 +39,7 @@ use crate::config::{Config, Mode};
 use crate::decision::{Decision, Reason};
 use crate::headers::{self, Headers};
 use crate::rejection::Rejection;
-use crate::request::{Endpoint, Request, RequestHead};
+use crate::request::{Request, RequestHead, Target};
 use crate::rewrite::Rewrite;
 use crate::router::{ClassifierResult, Pending, Plan};
 use admission::Admission;
@@ -74,7 +74,7 @@ enum State {
 /// What is kept of a request until its body is there.
 #[derive(Debug)]
 struct Held {
-    endpoint: Endpoint,
+    target: Target,
     head: RequestHead,
 }
 
@@ -119,8 +119,8 @@ impl Exchange {
         let remove = own.map(str::to_owned).collect();
         let head = RequestHead::new(headers);
         let then = match admission::admit(self.config(), &head, has_body) {
-            Ok(Admission::Prompt(endpoint)) => {
-                self.state = State::AwaitingBody(Box::new(Held { endpoint, head }));
+            Ok(Admission::Prompt(target)) => {
+                self.state = State::AwaitingBody(Box::new(Held { target, head }));
                 OnHeaders::Hold
             }
             Ok(Admission::Untouched) => OnHeaders::Continue,
@@ -294,7 +294,7 @@ impl Exchange {
         events: &mut impl EventSink,
     ) -> Result<OnBody, Rejection> {
         admission::check_size(body.len(), self.config().limits.max_body)?;
-        let request = Request::parse(held.endpoint, body)?;
+        let request = Request::parse(held.target.endpoint, body)?;
         events.record(Event::Estimated { tokens: request.needs.tokens });
         let plan =
             self.router.plan(&request, &held.head, now, &mut |step| events.record(Event::Step(step)))?;
@@ -373,8 +373,8 @@ impl Exchange {
         } else {
             let body = body();
             let config = self.config();
-            let Held { endpoint, head } = held;
-            let forward = forward::forward(config, *endpoint, head, &decision, rewrite, body.as_ref());
+            let Held { target, head } = held;
+            let forward = forward::forward(config, target, head, &decision, rewrite, body.as_ref());
             OnBody::Forward(Box::new(forward))
         };
         events.record(Event::Routed(&decision));

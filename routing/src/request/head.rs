@@ -1,22 +1,42 @@
 //! The HTTP side of a request.
 
+use super::path::NormalPath;
+use super::target::{Resource, Target};
 use crate::headers::Headers;
 
 /// A request's headers as the client sent them, with its `:path` and `:method`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestHead {
     headers: Headers,
+    path: NormalPath,
+    resource: Resource,
 }
 
 impl RequestHead {
     /// The head of a request with these headers; the pseudo headers are among them.
     pub fn new(headers: impl Into<Headers>) -> Self {
-        Self { headers: headers.into() }
+        let headers = headers.into();
+        let path = headers.get(":path").map(String::from_utf8_lossy).unwrap_or_default();
+        let path = NormalPath::new(&path);
+        Self { resource: Resource::new(&path), path, headers }
     }
 
-    /// The path with its query; empty if there is none.
+    /// The path as servers understand it, without its query: decoded, and without dots, doubled slashes and the like.
     pub fn path(&self) -> &str {
-        self.headers.text(":path").unwrap_or_default()
+        &self.path.path
+    }
+
+    /// What the path names.
+    pub fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    /// The model's name in the path, if it has one.
+    pub fn deployment(&self) -> Option<&str> {
+        match &self.resource {
+            Resource::Target(Target { deployment, .. }) => deployment.as_deref(),
+            _ => None,
+        }
     }
 
     /// The HTTP method.

@@ -6,14 +6,17 @@ mod error;
 mod head;
 mod metadata;
 mod options;
+mod path;
+mod target;
 mod text;
 mod turn;
 
 use std::hash::{DefaultHasher, Hasher};
 
-pub use endpoint::{Endpoint, is_model_list};
+pub use endpoint::Endpoint;
 pub use head::RequestHead;
 pub use metadata::{Directives, METADATA_FIELD, ModelChoice};
+pub use target::{Resource, Target};
 pub use text::{Excerpt, TextToClassify};
 pub use turn::Role;
 use turn::Turn;

@@ -31,7 +31,7 @@ pub(super) enum Choice {
 }
 
 impl Router {
-    /// The strongest of what the client says: the body's metadata, then the header, then the body's `model`.
+    /// The strongest of what the client says: the body's metadata, then the header, then the path's deployment or the body's `model`.
     pub(super) fn choose(
         &self,
         request: &Request<'_>,
@@ -46,18 +46,19 @@ impl Router {
             (None, None) => None,
         };
         let threshold = directives.and_then(|directives| directives.threshold);
+        let model = head.deployment().or(request.model.as_deref());
         let choice = match (directives.map(|directives| &directives.strategy), named) {
             (Some(ModelChoice::Manual { model }), named) => {
                 trace(Step::ManualModel(model));
                 self.manual(model, named)?
             }
             (_, Some(policy)) => Choice::Policy { policy, threshold },
-            (_, None) => self.by_model_field(request.model.as_deref(), threshold, trace)?,
+            (_, None) => self.by_model_field(model, threshold, trace)?,
         };
         match (request.endpoint, &choice) {
             // Nothing can be classified here, and another embedding model would break the client's vectors.
             (Endpoint::Embeddings, Choice::Policy { .. } | Choice::Default { .. }) => {
-                self.embeddings_by_name(request.model.as_deref())
+                self.embeddings_by_name(model)
             }
             _ => Ok(choice),
         }

@@ -271,7 +271,13 @@ fn the_first_rule_that_matches_chooses_before_the_default_policy() {
     with_tools["tools"] = json!([{"type": "function"}]);
     assert_eq!(route_of(run("/v1/chat/completions", "", with_tools)), ruled("large"));
     assert_eq!(route_of(run("/v1/chat/completions", "", say(&"x".repeat(4000)))), ruled("large"));
-    assert_eq!(route_of(run("/team-b/v1/chat/completions", "", say("hi"))), ruled("small"));
+    for path in [
+        "/team-b/v1/chat/completions",
+        "//team-b/v1/chat/completions",
+        "/x/%2e%2e/TEAM-%62/v1/chat/completions",
+    ] {
+        assert_eq!(route_of(run(path, "", say("hi"))), ruled("small"), "{path}");
+    }
     let image = json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]});
     assert_eq!(route_of(run("/v1/chat/completions", "", image)), ruled("small"));
     let named = json!({"model": "task_router", "messages": [{"role": "user", "content": "x".repeat(4000)}]});
@@ -321,6 +327,25 @@ fn requests_in_another_apis_shape_are_refused_not_translated() {
     let refusal = plan(Endpoint::ChatCompletions).unwrap_err();
     assert_eq!(refusal.status(), 400);
     assert_eq!(route_of(plan(Endpoint::Messages)), ("large".to_owned(), Reason::Manual));
+}
+
+#[test]
+fn a_deployment_in_the_path_means_what_the_body_s_model_means_and_is_stronger() {
+    let router = router(|_| {});
+    let run = |deployment: &str, model: Value| {
+        let mut body = json!({"messages": [{"role": "user", "content": "hi"}]});
+        if !model.is_null() {
+            body["model"] = model;
+        }
+        let path = format!("/openai/deployments/{deployment}/chat/completions?api-version=2024-10-21");
+        plan_with(&router, &body, [(":path", path.as_str())])
+    };
+    for model in [Value::Null, json!("small")] {
+        assert_eq!(route_of(run("large", model.clone())), ("large".to_owned(), Reason::Manual));
+        assert_eq!(route_of(run("gpt-4%6F", model.clone())), ("large".to_owned(), Reason::Alias));
+        assert_eq!(policy_of(run("topic_router", model.clone())), "topic_router");
+        assert_eq!(policy_of(run("auto", model)), "task_router");
+    }
 }
 
 #[test]

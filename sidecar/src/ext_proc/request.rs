@@ -4,7 +4,7 @@ use llm_router_proto::contract::Classifiers;
 use llm_router_proto::envoy::config::core::v3::HeaderValue;
 use llm_router_proto::envoy::service::ext_proc::v3::HttpHeaders;
 use llm_router_routing::classification::{Classification, Label, Score};
-use llm_router_routing::request::{Endpoint, Excerpt, Request};
+use llm_router_routing::request::{Endpoint, Excerpt, Request, Target};
 
 use llm_router_classifier::model::prediction::HeadOutput;
 
@@ -44,7 +44,7 @@ pub(super) fn select(
 
 /// The API that a request's headers say it speaks; none if it is not for an LLM.
 pub(super) fn endpoint(headers: &HttpHeaders) -> Option<Endpoint> {
-    Endpoint::from_path(header(headers, ":path")?)
+    Target::from_path(header(headers, ":path")?).map(|target| target.endpoint)
 }
 
 /// The value of the first header with this name, if it is text.

@@ -159,6 +159,27 @@ fn a_model_elsewhere_gets_its_path_and_host() {
 }
 
 #[test]
+fn a_path_in_another_spelling_is_routed_and_goes_on_in_the_usual_one() {
+    for path in
+        ["/v1/%63hat/completions?x=1", "//v1/./chat/y/../completions/?x=1", "/V1/Chat/Completions;a=b?x=1"]
+    {
+        let mut run = Run::new(enforce());
+        assert_eq!(run.headers_of("POST", path).1, OnHeaders::Hold, "{path}");
+        let expected = [("x-target", "big-cluster"), (":path", "/v1/chat/completions?x=1")];
+        assert_eq!(forward(run.body(NAMED)).headers, pairs(&expected), "{path}");
+    }
+}
+
+#[test]
+fn a_path_that_could_be_another_spelling_is_rejected() {
+    let path = "/v1/chat/completions/a%2Fb/..";
+    let OnHeaders::Respond(response) = Run::new(enforce()).headers_of("POST", path).1 else { panic!() };
+    assert_eq!(response.status, 400);
+    assert_eq!(Run::new(enforce()).headers_of("GET", path).1, OnHeaders::Continue);
+    assert_eq!(Run::new(shadow()).headers_of("POST", path).1, OnHeaders::Continue);
+}
+
+#[test]
 fn in_shadow_mode_a_decision_changes_nothing_and_is_recorded() {
     let mut run = Run::held(shadow());
     assert_eq!(run.body(NAMED), OnBody::Continue);

@@ -91,6 +91,11 @@ impl Run {
         self.exchange.request_headers(headers, true, &mut self.log)
     }
 
+    fn headers_of(&mut self, method: &str, path: &str) -> (Vec<String>, OnHeaders) {
+        let headers = Headers::from([(":method", method), (":path", path)]);
+        self.exchange.request_headers(headers, true, &mut self.log)
+    }
+
     /// A request whose headers are read and which awaits its body.
     fn held(config: Config) -> Self {
         let mut run = Self::new(config);
