@@ -54,6 +54,9 @@ fn model_cell(model: &Model) -> String {
     if let Some(cost) = model.cost {
         let _ = write!(cell, ", {cost}");
     }
+    if !model.body.is_empty() {
+        let _ = write!(cell, ", body: {}", model.body);
+    }
     cell
 }
 

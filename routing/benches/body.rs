@@ -8,6 +8,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use llm_router_routing::request::{Endpoint, Request};
+use llm_router_routing::rewrite::BodyEdits;
 use serde_json::{Value, json};
 
 const SIZES: [usize; 4] = [1 << 10, 100 << 10, 1 << 20, 8 << 20];
@@ -28,7 +29,7 @@ fn body(size: usize) -> Vec<u8> {
 fn ours(body: &[u8]) -> Vec<u8> {
     let request = Request::parse(Endpoint::ChatCompletions, body).unwrap();
     black_box(request.text_to_classify(CLASSIFY_TEXT).to_body());
-    request.into_rewrite().apply(body, "meta/llama-3.1-8b-instruct")
+    request.into_rewrite().apply(body, "meta/llama-3.1-8b-instruct", &BodyEdits::default())
 }
 
 fn tree(body: &[u8]) -> Vec<u8> {

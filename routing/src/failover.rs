@@ -1,13 +1,16 @@
 //! What each of Envoy's retries has to make of a request, so that the next model can answer it: written by the filter
 //! that decides, and read by the one in front of the models, which sees the request once an attempt.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::decision::Decision;
 use crate::digest::Digest;
 use crate::headers::Headers;
-use crate::request::Target;
+use crate::request::{Request, Target};
+use crate::rewrite::{BodyEdits, Restore};
 
 /// Request headers that can hold a key for an LLM.
 const CREDENTIALS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
@@ -19,6 +22,8 @@ pub struct Failover {
     pub cluster_header: String,
     /// `:path` in its usual spelling, by which the endpoint is known again.
     pub path: String,
+    /// What the first model's edits changed of the body; none if it has none.
+    restore: Option<Restore>,
     retries: Vec<Retry>,
 }
 
@@ -33,11 +38,21 @@ pub struct Retry {
     pub path: String,
     /// `:authority`.
     pub host: String,
+    edits: BodyEdits,
 }
 
 impl Failover {
-    /// None if nobody stands in. `host` is the client's.
-    pub fn new(config: &Config, decision: &Decision, target: &Target, host: &str) -> Option<Self> {
+    /// None if there are no fallback models. `host` and `body` are the client's.
+    pub fn new(
+        config: &Config,
+        decision: &Decision,
+        target: &Target,
+        host: &str,
+        body: &[u8],
+    ) -> Option<Self> {
+        if decision.next.is_empty() {
+            return None;
+        }
         let retries: Vec<_> = decision
             .next
             .iter()
@@ -46,10 +61,24 @@ impl Failover {
                 model: model.upstream.clone(),
                 path: target.path_at(model.base_path.as_deref()),
                 host: model.host.clone().unwrap_or_else(|| host.to_owned()),
+                edits: model.body.clone(),
             })
             .collect();
+        let restore = Restore::new(&decision.model.body, body);
         let cluster_header = config.cluster_header.clone();
-        (!retries.is_empty()).then(|| Self { cluster_header, path: target.path_at(None), retries })
+        Some(Self { cluster_header, path: target.path_at(None), restore, retries })
+    }
+
+    /// The body for a retry: the client's, with the edits of the retry's model alone. `first` is the one that was made for
+    /// the first model. None if it cannot be read.
+    pub fn body(&self, retry: &Retry, first: &[u8]) -> Option<Vec<u8>> {
+        let Target { endpoint, .. } = Target::from_path(&self.path)?;
+        let clients = match &self.restore {
+            Some(restore) => Cow::Owned(restore.apply(first)),
+            None => Cow::Borrowed(first),
+        };
+        let rewrite = Request::parse(endpoint, &clients).ok()?.into_rewrite();
+        Some(rewrite.apply(&clients, &retry.model, &retry.edits))
     }
 
     /// As filter state carries it.
@@ -98,13 +127,14 @@ mod tests {
     use super::*;
 
     fn retry(cluster: &str) -> Retry {
-        Retry { cluster: cluster.into(), model: "m".into(), path: "/v1/x".into(), host: "h".into() }
+        let edits = BodyEdits::default();
+        Retry { cluster: cluster.into(), model: "m".into(), path: "/v1/x".into(), host: "h".into(), edits }
     }
 
     #[test]
     fn each_attempt_after_the_first_has_the_next_model_and_the_last_stays() {
         let retries = vec![retry("a"), retry("b")];
-        let failover = Failover { cluster_header: "x".into(), path: "/v1/x".into(), retries };
+        let failover = Failover { cluster_header: "x".into(), path: "/v1/x".into(), restore: None, retries };
         let clusters: Vec<_> = (0..6).map(|attempt| failover.at_attempt(attempt)).collect();
         let (a, b) = (retry("a"), retry("b"));
         assert_eq!(clusters, [None, None, Some(&a), Some(&b), Some(&b), Some(&b)]);

@@ -88,6 +88,9 @@ impl Narrator {
         for (name, value) in &forward.headers {
             self.say("set", format!("{name}: {value}"));
         }
+        if !model.body.is_empty() {
+            self.say("body", model.body.to_string());
+        }
         if !next.is_empty() {
             let names: Vec<_> = next.iter().map(|model| model.name.as_str()).collect();
             self.say("retries", format!("on failure: {}", names.join(", ")));

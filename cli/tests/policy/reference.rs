@@ -86,6 +86,7 @@ fn kind(field: &Value, names: &mut Vec<String>) -> String {
         kind => kind.as_str(),
     };
     match named.unwrap_or_default() {
+        "object" if field["additionalProperties"] == true => "map of any JSON".to_owned(),
         "object" => format!("map of {}", kind(&field["additionalProperties"], names)),
         "array" => format!("list of {}", kind(&field["items"], names)),
         "boolean" => "true or false".to_owned(),

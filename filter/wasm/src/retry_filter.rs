@@ -4,8 +4,7 @@
 //! It runs upstream of the retries, so it sees what the attempt before left: its changes of the headers stay, while the
 //! body comes anew, as the router filter wrote it for the first model.
 
-use llm_router_routing::failover::{Failover, credentials, foreign_credentials};
-use llm_router_routing::request::{Endpoint, Request, Target};
+use llm_router_routing::failover::{Failover, Retry, credentials, foreign_credentials};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
@@ -24,8 +23,8 @@ pub(crate) struct RetryFilter {
 
 /// What is to be made of a body that is not there yet.
 struct Waiting {
-    endpoint: Endpoint,
-    model: String,
+    failover: Failover,
+    retry: Retry,
     has_content_length: bool,
 }
 
@@ -53,22 +52,18 @@ impl HttpContext for RetryFilter {
         if end_of_stream || host::cluster().as_ref() != Some(&retry.cluster) {
             return Action::Continue;
         }
-        let Some(Target { endpoint, .. }) = Target::from_path(&failover.path) else {
-            return Action::Continue;
-        };
         RequestHeaders.set(":path", &retry.path);
         RequestHeaders.set(":authority", &retry.host);
         let has_content_length = headers.get("content-length").is_some();
-        self.waiting = Some(Waiting { endpoint, model: retry.model.clone(), has_content_length });
+        let retry = retry.clone();
+        self.waiting = Some(Waiting { failover, retry, has_content_length });
         Action::Pause
     }
 
     /// Envoy has kept the whole body for its retries, so it comes in one piece.
     fn on_http_request_body(&mut self, size: usize, _end_of_stream: bool) -> Action {
         let Some(waiting) = self.waiting.take_if(|_| size > 0) else { return Action::Continue };
-        let body = host::request_body();
-        if let Ok(request) = Request::parse(waiting.endpoint, &body) {
-            let rewritten = request.into_rewrite().apply(&body, &waiting.model);
+        if let Some(rewritten) = waiting.failover.body(&waiting.retry, &host::request_body()) {
             host::set_request_body(&rewritten);
             if waiting.has_content_length {
                 RequestHeaders.set("content-length", &rewritten.len().to_string());

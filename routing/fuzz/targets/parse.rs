@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use llm_router_routing::request::{Endpoint, METADATA_FIELD, Request, Role, TextToClassify};
-use llm_router_routing::rewrite::growth;
+use llm_router_routing::rewrite::{BodyEdits, growth};
 use serde_json::{Map, Value};
 
 const MODEL: &str = "a \"model\"\\é";
@@ -37,8 +37,8 @@ fn check(endpoint: Endpoint, body: &[u8], tree: Option<&Map<String, Value>>) {
     }
     request.conversation();
     let model = request.model.clone();
-    let rewritten = request.into_rewrite().apply(body, MODEL);
-    assert!(rewritten.len() <= body.len() + growth(MODEL));
+    let rewritten = request.into_rewrite().apply(body, MODEL, &BodyEdits::default());
+    assert!(rewritten.len() <= body.len() + growth(MODEL, &BodyEdits::default()));
     if let Some(tree) = tree {
         let named = tree.get("model").and_then(Value::as_str).filter(|name| !name.is_empty());
         assert_eq!(model.as_deref(), named);

@@ -84,7 +84,7 @@ impl Config {
 
     /// How many bytes longer a body can become by its rewriting, for any of the models.
     pub fn body_growth(&self) -> usize {
-        self.models().map(|model| growth(&model.upstream)).max().unwrap_or(0)
+        self.models().map(|model| growth(&model.upstream, &model.body)).max().unwrap_or(0)
     }
 
     /// Whether a decision can depend on the conversation that a request belongs to.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{ModelId, ModelName};
 use crate::requirements::{Api, Capabilities, Requirements, UnmetRequirement};
+use crate::rewrite::BodyEdits;
 
 /// An LLM.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +30,8 @@ pub struct Model {
     pub base_path: Option<String>,
     /// The `:authority` that it gets, if not the client's.
     pub host: Option<String>,
+    /// How the bodies that it gets differ from the client's.
+    pub body: BodyEdits,
 }
 
 impl Model {

@@ -193,6 +193,7 @@ mod tests {
             cost: None,
             base_path: None,
             host: None,
+            body: Default::default(),
         })
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Deserialize;
+use serde_json::Value;
 pub(super) use target::{Route, Target};
 
 #[cfg(feature = "schema")]
@@ -136,6 +137,28 @@ pub(super) struct Model {
     pub(super) base_path: Option<String>,
     /// The host name (`:authority`) that it is sent. Not given: the client's.
     pub(super) host: Option<String>,
+    /// How the request bodies that it gets differ from the client's. So one LLM at several reasoning efforts can be several
+    /// models.
+    #[serde(default)]
+    pub(super) body: BodyEdits,
+}
+
+/// Changes of a request body's members. A key names a member (`reasoning_effort`), or a member of a member
+/// (`chat_template_kwargs.enable_thinking`). Each key comes once. The model, the routing field and the prompt
+/// (`messages`, `input`, `prompt`) cannot be changed. 16 KiB at most.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(super) struct BodyEdits {
+    /// Members that get these values, whatever the client sends. Where a member of a member is set, the outer one is made
+    /// if it is missing, and replaced if it is no object.
+    #[serde(deserialize_with = "unique")]
+    pub(super) set: BTreeMap<String, Value>,
+    /// Members that get these values where the client sends none, or null.
+    #[serde(deserialize_with = "unique")]
+    pub(super) default: BTreeMap<String, Value>,
+    /// Members that are removed.
+    pub(super) remove: Vec<String>,
 }
 
 /// Prices in dollars for a million tokens, as providers list them.

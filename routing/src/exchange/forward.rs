@@ -17,9 +17,9 @@ pub(super) fn forward(
     body: &[u8],
 ) -> Forward {
     let model = &decision.model;
-    let body = rewrite.apply(body, &model.upstream);
+    let rewritten = rewrite.apply(body, &model.upstream, &model.body);
     let mut headers = vec![(config.cluster_header.clone(), model.cluster.clone())];
-    headers.extend(content_length(head, &body));
+    headers.extend(content_length(head, &rewritten));
     let path = target.path_at(model.base_path.as_deref());
     if head.header(":path") != Some(&path) {
         headers.push((":path".to_owned(), path));
@@ -28,8 +28,8 @@ pub(super) fn forward(
         headers.push((":authority".to_owned(), host.clone()));
     }
     let host = head.header(":authority").unwrap_or_default();
-    let failover = Failover::new(config, decision, target, host);
-    Forward { headers, body, failover }
+    let failover = Failover::new(config, decision, target, host, body);
+    Forward { headers, body: rewritten, failover }
 }
 
 /// The changes that take routing metadata out of a request that is not routed; none if it has none.

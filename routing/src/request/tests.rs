@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::{Directives, Endpoint, ModelChoice, Request, Role};
 use crate::requirements::{Api, Capabilities, Capability, Requirements};
-use crate::rewrite::growth;
+use crate::rewrite::{BodyEdits, growth};
 
 const CHAT: Endpoint = Endpoint::ChatCompletions;
 const LIMIT: usize = 16 << 10;
@@ -20,7 +20,8 @@ fn refusal(endpoint: Endpoint, body: &[u8]) -> (u16, Value, String) {
 
 fn rewritten(body: &str) -> String {
     let request = chat(body);
-    String::from_utf8(request.into_rewrite().apply(body.as_bytes(), "big/\"model\"")).unwrap()
+    String::from_utf8(request.into_rewrite().apply(body.as_bytes(), "big/\"model\"", &BodyEdits::default()))
+        .unwrap()
 }
 
 fn prompt(body: &str) -> String {
@@ -300,8 +301,8 @@ fn a_body_never_grows_by_more_than_is_said() {
     let messages = r#""messages":[{"role":"user","content":"x"}]"#;
     for models in ["", r#""model":"","#, &r#""model":"","#.repeat(10_000)] {
         let body = format!("{{{models}{messages}}}");
-        let rewritten = chat(&body).into_rewrite().apply(body.as_bytes(), MODEL);
-        assert!(rewritten.len() <= body.len() + growth(MODEL), "{}", rewritten.len());
+        let rewritten = chat(&body).into_rewrite().apply(body.as_bytes(), MODEL, &BodyEdits::default());
+        assert!(rewritten.len() <= body.len() + growth(MODEL, &BodyEdits::default()), "{}", rewritten.len());
     }
 }
 
@@ -328,7 +329,7 @@ fn invalid_utf8_is_the_llms_business() {
     let body = b"{\"messages\": [{\"role\": \"user\", \"content\": \"caf\xe9 au lait\"}]}";
     let request = Request::parse(CHAT, body).unwrap();
     assert_eq!(request.text_to_classify(LIMIT).to_prompt(), "caf\u{fffd} au lait");
-    assert!(request.into_rewrite().apply(body, "m").ends_with(&body[1..]));
+    assert!(request.into_rewrite().apply(body, "m", &BodyEdits::default()).ends_with(&body[1..]));
 }
 
 proptest! {
@@ -360,7 +361,7 @@ proptest! {
 
         let request = chat(&body);
         prop_assert_eq!(request.model.as_deref(), model.as_deref().filter(|model| !model.is_empty()));
-        let after: Value = serde_json::from_slice(&request.into_rewrite().apply(body.as_bytes(), "new")).unwrap();
+        let after: Value = serde_json::from_slice(&request.into_rewrite().apply(body.as_bytes(), "new", &BodyEdits::default())).unwrap();
         let mut expected: Value = serde_json::from_str(&body).unwrap();
         expected.as_object_mut().unwrap().remove("nim-llm-router");
         expected["model"] = json!("new");

@@ -1,9 +1,14 @@
 //! Puts the chosen model into a body by splicing its bytes: all other bytes, their order and their format stay.
 
+mod edits;
+mod restore;
 mod splice;
 
+pub use edits::BodyEdits;
+pub(crate) use edits::{ValueEdit, is_same_but_for_case};
+pub(crate) use restore::Restore;
 pub(crate) use splice::Member;
-use splice::Splices;
+use splice::{ObjectChange, Splices};
 
 /// The places of a body to change, found when it was parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,13 +20,11 @@ pub struct Rewrite {
 }
 
 /// How many bytes longer than the body [`Rewrite::apply`] can make it for this model, whatever the body is.
-pub fn growth(model: &str) -> usize {
-    model_member(model).len() + ",".len()
+pub fn growth(model: &str, edits: &BodyEdits) -> usize {
+    edits::member(MODEL, &quoted(model)).len() + ",".len() + edits.growth()
 }
 
-fn model_member(model: &str) -> Vec<u8> {
-    [b"\"model\":", quoted(model).as_bytes()].concat()
-}
+const MODEL: &str = "model";
 
 fn quoted(text: &str) -> String {
     // A string always serializes.
@@ -35,21 +38,22 @@ impl Rewrite {
         Self { models, metadata }
     }
 
-    /// The body with `model` as the LLM's API wants it, and without routing metadata. `body` must be the one that was
-    /// parsed.
-    pub fn apply(&self, body: &[u8], model: &str) -> Vec<u8> {
+    /// The body with `model` as the LLM's API wants it, with that model's edits, and without routing metadata. `body`
+    /// must be the one that was parsed.
+    pub fn apply(&self, body: &[u8], model: &str, edits: &BodyEdits) -> Vec<u8> {
         let mut splices = Splices::new(body);
-        let (named, others) = match self.models.split_last() {
-            Some((last, others)) => (Some(last), others),
-            None => (None, self.models.as_slice()),
-        };
-        let mut added = Vec::new();
-        match named {
-            Some(member) => splices.replace(member.value.clone(), quoted(model).into_bytes()),
-            None => added.push(model_member(model)),
+        let brace = brace(body).unwrap_or(0);
+        let mut change =
+            if edits.is_empty() { ObjectChange::default() } else { edits.find(&mut splices, body, brace) };
+        change.removed.extend_from_slice(&self.metadata);
+        match self.models.split_last() {
+            Some((last, others)) => {
+                splices.replace(last.value.clone(), quoted(model).into_bytes());
+                change.removed.extend_from_slice(others);
+            }
+            None => change.added.push(edits::member(MODEL, &quoted(model))),
         }
-        let removed = self.metadata.iter().chain(others).collect();
-        change_members(&mut splices, body, removed, &added);
+        splices.change_members(brace, change);
         splices.apply()
     }
 
@@ -59,14 +63,16 @@ impl Rewrite {
             return None;
         }
         let mut splices = Splices::new(body);
-        change_members(&mut splices, body, self.metadata.iter().collect(), &[]);
+        let change = ObjectChange { removed: self.metadata.clone(), added: Vec::new() };
+        splices.change_members(brace(body)?, change);
         Some(splices.apply())
     }
 }
 
-/// Changes the members of the body itself, which is an object since it was parsed.
-fn change_members(splices: &mut Splices<'_>, body: &[u8], removed: Vec<&Member>, added: &[Vec<u8>]) {
-    if let Some(brace) = body.iter().position(|byte| *byte == b'{') {
-        splices.change_members(brace, removed, added);
-    }
+/// Where a body starts that is an object, as every body is that was parsed.
+fn brace(body: &[u8]) -> Option<usize> {
+    body.iter().position(|byte| *byte == b'{')
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,15 @@ pub(crate) struct Member {
     pub(crate) value: Range<usize>,
 }
 
+/// Which members of an object go and come.
+#[derive(Debug, Default)]
+pub(super) struct ObjectChange {
+    /// Members to remove, in any order.
+    pub(super) removed: Vec<Member>,
+    /// Members to put in front of the rest: each a key, a colon and a value.
+    pub(super) added: Vec<Vec<u8>>,
+}
+
 /// Ranges of a text with what replaces them. They must not overlap.
 #[derive(Debug)]
 pub(super) struct Splices<'a> {
@@ -31,9 +40,9 @@ impl<'a> Splices<'a> {
         self.all.push((range, with.into()));
     }
 
-    /// Changes the members of the object that starts at `brace`: removes some, and puts others, each a key, a colon and
-    /// a value, in front of the rest.
-    pub(super) fn change_members(&mut self, brace: usize, mut removed: Vec<&Member>, added: &[Vec<u8>]) {
+    /// Changes the members of the object that starts at `brace`.
+    pub(super) fn change_members(&mut self, brace: usize, change: ObjectChange) {
+        let ObjectChange { mut removed, added } = change;
         removed.sort_unstable_by_key(|member| member.place);
         let leading = removed.iter().zip(0..).take_while(|(member, place)| member.place == *place).count();
         let end = leading.checked_sub(1).and_then(|last| removed.get(last)).map(|member| member.value.end);
@@ -48,9 +57,9 @@ impl<'a> Splices<'a> {
         // Each member goes with the comma before it; the first members, which have none before, with the one after.
         for (index, Member { key, value, .. }) in removed.into_iter().enumerate() {
             let range = if index < leading {
-                *key..self.after_comma(value.end)
+                key..self.after_comma(value.end)
             } else {
-                self.before_comma(*key)..value.end
+                self.before_comma(key)..value.end
             };
             self.replace(range, &b""[..]);
         }

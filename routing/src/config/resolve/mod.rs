@@ -1,5 +1,6 @@
 //! Turns the written configuration into the resolved one, and says what is wrong where.
 
+mod body;
 mod checks;
 mod error;
 mod examples;

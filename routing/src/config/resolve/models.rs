@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::checks::{filled, key, printable};
-use super::{ConfigError, Models};
+use super::{ConfigError, Models, body};
 use crate::config::units::{Decimal, Tokens};
 use crate::config::{Cost, Model, ModelId, ModelName, raw};
 
@@ -41,6 +41,7 @@ fn model(id: ModelId, name: &str, raw: raw::Model) -> Result<Model, ConfigError>
         cost: raw.cost.map(|raw| cost(&raw, &format!("{}.cost", path()))).transpose()?,
         base_path: raw.base_path,
         host: raw.host,
+        body: body::resolve(raw.body, &format!("{}.body", path()))?,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What becomes of requests, phase by phase.
 
 use super::*;
+use crate::failover::Failover;
 
 fn pairs(headers: &[(&str, &str)]) -> Vec<(String, String)> {
     headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -310,4 +311,39 @@ fn the_model_of_the_attempt_that_responded_is_recorded() {
     assert_eq!(respond(1, "big-cluster"), "routed big classified");
     assert_eq!(respond(2, "small-cluster"), "failed over big small");
     assert_eq!(respond(2, "big-cluster"), "routed big classified", "a retry of the same cluster");
+}
+
+#[test]
+fn each_attempt_has_the_edits_of_its_own_model() {
+    let config = config(|it| {
+        it["failover"] = json!(true);
+        it["policies"]["p"]["fallback"] = json!(["small", "plain"]);
+        it["models"]["plain"] = json!({"cluster": "plain-cluster", "model": "vendor/plain"});
+        it["models"]["big"]["body"] = json!({
+            "set": {"reasoning_effort": "high", "kwargs.thinking": true}, "default": {"max_tokens": 9}, "remove": ["seed"],
+        });
+        it["models"]["small"]["body"] = json!({"set": {"reasoning_effort": "low"}, "remove": ["kwargs"]});
+    });
+    let mut run = Run::new(config);
+    run.headers(&[("content-length", "100")]);
+    let body = r#"{"model": "auto", "messages": [{"role": "user", "content": "Hi"}], "seed": 7, "kwargs": {"a": 1}}"#;
+    assert_eq!(run.body(body), OnBody::Classify);
+    let now = Duration::from_millis(1001);
+    let first = forward(run.exchange.classified(chatbot(), || body, now, &mut run.log));
+    assert!(first.headers.contains(&("content-length".to_owned(), first.body.len().to_string())));
+    let failover = Failover::from_json(first.failover.unwrap().to_json().as_bytes()).unwrap();
+    let attempt = |number| -> Value {
+        let body = failover.body(failover.at_attempt(number).unwrap(), &first.body).unwrap();
+        serde_json::from_slice(&body).unwrap()
+    };
+    let messages = json!([{"role": "user", "content": "Hi"}]);
+    let expected = json!({
+        "model": "vendor/big", "messages": messages, "reasoning_effort": "high", "max_tokens": 9,
+        "kwargs": {"a": 1, "thinking": true},
+    });
+    assert_eq!(serde_json::from_slice::<Value>(&first.body).unwrap(), expected);
+    let small = json!({"model": "vendor/small", "messages": messages, "reasoning_effort": "low", "seed": 7});
+    assert_eq!(attempt(2), small);
+    let plain = json!({"model": "vendor/plain", "messages": messages, "seed": 7, "kwargs": {"a": 1}});
+    assert_eq!(attempt(3), plain);
 }

@@ -5,7 +5,7 @@ use llm_router_tests::envoy::Envoy;
 use llm_router_tests::for_each_host;
 use llm_router_tests::host::Host;
 use macro_rules_attribute::apply;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{CODE, assert_routed, bootstrap, code_of, shared_gateway};
 
@@ -70,6 +70,39 @@ async fn content_length_fits_the_rewritten_body(host: Host) {
         let received = response.received();
         assert_eq!(received.headers["content-length"], received.body.len().to_string());
     }
+}
+
+#[apply(for_each_host!)]
+async fn a_models_body_edits_reach_the_llm(host: Host) {
+    let edits = json!({
+        "set": {"reasoning_effort": "high", "chat_template_kwargs.enable_thinking": true, "top_p": 0.95},
+        "default": {"max_tokens": 8192, "temperature": 0.6},
+        "remove": ["logprobs"],
+    });
+    let policy = |it: &mut Value| it["models"]["nemotron"]["body"] = edits;
+    let gateway = Envoy::start(&bootstrap(host).await.policy(policy)).await;
+    let mut body = chat("auto", CODE);
+    let members = json!({"logprobs": true, "temperature": 1, "chat_template_kwargs": {"x": [1]}, "reasoning_effort": "low"});
+    body.as_object_mut().expect("an object").extend(members.as_object().expect("an object").clone());
+    let mut expected = body.clone();
+    expected["model"] = UPSTREAM.trim_matches('"').into();
+    expected.as_object_mut().expect("an object").remove("logprobs");
+    expected["chat_template_kwargs"]["enable_thinking"] = json!(true);
+    expected["reasoning_effort"] = json!("high");
+    expected["top_p"] = json!(0.95);
+    expected["max_tokens"] = json!(8192);
+    for request in [Request::chat(&body), Request::chat(&body).http2(), Request::chat(&body).in_pieces(10)] {
+        let response = gateway.send(request).await;
+        assert_routed(&response, "nemotron", "classified");
+        let received = response.received();
+        assert_eq!(serde_json::from_slice::<Value>(&received.body).expect("JSON"), expected);
+        if let Some(length) = received.headers.get("content-length") {
+            assert_eq!(*length, received.body.len().to_string());
+        }
+    }
+    let response = gateway.send(Request::chat(chat("llama-8b", CODE))).await;
+    let received: Value = serde_json::from_slice(&response.received().body).expect("JSON");
+    assert_eq!(received.as_object().expect("an object").len(), 2, "another model's edits: {received}");
 }
 
 #[apply(for_each_host!)]

@@ -125,6 +125,38 @@ async fn path_and_host_are_those_of_the_model_that_responds(host: Host) {
 }
 
 #[apply(for_each_host_with_failover!)]
+async fn a_fallback_model_gets_its_own_body_edits(host: Host) {
+    let edits = |it: &mut Value| {
+        it["models"]["nemotron"]["body"] = json!({
+            "set": {"chat_template_kwargs.enable_thinking": true, "temperature": 0.3}, "remove": ["seed"],
+        });
+        it["models"]["llama-70b"]["body"] = json!({"default": {"temperature": 0.5, "max_tokens": 99}});
+    };
+    let gateway = start(host, |it| it.policy(edits)).await;
+    let mut body = chat("auto", &labelled("Code Generation"));
+    body["seed"] = json!(7);
+    body["temperature"] = json!(1.5);
+    for request in [Request::chat(&body), Request::chat(&body).http2(), Request::chat(&body).in_pieces(20)] {
+        let response = gateway.send(request.header(FAILS, "nemotron:500,llama-70b:500")).await;
+        assert_routed(&response, "llama-8b", "failover");
+        let received: Vec<Value> =
+            response.attempts().iter().map(|it| serde_json::from_slice(&it.body).expect("JSON")).collect();
+        let sent = |model: &str| {
+            let mut sent = body.clone();
+            sent["model"] = json!(model);
+            sent
+        };
+        let mut first = sent(NEMOTRON);
+        first.as_object_mut().expect("an object").remove("seed");
+        first["temperature"] = json!(0.3);
+        first["chat_template_kwargs"] = json!({"enable_thinking": true});
+        let mut second = sent(LLAMA_70B);
+        second["max_tokens"] = json!(99);
+        assert_eq!(received, [first, second, sent(LLAMA_8B)]);
+    }
+}
+
+#[apply(for_each_host_with_failover!)]
 async fn a_model_that_the_client_names_is_not_replaced(host: Host) {
     let gateway = start(host, |it| it).await;
     let response = gateway.send(Request::chat(chat("nemotron", CODE)).header(FAILS, "nemotron:500")).await;

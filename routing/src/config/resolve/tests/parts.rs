@@ -40,6 +40,63 @@ fn a_model_says_what_is_wrong_with_it() {
 }
 
 #[test]
+fn an_edit_of_the_body_says_what_is_wrong_with_it() {
+    let body = "models.nemotron.body";
+    for (edits, expected) in [
+        (json!({"set": {"model": "x"}}), ".set.model: cannot be edited: the model's own field `model`"),
+        (json!({"set": {"MODEL": "x"}}), ".set.MODEL: cannot be edited"),
+        (json!({"default": {"messages": []}}), ".default.messages: cannot be edited: it is the prompt"),
+        (json!({"remove": ["input"]}), ".remove.input: cannot be edited: it is the prompt"),
+        (json!({"set": {"prompt.id": "x"}}), ".set.prompt.id: cannot be edited: it is the prompt"),
+        (json!({"remove": ["nim-llm-router"]}), ".remove.nim-llm-router: cannot be edited: it never reaches"),
+        (json!({"set": {"": 1}}), ".set.\"\": must name a member"),
+        (json!({"remove": ["a."]}), ".remove.a.\"\": must name a member"),
+        (json!({"default": {".b": 1}}), ".default.\"\".b: must name a member"),
+        (json!({"set": {"a.b.c": 1}}), ".set.a.\"b.c\": is too deep"),
+        (
+            json!({"set": {"a": 1}, "default": {"a": 2}}),
+            ".default.a: is edited by models.nemotron.body.set.a too",
+        ),
+        (
+            json!({"set": {"a.b": 1}, "remove": ["a.B"]}),
+            ".remove.a.B: is edited by models.nemotron.body.set.a.b too",
+        ),
+        (
+            json!({"default": {"a.b": 1}, "remove": ["a"]}),
+            ".remove.a: is edited by models.nemotron.body.default.a.b",
+        ),
+        (json!({"remove": ["a", "a"]}), ".remove.a: is edited by models.nemotron.body.remove.a too"),
+        (json!({"set": {"a": "x".repeat(16 << 10)}}), ": must have at most 16384 bytes"),
+        (json!({"set": ["a"]}), ".set: invalid type"),
+        (json!({"add": {}}), ".add: unknown field `add`, expected one of `set`, `default`, `remove`"),
+    ] {
+        let error = error_of(MODEL, "body", edits);
+        assert!(error.starts_with(&format!("{body}{expected}")), "{error}");
+    }
+}
+
+#[test]
+fn edits_of_the_body_make_it_longer_by_no_more_than_is_said() {
+    let mut config = valid();
+    let before = load(&config).unwrap().body_growth();
+    config["models"]["llama-8b"]["body"] = json!({
+        "set": {"reasoning_effort": "high", "chat_template_kwargs.enable_thinking": true},
+        "default": {"temperature": 0.3},
+        "remove": ["logprobs"],
+    });
+    let config = load(&config).unwrap();
+    let edited = config.models().find(|model| !model.body.is_empty()).unwrap();
+    assert_eq!(
+        edited.body.to_string(),
+        "set chat_template_kwargs.enable_thinking to true, set reasoning_effort to \"high\", \
+         default temperature to 0.3, remove logprobs"
+    );
+    let added =
+        r#""reasoning_effort":"high","chat_template_kwargs":{"enable_thinking":true,},"temperature":0.3,"#;
+    assert_eq!(config.body_growth(), before + added.len());
+}
+
+#[test]
 fn a_policy_has_either_routes_or_bands() {
     let policy = "policies.task_router";
     let both = error_of(POLICY, "bands", json!([{"model": "nemotron"}]));

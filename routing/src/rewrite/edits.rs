@@ -1,0 +1,271 @@
+//! A model's changes of the bodies that it gets: members that are set, added or removed.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::quoted;
+use super::splice::{Member, ObjectChange, Splices};
+use crate::json::{Scanner, SyntaxError};
+
+/// Changes of a body's members, each by its own key. Empty for a model that takes bodies as clients send them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BodyEdits(Vec<(String, Edit)>);
+
+/// The change of a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Edit {
+    /// The member itself changes.
+    Whole(ValueEdit),
+    /// The member is an object, and its members change.
+    Inner(Vec<(String, ValueEdit)>),
+}
+
+/// The change of a value. Values are JSON texts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ValueEdit {
+    /// Replaces what is there, or adds it.
+    Set(String),
+    /// Adds it where the member is missing or null.
+    Default(String),
+    /// Removes the member.
+    Remove,
+}
+
+impl ValueEdit {
+    /// The value that the edit gives to a member that is missing.
+    pub(crate) fn value(&self) -> Option<&str> {
+        match self {
+            Self::Set(value) | Self::Default(value) => Some(value),
+            Self::Remove => None,
+        }
+    }
+}
+
+impl BodyEdits {
+    /// Adds the edit of a member, or with `inner`, of a member of that member. There must be no other edit of either.
+    pub(crate) fn add(&mut self, key: &str, inner: Option<&str>, edit: ValueEdit) {
+        let Some(inner) = inner else {
+            self.0.push((key.to_owned(), Edit::Whole(edit)));
+            return;
+        };
+        let found = self.0.iter_mut().find_map(|(name, edit)| match edit {
+            Edit::Inner(members) if name == key => Some(members),
+            _ => None,
+        });
+        match found {
+            Some(members) => members.push((inner.to_owned(), edit)),
+            None => self.0.push((key.to_owned(), Edit::Inner(vec![(inner.to_owned(), edit)]))),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The keys of the body's members that change.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(key, _)| key.as_str())
+    }
+
+    /// The edits of each member of the body.
+    #[cfg(test)]
+    pub(super) fn by_key(&self) -> impl Iterator<Item = (&str, Vec<(Option<&str>, &ValueEdit)>)> {
+        self.0.iter().map(|(key, edit)| match edit {
+            Edit::Whole(edit) => (key.as_str(), vec![(None, edit)]),
+            Edit::Inner(members) => {
+                (key.as_str(), members.iter().map(|(inner, edit)| (Some(inner.as_str()), edit)).collect())
+            }
+        })
+    }
+
+    /// How many bytes they can add, whatever the body is.
+    pub(super) fn growth(&self) -> usize {
+        let growth = |(key, edit): &(String, Edit)| match edit {
+            Edit::Whole(edit) => value_growth(key, edit),
+            Edit::Inner(members) => {
+                let inner: usize = members.iter().map(|(key, edit)| value_growth(key, edit)).sum();
+                member(key, "{}").len() + ",".len() + inner
+            }
+        };
+        self.0.iter().map(growth).sum()
+    }
+
+    /// Finds what changes in the body, which starts at `brace`. Values that change within a member are left to
+    /// `splices`.
+    pub(super) fn find<'a>(&'a self, splices: &mut Splices<'a>, body: &[u8], brace: usize) -> ObjectChange {
+        let edits: Vec<_> = self.0.iter().map(|(key, edit)| (key.as_str(), EditRef::new(edit))).collect();
+        find(splices, body, brace, &edits)
+    }
+}
+
+fn value_growth(key: &str, edit: &ValueEdit) -> usize {
+    edit.value().map_or(0, |value| member(key, value).len() + ",".len())
+}
+
+/// A member of an object, as it is written.
+pub(super) fn member(key: &str, value: &str) -> Vec<u8> {
+    [quoted(key).as_bytes(), b":", value.as_bytes()].concat()
+}
+
+/// Like [`Edit`], of a member at any depth.
+#[derive(Clone, Copy)]
+enum EditRef<'e> {
+    Whole(&'e ValueEdit),
+    Inner(&'e [(String, ValueEdit)]),
+}
+
+impl<'e> EditRef<'e> {
+    fn new(edit: &'e Edit) -> Self {
+        match edit {
+            Edit::Whole(edit) => Self::Whole(edit),
+            Edit::Inner(members) => Self::Inner(members),
+        }
+    }
+
+    /// Whether keys that differ in case only are the same. Some servers take them for the same (Go's `encoding/json`),
+    /// and of several the last; so none may stay where the policy has the last word. A default has not.
+    fn ignores_case(self) -> bool {
+        match self {
+            Self::Whole(edit) => !matches!(edit, ValueEdit::Default(_)),
+            Self::Inner(members) => members.iter().any(|(_, edit)| !matches!(edit, ValueEdit::Default(_))),
+        }
+    }
+}
+
+/// Finds what these edits change in the object that starts at `brace`.
+fn find<'e>(
+    splices: &mut Splices<'e>,
+    text: &[u8],
+    brace: usize,
+    edits: &[(&'e str, EditRef<'e>)],
+) -> ObjectChange {
+    let mut found: Vec<_> = edits.iter().map(|_| Found::default()).collect();
+    // The text was parsed before, so there is no error to report.
+    let _ = members(text, brace, |name, member| {
+        for ((key, edit), found) in edits.iter().zip(&mut found) {
+            if name == key.as_bytes() {
+                found.others.extend(found.last.replace(member.clone()));
+            } else if edit.ignores_case() && is_same_but_for_case(name, key) {
+                found.others.push(member.clone());
+            }
+        }
+    });
+    let mut change = ObjectChange::default();
+    for ((key, edit), Found { last, others }) in edits.iter().zip(found) {
+        change.removed.extend(others);
+        match edit {
+            EditRef::Whole(edit) => edit_value(splices, text, &mut change, key, last, edit),
+            EditRef::Inner(members) => edit_inner(splices, text, &mut change, key, last, members),
+        }
+    }
+    change
+}
+
+/// The members of an object that have one key.
+#[derive(Default)]
+struct Found {
+    /// The one that counts.
+    last: Option<Member>,
+    /// Those that would only leave it to the LLM's parser which counts.
+    others: Vec<Member>,
+}
+
+fn edit_value<'e>(
+    splices: &mut Splices<'e>,
+    text: &[u8],
+    change: &mut ObjectChange,
+    key: &str,
+    last: Option<Member>,
+    edit: &'e ValueEdit,
+) {
+    match (edit, last) {
+        (ValueEdit::Set(value) | ValueEdit::Default(value), None) => change.added.push(member(key, value)),
+        (ValueEdit::Set(value), Some(member)) => splices.replace(member.value, value.as_bytes()),
+        (ValueEdit::Default(value), Some(member)) if value_of(text, &member) == b"null" => {
+            splices.replace(member.value, value.as_bytes());
+        }
+        (ValueEdit::Default(_), Some(_)) | (ValueEdit::Remove, None) => {}
+        (ValueEdit::Remove, Some(member)) => change.removed.push(member),
+    }
+}
+
+fn edit_inner<'e>(
+    splices: &mut Splices<'e>,
+    text: &[u8],
+    change: &mut ObjectChange,
+    key: &str,
+    last: Option<Member>,
+    edits: &'e [(String, ValueEdit)],
+) {
+    let sets = edits.iter().any(|(_, edit)| matches!(edit, ValueEdit::Set(_)));
+    let adds = edits.iter().any(|(_, edit)| edit.value().is_some());
+    match last {
+        Some(parent) if value_of(text, &parent).starts_with(b"{") => {
+            let edits: Vec<_> =
+                edits.iter().map(|(key, edit)| (key.as_str(), EditRef::Whole(edit))).collect();
+            let brace = parent.value.start;
+            let inner = find(splices, text, brace, &edits);
+            splices.change_members(brace, inner);
+        }
+        Some(parent) if sets || (adds && value_of(text, &parent) == b"null") => {
+            splices.replace(parent.value, new_object(edits).into_bytes());
+        }
+        None if adds => change.added.push(member(key, &new_object(edits))),
+        _ => {}
+    }
+}
+
+/// The object that the edits make of none.
+fn new_object(edits: &[(String, ValueEdit)]) -> String {
+    let members = edits.iter().filter_map(|(key, edit)| Some(format!("{}:{}", quoted(key), edit.value()?)));
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+}
+
+fn value_of<'t>(text: &'t [u8], member: &Member) -> &'t [u8] {
+    text.get(member.value.clone()).unwrap_or_default()
+}
+
+/// Calls `visit` with each member of the object that starts at `brace`, and its key's characters.
+pub(super) fn members(
+    text: &[u8],
+    brace: usize,
+    mut visit: impl FnMut(&[u8], Member),
+) -> Result<(), SyntaxError> {
+    let mut place = 0;
+    Scanner::new(text.get(brace..).unwrap_or_default()).object(|scanner, key| {
+        let value = scanner.skip()?;
+        let value = brace + value.start..brace + value.end;
+        visit(&key.name, Member { place, key: brace + key.start, value });
+        place += 1;
+        Ok::<_, SyntaxError>(())
+    })
+}
+
+/// Whether some server can take a name in a body for this key: Go's also takes some characters beyond ASCII for letters.
+pub(crate) fn is_same_but_for_case(name: &[u8], key: &str) -> bool {
+    let folded = |text: &str| {
+        text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect::<String>()
+    };
+    name.eq_ignore_ascii_case(key.as_bytes())
+        || !name.is_ascii() && std::str::from_utf8(name).is_ok_and(|name| folded(name) == folded(key))
+}
+
+/// As it is shown to operators: `set reasoning_effort to "high", remove logprobs`.
+impl fmt::Display for BodyEdits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |key: String, edit: &ValueEdit| match edit {
+            ValueEdit::Set(value) => format!("set {key} to {value}"),
+            ValueEdit::Default(value) => format!("default {key} to {value}"),
+            ValueEdit::Remove => format!("remove {key}"),
+        };
+        let all = self.0.iter().flat_map(|(key, edit)| match edit {
+            Edit::Whole(edit) => vec![shown(key.clone(), edit)],
+            Edit::Inner(members) => {
+                members.iter().map(|(inner, edit)| shown(format!("{key}.{inner}"), edit)).collect()
+            }
+        });
+        f.write_str(&all.collect::<Vec<_>>().join(", "))
+    }
+}
