@@ -60,7 +60,7 @@ fn the_pages_show_what_the_commands_print() {
     let files = ["docs/examples/policy.yaml", "docs/examples/request.json"];
     let explain = [&["explain"], &files[..], &["--label", "Chatbot", "--confidence", "0.83"]].concat();
     expect_output("docs/configuration.md", &llm_router(&explain).stdout);
-    let import = llm_router(&["import-nvidia", "cli/tests/fixtures/nvidia-blueprint.yaml"]);
+    let import = llm_router(&["import-nvidia", "cli/tests/fixtures/nvidia/blueprint.yaml"]);
     expect_output("docs/migrating-from-nvidia.md", &import.stderr);
 }
 
