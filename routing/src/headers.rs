@@ -59,6 +59,14 @@ impl Headers {
         values.next().filter(|_| values.next().is_none())
     }
 
+    /// Whether `content-encoding` says that the body is encoded, as by gzip. `identity` and nothing at all say that it is
+    /// not.
+    pub fn is_encoded(&self) -> bool {
+        let values = self.iter().filter(|(name, _)| *name == "content-encoding").map(|(_, value)| value);
+        let mut codings = values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+        codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
@@ -94,6 +102,18 @@ mod tests {
         assert_eq!(headers.text("a"), Some("1"));
         assert_eq!((headers.only("a"), headers.only("b")), (None, Some(&b"2"[..])));
         assert_eq!((headers.get("c"), headers.only("c")), (None, None));
+    }
+
+    #[test]
+    fn only_an_encoding_other_than_identity_encodes() {
+        for plain in ["", " ", "identity", "Identity", "identity, identity", " identity ,, "] {
+            assert!(!Headers::from([("content-encoding", plain)]).is_encoded(), "{plain:?}");
+        }
+        for encoded in ["gzip", "identity, br", "zstd,identity", "x"] {
+            assert!(Headers::from([("content-encoding", encoded)]).is_encoded(), "{encoded:?}");
+        }
+        assert!(Headers::from([("content-encoding", "identity"), ("content-encoding", "gzip")]).is_encoded());
+        assert!(!Headers::default().is_encoded());
     }
 
     #[test]

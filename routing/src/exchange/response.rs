@@ -13,7 +13,7 @@ use crate::usage::UsageReader;
 pub struct ResponseHead<'a> {
     /// `content-type`, if it is text.
     pub content_type: Option<&'a str>,
-    /// Whether there is a `content-encoding`. A host for which the look-up is dear may leave it out: encoded bytes are
+    /// Whether the body is encoded ([`Headers::is_encoded`](crate::headers::Headers::is_encoded)). A host for which the look-up is dear may leave it out: encoded bytes are
     /// recognized, too.
     pub is_encoded: bool,
 }

@@ -1,75 +1,164 @@
-//! A usage object, by any provider's names.
-
-use serde::Deserialize;
+//! A usage object, by any provider's names. Servers write odd numbers: each count stands for itself, and one that is none
+//! hides no other.
 
 use super::Usage;
+use super::members::members;
 
 /// The members of a usage object that are read.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     /// Of OpenAI's chats, completions and embeddings.
     prompt_tokens: Option<u64>,
     completion_tokens: Option<u64>,
-    prompt_tokens_details: Option<Details>,
     /// Of OpenAI's responses, and of Anthropic's messages.
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,
-    /// Of OpenAI's responses.
-    input_tokens_details: Option<Details>,
-    /// Of Anthropic's messages.
+    /// Whether there is an object of details, as OpenAI has them beside a total.
+    has_details: bool,
+    /// Tokens from the cache, among those of the total: in OpenAI's details, or by the names of DeepSeek
+    /// (`prompt_cache_hit_tokens`), Moonshot (`cached_tokens`) and Mistral (`num_cached_tokens`).
+    cached_tokens: Option<u64>,
+    /// Of Anthropic's messages, beside `input_tokens`.
     cache_read_input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-struct Details {
-    cached_tokens: Option<u64>,
+    /// Of llama.cpp's timings: the prompt's tokens without the cached ones, the cached ones, and those of the response.
+    prompt_n: Option<u64>,
+    cache_n: Option<u64>,
+    predicted_n: Option<u64>,
 }
 
 impl Counts {
+    /// Reads the text of an object.
+    pub(super) fn from_json(object: &[u8]) -> Self {
+        let mut counts = Self::default();
+        for (name, value) in members(object) {
+            match name {
+                b"prompt_tokens" => counts.prompt_tokens = count(value),
+                b"completion_tokens" => counts.completion_tokens = count(value),
+                b"input_tokens" => counts.input_tokens = count(value),
+                b"output_tokens" => counts.output_tokens = count(value),
+                b"prompt_tokens_details" | b"input_tokens_details" if value.starts_with(b"{") => {
+                    counts.has_details = true;
+                    let cached = members(value).filter(|(name, _)| *name == b"cached_tokens").last();
+                    counts.cached_tokens =
+                        cached.and_then(|(_, value)| count(value)).or(counts.cached_tokens);
+                }
+                b"prompt_cache_hit_tokens" | b"cached_tokens" | b"num_cached_tokens" => {
+                    counts.cached_tokens = counts.cached_tokens.or(count(value));
+                }
+                b"cache_read_input_tokens" => counts.cache_read_input_tokens = count(value),
+                b"cache_creation_input_tokens" => counts.cache_creation_input_tokens = count(value),
+                // The same by how long it is kept.
+                b"cache_creation" => {
+                    let written =
+                        members(value).filter_map(|(_, value)| count(value)).reduce(u64::saturating_add);
+                    counts.cache_creation_input_tokens = counts.cache_creation_input_tokens.or(written);
+                }
+                b"prompt_n" => counts.prompt_n = count(value),
+                b"cache_n" => counts.cache_n = count(value),
+                b"predicted_n" => counts.predicted_n = count(value),
+                _ => {}
+            }
+        }
+        counts
+    }
+
     /// Takes what a later report says. It is about the whole answer so far, but may leave out what did not change:
     /// Anthropic's stream tells the input at its start, and may tell only the output at its end.
     pub(super) fn update(&mut self, later: Self) {
         *self = Self {
             prompt_tokens: later.prompt_tokens.or(self.prompt_tokens),
             completion_tokens: later.completion_tokens.or(self.completion_tokens),
-            prompt_tokens_details: later.prompt_tokens_details.or(self.prompt_tokens_details),
             input_tokens: later.input_tokens.or(self.input_tokens),
             output_tokens: later.output_tokens.or(self.output_tokens),
-            input_tokens_details: later.input_tokens_details.or(self.input_tokens_details),
+            has_details: later.has_details || self.has_details,
+            cached_tokens: later.cached_tokens.or(self.cached_tokens),
             cache_read_input_tokens: later.cache_read_input_tokens.or(self.cache_read_input_tokens),
             cache_creation_input_tokens: later
                 .cache_creation_input_tokens
                 .or(self.cache_creation_input_tokens),
+            prompt_n: later.prompt_n.or(self.prompt_n),
+            cache_n: later.cache_n.or(self.cache_n),
+            predicted_n: later.predicted_n.or(self.predicted_n),
         };
     }
 
     /// The usage, if the counts have any.
     pub(super) fn usage(&self) -> Option<Usage> {
         let input = self.input();
-        let output = self.completion_tokens.or(self.output_tokens);
+        let output = self.completion_tokens.or(self.output_tokens).or(self.predicted_n);
         (input.is_some() || output.is_some()).then(|| Usage {
             input_tokens: input.unwrap_or(0),
             output_tokens: output.unwrap_or(0),
-            cached_input_tokens: self
-                .details()
-                .and_then(|details| details.cached_tokens)
-                .or(self.cache_read_input_tokens),
+            cached_input_tokens: self.cached_tokens.or(self.cache_read_input_tokens).or(self.cache_n),
         })
     }
 
     fn input(&self) -> Option<u64> {
-        let input = self.prompt_tokens.or(self.input_tokens)?;
-        if self.prompt_tokens.is_some() || self.details().is_some() {
+        if self.prompt_tokens.is_some() {
+            return self.prompt_tokens;
+        }
+        let Some(input) = self.input_tokens else {
+            return self.prompt_n.map(|count| count.saturating_add(self.cache_n.unwrap_or(0)));
+        };
+        if self.has_details {
             return Some(input);
         }
         // Anthropic's counts the cache's tokens apart. Gateways that speak OpenAI's may add Anthropic's members to a
-        // total that has them already, hence the return above.
+        // total that has them already, hence the returns above.
         let cached = [self.cache_read_input_tokens, self.cache_creation_input_tokens];
         Some(cached.into_iter().flatten().fold(input, u64::saturating_add))
     }
+}
 
-    fn details(&self) -> Option<Details> {
-        self.prompt_tokens_details.or(self.input_tokens_details)
+/// The number of tokens that a value means: whole numbers, those that were written with a fraction, or as text. What is
+/// negative, endless or beyond any number is none.
+fn count(value: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(value).ok()?;
+    let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text).trim();
+    if let Ok(whole) = text.parse() {
+        return Some(whole);
+    }
+    // 2^64, the first number that is too large.
+    const LIMIT: f64 = 18_446_744_073_709_551_616.0;
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    let number: f64 = text.parse().ok().filter(|_| is_number)?;
+    (0.0..LIMIT).contains(&number).then(|| number.round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_what_can_be_one() {
+        for (text, expected) in [
+            ("11", Some(11)),
+            ("11.0", Some(11)),
+            ("1.1e1", Some(11)),
+            ("11.4", Some(11)),
+            ("\"11\"", Some(11)),
+            ("\" 11.0 \"", Some(11)),
+            ("0", Some(0)),
+            ("-0", Some(0)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("1e400", None),
+            ("-1", None),
+            ("-0.5", None),
+            ("NaN", None),
+            ("Infinity", None),
+            ("-Infinity", None),
+            ("\"inf\"", None),
+            ("\"eleven\"", None),
+            ("\"\"", None),
+            ("null", None),
+            ("true", None),
+            ("[11]", None),
+            ("{}", None),
+            ("", None),
+        ] {
+            assert_eq!(count(text.as_bytes()), expected, "{text}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 mod counts;
 mod event_stream;
+mod members;
 mod path;
 mod scanner;
 mod split;

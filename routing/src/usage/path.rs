@@ -31,13 +31,15 @@ pub(super) enum Name {
     Message,
     Response,
     Text,
+    Timings,
     Usage,
+    XGroq,
     /// Of a delta: what the server says of the text, not what the model wrote.
     About,
     Other,
 }
 
-use Name::{About, Choices, Delta, Id, Message, Response, Text, Usage};
+use Name::{About, Choices, Delta, Id, Message, Response, Text, Timings, Usage, XGroq};
 use Step::{Item, Member};
 
 impl Name {
@@ -52,7 +54,9 @@ impl Name {
             b"message" => Message,
             b"response" => Response,
             b"text" => Text,
+            b"timings" => Timings,
             b"usage" => Usage,
+            b"x_groq" => XGroq,
             b"role" | b"type" | b"stop_reason" | b"stop_sequence" => About,
             _ => Self::Other,
         }
@@ -115,6 +119,15 @@ impl Path {
     /// `response.completed` and its like; of Anthropic's `message_start`.
     pub(super) fn is_usage_of_event(&self) -> bool {
         matches!(self.steps(), [Member(Usage)] | [Member(Response | Message), Member(Usage)])
+    }
+
+    /// Whether a usage stands here that counts where there is no other: of Moonshot's choices, of Groq's last chunk, or
+    /// llama.cpp's timings.
+    pub(super) fn is_other_usage(&self) -> bool {
+        matches!(
+            self.steps(),
+            [Member(Choices), Item, Member(Usage)] | [Member(XGroq), Member(Usage)] | [Member(Timings)]
+        )
     }
 
     /// Whether the id of a body stands here.

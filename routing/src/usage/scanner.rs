@@ -33,11 +33,22 @@ pub(super) struct Scanner {
     is_escaped: bool,
     /// What has been read of a key, of an id, or of a usage object.
     kept: Vec<u8>,
-    /// The depth at which the usage object that is being kept stands.
-    usage_depth: Option<usize>,
+    /// The usage object that is being kept.
+    usage: Option<OpenUsage>,
     counts: Counts,
+    /// Counts from where only some servers have them. They are used where there are no others.
+    other_counts: Counts,
     id: Option<String>,
     has_content: bool,
+}
+
+/// A usage object of which the end has not come yet.
+#[derive(Clone, Copy, Debug)]
+struct OpenUsage {
+    /// The depth at which it stands.
+    depth: usize,
+    /// Whether it stands where only some servers have it.
+    is_other: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +72,9 @@ impl Scanner {
             token: Token::Between,
             is_escaped: false,
             kept: Vec::new(),
-            usage_depth: None,
+            usage: None,
             counts: Counts::default(),
+            other_counts: Counts::default(),
             id: None,
             has_content: false,
         }
@@ -73,11 +85,11 @@ impl Scanner {
         self.path = Path::top();
         self.token = Token::Between;
         self.is_escaped = false;
-        self.usage_depth = None;
+        self.usage = None;
     }
 
     pub(super) fn usage(&self) -> Option<Usage> {
-        self.counts.usage()
+        self.counts.usage().or_else(|| self.other_counts.usage())
     }
 
     pub(super) fn id(&self) -> Option<&str> {
@@ -153,7 +165,7 @@ impl Scanner {
     }
 
     fn open_string(&mut self) {
-        self.token = if self.usage_depth.is_some() {
+        self.token = if self.usage.is_some() {
             Token::Text
         } else if self.path.is_before_key() {
             self.kept.clear();
@@ -192,25 +204,26 @@ impl Scanner {
             }
             Form::Event => self.path.is_usage_of_event(),
         };
-        if is_usage {
+        let is_other = self.path.is_other_usage();
+        if self.usage.is_none() && (is_usage || is_other) {
             self.kept.clear();
             self.kept.push(b'{');
-            self.usage_depth = Some(self.path.depth());
+            self.usage = Some(OpenUsage { depth: self.path.depth(), is_other });
         }
         self.path.open_object();
     }
 
     fn close(&mut self) {
         self.path.close();
-        if self.usage_depth == Some(self.path.depth()) {
-            self.usage_depth = None;
-            self.read_usage();
+        if let Some(usage) = self.usage.take_if(|usage| usage.depth == self.path.depth()) {
+            self.read_usage(usage.is_other);
         }
     }
 
-    fn read_usage(&mut self) {
-        let Ok(counts) = serde_json::from_slice::<Counts>(&self.kept) else { return };
+    fn read_usage(&mut self, is_other: bool) {
+        let counts = Counts::from_json(&self.kept);
         match self.form {
+            _ if is_other => self.other_counts.update(counts),
             // Of several members of one name the last counts, as most JSON parsers have it.
             Form::Body => self.counts = counts,
             Form::Event => self.counts.update(counts),
@@ -219,14 +232,14 @@ impl Scanner {
 
     /// Keeps bytes if they are a usage object's. One that is too long is let go.
     fn keep_usage(&mut self, bytes: &[u8], bound: Option<u8>) {
-        if self.usage_depth.is_none() {
+        if self.usage.is_none() {
             return;
         }
         if self.kept.len() + bytes.len() < MAX_USAGE_BYTES {
             self.kept.extend_from_slice(bytes);
             self.kept.extend(bound);
         } else {
-            self.usage_depth = None;
+            self.usage = None;
         }
     }
 

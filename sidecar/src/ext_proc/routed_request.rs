@@ -88,10 +88,8 @@ impl RoutedRequest {
     /// The answer to the response headers.
     pub(super) fn response_headers(&mut self, message: HttpHeaders) -> ProcessingResponse {
         let headers = Headers::from(request::headers(message));
-        let head = ResponseHead {
-            content_type: headers.text("content-type"),
-            is_encoded: headers.get("content-encoding").is_some(),
-        };
+        let head =
+            ResponseHead { content_type: headers.text("content-type"), is_encoded: headers.is_encoded() };
         // External processing does not tell which attempt responded: there is no failover in this mode.
         let first = || Attempt { number: 1, cluster: None };
         let mut recorder = Recorder::new(&self.router, &self.metrics);

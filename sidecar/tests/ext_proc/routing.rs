@@ -213,7 +213,9 @@ async fn an_answer_that_envoy_shows_is_read_for_usage_and_its_first_token() {
         8,
     )
     .await;
-    let streamed = request_headers(&[("content-type", "text/event-stream")]);
+    // Not encoded, in more words than needed.
+    let streamed = [("content-type", "text/event-stream"), ("content-encoding", "identity")];
+    let streamed = request_headers(&streamed);
     let Some(processing_request::Request::RequestHeaders(streamed)) = streamed.request else { panic!() };
     let streamed = message(processing_request::Request::ResponseHeaders(streamed));
     let piece = |piece: &str| {

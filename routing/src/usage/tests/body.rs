@@ -84,11 +84,73 @@ fn a_usage_without_counts_is_none() {
 }
 
 #[test]
-fn counts_that_are_none_are_no_usage() {
-    for count in ["-1", "1.5", "\"7\"", "1e400", "18446744073709551616", "{}", "tru", ""] {
-        let answer = format!(r#"{{"usage":{{"prompt_tokens":{count},"completion_tokens":2}}}}"#);
+fn an_odd_count_hides_no_other() {
+    let odd = ["-1", "1e400", "18446744073709551616", "{}", "[3]", "null", "true", "NaN", "tru", "", "\"x\""];
+    for count in odd {
+        let answer = format!(r#"{{"usage":{{"prompt_tokens":{count},"completion_tokens":2}},"x":1}}"#);
+        assert_eq!(body(&answer), usage(0, 2), "{answer}");
+        let answer =
+            format!(r#"{{"usage":{{"input_tokens":5,"output_tokens":{count}, "total_tokens":{count}}}}}"#);
+        assert_eq!(body(&answer), usage(5, 0), "{answer}");
+        let details = format!(r#""prompt_tokens_details":{{"cached_tokens":{count}}}"#);
+        let answer = format!(r#"{{"usage":{{{details},"prompt_tokens":5,"completion_tokens":2}}}}"#);
+        assert_eq!(body(&answer), usage(5, 2), "{answer}");
+        let answer = format!(
+            r#"{{"usage":{{"prompt_tokens_details":{count},"prompt_tokens":5,"completion_tokens":2}}}}"#
+        );
+        assert_eq!(body(&answer), usage(5, 2), "{answer}");
+        let answer = format!(r#"{{"usage":{{"prompt_tokens":{count}}}}}"#);
         assert_eq!(body(&answer), None, "{answer}");
     }
+}
+
+#[test]
+fn a_count_may_be_written_as_a_float_or_as_text() {
+    for (written, tokens) in [("11.0", 11), ("1.1e1", 11), ("10.6", 11), ("\"11\"", 11), ("1e3", 1000)] {
+        let answer = format!(r#"{{"usage":{{"prompt_tokens":{written},"completion_tokens":2}}}}"#);
+        assert_eq!(body(&answer), usage(tokens, 2), "{answer}");
+    }
+}
+
+/// Of Moonshot's choices, Groq's chunks, and llama.cpp's timings.
+#[test]
+fn usage_counts_where_only_some_servers_have_it() {
+    let elsewhere = [
+        r#""choices":[{"index":0,"message":{"content":"Hi"},"usage":{"prompt_tokens":19,"completion_tokens":13}}]"#,
+        r#""x_groq":{"id":"req_1","usage":{"queue_time":0.1,"prompt_tokens":19,"completion_tokens":13}}"#,
+        r#""timings":{"prompt_n":19,"prompt_ms":4.5,"predicted_n":13,"predicted_per_second":90.5}"#,
+    ];
+    for member in elsewhere {
+        assert_eq!(body(format!(r#"{{"id":"c",{member}}}"#)), usage(19, 13), "{member}");
+        assert_eq!(body(format!(r#"{{{member},"usage":null}}"#)), usage(19, 13), "{member}");
+        let usual = r#""usage":{"prompt_tokens":1,"completion_tokens":2}"#;
+        for answer in [format!("{{{member},{usual}}}"), format!("{{{usual},{member}}}")] {
+            assert_eq!(body(&answer), usage(1, 2), "{answer}");
+        }
+    }
+    let timings = r#"{"timings":{"cache_n":100,"prompt_n":19,"predicted_n":13}}"#;
+    assert_eq!(body(timings), cached(119, 13, 100));
+}
+
+#[test]
+fn cached_tokens_have_several_names() {
+    for member in [
+        // DeepSeek, Moonshot, Mistral.
+        r#""prompt_cache_hit_tokens":64,"prompt_cache_miss_tokens":36"#,
+        r#""cached_tokens":64"#,
+        r#""num_cached_tokens":64"#,
+        r#""prompt_tokens_details":{"cached_tokens":64},"cached_tokens":63"#,
+    ] {
+        let answer = format!(r#"{{"usage":{{"prompt_tokens":100,"completion_tokens":7,{member}}}}}"#);
+        assert_eq!(body(&answer), cached(100, 7, 64), "{answer}");
+    }
+}
+
+#[test]
+fn what_a_messages_cache_wrote_may_be_given_by_how_long_it_is_kept() {
+    let answer = r#"{"usage":{"input_tokens":20,"cache_read_input_tokens":1000,"output_tokens":7,
+        "cache_creation":{"ephemeral_5m_input_tokens":200,"ephemeral_1h_input_tokens":100}}}"#;
+    assert_eq!(body(answer), cached(1320, 7, 1000));
 }
 
 #[test]

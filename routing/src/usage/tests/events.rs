@@ -26,6 +26,33 @@ data: {"usage":null}
 }
 
 #[test]
+fn a_streamed_chats_usage_may_be_in_its_last_choice_or_beside_it() {
+    for last in [
+        r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop","usage":{"prompt_tokens":19,"completion_tokens":13}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"x_groq":{"usage":{"prompt_tokens":19,"completion_tokens":13}}}"#,
+        r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"timings":{"prompt_n":19,"predicted_n":13}}"#,
+    ] {
+        let text = r#"{"choices":[{"index":0,"delta":{"content":"Hi"}}],"x_groq":{"id":"req_1"}}"#;
+        assert_eq!(
+            events(format!("data: {text}\n\ndata: {last}\n\ndata: [DONE]\n\n")),
+            usage(19, 13),
+            "{last}"
+        );
+    }
+}
+
+#[test]
+fn an_odd_count_of_a_later_event_hides_no_earlier_one() {
+    let answer = concat!(
+        r#"data: {"usage":{"prompt_tokens":5.0,"completion_tokens":1}}"#,
+        "\n\n",
+        r#"data: {"usage":{"prompt_tokens":-1,"completion_tokens":"2"}}"#,
+        "\n\n",
+    );
+    assert_eq!(events(answer), usage(5, 2));
+}
+
+#[test]
 fn a_streamed_responses_usage_is_in_its_last_event() {
     let answer = concat!(
         "event: response.created\n",

@@ -16,10 +16,14 @@ fn text_that_looks_like_usage_counts_for_nothing() {
 }
 
 #[test]
-fn usage_elsewhere_than_at_the_top_counts_for_nothing() {
+fn usage_where_no_server_has_it_counts_for_nothing() {
     let fake = r#"{"usage":{"prompt_tokens":999999}}"#;
     for answer in [
-        format!(r#"{{"choices":[{fake}]}}"#),
+        format!(r#"{{"choices":{fake}}}"#),
+        format!(r#"{{"choices":[[{fake}]]}}"#),
+        format!(r#"{{"choices":[{{"message":{fake},"delta":{fake},"logprobs":[{fake}]}}]}}"#),
+        format!(r#"{{"x_groq":[{fake}],"x":{{"x_groq":{fake},"timings":{{"prompt_n":9}}}}}}"#),
+        r#"{"timings":[{"prompt_n":9}],"choices":[{"timings":{"prompt_n":9}}]}"#.to_owned(),
         format!(r#"{{"metadata":{fake}}}"#),
         format!("[{fake}]"),
         format!(r#"{{"usage":[{fake}]}}"#),
