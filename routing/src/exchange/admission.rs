@@ -1,6 +1,7 @@
 //! What a request is, by its headers, before its body is there.
 
 use crate::config::{Config, Mode};
+use crate::headers::Headers;
 use crate::rejection::Rejection;
 use crate::request::{RequestHead, Resource, Target};
 
@@ -27,7 +28,7 @@ pub(super) fn admit(config: &Config, head: &RequestHead, has_body: bool) -> Resu
         }
         Resource::Target(target) if is_prompt => {
             check_size(head.content_length().unwrap_or(0), config.limits.max_body)?;
-            check_encoding(head.header("content-encoding"))?;
+            check_encoding(head.headers())?;
             Ok(Admission::Prompt(target.clone()))
         }
         Resource::Ambiguous if is_prompt => Err(Rejection::ambiguous_path()),
@@ -43,9 +44,10 @@ pub(super) fn check_size(length: usize, max_body: usize) -> Result<(), Rejection
 
 /// A compressed body cannot be read, and must not be inflated: Envoy crashes when a Wasm filter makes a buffered body
 /// larger than its limit.
-fn check_encoding(encoding: Option<&str>) -> Result<(), Rejection> {
-    match encoding {
-        Some(name) if !name.eq_ignore_ascii_case("identity") => Err(Rejection::unsupported_encoding(name)),
-        _ => Ok(()),
+fn check_encoding(headers: &Headers) -> Result<(), Rejection> {
+    if headers.is_encoded() {
+        let encoding = headers.text("content-encoding").unwrap_or_default();
+        return Err(Rejection::unsupported_encoding(encoding));
     }
+    Ok(())
 }

@@ -62,7 +62,13 @@ fn a_body_that_cannot_be_read_is_rejected_before_it_comes_unless_in_shadow_mode(
         assert_eq!(run.headers(&[header]).1, OnHeaders::Continue);
         assert_eq!((run.log.count("rejected"), run.exchange.is_held()), (1, false));
     }
-    assert_eq!(Run::new(enforce()).headers(&[("content-encoding", "Identity")]).1, OnHeaders::Hold);
+    for plain in ["Identity", "", "identity, identity"] {
+        assert_eq!(
+            Run::new(enforce()).headers(&[("content-encoding", plain)]).1,
+            OnHeaders::Hold,
+            "{plain:?}"
+        );
+    }
 }
 
 #[test]
