@@ -25,7 +25,7 @@ BINARIES = REPO / "target" / "release"
 LIMIT_SECONDS = 90
 # What `$__rate_interval` is for Grafana.
 RATE_INTERVAL = "10s"
-# Crashes, queues and invalid files, which this test does not cause: they must have data, which may be zero.
+# Crashes, queues, invalid files and long conversations, which this test does not cause: they must have data, which may be zero.
 MAY_BE_ZERO = (
     "queue_depth",
     "body_bytes",
@@ -35,6 +35,8 @@ MAY_BE_ZERO = (
     "reloads_total",
     "vm_reload",
     "overload:",
+    "sticky_cost",
+    "switch_cost",
 )
 
 PROMPTS = (

@@ -47,6 +47,7 @@ def attempts(answered=""):
 
 FAILED = 'envoy_response_code=~"5..|429", '
 COST, DEAREST = "llmrouter_cost", "llmrouter_dearest_cost"
+STICKY, SWITCH = "llmrouter_sticky_cost", "llmrouter_switch_cost"
 SIDECAR = "llm_router_sidecar"
 REJECTED = "envoy_extension_config_discovery_http_filter_llm_router_update_rejected"
 RELOADS = "envoy_wasm_llm_router_vm_reload"
@@ -156,6 +157,13 @@ ROWS = {
             (dollars(COST), "with routing"),
             (dollars(DEAREST), "all to the dearest"),
             (f"{dollars(DEAREST)} - {dollars(COST)}", "saved"),
+        ),
+        lines(
+            "Cost of an hour of kept conversations",
+            "currencyUSD",
+            (f"{dollars(STICKY)} or vector(0)", "with the conversation's model"),
+            (f"{dollars(SWITCH)} or vector(0)", "with the last message's model, nothing cached"),
+            about="Requests that kept their conversation's model where the last message alone was routed elsewhere.",
         ),
     ],
     "LLMs": [

@@ -3,7 +3,7 @@
 //! Label values come from the configuration or are constants, so their number is bounded.
 
 use crate::classification::Classification;
-use crate::config::{Config, Model, ModelId, Policy, PolicyId};
+use crate::config::{Config, ModelId, Policy, PolicyId};
 use crate::decision::{Decision, Reason};
 use crate::exchange::Event;
 
@@ -36,6 +36,10 @@ pub enum Metric {
     Cost,
     /// What these tokens would have cost on the most expensive model.
     MaxCost,
+    /// The cost of requests that kept their conversation's model.
+    StickyCost,
+    /// What these requests would have cost on the model that their last message alone would have got.
+    SwitchCost,
 }
 
 /// How a metric is aggregated.
@@ -49,7 +53,7 @@ pub enum Kind {
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Requests,
         Self::Labels,
         Self::Rejected,
@@ -63,6 +67,8 @@ impl Metric {
         Self::OutputTokens,
         Self::Cost,
         Self::MaxCost,
+        Self::StickyCost,
+        Self::SwitchCost,
     ];
 
     /// The name, after the prefix `llmrouter`; of a counter without `_total`.
@@ -81,6 +87,8 @@ impl Metric {
             Self::OutputTokens => "output_tokens",
             Self::Cost => "cost_microdollars",
             Self::MaxCost => "dearest_cost_microdollars",
+            Self::StickyCost => "sticky_cost_microdollars",
+            Self::SwitchCost => "switch_cost_microdollars",
         }
     }
 
@@ -100,6 +108,10 @@ impl Metric {
             Self::OutputTokens => "Tokens of responses, as models report them",
             Self::Cost => "Cost of the reported tokens by the policy's prices",
             Self::MaxCost => "Cost of the reported tokens on the most expensive model",
+            Self::StickyCost => "Cost of requests that kept their conversation's model",
+            Self::SwitchCost => {
+                "Cost of these requests on the model that their last message alone would have got"
+            }
         }
     }
 
@@ -205,15 +217,19 @@ pub fn measure(event: &Event<'_>, config: &Config, mut add: impl FnMut(Series, u
         Event::FirstToken { model, after } => {
             add(Metric::TimeToFirstToken, Labels::Model(model.id), saturated(after.as_millis()));
         }
-        Event::Used { model, usage } => {
-            let Model { id, cost, .. } = model;
-            let (input, output) = (usage.input_tokens, usage.output_tokens);
-            add(Metric::InputTokens, Labels::Model(*id), input);
-            add(Metric::OutputTokens, Labels::Model(*id), output);
+        Event::Used { decision: Decision { model, alternative, .. }, usage } => {
+            let labels = Labels::Model(model.id);
+            add(Metric::InputTokens, labels, usage.input_tokens);
+            add(Metric::OutputTokens, labels, usage.output_tokens);
             // Of a model without a price, nobody knows what it saves.
-            if let (Some(cost), Some(most)) = (cost, config.prices.dearest(input, output)) {
-                add(Metric::Cost, Labels::Model(*id), microdollars(cost.of(input, output)));
-                add(Metric::MaxCost, Labels::Model(*id), microdollars(most));
+            let Some(cost) = model.cost.map(|cost| cost.of_usage(usage)) else { return };
+            let max_cost = config.max_cost(model, usage).unwrap_or(cost);
+            add(Metric::Cost, labels, microdollars(cost));
+            add(Metric::MaxCost, labels, microdollars(max_cost));
+            let switch = alternative.as_ref().and_then(|other| other.cost_in_place_of(model, usage));
+            if let Some(switch_cost) = switch {
+                add(Metric::StickyCost, labels, microdollars(cost));
+                add(Metric::SwitchCost, labels, microdollars(switch_cost));
             }
         }
     }
@@ -237,14 +253,16 @@ mod tests {
 
     use super::*;
     use crate::classification::Label;
+    use crate::config::Model;
     use crate::usage::Usage;
 
     fn config() -> Config {
         let config = json!({
             "sidecar": {"cluster": "c"}, "default_policy": "p",
             "models": {
-                "small": {"cluster": "a", "model": "x", "cost": {"input": 1, "output": 2}},
-                "large": {"cluster": "b", "model": "y", "cost": {"input": 10, "output": 20}},
+                "small": {"cluster": "a", "model": "x", "cost": {"input": 1, "cached_input": 0.1, "output": 2}},
+                "large": {"cluster": "b", "model": "y", "cost": {"input": 10, "cached_input": 1, "output": 20}},
+                "large-deep": {"cluster": "b", "model": "y", "cost": {"input": 10, "cached_input": 1, "output": 20}},
                 "free": {"cluster": "b", "model": "z"},
             },
             "policies": {"p": {"classifier": "task", "routes": {"Chatbot": "small", "Code": "large"}, "default": "small"}},
@@ -289,19 +307,62 @@ mod tests {
         assert_eq!(of(None), ["requests{policy=none,model=large,reason=classified} 1"]);
     }
 
+    /// What is counted of these tokens.
+    fn used(model_name: &str, alternative: Option<&str>, usage: &Usage) -> Vec<String> {
+        let config = config();
+        let decision = Decision {
+            model: model(&config, model_name),
+            alternative: alternative.map(|name| model(&config, name)),
+            ..decision(&config, None)
+        };
+        lines(&config, &Event::Used { decision: &decision, usage })
+    }
+
+    const USAGE: Usage = Usage { input_tokens: 100, output_tokens: 10, cached_input_tokens: None };
+
     #[test]
     fn usage_counts_tokens_and_costs_of_models_with_a_price() {
-        let config = config();
-        let usage = Usage { input_tokens: 100, output_tokens: 10, cached_input_tokens: None };
-        let used = |name| lines(&config, &Event::Used { model: &model(&config, name), usage: &usage });
         let expected = [
             "input_tokens{model=small} 100",
             "output_tokens{model=small} 10",
             "cost_microdollars{model=small} 120",
             "dearest_cost_microdollars{model=small} 1200",
         ];
-        assert_eq!(used("small"), expected);
-        assert_eq!(used("free"), ["input_tokens{model=free} 100", "output_tokens{model=free} 10"]);
+        assert_eq!(used("small", None, &USAGE), expected);
+        assert_eq!(
+            used("free", None, &USAGE),
+            ["input_tokens{model=free} 100", "output_tokens{model=free} 10"]
+        );
+    }
+
+    #[test]
+    fn cached_tokens_cost_less_at_the_model_that_has_them() {
+        let usage = Usage { cached_input_tokens: Some(80), ..USAGE };
+        let costs = |model| used(model, None, &usage).split_off(2);
+        // Another model would have had to read all of the prompt.
+        let small = ["cost_microdollars{model=small} 48", "dearest_cost_microdollars{model=small} 1200"];
+        assert_eq!(costs("small"), small);
+        // The most expensive model saves by its cache, but not by routing.
+        let large = ["cost_microdollars{model=large} 480", "dearest_cost_microdollars{model=large} 480"];
+        assert_eq!(costs("large"), large);
+        // Both are the same LLM.
+        let deep =
+            ["cost_microdollars{model=large-deep} 480", "dearest_cost_microdollars{model=large-deep} 480"];
+        assert_eq!(costs("large-deep"), deep);
+    }
+
+    #[test]
+    fn a_kept_model_is_compared_with_a_switch() {
+        let usage = Usage { cached_input_tokens: Some(80), ..USAGE };
+        let compared = |model, alternative| used(model, Some(alternative), &usage).split_off(4);
+        let kept = ["sticky_cost_microdollars{model=large} 480", "switch_cost_microdollars{model=large} 120"];
+        assert_eq!(compared("large", "small"), kept);
+        let kept = ["sticky_cost_microdollars{model=small} 48", "switch_cost_microdollars{model=small} 1200"];
+        assert_eq!(compared("small", "large"), kept);
+        let same = ["sticky_cost_microdollars{model=small} 48", "switch_cost_microdollars{model=small} 48"];
+        assert_eq!(compared("small", "small"), same, "there is no switch");
+        assert!(compared("large", "free").is_empty());
+        assert_eq!(used("free", Some("large"), &usage).len(), 2);
     }
 
     #[test]

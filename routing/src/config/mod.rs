@@ -18,12 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use classifier::{Classifier, Examples};
-pub use model::{Cost, Model, Prices};
+pub use model::{Cost, Model};
 pub use policy::{Band, Bands, Policy, Strategy, Target, Weighted};
 pub use resolve::ConfigError;
 pub use rule::{MatchInput, Rule, Then, When};
 
 use crate::rewrite::growth;
+use crate::usage::Usage;
 
 /// The policy as it is used at request time: every name in it is resolved.
 #[derive(Clone, Debug)]
@@ -50,8 +51,6 @@ pub struct Config {
     pub cache: Option<CacheConfig>,
     /// How conversations are kept with their model; none if they are not.
     pub stickiness: Option<Stickiness>,
-    /// What the models cost.
-    pub prices: Prices,
     names: HashMap<String, Name>,
     policies: BTreeMap<String, Arc<Policy>>,
     models: BTreeMap<String, Arc<Model>>,
@@ -85,6 +84,12 @@ impl Config {
     /// How many bytes longer a body can become by its rewriting, for any of the models.
     pub fn body_growth(&self) -> usize {
         self.models().map(|model| growth(&model.upstream, &model.body)).max().unwrap_or(0)
+    }
+
+    /// What a request that took these tokens of a model would have cost on the model where it costs most, in dollars; none if
+    /// no model has a price.
+    pub fn max_cost(&self, model: &Model, usage: &Usage) -> Option<f64> {
+        self.models().filter_map(|other| other.cost_in_place_of(model, usage)).max_by(f64::total_cmp)
     }
 
     /// Whether a decision can depend on the conversation that a request belongs to.

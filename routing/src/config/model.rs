@@ -1,11 +1,11 @@
 //! The LLMs: where they are, what they can do, what they cost.
 
 use std::fmt;
-use std::sync::Arc;
 
 use super::{ModelId, ModelName};
 use crate::requirements::{Api, Capabilities, Requirements, UnmetRequirement};
 use crate::rewrite::BodyEdits;
+use crate::usage::Usage;
 
 /// An LLM.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,14 @@ pub struct Model {
 }
 
 impl Model {
+    /// What a request that took these tokens of `other` would have cost here, in dollars, if there is a price. Nothing of its
+    /// prompt would have been in the cache, unless both are the same LLM, as at several efforts.
+    pub fn cost_in_place_of(&self, other: &Self, usage: &Usage) -> Option<f64> {
+        let cost = self.cost?;
+        let is_same = self.cluster == other.cluster && self.upstream == other.upstream;
+        Some(if is_same { cost.of_usage(usage) } else { cost.of(usage.input_tokens, usage.output_tokens) })
+    }
+
     /// What of a request's needs this model cannot meet, if anything.
     pub fn lacks(&self, needs: &Requirements) -> Option<UnmetRequirement> {
         if self.api != needs.api {
@@ -53,38 +61,35 @@ impl Model {
 pub struct Cost {
     /// Tokens of the prompt.
     pub input: f64,
+    /// Tokens of the prompt that come from the provider's cache.
+    pub cached_input: f64,
     /// Tokens of the answer.
     pub output: f64,
 }
 
 impl Cost {
-    /// The price of one request, in dollars.
+    /// The price of one request with nothing cached, in dollars.
     pub fn of(&self, input_tokens: u64, output_tokens: u64) -> f64 {
         const PER: f64 = 1e6;
         (self.input * input_tokens as f64 + self.output * output_tokens as f64) / PER
     }
-}
 
-/// What all models cost that have a price.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Prices(Arc<[Cost]>);
-
-impl Prices {
-    /// What a request costs where it costs most, in dollars; none if no model has a price.
-    pub fn dearest(&self, input_tokens: u64, output_tokens: u64) -> Option<f64> {
-        self.0.iter().map(|cost| cost.of(input_tokens, output_tokens)).max_by(f64::total_cmp)
-    }
-}
-
-impl FromIterator<Cost> for Prices {
-    fn from_iter<I: IntoIterator<Item = Cost>>(costs: I) -> Self {
-        Self(costs.into_iter().collect())
+    /// The price of a request that took these tokens, in dollars. The cached tokens are among those of the prompt.
+    pub fn of_usage(&self, usage: &Usage) -> f64 {
+        const PER: f64 = 1e6;
+        let cached = usage.cached_input_tokens.unwrap_or(0).min(usage.input_tokens);
+        self.of(usage.input_tokens - cached, usage.output_tokens) + self.cached_input * cached as f64 / PER
     }
 }
 
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "${} / ${} per million tokens", self.input, self.output)
+        let Self { input, cached_input, output } = self;
+        write!(f, "${input}")?;
+        if cached_input != input {
+            write!(f, " (${cached_input} cached)")?;
+        }
+        write!(f, " / ${output} per million tokens")
     }
 }
 
@@ -93,11 +98,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn which_model_costs_most_depends_on_the_tokens() {
-        let prices: Prices =
-            [Cost { input: 1.0, output: 2.0 }, Cost { input: 0.5, output: 9.0 }].into_iter().collect();
-        assert_eq!(prices.dearest(1_000_000, 0), Some(1.0));
-        assert_eq!(prices.dearest(0, 1_000_000), Some(9.0));
-        assert_eq!(Prices::from_iter([]).dearest(1, 1), None);
+    fn cached_tokens_have_their_own_price() {
+        let cost = Cost { input: 2.0, cached_input: 0.5, output: 10.0 };
+        let usage = |cached_input_tokens| Usage {
+            input_tokens: 1_000_000,
+            output_tokens: 100_000,
+            cached_input_tokens,
+        };
+        assert_eq!(cost.of_usage(&usage(None)), 3.0);
+        assert_eq!(cost.of_usage(&usage(Some(500_000))), 2.25);
+        assert_eq!(cost.of_usage(&usage(Some(u64::MAX))), 1.5, "no more than all");
     }
 }

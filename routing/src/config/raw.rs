@@ -169,6 +169,9 @@ pub(super) struct Cost {
     /// Tokens of the prompt.
     #[cfg_attr(feature = "schema", schemars(with = "f64", range(min = 0.0)))]
     pub(super) input: Decimal,
+    /// Tokens of the prompt that come from the provider's cache. Not given: as `input`.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<f64>", range(min = 0.0)))]
+    pub(super) cached_input: Option<Decimal>,
     /// Tokens of the answer.
     #[cfg_attr(feature = "schema", schemars(with = "f64", range(min = 0.0)))]
     pub(super) output: Decimal,

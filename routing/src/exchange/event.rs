@@ -52,8 +52,8 @@ pub enum Event<'a> {
     },
     /// The response has ended, and its usage is known.
     Used {
-        /// The model that responded, or in shadow mode the one that was chosen.
-        model: &'a Model,
+        /// The decision with the model that responded, or in shadow mode with the one that was chosen.
+        decision: &'a Decision,
         /// The tokens.
         usage: &'a Usage,
     },

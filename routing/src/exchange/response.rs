@@ -75,6 +75,8 @@ impl Forwarded {
         }
         let failed = mem::replace(&mut self.decision.model, model);
         self.decision.reason = Reason::Failover;
+        // The conversation's model did not respond, so nothing was gained or lost by keeping it.
+        self.decision.alternative = None;
         events.record(Event::FailedOver { from: &failed, decision: &self.decision });
     }
 
@@ -106,7 +108,7 @@ impl Forwarded {
     /// Once, when the response has ended or the exchange is over.
     pub(super) fn end(&mut self, events: &mut impl EventSink) {
         if let Some(usage) = self.usage.take().as_ref().and_then(UsageReader::usage) {
-            events.record(Event::Used { model: &self.decision.model, usage: &usage });
+            events.record(Event::Used { decision: &self.decision, usage: &usage });
         }
     }
 }

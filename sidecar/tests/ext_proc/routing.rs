@@ -205,7 +205,7 @@ async fn decisions_and_the_cache_are_counted() {
 async fn an_answer_that_envoy_shows_is_read_for_usage_and_its_first_token() {
     let running = serve(
         |it| {
-            it["models"]["coder"]["cost"] = json!({ "input": 2, "output": 3 });
+            it["models"]["coder"]["cost"] = json!({ "input": 2, "cached_input": 1, "output": 3 });
             it["models"]["dearest"] =
                 json!({ "cluster": "a", "model": "a", "cost": { "input": 20, "output": 30 } });
         },
@@ -222,7 +222,8 @@ async fn an_answer_that_envoy_shows_is_read_for_usage_and_its_first_token() {
         let body = HttpBody { body: piece.to_owned().into(), end_of_stream: false };
         message(processing_request::Request::ResponseBody(body))
     };
-    let usage = r#"{"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}"#;
+    let usage =
+        r#"{"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": 2}, "completion_tokens": 7}"#;
     let messages = vec![
         headers(CHAT),
         body(PROMPT),
@@ -239,7 +240,7 @@ async fn an_answer_that_envoy_shows_is_read_for_usage_and_its_first_token() {
             r#"time_to_first_token_milliseconds_count{llm_model="coder"} 1"#,
             r#"input_tokens_total{llm_model="coder"} 5"#,
             r#"output_tokens_total{llm_model="coder"} 7"#,
-            r#"cost_microdollars_total{llm_model="coder"} 31"#,
+            r#"cost_microdollars_total{llm_model="coder"} 29"#,
             r#"dearest_cost_microdollars_total{llm_model="coder"} 310"#,
         ],
     );

@@ -54,7 +54,6 @@ pub(super) fn resolve(raw: raw::Config) -> Result<Config, ConfigError> {
         cache: memory("cache", raw.cache.entries, raw.cache.ttl)?,
         stickiness: raw.stickiness.map(stickiness).transpose()?.flatten(),
         policies,
-        prices: models.values().filter_map(|model| model.cost).collect(),
         models,
     })
 }

@@ -71,5 +71,10 @@ fn cost(raw: &raw::Cost, path: &str) -> Result<Cost, ConfigError> {
         let problem = "must be dollars for a million tokens, 0 or more";
         Err(ConfigError::new(format!("{path}.{field}"), problem))
     };
-    Ok(Cost { input: price(raw.input, "input")?, output: price(raw.output, "output")? })
+    let cached_input = raw.cached_input.unwrap_or(raw.input);
+    Ok(Cost {
+        input: price(raw.input, "input")?,
+        cached_input: price(cached_input, "cached_input")?,
+        output: price(raw.output, "output")?,
+    })
 }

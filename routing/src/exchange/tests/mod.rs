@@ -38,8 +38,8 @@ impl EventSink for Log {
                 format!("failed over {} {}", from.name, decision.model.name)
             }
             Event::FirstToken { model, after } => format!("first token {} {after:?}", model.name),
-            Event::Used { model, usage: Usage { input_tokens, output_tokens, .. } } => {
-                format!("used {} {input_tokens} {output_tokens}", model.name)
+            Event::Used { decision, usage: Usage { input_tokens, output_tokens, .. } } => {
+                format!("used {} {input_tokens} {output_tokens}", decision.model.name)
             }
         };
         self.0.push(line);

@@ -23,6 +23,11 @@ fn a_model_says_what_is_wrong_with_it() {
         ("context", json!(0), "context: must be above 0"),
         ("cost", json!({"input": 1}), "cost: missing field `output`"),
         ("cost", json!({"input": -1, "output": 1}), "cost.input: must be dollars for a million tokens"),
+        (
+            "cost",
+            json!({"input": 1, "output": 1, "cached_input": -1}),
+            "cost.cached_input: must be dollars for a million tokens",
+        ),
         ("cost", json!({"input": 1, "output": "NaN"}), "cost.output: must be dollars for a million tokens"),
         ("cost", json!({"input": 1, "output": "much"}), "cost.output: \"much\" is not a number"),
         ("base_path", json!("openai/v1"), "base_path: \"openai/v1\" must be empty, or start with /"),
