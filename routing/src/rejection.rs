@@ -1,8 +1,8 @@
-//! Requests that are not routed, answered in OpenAI's error shape so that its clients show the reason.
+//! Requests that are not routed, answered in the error shape of their API so that its clients show the reason.
 
 use serde::Serialize;
 
-use crate::requirements::UnmetRequirement;
+use crate::requirements::{Api, UnmetRequirement};
 
 /// An answer in place of routing.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,29 +110,64 @@ impl Rejection {
         all
     }
 
-    /// The response body, `{"error": {"message", "type", "param", "code"}}`.
-    pub fn body(&self) -> Vec<u8> {
-        let kind = match self.kind {
-            Kind::ClassifierUnavailable => "server_error",
-            _ => "invalid_request_error",
+    /// The response body in the error shape of this API.
+    pub fn body(&self, api: Api) -> Vec<u8> {
+        let body = match api {
+            Api::Openai => serde_json::to_vec(&OpenaiBody { error: self.openai_error() }),
+            Api::Anthropic => {
+                let error = AnthropicError { r#type: anthropic_type(self.status()), message: &self.message };
+                serde_json::to_vec(&AnthropicBody { r#type: "error", error })
+            }
         };
-        let error = Error { message: &self.message, r#type: kind, param: self.param, code: self.code() };
         // Strings always serialize; an empty body would still carry the status.
-        serde_json::to_vec(&Body { error }).unwrap_or_default()
+        body.unwrap_or_default()
+    }
+
+    fn openai_error(&self) -> OpenaiError<'_> {
+        let r#type = if self.status() < 500 { "invalid_request_error" } else { "server_error" };
+        OpenaiError { message: &self.message, r#type, param: self.param, code: self.code() }
     }
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
-    error: Error<'a>,
+struct OpenaiBody<'a> {
+    error: OpenaiError<'a>,
 }
 
 #[derive(Serialize)]
-struct Error<'a> {
+struct OpenaiError<'a> {
     message: &'a str,
     r#type: &'a str,
     param: Option<&'a str>,
     code: &'a str,
+}
+
+#[derive(Serialize)]
+struct AnthropicBody<'a> {
+    r#type: &'a str,
+    error: AnthropicError<'a>,
+}
+
+#[derive(Serialize)]
+struct AnthropicError<'a> {
+    r#type: &'a str,
+    message: &'a str,
+}
+
+/// Anthropic's error type for a status.
+fn anthropic_type(status: u16) -> &'static str {
+    match status {
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 | 529 => "overloaded_error",
+        504 => "timeout_error",
+        500.. => "api_error",
+        _ => "invalid_request_error",
+    }
 }
 
 /// A name from the client.
@@ -155,7 +190,7 @@ mod tests {
     #[test]
     fn the_body_has_openais_shape() {
         let refusal = Rejection::invalid(Some("messages"), "messages must be an array");
-        let body: serde_json::Value = serde_json::from_slice(&refusal.body()).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&refusal.body(Api::Openai)).unwrap();
         let expected = serde_json::json!({"error": {
             "message": "messages must be an array", "type": "invalid_request_error",
             "param": "messages", "code": "invalid_request",
@@ -164,10 +199,32 @@ mod tests {
     }
 
     #[test]
+    fn the_body_has_anthropics_shape_for_its_clients() {
+        let error = |rejection: Rejection| {
+            let body: serde_json::Value = serde_json::from_slice(&rejection.body(Api::Anthropic)).unwrap();
+            assert_eq!(body["type"], "error");
+            assert!(body["error"]["message"].is_string());
+            body["error"]["type"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(
+            error(Rejection::invalid(Some("messages"), "messages is missing")),
+            "invalid_request_error"
+        );
+        assert_eq!(error(Rejection::unknown_model("x", None)), "not_found_error");
+        assert_eq!(error(Rejection::body_too_large(1)), "request_too_large");
+        assert_eq!(error(Rejection::unsupported_encoding("gzip")), "invalid_request_error");
+        assert_eq!(error(Rejection::classifier_unavailable()), "overloaded_error");
+        assert_eq!(
+            [403, 429, 500].map(anthropic_type),
+            ["permission_error", "rate_limit_error", "api_error"]
+        );
+    }
+
+    #[test]
     fn what_the_client_sent_is_not_echoed_whole() {
         let long = "é".repeat(1_000_000);
-        assert!(Rejection::unknown_model(&long, Some("model")).body().len() < 500);
-        assert!(Rejection::invalid(None, long).body().len() < 1000);
+        assert!(Rejection::unknown_model(&long, Some("model")).body(Api::Openai).len() < 500);
+        assert!(Rejection::invalid(None, long).body(Api::Openai).len() < 1000);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, Mode};
 use crate::headers::Headers;
+use crate::model_list;
 use crate::rejection::Rejection;
 use crate::request::{RequestHead, Resource, Target};
 
@@ -10,8 +11,8 @@ use crate::request::{RequestHead, Resource, Target};
 pub(super) enum Admission {
     /// It goes on as it came: it is not for an LLM, or has no body.
     Untouched,
-    /// It gets the list of models.
-    ModelList,
+    /// It asks for models, and gets this.
+    Models(Vec<u8>),
     /// Its body is read and routed.
     Prompt(Target),
 }
@@ -19,13 +20,18 @@ pub(super) enum Admission {
 /// Finds out what a request is. `has_body` is false if it ends with its headers.
 ///
 /// # Errors
-/// A 413 if it announces a body that is too large, a 415 if that is compressed, a 400 if it might be for an LLM.
+/// A 413 if it announces a body that is too large, a 415 if that is compressed, a 400 if it might be for an LLM, a 404 if it asks for a
+/// model that is not configured.
 pub(super) fn admit(config: &Config, head: &RequestHead, has_body: bool) -> Result<Admission, Rejection> {
+    // Envoy sends no body in response to HEAD.
+    let is_query = matches!(head.method(), Some("GET" | "HEAD")) && config.mode != Mode::Shadow;
     let is_prompt = head.method() == Some("POST") && has_body;
     match head.resource() {
-        Resource::ModelList if head.method() == Some("GET") && config.mode != Mode::Shadow => {
-            Ok(Admission::ModelList)
-        }
+        Resource::ModelList if is_query => Ok(Admission::Models(model_list::list(config, head.api()))),
+        Resource::Model(name) if is_query => match model_list::model(config, name, head.api()) {
+            Some(model) => Ok(Admission::Models(model)),
+            None => Err(Rejection::unknown_model(name, Some("model"))),
+        },
         Resource::Target(target) if is_prompt => {
             check_size(head.content_length().unwrap_or(0), config.limits.max_body)?;
             check_encoding(head.headers())?;

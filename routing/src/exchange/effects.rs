@@ -1,9 +1,8 @@
 //! What a host has to do for a request.
 
-use crate::config::Config;
 use crate::failover::Failover;
-use crate::model_list;
 use crate::rejection::Rejection;
+use crate::requirements::Api;
 
 /// What to do once the request headers are there.
 #[derive(Debug, PartialEq)]
@@ -65,19 +64,18 @@ pub struct LocalResponse {
 }
 
 impl LocalResponse {
-    /// The response to a request that is rejected.
-    pub(super) fn rejection(rejection: &Rejection) -> Self {
+    /// The response to a request that is rejected, in the shape of its API.
+    pub(super) fn rejection(rejection: &Rejection, api: Api) -> Self {
         Self {
             status: rejection.status(),
             headers: rejection.headers(),
-            body: rejection.body(),
+            body: rejection.body(api),
             details: Some(rejection.code()),
         }
     }
 
-    /// The list of models.
-    pub(super) fn model_list(config: &Config) -> Self {
-        let headers = vec![("content-type", "application/json")];
-        Self { status: 200, headers, body: model_list::to_json(config), details: None }
+    /// A list, or what is in one.
+    pub(super) fn json(body: Vec<u8>) -> Self {
+        Self { status: 200, headers: vec![("content-type", "application/json")], body, details: None }
     }
 }

@@ -40,6 +40,7 @@ use crate::decision::{Decision, Reason};
 use crate::headers::{self, Headers};
 use crate::rejection::Rejection;
 use crate::request::{Request, RequestHead, Target};
+use crate::requirements::Api;
 use crate::rewrite::Rewrite;
 use crate::router::{ClassifierResult, Pending, Plan};
 use admission::Admission;
@@ -118,17 +119,18 @@ impl Exchange {
         let own = own.filter(|name| headers::is_own(name, &self.config().cluster_header));
         let remove = own.map(str::to_owned).collect();
         let head = RequestHead::new(headers);
+        let api = head.api();
         let then = match admission::admit(self.config(), &head, has_body) {
             Ok(Admission::Prompt(target)) => {
                 self.state = State::AwaitingBody(Box::new(Held { target, head }));
                 OnHeaders::Hold
             }
             Ok(Admission::Untouched) => OnHeaders::Continue,
-            Ok(Admission::ModelList) => {
+            Ok(Admission::Models(models)) => {
                 self.state = State::Responded;
-                OnHeaders::Respond(LocalResponse::model_list(self.config()))
+                OnHeaders::Respond(LocalResponse::json(models))
             }
-            Err(rejection) => match self.reject(&rejection, events) {
+            Err(rejection) => match self.reject(&rejection, api, events) {
                 Some(response) => OnHeaders::Respond(response),
                 None => OnHeaders::Continue,
             },
@@ -138,18 +140,22 @@ impl Exchange {
 
     /// A part of the body has come; `length` is that of all parts so far. None while the request stays held.
     pub fn request_progress(&mut self, length: usize, events: &mut impl EventSink) -> Option<OnBody> {
-        let State::AwaitingBody(_) = self.state else { return None };
+        let State::AwaitingBody(held) = &self.state else { return None };
+        let api = held.head.api();
         let rejection = admission::check_size(length, self.config().limits.max_body).err()?;
-        Some(self.respond_or_continue(&rejection, events))
+        Some(self.respond_or_continue(&rejection, api, events))
     }
 
     /// The whole body is there. `now` is any clock that goes forward.
     pub fn request_body(&mut self, body: &[u8], now: Duration, events: &mut impl EventSink) -> OnBody {
         match mem::replace(&mut self.state, State::Untouched) {
-            State::AwaitingBody(held) => match self.plan(*held, body, now, events) {
-                Ok(action) => action,
-                Err(rejection) => self.respond_or_continue(&rejection, events),
-            },
+            State::AwaitingBody(held) => {
+                let api = held.head.api();
+                match self.plan(*held, body, now, events) {
+                    Ok(action) => action,
+                    Err(rejection) => self.respond_or_continue(&rejection, api, events),
+                }
+            }
             other => {
                 self.state = other;
                 OnBody::Continue
@@ -295,7 +301,9 @@ impl Exchange {
     ) -> Result<OnBody, Rejection> {
         admission::check_size(body.len(), self.config().limits.max_body)?;
         let request = Request::parse(held.target.endpoint, body)?;
-        events.record(Event::Estimated { tokens: request.needs.tokens });
+        if held.target.endpoint.takes_tokens() {
+            events.record(Event::Estimated { tokens: request.needs.tokens });
+        }
         let plan =
             self.router.plan(&request, &held.head, now, &mut |step| events.record(Event::Step(step)))?;
         let rewrite = request.into_rewrite();
@@ -353,7 +361,7 @@ impl Exchange {
         let decided = self.router.decide(&pending, result, now, &mut |step| events.record(Event::Step(step)));
         match decided {
             Ok(decision) => self.forward(decision, &held, &rewrite, body, now, events),
-            Err(rejection) => self.respond_or_continue(&rejection, events),
+            Err(rejection) => self.respond_or_continue(&rejection, held.head.api(), events),
         }
     }
 
@@ -378,7 +386,7 @@ impl Exchange {
             OnBody::Forward(Box::new(forward))
         };
         events.record(Event::Routed(&decision));
-        self.state = State::Forwarded(Box::new(Forwarded::new(decision, now)));
+        self.state = State::Forwarded(Box::new(Forwarded::new(decision, held.target.endpoint, now)));
         action
     }
 
@@ -391,18 +399,28 @@ impl Exchange {
         forward.map_or(OnBody::Continue, |forward| OnBody::Forward(Box::new(forward)))
     }
 
-    fn respond_or_continue(&mut self, rejection: &Rejection, events: &mut impl EventSink) -> OnBody {
-        self.reject(rejection, events).map_or(OnBody::Continue, OnBody::Respond)
+    fn respond_or_continue(
+        &mut self,
+        rejection: &Rejection,
+        api: Api,
+        events: &mut impl EventSink,
+    ) -> OnBody {
+        self.reject(rejection, api, events).map_or(OnBody::Continue, OnBody::Respond)
     }
 
     /// The response to a rejected request; none in shadow mode, where it goes on as it came.
-    fn reject(&mut self, rejection: &Rejection, events: &mut impl EventSink) -> Option<LocalResponse> {
+    fn reject(
+        &mut self,
+        rejection: &Rejection,
+        api: Api,
+        events: &mut impl EventSink,
+    ) -> Option<LocalResponse> {
         events.record(Event::Rejected(rejection));
         if self.config().mode == Mode::Shadow {
             self.state = State::Untouched;
             return None;
         }
         self.state = State::Responded;
-        Some(LocalResponse::rejection(rejection))
+        Some(LocalResponse::rejection(rejection, api))
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::event::{Event, EventSink};
 use crate::decision::{Decision, Reason};
+use crate::request::Endpoint;
 use crate::usage::UsageReader;
 
 /// What the host knows of a response from its headers.
@@ -31,6 +32,7 @@ pub struct Attempt {
 #[derive(Debug)]
 pub(super) struct Forwarded {
     decision: Decision,
+    endpoint: Endpoint,
     /// When the request went on.
     since: Duration,
     /// None if the response cannot be read.
@@ -41,8 +43,8 @@ pub(super) struct Forwarded {
 }
 
 impl Forwarded {
-    pub(super) fn new(decision: Decision, now: Duration) -> Self {
-        Self { decision, since: now, usage: None, has_begun: false, awaits_content: false }
+    pub(super) fn new(decision: Decision, endpoint: Endpoint, now: Duration) -> Self {
+        Self { decision, endpoint, since: now, usage: None, has_begun: false, awaits_content: false }
     }
 
     /// The headers that explain the decision.
@@ -58,7 +60,8 @@ impl Forwarded {
         self.awaits_content = head.content_type.is_some_and(|it| it.starts_with("text/event-stream"))
             && self.decision.reason != Reason::Shadow;
         // An encoded response could only be read by holding it back.
-        self.usage = (!head.is_encoded).then(|| UsageReader::new(head.content_type));
+        let is_read = self.endpoint.takes_tokens() && !head.is_encoded;
+        self.usage = is_read.then(|| UsageReader::new(head.content_type));
         self.decision.response_headers().map(|(name, value)| (name, value.into_owned())).collect()
     }
 

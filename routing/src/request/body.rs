@@ -113,7 +113,7 @@ impl<'a> Fields<'a> {
     fn turns(self, endpoint: Endpoint) -> Result<Vec<Turn<'a>>, Rejection> {
         let field = endpoint.prompt_field();
         let found = match endpoint {
-            Endpoint::ChatCompletions | Endpoint::Messages => self.messages,
+            Endpoint::ChatCompletions | Endpoint::Messages | Endpoint::CountTokens => self.messages,
             Endpoint::Completions => self.prompt,
             Endpoint::Responses | Endpoint::Embeddings => self.input,
         };

@@ -13,21 +13,34 @@ pub enum Endpoint {
     Responses,
     /// `/v1/messages`, Anthropic's: the prompt is in `messages`.
     Messages,
+    /// `/v1/messages/count_tokens`, Anthropic's: asks how many tokens a message has. The model is the one that would get it.
+    CountTokens,
     /// `/v1/embeddings`: there is no prompt to classify, only a model to choose by name.
     Embeddings,
 }
 
 impl Endpoint {
     /// All of them. Where the path of one ends with another's, it comes first.
-    pub const ALL: [Self; 5] =
-        [Self::ChatCompletions, Self::Completions, Self::Responses, Self::Messages, Self::Embeddings];
+    pub const ALL: [Self; 6] = [
+        Self::ChatCompletions,
+        Self::Completions,
+        Self::Responses,
+        Self::Messages,
+        Self::CountTokens,
+        Self::Embeddings,
+    ];
 
     /// The shape of its requests and answers.
     pub fn api(self) -> Api {
         match self {
-            Self::Messages => Api::Anthropic,
+            Self::Messages | Self::CountTokens => Api::Anthropic,
             _ => Api::Openai,
         }
+    }
+
+    /// Whether an LLM takes tokens for it, which limits and usage count.
+    pub fn takes_tokens(self) -> bool {
+        self != Self::CountTokens
     }
 
     /// What its path has after the base, such as `/v1`.
@@ -37,6 +50,7 @@ impl Endpoint {
             Self::Completions => "/completions",
             Self::Responses => "/responses",
             Self::Messages => "/messages",
+            Self::CountTokens => "/messages/count_tokens",
             Self::Embeddings => "/embeddings",
         }
     }
@@ -44,7 +58,7 @@ impl Endpoint {
     /// The field that holds the prompt.
     pub(super) fn prompt_field(self) -> &'static str {
         match self {
-            Self::ChatCompletions | Self::Messages => "messages",
+            Self::ChatCompletions | Self::Messages | Self::CountTokens => "messages",
             Self::Completions => "prompt",
             Self::Responses | Self::Embeddings => "input",
         }

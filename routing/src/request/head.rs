@@ -3,6 +3,7 @@
 use super::path::NormalPath;
 use super::target::{Resource, Target};
 use crate::headers::Headers;
+use crate::requirements::Api;
 
 /// A request's headers as the client sent them, with its `:path` and `:method`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +37,15 @@ impl RequestHead {
         match &self.resource {
             Resource::Target(Target { deployment, .. }) => deployment.as_deref(),
             _ => None,
+        }
+    }
+
+    /// The API whose shapes the client understands: by the endpoint, and elsewhere by a header that Anthropic's clients send.
+    pub fn api(&self) -> Api {
+        match &self.resource {
+            Resource::Target(target) => target.endpoint.api(),
+            _ if self.headers.get("anthropic-version").is_some() => Api::Anthropic,
+            _ => Api::Openai,
         }
     }
 

@@ -102,7 +102,7 @@ fn base_of(endpoint: Endpoint, before: &str) -> Option<(String, Option<String>)>
             // Nothing else has such a path.
             Endpoint::ChatCompletions => true,
             Endpoint::Completions | Endpoint::Responses | Endpoint::Embeddings => is_api(before),
-            Endpoint::Messages => false,
+            Endpoint::Messages | Endpoint::CountTokens => false,
         };
     is_routed.then(|| (V1.to_owned(), deployment))
 }
@@ -146,6 +146,11 @@ mod tests {
             ("/v1beta/openai/embeddings", Endpoint::Embeddings, "/v1/embeddings"),
             ("/api/paas/v4/chat/completions", Endpoint::ChatCompletions, "/v1/chat/completions"),
             ("/v1/messages", Endpoint::Messages, "/v1/messages"),
+            (
+                "/v1/messages/count_tokens?beta=true",
+                Endpoint::CountTokens,
+                "/v1/messages/count_tokens?beta=true",
+            ),
             ("/anthropic/v1/messages", Endpoint::Messages, "/anthropic/v1/messages"),
         ] {
             assert_eq!(target(path), (endpoint, None, at.to_owned()), "{path}");

@@ -14,7 +14,7 @@ fn chat(body: &str) -> Request<'_> {
 
 fn refusal(endpoint: Endpoint, body: &[u8]) -> (u16, Value, String) {
     let refusal = Request::parse(endpoint, body).unwrap_err();
-    let body: Value = serde_json::from_slice(&refusal.body()).unwrap();
+    let body: Value = serde_json::from_slice(&refusal.body(crate::requirements::Api::Openai)).unwrap();
     (refusal.status(), body["error"]["param"].clone(), body["error"]["message"].as_str().unwrap().to_owned())
 }
 

@@ -304,7 +304,11 @@ fn a_model_that_cannot_take_the_request_is_stood_in_for() {
     assert_eq!(outcome(json!({"max_tokens": 5000})), Ok(("large".to_owned(), Reason::Capability)));
     let refusal = outcome(json!({"response_format": {"type": "json_object"}})).unwrap_err();
     assert_eq!(refusal.status(), 400);
-    assert!(String::from_utf8(refusal.body()).unwrap().contains("the capability json"));
+    assert!(
+        String::from_utf8(refusal.body(crate::requirements::Api::Openai))
+            .unwrap()
+            .contains("the capability json")
+    );
 }
 
 #[test]

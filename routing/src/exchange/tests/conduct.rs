@@ -52,6 +52,79 @@ fn the_list_of_models_is_the_routers_unless_in_shadow_mode() {
 }
 
 #[test]
+fn a_model_of_the_list_is_found_by_its_name_in_the_shape_of_the_clients_api() {
+    let ask = |config, method: &str, path: &str, more: &[(&str, &str)]| {
+        let mut run = Run::new(config);
+        let headers: Headers = [(":method", method), (":path", path)].iter().chain(more).copied().collect();
+        match run.exchange.request_headers(headers, false, &mut run.log).1 {
+            OnHeaders::Respond(response) => {
+                (response.status, serde_json::from_slice(&response.body).unwrap())
+            }
+            other => (0, json!(format!("{other:?}"))),
+        }
+    };
+    let anthropic = [("anthropic-version", "2023-06-01")];
+    for method in ["GET", "HEAD"] {
+        for path in ["/v1/models/big", "/models/big", "/v1/models/%62ig?x"] {
+            let (status, model): (u16, Value) = ask(enforce(), method, path, &[]);
+            assert_eq!((status, &model["object"], &model["id"]), (200, &json!("model"), &json!("big")));
+            let (status, model) = ask(enforce(), method, path, &anthropic);
+            assert_eq!((status, &model["type"], &model["id"]), (200, &json!("model"), &json!("big")));
+        }
+        let (status, error) = ask(enforce(), method, "/v1/models/none", &[]);
+        assert_eq!((status, &error["error"]["code"]), (404, &json!("model_not_found")));
+        let (status, error) = ask(enforce(), method, "/v1/models/none", &anthropic);
+        assert_eq!((status, &error["error"]["type"]), (404, &json!("not_found_error")));
+        assert_eq!(ask(enforce(), method, "/v1/models", &anthropic).1["has_more"], false);
+        assert_eq!(ask(shadow(), method, "/v1/models/none", &[]).0, 0);
+    }
+    assert_eq!(ask(enforce(), "DELETE", "/v1/models/big", &[]).0, 0);
+}
+
+#[test]
+fn anthropics_clients_get_its_errors_whenever_a_request_is_rejected() {
+    let is_anthropics = |response: &LocalResponse| {
+        let body: Value = serde_json::from_slice(&response.body).unwrap();
+        assert_eq!(body["type"], "error", "{body}");
+    };
+    for path in ["/v1/messages", "/v1/messages/count_tokens"] {
+        let head = |more: (&str, &str)| {
+            let mut run = Run::new(config(|it| it["sidecar"]["on_failure"] = json!("reject")));
+            let headers = Headers::from([(":method", "POST"), (":path", path), more]);
+            let then = run.exchange.request_headers(headers, true, &mut run.log).1;
+            (run, then)
+        };
+        for header in [("content-length", "1025"), ("content-encoding", "gzip")] {
+            let OnHeaders::Respond(response) = head(header).1 else { panic!("no response") };
+            is_anthropics(&response);
+        }
+        let none = ("x-none", "");
+        let Some(OnBody::Respond(response)) = head(none).0.exchange.request_progress(1025, &mut ()) else {
+            panic!()
+        };
+        is_anthropics(&response);
+        let OnBody::Respond(response) = head(none).0.body("not JSON") else { panic!() };
+        is_anthropics(&response);
+    }
+}
+
+#[test]
+fn counting_a_messages_tokens_is_decided_as_the_message_and_takes_none() {
+    let anthropic = || config(|it| it["models"]["big"]["api"] = json!("anthropic"));
+    let run = |path: &str| {
+        let mut run = Run::new(anthropic());
+        assert_eq!(run.headers_of("POST", path).1, OnHeaders::Hold);
+        forward(run.body(NAMED));
+        run.response_headers("application/json");
+        run.chunk(RESPONSE, 1);
+        run.exchange.finish(&mut run.log);
+        (run.log.count("routed big manual"), run.log.1, run.log.count("used"))
+    };
+    assert_eq!(run("/v1/messages"), (1, 1, 1));
+    assert_eq!(run("/v1/messages/count_tokens"), (1, 0, 0));
+}
+
+#[test]
 fn a_body_that_cannot_be_read_is_rejected_before_it_comes_unless_in_shadow_mode() {
     for (header, status) in [(("content-length", "1025"), 413), (("content-encoding", "gzip"), 415)] {
         let mut run = Run::new(enforce());

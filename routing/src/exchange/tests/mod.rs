@@ -19,14 +19,18 @@ const REWRITTEN: &str = r#"{"model": "vendor/big", "messages": [{"role": "user",
 const PATH: &str = "/team/v1/chat/completions?x=1";
 const RESPONSE: &[u8] = br#"{"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 3}}"#;
 
-/// What was recorded, as short lines.
+/// What was recorded, as short lines; and how often tokens were estimated.
 #[derive(Default, Debug)]
-struct Log(Vec<String>);
+struct Log(Vec<String>, usize);
 
 impl EventSink for Log {
     fn record(&mut self, event: Event<'_>) {
         let line = match event {
-            Event::Step(_) | Event::Estimated { .. } => return,
+            Event::Step(_) => return,
+            Event::Estimated { .. } => {
+                self.1 += 1;
+                return;
+            }
             Event::CacheHit => "cache hit".to_owned(),
             Event::CacheMiss => "cache miss".to_owned(),
             Event::Classified { policy, answered, took } => {
