@@ -1,12 +1,15 @@
 //! Any body, taken as each API's: it is parsed or refused without a panic, and the rewritten one differs from it in the
-//! model and in the routing metadata only.
+//! model, in the routing metadata and in what the model's edits say only.
 
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
+use llm_router_routing::config::Config;
 use llm_router_routing::request::{Endpoint, METADATA_FIELD, Request, Role, TextToClassify};
 use llm_router_routing::rewrite::{BodyEdits, growth};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 const MODEL: &str = "a \"model\"\\é";
 
@@ -37,7 +40,10 @@ fn check(endpoint: Endpoint, body: &[u8], tree: Option<&Map<String, Value>>) {
     }
     request.conversation();
     let model = request.model.clone();
-    let rewritten = request.into_rewrite().apply(body, MODEL, &BodyEdits::default());
+    let rewrite = request.into_rewrite();
+    let edited = rewrite.apply(body, MODEL, &EDITS);
+    assert!(edited.len() <= body.len() + growth(MODEL, &EDITS));
+    let rewritten = rewrite.apply(body, MODEL, &BodyEdits::default());
     assert!(rewritten.len() <= body.len() + growth(MODEL, &BodyEdits::default()));
     if let Some(tree) = tree {
         let named = tree.get("model").and_then(Value::as_str).filter(|name| !name.is_empty());
@@ -47,6 +53,30 @@ fn check(endpoint: Endpoint, body: &[u8], tree: Option<&Map<String, Value>>) {
         expected.insert("model".to_owned(), MODEL.into());
         let found: Map<String, Value> = serde_json::from_slice(&rewritten).expect("JSON stays JSON");
         assert_eq!(found, expected);
+        let edited: Map<String, Value> = serde_json::from_slice(&edited).expect("JSON stays JSON");
+        check_edits(tree, &edited);
+    }
+}
+
+static EDITS: LazyLock<BodyEdits> = LazyLock::new(|| {
+    let body = json!({"set": {"a": 1, "b.c": [2]}, "default": {"d": 3}, "remove": ["e", "b.f"]});
+    let config = json!({
+        "sidecar": {"cluster": "c"}, "default_policy": "p",
+        "models": {"m": {"cluster": "c", "model": MODEL, "body": body}},
+        "policies": {"p": {"classifier": "task", "routes": {}, "default": "m"}},
+    });
+    let config = Config::from_json(config.to_string().as_bytes()).expect("a configuration");
+    config.models().next().expect("a model").body.clone()
+});
+
+fn check_edits(before: &Map<String, Value>, after: &Map<String, Value>) {
+    assert_eq!((&after["a"], &after["b"]["c"]), (&json!(1), &json!([2])));
+    assert_eq!((after.get("e"), after["b"].get("f")), (None, None));
+    let d = before.get("d").filter(|d| !d.is_null()).cloned().unwrap_or(json!(3));
+    assert_eq!(after["d"], d);
+    for (name, value) in before {
+        let is_other = !["a", "b", "d", "e", "model", METADATA_FIELD].contains(&name.to_lowercase().as_str());
+        assert!(!is_other || after.get(name) == Some(value), "{name}");
     }
 }
 
