@@ -191,3 +191,26 @@ fn wrong_input_is_an_error_that_names_it() {
     let output = llm_router(&["explain", "no-such-file", "request.json"]);
     assert!(!output.status.success() && text(&output.stderr).contains("no-such-file"));
 }
+
+#[test]
+fn the_edits_of_the_models_body_are_shown() {
+    let mut policy = policy();
+    policy["models"]["large"]["body"] = json!({"set": {"reasoning_effort": "high"}, "remove": ["seed"]});
+    let (code, out, _) = run(&policy, &say("large", json!({})), &[]);
+    assert_eq!(code, 0);
+    assert!(out.contains("set reasoning_effort to \"high\", remove seed\n"), "{out}");
+}
+
+#[test]
+fn a_request_that_is_not_routed_loses_its_routing_metadata_only() {
+    let mut policy = policy();
+    policy["on_unknown_model"] = json!("passthrough");
+    for (more, expected) in [
+        (json!({}), "goes on unchanged: its model is not configured"),
+        (json!({"nim-llm-router": {}}), "goes on without nim-llm-router: its model is not configured"),
+    ] {
+        let (code, out, _) = run(&policy, &say("gpt-99", more), &[]);
+        assert_eq!(code, 0);
+        assert!(out.contains(expected), "{out}");
+    }
+}
