@@ -245,11 +245,14 @@ pub(super) fn members(
 
 /// Whether some server can take a name in a body for this key: Go's also takes some characters beyond ASCII for letters.
 pub(crate) fn is_same_but_for_case(name: &[u8], key: &str) -> bool {
-    let folded = |text: &str| {
-        text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect::<String>()
-    };
-    name.eq_ignore_ascii_case(key.as_bytes())
-        || !name.is_ascii() && std::str::from_utf8(name).is_ok_and(|name| folded(name) == folded(key))
+    if name.is_ascii() && key.is_ascii() {
+        return name.eq_ignore_ascii_case(key.as_bytes());
+    }
+    std::str::from_utf8(name).is_ok_and(|name| folded(name).eq(folded(key)))
+}
+
+fn folded(text: &str) -> impl Iterator<Item = char> {
+    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
 }
 
 /// As it is shown to operators: `set reasoning_effort to "high", remove logprobs`.

@@ -70,6 +70,10 @@ fn an_edit_of_the_body_says_what_is_wrong_with_it() {
             json!({"default": {"a.b": 1}, "remove": ["a"]}),
             ".remove.a: is edited by models.nemotron.body.default.a.b",
         ),
+        (
+            json!({"set": {"k": 1}, "remove": ["\u{212a}"]}),
+            ".remove.\"\u{212a}\": is edited by models.nemotron.body.set.k too",
+        ),
         (json!({"remove": ["a", "a"]}), ".remove.a: is edited by models.nemotron.body.remove.a too"),
         (json!({"set": {"a": "x".repeat(16 << 10)}}), ": must have at most 16384 bytes"),
         (json!({"set": ["a"]}), ".set: invalid type"),
