@@ -29,6 +29,9 @@ def _bootstrap(port: int, filters: list[Json], routes: list[Json], clusters: lis
         "http",
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="http",
+        normalize_path=True,
+        merge_slashes=True,
+        path_with_escaped_slashes_action="UNESCAPE_AND_FORWARD",
         http_filters=[*filters, router],
         route_config={
             "virtual_hosts": [

@@ -84,6 +84,21 @@ impl Bootstrap {
         self
     }
 
+    /// Has Envoy leave paths as clients write them.
+    #[must_use]
+    pub fn keeping_paths(self) -> Self {
+        self.with(&format!("{CONNECTION_MANAGER}/normalize_path"), false)
+            .with(&format!("{CONNECTION_MANAGER}/merge_slashes"), false)
+            .with(&format!("{CONNECTION_MANAGER}/path_with_escaped_slashes_action"), "KEEP_UNCHANGED")
+    }
+
+    /// Lets clients upgrade to WebSockets.
+    #[must_use]
+    pub fn websockets(mut self) -> Self {
+        self.at(CONNECTION_MANAGER)["upgrade_configs"] = json!([{ "upgrade_type": "websocket" }]);
+        self
+    }
+
     fn with(mut self, pointer: &str, value: impl Into<Value>) -> Self {
         *self.at(pointer) = value.into();
         self

@@ -3,6 +3,7 @@
 //! - `shared` runs on every host; a host that cannot do something has an ignored test that says why.
 //! - `wasm_only` and `ext_proc_only` are about one host, or a bootstrap that we ship for one.
 //! - `control_planes` runs what Istio, Envoy Gateway and the kubelet make of `k8s/overlays`.
+//! - `shipped` is about all configurations that we ship.
 //! - `harness` is about what the tests themselves rely on.
 
 // Tests fail by panics; this extends clippy's exemption to their helpers.
@@ -12,5 +13,6 @@ mod control_planes;
 mod ext_proc_only;
 mod harness;
 mod shared;
+mod shipped;
 mod support;
 mod wasm_only;

@@ -10,6 +10,29 @@ use serde_json::{Value, json};
 pub(crate) const CODE: &str = "Write a Python function that returns the n-th Fibonacci number.";
 pub(crate) const GREETING: &str = "Hi there! How are you doing today?";
 
+/// Ways to write `/v1/chat/completions` that servers or proxies in front of them take for it.
+pub(crate) const SPELLINGS: [&str; 19] = [
+    "/v1/%63hat/completions",
+    "/v1/chat/completion%73",
+    "/v1/%2563hat/completions",
+    "//v1/chat/completions",
+    "/v1//chat///completions",
+    "/v1/chat/completions/",
+    "/./v1/./chat/completions",
+    "/v1/chat/completions/.",
+    "/v1/x/../chat/completions",
+    "/v1/x/%2e%2E/chat/completions",
+    "/v1/%2e/chat/completions",
+    "/V1/Chat/COMPLETIONS",
+    "/v1%2Fchat%2fcompletions",
+    "/v1/chat%5ccompletions",
+    "/v1\\chat\\completions",
+    "/v1;a=b/chat/completions;c",
+    "/v1/x/..;/chat/completions",
+    "/v1/chat/completions%20",
+    "/v1/%43hat/%2F/completions%0A",
+];
+
 /// The Envoy that tests share unless they need a configuration of their own: the host's bootstrap, and two policies more.
 pub(crate) async fn shared_gateway(host: Host) -> Envoy {
     static SHARED: PerHost<Envoy> = PerHost::new();
@@ -72,6 +95,20 @@ pub(crate) fn assert_routed(response: &Response, model: &str, reason: &str) {
     assert_eq!(response.header("x-served-by"), model, "{response:?}");
     assert_eq!(response.header("x-llm-router-model"), model, "{response:?}");
     assert_eq!(response.header("x-llm-router-reason"), reason, "{response:?}");
+}
+
+/// Checks an error's status, its Anthropic shape, and that no LLM received the request.
+#[track_caller]
+pub(crate) fn assert_rejected_as_anthropic(response: &Response, status: u16, kind: &str, message: &str) {
+    assert_eq!(response.status, status, "{response:?}");
+    assert_eq!(response.header("content-type"), "application/json");
+    let body = response.json();
+    assert_eq!((&body["type"], &body["error"]["type"]), (&json!("error"), &json!(kind)), "{body}");
+    assert!(
+        body["error"]["message"].as_str().is_some_and(|it| it.contains(message)),
+        "{body} lacks {message:?}"
+    );
+    response.assert_not_forwarded();
 }
 
 /// Checks an error's status, its OpenAI shape, what it names, and that no LLM received the request.

@@ -5,6 +5,7 @@ mod completions;
 mod embeddings;
 mod gate;
 mod messages;
+mod path;
 mod reply;
 mod request_log;
 mod responses;

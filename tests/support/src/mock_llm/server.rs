@@ -77,19 +77,23 @@ impl MockLlm {
         if let Some(status) = received.failure() {
             return failure(status, "this is a test of failures");
         }
-        let path = received.path.split('?').next().unwrap_or_default();
+        let path = super::path::understood(&received.path);
         if path.ends_with("/models") {
             let model =
                 json!({ "id": self.cluster, "object": "model", "created": 0, "owned_by": "mock-llm" });
             return Json(json!({ "object": "list", "data": [model] })).into_response();
         }
-        let Some(endpoint) = Endpoint::from_path(path) else {
+        let Some(endpoint) = Endpoint::from_path(path.trim_end_matches("/count_tokens")) else {
             return failure(StatusCode::NOT_FOUND, &format!("no such path: {path}"));
         };
         let request: Value = match serde_json::from_slice(&received.body) {
             Ok(request) => request,
             Err(error) => return failure(StatusCode::BAD_REQUEST, &format!("the body is not JSON: {error}")),
         };
+        if path.ends_with("/messages/count_tokens") {
+            let words = request["messages"].to_string().split_whitespace().count();
+            return Json(json!({ "input_tokens": words })).into_response();
+        }
         let reply = Reply { endpoint, cluster: &self.cluster, request: &request };
         if reply.is_stream() {
             events(reply.events(), self.log.gate(&received.headers))

@@ -7,6 +7,7 @@ mod errors;
 mod examples;
 mod failover;
 mod missing_classifier;
+mod paths;
 mod policies;
 mod protocols;
 mod routing;

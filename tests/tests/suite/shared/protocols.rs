@@ -9,7 +9,7 @@ use llm_router_tests::host::Host;
 use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 
-use crate::support::{assert_rejected, assert_routed};
+use crate::support::{assert_rejected, assert_rejected_as_anthropic, assert_routed};
 
 #[apply(for_each_host!)]
 async fn responses_are_routed_by_their_input(host: Host) {
@@ -69,9 +69,11 @@ async fn streams_of_both_apis_arrive_event_by_event(host: Host) {
 async fn requests_are_not_translated_from_one_api_to_another(host: Host) {
     let body = chat("claude", "Hi");
     assert_rejected(&post(host, "/v1/chat/completions", &body).await, 400, "model", "OpenAI");
-    assert_rejected(&post(host, "/v1/messages", &chat("llama-70b", "Hi")).await, 400, "model", "Anthropic");
+    let kind = "invalid_request_error";
+    let by_name = post(host, "/v1/messages", &chat("llama-70b", "Hi")).await;
+    assert_rejected_as_anthropic(&by_name, 400, kind, "Anthropic");
     let by_policy = chat("cheapest", &labelled("Chatbot"));
-    assert_rejected(&post(host, "/v1/messages", &by_policy).await, 400, Value::Null, "Anthropic");
+    assert_rejected_as_anthropic(&post(host, "/v1/messages", &by_policy).await, 400, kind, "Anthropic");
     let by_policy = chat("claude_only", &labelled("Chatbot"));
     assert_rejected(&post(host, "/v1/chat/completions", &by_policy).await, 400, Value::Null, "OpenAI");
 }
@@ -123,6 +125,55 @@ async fn the_list_of_models_is_of_the_names_that_clients_may_send(host: Host) {
         assert!(data.iter().all(|model| model["object"] == "model" && model["owned_by"].is_string()));
         response.assert_not_forwarded();
     }
+}
+
+#[apply(for_each_host!)]
+async fn a_model_is_found_by_its_name_and_head_has_the_headers_only(host: Host) {
+    let gateway = ScriptedGateway::with_every_policy(host).await;
+    for (path, status) in
+        [("/v1/models", 200), ("/v1/models/gpt-4o", 200), ("/models/claude", 200), ("/v1/models/none", 404)]
+    {
+        let get = gateway.send(Request::new(Method::GET, path, "")).await;
+        let head = gateway.send(Request::new(Method::HEAD, path, "")).await;
+        assert_eq!((get.status.as_u16(), head.status.as_u16()), (status, status), "{path}");
+        for name in ["content-type", "content-length"] {
+            assert_eq!(get.header(name), head.header(name), "{path}");
+        }
+        assert!(head.body.is_empty());
+        match (status, path.rsplit('/').next()) {
+            (404, _) => assert_eq!(get.json()["error"]["code"], "model_not_found"),
+            (_, Some("models")) => {}
+            (_, name) => {
+                assert_eq!((get.json()["id"].as_str(), &get.json()["object"]), (name, &json!("model")))
+            }
+        }
+        get.assert_not_forwarded();
+    }
+}
+
+#[apply(for_each_host!)]
+async fn anthropics_clients_get_its_lists_and_errors(host: Host) {
+    let gateway = ScriptedGateway::with_every_policy(host).await;
+    let get = |path: &str| Request::new(Method::GET, path, "").header("anthropic-version", "2023-06-01");
+    let list = gateway.send(get("/v1/models")).await.json();
+    assert_eq!((&list["data"][0]["type"], &list["has_more"]), (&json!("model"), &json!(false)));
+    assert_eq!(gateway.send(get("/v1/models/claude")).await.json()["display_name"], "claude");
+    assert_rejected_as_anthropic(&gateway.send(get("/v1/models/none")).await, 404, "not_found_error", "none");
+    for path in ["/v1/messages", "/v1/messages/count_tokens"] {
+        let encoded = Request::post(path, "{}").header("content-encoding", "gzip");
+        assert_rejected_as_anthropic(&gateway.send(encoded).await, 415, "invalid_request_error", "gzip");
+        let unknown = Request::post(path, chat("auto", "Hi")).header("x-llm-policy", "nope");
+        assert_rejected_as_anthropic(&gateway.send(unknown).await, 404, "not_found_error", "nope");
+    }
+}
+
+#[apply(for_each_host!)]
+async fn a_messages_tokens_are_counted_by_the_model_that_would_get_it(host: Host) {
+    let body = json!({ "model": "claude", "messages": [{ "role": "user", "content": "Hi" }] });
+    let response = post(host, "/v1/messages/count_tokens", &body).await;
+    assert_eq!(response.header("x-llm-router-model"), "claude", "{response:?}");
+    assert!(response.json()["input_tokens"].is_u64());
+    assert_sent(&response, &body, "claude-sonnet");
 }
 
 #[apply(for_each_host!)]

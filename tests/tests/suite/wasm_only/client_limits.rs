@@ -9,7 +9,7 @@ use llm_router_tests::mock_llms::MOCK_LLMS;
 use llm_router_tests::{TIMEOUT, refusing_address, repository, within};
 use serde_json::{Value, json};
 
-use crate::support::{GREETING, assert_routed, policy_of};
+use crate::support::{GREETING, SPELLINGS, assert_routed, policy_of};
 
 #[tokio::test]
 async fn only_clients_with_a_key_are_served_and_their_keys_go_no_further() {
@@ -75,6 +75,26 @@ async fn each_client_has_its_own_tokens_a_minute() {
     // What is left is enough for a small request.
     body["max_tokens"] = json!(10);
     assert_routed(&gateway.send(of_team("a", &body)).await, "llama-70b", "manual");
+}
+
+#[tokio::test]
+async fn after_the_limit_no_spelling_of_the_path_leads_past_it() {
+    let few = |filter: &mut Value| {
+        filter["descriptors"][0]["token_bucket"]["max_tokens"] = json!(100);
+        filter["descriptors"][0]["token_bucket"]["tokens_per_fill"] = json!(100);
+    };
+    for keep in [false, true] {
+        let change = |it: Bootstrap| it.filter("envoy.filters.http.local_ratelimit", few);
+        let gateway = start(|it| if keep { change(it).keeping_paths() } else { change(it) }).await;
+        let mut body = chat("llama-70b", GREETING);
+        body["max_tokens"] = json!(101);
+        for path in SPELLINGS {
+            let request = Request::post(path, &body).header("authorization", "Bearer replace-me-a");
+            let response = gateway.send(request).await;
+            assert_eq!(response.status, 429, "{path}: {response:?}");
+            response.assert_not_forwarded();
+        }
+    }
 }
 
 #[tokio::test]
