@@ -143,6 +143,36 @@ impl Request {
         OpenResponse { tracked, status: head.status, headers: head.headers, body, unread: BytesMut::new() }
     }
 
+    /// Sends requests on one HTTP/1.1 connection, one after the other.
+    ///
+    /// # Panics
+    /// If the connection does not stay open, or a response does not come in time.
+    pub async fn send_on_one_connection(requests: Vec<Self>, to: SocketAddr) -> Vec<Response> {
+        let tcp = TcpStream::connect(to).await.expect("a connection");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.expect("a connection");
+        tokio::spawn(connection);
+        let mut responses = Vec::new();
+        for mut request in requests {
+            let tracked = request.tracked.take();
+            if let Some(tracked) = &tracked {
+                request = request.header(TEST_ID, tracked.id());
+            }
+            within(TIMEOUT, sender.ready()).await.expect("a connection that stays open");
+            let sent = sender.send_request(request.into_http());
+            let (head, body) = within(TIMEOUT, sent).await.expect("a response").into_parts();
+            let open = OpenResponse {
+                tracked,
+                status: head.status,
+                headers: head.headers,
+                body,
+                unread: BytesMut::new(),
+            };
+            responses.push(open.read().await);
+        }
+        responses
+    }
+
     /// Sends the request once.
     ///
     /// # Errors

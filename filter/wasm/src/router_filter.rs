@@ -24,12 +24,24 @@ pub(crate) struct RouterFilter {
     call: Option<CallId>,
     /// The body, while the request is held, if it is small: reading it from Envoy again would cost more.
     small_body: Option<BodyCopy>,
+    /// Whether the body is complete by its announced length, and Envoy has yet to report the request's end.
+    awaits_end: bool,
+    /// The response that waits for that end.
+    response: Option<LocalResponse>,
 }
 
 impl RouterFilter {
     pub(crate) fn new(worker: Rc<Worker>) -> Self {
         let exchange = Exchange::new(worker.router());
-        Self { worker, exchange, body: BufferedBody::default(), call: None, small_body: None }
+        Self {
+            worker,
+            exchange,
+            body: BufferedBody::default(),
+            call: None,
+            small_body: None,
+            awaits_end: false,
+            response: None,
+        }
     }
 
     /// All of the body is in Envoy's buffer.
@@ -56,7 +68,7 @@ impl RouterFilter {
                 }
                 OnBody::Respond(response) => {
                     self.small_body = None;
-                    return respond(&response);
+                    return self.respond(response);
                 }
                 OnBody::Classify => match self.call_sidecar() {
                     Ok(call) => {
@@ -77,6 +89,22 @@ impl RouterFilter {
     fn call_sidecar(&self) -> Result<Option<CallId>, Status> {
         let Some(query) = self.exchange.query() else { return Ok(None) };
         self.worker.sidecar.classify(&query, trace::headers(query.head.headers())).map(Some)
+    }
+
+    /// Responds once the whole request is there: Envoy closes an HTTP/1 connection if a response comes before the
+    /// request's end.
+    fn respond(&mut self, response: LocalResponse) -> Action {
+        if self.awaits_end {
+            self.response = Some(response);
+            return Action::Pause;
+        }
+        respond(&response)
+    }
+
+    /// The request has ended. Returns what to do, if a response waited for that.
+    fn request_end(&mut self) -> Option<Action> {
+        self.awaits_end = false;
+        self.response.take().map(|response| respond(&response))
     }
 
     /// The call has ended.
@@ -153,6 +181,9 @@ impl HttpContext for RouterFilter {
 
     fn on_http_request_body(&mut self, buffered: usize, end_of_stream: bool) -> Action {
         self.worker.body_watchdog.came();
+        if end_of_stream && let Some(action) = self.request_end() {
+            return action;
+        }
         // Past the length that was announced: Envoy lets no such byte through, and an LLM must not take one for its next
         // request.
         if self.exchange.is_forwarded() && buffered > 0 {
@@ -166,11 +197,18 @@ impl HttpContext for RouterFilter {
         if let Some(action) = self.exchange.request_progress(length, &mut self.worker.recorder()) {
             return self.carry_out(action);
         }
-        if self.body.on_chunk(length, end_of_stream) { self.body_complete() } else { Action::Pause }
+        if !self.body.on_chunk(length, end_of_stream) {
+            return Action::Pause;
+        }
+        self.awaits_end = !end_of_stream;
+        self.body_complete()
     }
 
     /// A body with trailers never says that it ends.
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
+        if let Some(action) = self.request_end() {
+            return action;
+        }
         if !self.exchange.is_held() || self.call.is_some() {
             return self.action();
         }

@@ -22,6 +22,23 @@ async fn an_unknown_policy_is_not_found(host: Host) {
     assert_rejected(&by_header, 404, "x-llm-policy", "nope");
 }
 
+/// Except with 400, after which Envoy closes each HTTP/1 connection, whoever responds.
+#[apply(for_each_host!)]
+async fn a_rejected_request_leaves_its_connection_open(host: Host) {
+    let gateway = shared_gateway(host).await;
+    let unknown = || Request::chat(chat("auto", CODE)).header("x-llm-policy", "nope");
+    let requests = vec![
+        unknown(),
+        unknown().in_pieces(10),
+        Request::chat(chat("llama-70b", CODE)),
+        unknown(),
+        Request::chat(chat("llama-70b", CODE)),
+    ];
+    let responses = Request::send_on_one_connection(requests, gateway.address()).await;
+    let statuses: Vec<_> = responses.iter().map(|response| response.status.as_u16()).collect();
+    assert_eq!(statuses, [404, 404, 200, 404, 200]);
+}
+
 #[apply(for_each_host!)]
 async fn an_unknown_model_in_metadata_is_not_found(host: Host) {
     let mut body = chat("auto", CODE);
