@@ -330,7 +330,7 @@ proptest! {
     #[test]
     fn a_response_survives_the_round_trip(response in any_response()) {
         let dynamic_metadata = Some(response.clone().into_metadata());
-        let bytes = ProcessingResponse { response: None, dynamic_metadata }.encode_to_vec();
+        let bytes = ProcessingResponse { dynamic_metadata, ..ProcessingResponse::default() }.encode_to_vec();
         prop_assert_eq!(ClassifyResponse::decode(&bytes), Ok(response));
     }
 
@@ -372,7 +372,7 @@ proptest! {
         let more = more.into_iter().filter(|(_, value)| !matches!(value.kind, Some(Kind::StructValue(_))));
         extend(ours, more.collect());
         let mut bytes =
-            ProcessingResponse { response: None, dynamic_metadata: Some(metadata) }.encode_to_vec();
+            ProcessingResponse { dynamic_metadata: Some(metadata), ..ProcessingResponse::default() }.encode_to_vec();
         bytes.extend_from_slice(UNKNOWN_FIELD);
         prop_assert_eq!(ClassifyResponse::decode(&bytes), Ok(response));
     }
@@ -390,7 +390,7 @@ proptest! {
         damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let dynamic_metadata = Some(response.into_metadata());
-        let mut response = ProcessingResponse { response: None, dynamic_metadata }.encode_to_vec();
+        let mut response = ProcessingResponse { dynamic_metadata, ..ProcessingResponse::default() }.encode_to_vec();
         let mut request = request.encode().encode_to_vec();
         for (index, byte) in damage {
             for message in [&mut request, &mut response] {

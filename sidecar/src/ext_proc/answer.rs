@@ -7,7 +7,10 @@ use llm_router_proto::envoy::config::core::v3::{
 };
 use llm_router_proto::envoy::service::ext_proc::v3::{
     BodyMutation, BodyResponse, CommonResponse, HeaderMutation, HeadersResponse, HttpStatus,
-    ImmediateResponse, ProcessingResponse, body_mutation::Mutation, processing_response::Response,
+    ImmediateResponse, ProcessingMode, ProcessingResponse,
+    body_mutation::Mutation,
+    processing_mode::{BodySendMode, HeaderSendMode},
+    processing_response::Response,
 };
 use llm_router_routing::exchange::{Forward, LocalResponse};
 
@@ -16,7 +19,7 @@ use llm_router_classifier::model::prediction::{HeadOutput, Prediction};
 
 /// An answer and nothing else.
 pub(super) fn of(response: Response) -> ProcessingResponse {
-    ProcessingResponse { response: Some(response), dynamic_metadata: None }
+    ProcessingResponse { response: Some(response), ..ProcessingResponse::default() }
 }
 
 /// The answer to a body that changes nothing: the request goes on as it came.
@@ -55,6 +58,20 @@ pub(super) fn without_headers(names: Vec<String>) -> ProcessingResponse {
     of(Response::RequestHeaders(with_headers(mutation)))
 }
 
+/// The answer to the headers of a request that is of no interest: Envoy sends nothing more of it, neither body nor response, and
+/// holds neither back. So bodies of any size pass, and protocols that a request is upgraded to.
+pub(super) fn without_interest(names: Vec<String>) -> ProcessingResponse {
+    let mode = ProcessingMode {
+        response_header_mode: HeaderSendMode::Skip.into(),
+        request_body_mode: BodySendMode::None.into(),
+        response_body_mode: BodySendMode::None.into(),
+        request_trailer_mode: HeaderSendMode::Skip.into(),
+        response_trailer_mode: HeaderSendMode::Skip.into(),
+        ..ProcessingMode::default()
+    };
+    ProcessingResponse { mode_override: Some(mode), ..without_headers(names) }
+}
+
 /// The answer to response headers that sets some.
 pub(super) fn explained(set_headers: Vec<(&str, String)>) -> ProcessingResponse {
     let headers = set_headers.into_iter().map(|(key, value)| header(key.to_owned(), value));
@@ -75,7 +92,7 @@ pub(super) fn responded(response: LocalResponse) -> ProcessingResponse {
 
 fn request_body(common: CommonResponse, dynamic_metadata: Option<Struct>) -> ProcessingResponse {
     let response = Response::RequestBody(BodyResponse { response: Some(common) });
-    ProcessingResponse { response: Some(response), dynamic_metadata }
+    ProcessingResponse { response: Some(response), dynamic_metadata, ..ProcessingResponse::default() }
 }
 
 fn with_headers(mutation: HeaderMutation) -> HeadersResponse {

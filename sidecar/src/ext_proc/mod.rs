@@ -171,8 +171,12 @@ impl Call {
                 answer
             }
             None => {
-                self.task = Task::Classify(request::endpoint(&headers));
-                answer::of(Response::RequestHeaders(HeadersResponse::default()))
+                let endpoint = request::endpoint(&headers);
+                self.task = Task::Classify(endpoint);
+                match endpoint {
+                    Some(_) => answer::without_headers(Vec::new()),
+                    None => answer::without_interest(Vec::new()),
+                }
             }
         }
     }

@@ -62,7 +62,8 @@ impl RoutedRequest {
         let mut recorder = Recorder::new(&self.router, &self.metrics);
         let (remove, then) = self.exchange.request_headers(headers, has_body, &mut recorder);
         let answer = match then {
-            OnHeaders::Continue | OnHeaders::Hold => answer::without_headers(remove),
+            OnHeaders::Continue => answer::without_interest(remove),
+            OnHeaders::Hold => answer::without_headers(remove),
             OnHeaders::Respond(response) => answer::responded(response),
         };
         ProcessingResponse { dynamic_metadata: recorder.metadata, ..answer }

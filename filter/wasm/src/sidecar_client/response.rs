@@ -86,7 +86,8 @@ mod tests {
     fn message(version: Version, prediction: HeadPrediction) -> Vec<u8> {
         let predictions = vec![("task".to_owned(), prediction)];
         let metadata = ClassifyResponse { version, predictions, coverage: None }.into_metadata();
-        ProcessingResponse { response: None, dynamic_metadata: Some(metadata) }.encode_to_vec()
+        ProcessingResponse { dynamic_metadata: Some(metadata), ..ProcessingResponse::default() }
+            .encode_to_vec()
     }
 
     fn label(confidence: f32) -> HeadPrediction {

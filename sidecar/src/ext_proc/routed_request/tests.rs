@@ -1,7 +1,9 @@
 use llm_router_proto::envoy::config::core::v3::{HeaderMap, HeaderValue};
 use llm_router_proto::envoy::service::ext_proc::v3::{
     BodyResponse, CommonResponse, HeaderMutation, HeadersResponse, ImmediateResponse,
-    body_mutation::Mutation, processing_response::Response,
+    body_mutation::Mutation,
+    processing_mode::{BodySendMode, HeaderSendMode},
+    processing_response::Response,
 };
 use llm_router_proto::structs::{as_string, as_struct};
 use serde_json::{Value, json};
@@ -118,6 +120,20 @@ fn the_routers_own_headers_are_removed() {
     for mode in ["enforce", "shadow"] {
         assert_eq!(removed(&Run::new(mode).headers(&own)), ["x-llm-task", "x-target", "x-llm-policy"]);
     }
+}
+
+#[test]
+fn envoy_holds_nothing_back_of_a_request_that_is_not_routed() {
+    let mut run = Run::new("enforce");
+    let answer =
+        run.request.request_headers(message(&[(":method", "POST"), (":path", "/v1/audio/transcriptions")]));
+    let mode = answer.mode_override.unwrap();
+    assert_eq!(
+        (mode.request_body_mode(), mode.response_body_mode()),
+        (BodySendMode::None, BodySendMode::None)
+    );
+    assert_eq!(mode.response_header_mode(), HeaderSendMode::Skip);
+    assert_eq!(Run::new("enforce").headers(&[]).mode_override, None, "a routed one");
 }
 
 #[test]

@@ -40,7 +40,8 @@ fn response() -> Vec<u8> {
     let task = HeadPrediction::Label { label, confidence: 0.875, scores: Vec::new() };
     let predictions = vec![("task".to_owned(), task)];
     let response = ClassifyResponse { version: CONTRACT_VERSION, predictions, coverage: None };
-    ProcessingResponse { response: None, dynamic_metadata: Some(response.into_metadata()) }.encode_to_vec()
+    ProcessingResponse { dynamic_metadata: Some(response.into_metadata()), ..ProcessingResponse::default() }
+        .encode_to_vec()
 }
 
 /// The message in gRPC's frame: not compressed, its length; and the status OK.

@@ -63,7 +63,7 @@ async fn without_a_sidecar_requests_go_on_even_if_the_policy_would_reject_them()
 #[tokio::test]
 async fn a_sidecar_that_breaks_off_before_it_has_decided_is_ignored() {
     let response = Some(Response::RequestHeaders(HeadersResponse::default()));
-    let headers = ProcessingResponse { response, dynamic_metadata: None }.encode_to_vec();
+    let headers = ProcessingResponse { response, ..ProcessingResponse::default() }.encode_to_vec();
     // UNAVAILABLE, and an end without a decision.
     let responses = [(headers.clone(), "14"), (headers, "0")];
     let (calls, address) = (responses.len(), broken_sidecar::responding(responses.to_vec()));

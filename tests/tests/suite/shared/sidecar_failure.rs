@@ -90,7 +90,7 @@ async fn a_sidecar_of_another_major_version_is_ignored_with_a_warning_that_says_
     let predictions = vec![("task".to_owned(), prediction)];
     let response = ClassifyResponse { version, predictions, coverage: None };
     let dynamic_metadata = Some(response.into_metadata());
-    let response = ProcessingResponse { response: None, dynamic_metadata }.encode_to_vec();
+    let response = ProcessingResponse { dynamic_metadata, ..ProcessingResponse::default() }.encode_to_vec();
     let address = broken_sidecar::responding(vec![(response, "0")]);
     let gateway = Envoy::start(&with_sidecar(host, address).with_long_timeouts()).await;
     assert_falls_back(&gateway).await;
@@ -187,7 +187,7 @@ fn contains(bytes: &[u8], text: &str) -> bool {
 /// The sidecar's message with these fields as its dynamic metadata, valid or not.
 fn message<K: Into<String>>(ours: impl IntoIterator<Item = (K, Field)>) -> Vec<u8> {
     let dynamic_metadata = Some(fields([("llm_router", structure(ours))]));
-    ProcessingResponse { response: None, dynamic_metadata }.encode_to_vec()
+    ProcessingResponse { dynamic_metadata, ..ProcessingResponse::default() }.encode_to_vec()
 }
 
 /// A prediction of this label, valid or not.
