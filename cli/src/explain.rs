@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use llm_router_routing::cache::CachingRouter;
-use llm_router_routing::classification::{Classification, Label, Score};
-use llm_router_routing::config::{Config, Mode};
+use llm_router_routing::classification::{Classification, Label, Prediction, Score};
+use llm_router_routing::config::{Classifier, Config, Mode};
 use llm_router_routing::documents;
 use llm_router_routing::exchange::{CallResult, Exchange, OnBody, OnHeaders};
 use llm_router_routing::headers::Headers;
@@ -47,6 +47,10 @@ pub(crate) struct ExplainArgs {
     /// A dimension of the score, 0 to 1; can be repeated.
     #[arg(long = "dimension", value_name = "NAME=SCORE", value_parser = dimension, requires = "score")]
     dimensions: Vec<(String, f32)>,
+    /// What one head predicts, where several are asked: a label, with its confidence after a colon, or a score; can be
+    /// repeated.
+    #[arg(long = "head", value_name = "NAME=LABEL[:CONFIDENCE]|SCORE", value_parser = head)]
+    heads: Vec<(String, Classification)>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -60,8 +64,8 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<()> {
     let config = documents::parse_one(&policy_file::read(&args.policy)?)
         .with_context(|| args.policy.display().to_string())?;
     let body = policy_file::read(&args.request)?;
-    let prediction = args.prediction()?;
-    let narrator = explain(config, args.request_headers(), &body, prediction);
+    let predictions = Predictions { heads: &args.heads, any: args.prediction()? };
+    let narrator = explain(config, args.request_headers(), &body, &predictions);
     match args.json {
         true => println!("{}", serde_json::to_string_pretty(&narrator.to_json())?),
         false => print!("{narrator}"),
@@ -88,8 +92,35 @@ impl ExplainArgs {
     }
 }
 
+/// What classifiers predict.
+struct Predictions<'a> {
+    heads: &'a [(String, Classification)],
+    /// Of those that are not named.
+    any: Option<Classification>,
+}
+
+impl Predictions<'_> {
+    /// The predictions of these classifiers, as far as they are given.
+    fn of(&self, classifiers: &[Classifier]) -> Vec<(String, Prediction)> {
+        let of = |classifier: &Classifier| {
+            let name = classifier.as_str();
+            let named =
+                self.heads.iter().find(|(head, _)| head == name).map(|(_, classification)| classification);
+            let classification = named.or(self.any.as_ref())?.clone();
+            let number = match &classification {
+                Classification::Label(label) => Some((label.name().to_owned(), label.confidence())),
+                Classification::Score(score) => {
+                    score.highest().map(|highest| (highest.name().to_owned(), highest.confidence()))
+                }
+            };
+            Some((name.to_owned(), Prediction::new(classification, number)))
+        };
+        classifiers.iter().filter_map(of).collect()
+    }
+}
+
 /// Takes the request through an exchange.
-fn explain(mut config: Config, headers: Headers, body: &str, prediction: Option<Classification>) -> Narrator {
+fn explain(mut config: Config, headers: Headers, body: &str, predictions: &Predictions<'_>) -> Narrator {
     let in_shadow = config.mode == Mode::Shadow;
     // Explained as if it were carried out.
     config.mode = Mode::Enforce;
@@ -105,8 +136,13 @@ fn explain(mut config: Config, headers: Headers, body: &str, prediction: Option<
             let now = Duration::ZERO;
             let mut action = exchange.request_body(body.as_bytes(), now, &mut narrator);
             while let OnBody::Classify = action {
-                narrator.classifier_called(prediction.as_ref());
-                let result = prediction.clone().map_or(CallResult::Unavailable, CallResult::Classified);
+                let asked = exchange.query().map(|query| query.classifiers).unwrap_or_default();
+                let given = predictions.of(asked);
+                narrator.classifiers_called(asked, &given);
+                let result = match given.is_empty() {
+                    true => CallResult::Unavailable,
+                    false => CallResult::Classified(given),
+                };
                 action = exchange.classified(result, || body, now, &mut narrator);
             }
             match &action {
@@ -130,6 +166,19 @@ fn header(text: &str) -> Result<(String, String)> {
 fn dimension(text: &str) -> Result<(String, f32)> {
     let Some((name, score)) = text.split_once('=') else { bail!("not NAME=SCORE") };
     Ok((name.to_owned(), score.parse().context("the score is not a number")?))
+}
+
+/// `safety=benign:0.98`, `complexity=0.7`.
+fn head(text: &str) -> Result<(String, Classification)> {
+    let Some((name, prediction)) = text.split_once('=') else { bail!("not NAME=LABEL or NAME=SCORE") };
+    if let Ok(score) = prediction.parse() {
+        return Ok((name.to_owned(), Classification::Score(Score::new(score, [])?)));
+    }
+    let (label, confidence) = match prediction.rsplit_once(':') {
+        Some((label, confidence)) => (label, confidence.parse().context("the confidence is not a number")?),
+        None => (prediction, 1.0),
+    };
+    Ok((name.to_owned(), Classification::Label(Label::new(label, confidence)?)))
 }
 
 impl Narrator {

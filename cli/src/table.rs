@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use llm_router_routing::config::{Config, Mode, Model, Policy, Rule, Strategy, Target, Then, When};
+use llm_router_routing::config::{
+    Condition, Config, HeadTest, Mode, Model, Policy, RequestCondition, Rule, Strategy, Target, Then,
+};
 use llm_router_routing::requirements::{Api, Capability};
 
 /// The routing table.
@@ -61,24 +63,64 @@ fn model_cell(model: &Model) -> String {
 }
 
 fn rule_line(rule: &Rule) -> String {
-    let then = match &rule.then {
-        Then::Policy(policy) => format!("policy {}", policy.name),
-        Then::Target(target) => target_cell(target),
-    };
-    format!("{} → {then}", rule_conditions(&rule.when))
+    format!("{} → {}", conditions(&rule.when), outcome_cell(rule))
 }
 
-/// A rule's conditions in one line.
-pub(crate) fn rule_conditions(when: &When) -> String {
-    let mut conditions: Vec<_> =
-        when.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-    conditions.extend(when.path_prefix.iter().map(|prefix| format!("path {prefix}…")));
-    conditions.extend(when.text_matches.iter().map(|regex| format!("text ~ {regex}")));
-    conditions.extend(when.has_tools.iter().map(|has| format!("tools: {has}")));
-    conditions.extend(when.has_images.iter().map(|has| format!("images: {has}")));
-    conditions.extend(when.min_tokens.iter().map(|tokens| format!("tokens ≥ {tokens}")));
-    conditions.extend(when.max_tokens.iter().map(|tokens| format!("tokens ≤ {tokens}")));
-    conditions.join(", ")
+/// What a rule does, and with which requests.
+pub(crate) fn outcome_cell(rule: &Rule) -> String {
+    let mut cell = match &rule.then {
+        Then::Policy(policy) => format!("policy {}", policy.name),
+        Then::Target(target) => target_cell(target),
+        Then::Reject(reject) => format!("reject with {}", reject.status),
+    };
+    match (&rule.then, rule.always) {
+        (Then::Reject(_), false) => cell += ", unless the client names a model or a policy",
+        (Then::Policy(_) | Then::Target(_), true) => cell += ", whatever the client names",
+        _ => {}
+    }
+    if rule.mode == Mode::Shadow {
+        cell += " (shadow: only counted)";
+    }
+    cell
+}
+
+/// A condition in one line.
+pub(crate) fn conditions(when: &Condition) -> String {
+    match when {
+        Condition::All(all) => joined(all, ", "),
+        Condition::Any(any) => joined(any, " or "),
+        Condition::Not(inner) => format!("not ({})", conditions(inner)),
+        Condition::Request(condition) => match condition {
+            RequestCondition::Header(name, value) => format!("{name}: {value}"),
+            RequestCondition::PathPrefix(prefix) => format!("path {prefix}…"),
+            RequestCondition::TextMatches(regex) => format!("text ~ {regex}"),
+            RequestCondition::HasTools(has) => format!("tools: {has}"),
+            RequestCondition::HasImages(has) => format!("images: {has}"),
+            RequestCondition::MinTokens(tokens) => format!("tokens ≥ {tokens}"),
+            RequestCondition::MaxTokens(tokens) => format!("tokens ≤ {tokens}"),
+        },
+        Condition::Head(condition) => head_condition(&condition.head, &condition.test),
+    }
+}
+
+fn joined(all: &[Condition], separator: &str) -> String {
+    let cell = |condition: &Condition| match condition {
+        Condition::All(_) | Condition::Any(_) => format!("({})", conditions(condition)),
+        other => conditions(other),
+    };
+    all.iter().map(cell).collect::<Vec<_>>().join(separator)
+}
+
+fn head_condition(head: &str, test: &HeadTest) -> String {
+    match test {
+        HeadTest::Labels(labels) => format!("{head} is {}", labels.join(" or ")),
+        HeadTest::Range { of, above, below } => {
+            let of = if of.is_empty() { String::new() } else { format!(" of {}", of.join(" + ")) };
+            let above = above.map(|bound| format!(" > {bound}")).unwrap_or_default();
+            let below = below.map(|bound| format!(" < {bound}")).unwrap_or_default();
+            format!("{head}{of}{above}{below}")
+        }
+    }
 }
 
 fn policy_table(policy: &Policy) -> String {

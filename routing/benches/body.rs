@@ -7,7 +7,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use llm_router_routing::request::{Endpoint, Request};
+use llm_router_routing::request::{Endpoint, PromptSettings, Request};
 use llm_router_routing::rewrite::BodyEdits;
 use serde_json::{Value, json};
 
@@ -26,9 +26,9 @@ fn body(size: usize) -> Vec<u8> {
     serde_json::to_vec(&request).unwrap()
 }
 
-fn ours(body: &[u8]) -> Vec<u8> {
+fn ours(body: &[u8], settings: &PromptSettings) -> Vec<u8> {
     let request = Request::parse(Endpoint::ChatCompletions, body).unwrap();
-    black_box(request.text_to_classify(CLASSIFY_TEXT).to_body());
+    black_box(request.prompt(settings).to_body());
     request.into_rewrite().apply(body, "meta/llama-3.1-8b-instruct", &BodyEdits::default())
 }
 
@@ -41,12 +41,14 @@ fn tree(body: &[u8]) -> Vec<u8> {
 }
 
 fn benches(criterion: &mut Criterion) {
+    let settings = PromptSettings::of_known_agents(CLASSIFY_TEXT);
     let mut group = criterion.benchmark_group("body");
     for size in SIZES {
         let body = body(size);
         group.throughput(Throughput::Bytes(body.len() as u64));
-        group
-            .bench_with_input(BenchmarkId::new("ours", size), &body, |bench, body| bench.iter(|| ours(body)));
+        group.bench_with_input(BenchmarkId::new("ours", size), &body, |bench, body| {
+            bench.iter(|| ours(body, &settings))
+        });
         group
             .bench_with_input(BenchmarkId::new("tree", size), &body, |bench, body| bench.iter(|| tree(body)));
     }

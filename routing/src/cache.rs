@@ -1,41 +1,69 @@
-//! Bounded caches of what was decided before; each of Envoy's workers has its own.
+//! Bounded caches of predictions, and of the models that made responses. They save work: but for responses whose state lies
+//! with a provider, decisions are the same without.
 
+use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lru::LruCache;
 
-use crate::classification::Classification;
-use crate::config::{CacheConfig, Config, Model};
-use crate::decision::Decision;
+use crate::classification::Prediction;
+use crate::config::{Classifier, Config, Model};
 use crate::digest::Digest;
 use crate::rejection::Rejection;
 use crate::request::{Request, RequestHead};
-use crate::router::{ClassifierResult, Pending, Plan, Router, Step, Trace};
+use crate::router::{Known, Outcome, Pending, Progress, Router, Step, Trace, Wanted};
 
-/// A router with a cache of classifications and the models of conversations. It is shared by all requests of a worker, or
-/// of a process; locks are held for a look-up only.
+/// A router with a cache of predictions. It is shared by all requests of a worker, or of a process; locks are held for a
+/// look-up only.
 #[derive(Debug)]
 pub struct CachingRouter {
     router: Router,
-    classifications: Option<Mutex<TtlLru<Classification>>>,
-    conversations: Option<Mutex<TtlLru<Arc<Model>>>>,
+    predictions: Option<Mutex<TtlLru<Prediction>>>,
+    /// How long predictions hold for a request's own message, and for earlier ones of its conversation.
+    ttl: Option<Duration>,
+    earlier_ttl: Option<Duration>,
+    responses: Responses,
+}
+
+/// What to do with a request.
+#[derive(Debug)]
+pub enum Plan {
+    /// All is known.
+    Done(Outcome),
+    /// Ask classifiers, then [`CachingRouter::decide`].
+    Classify(Box<Pending>, Wanted),
 }
 
 impl CachingRouter {
     /// A router for this configuration, with empty caches.
     pub fn new(config: impl Into<Arc<Config>>) -> Self {
+        Self::with_shared_responses(config, None)
+    }
+
+    /// The same, with a host's memory of responses beside its own.
+    pub fn with_shared_responses(
+        config: impl Into<Arc<Config>>,
+        shared: Option<Box<dyn SharedResponses>>,
+    ) -> Self {
         let router = Router::new(config);
         let config = router.config();
-        let classifications = config.cache.map(TtlLru::new).map(Mutex::new);
-        let stickiness = config.stickiness.as_ref();
-        let conversations = stickiness.map(|stickiness| Mutex::new(TtlLru::new(stickiness.memory)));
-        Self { router, classifications, conversations }
+        let stickiness = config.stickiness.as_ref().map(|stickiness| stickiness.memory);
+        let entries = config.cache.into_iter().chain(stickiness).map(|memory| memory.entries).max();
+        Self {
+            predictions: entries.map(|entries| Mutex::new(TtlLru::new(entries))),
+            ttl: config.cache.map(|cache| cache.ttl),
+            earlier_ttl: stickiness.map(|memory| memory.ttl).max(config.cache.map(|cache| cache.ttl)),
+            responses: Responses::new(shared),
+            router,
+        }
     }
 
     /// A router that caches nothing, whatever the configuration says: for dry runs.
     pub fn without_caches(config: impl Into<Arc<Config>>) -> Self {
-        Self { router: Router::new(config), classifications: None, conversations: None }
+        let router = Router::new(config);
+        Self { router, predictions: None, ttl: None, earlier_ttl: None, responses: Responses::new(None) }
     }
 
     /// The configuration.
@@ -43,10 +71,10 @@ impl CachingRouter {
         self.router.config()
     }
 
-    /// Decides what needs no classifier, or what was classified before. `now` is any clock that goes forward.
+    /// Decides what needs no prediction, or none that is not cached. `now` is any clock that goes forward.
     ///
     /// # Errors
-    /// As [`Router::plan`] and [`Router::decide`].
+    /// As [`Router::plan`] and [`Pending::progress`].
     pub fn plan(
         &self,
         request: &Request<'_>,
@@ -54,56 +82,127 @@ impl CachingRouter {
         now: Duration,
         trace: &mut Trace<'_>,
     ) -> Result<Plan, Rejection> {
-        let pending = match self.router.plan(request, head, trace)? {
-            Plan::Classify(pending) => pending,
-            other => return Ok(other),
-        };
-        let kept = self.conversations.as_ref().and_then(|all| lock(all).get(&pending.conversation(), now));
-        if let Some(model) = kept
-            && let Some(decision) = pending.keep(&model)
-        {
-            trace(Step::Sticky(&model));
-            self.keep(&pending, &decision, now);
-            return Ok(Plan::Route(decision));
-        }
-        let cached = self.classifications.as_ref().and_then(|all| lock(all).get(&pending.cache_key(), now));
-        match cached {
-            Some(classification) => {
-                let result = ClassifierResult::Cached(classification);
-                let decision = self.router.decide(&pending, result, trace)?;
-                self.keep(&pending, &decision, now);
-                Ok(Plan::Route(decision))
-            }
-            None => Ok(Plan::Classify(pending)),
-        }
+        let maker = |id: &str| self.responses.maker(id, self.config(), now);
+        let pending = self.router.plan(request, head, &maker, trace)?;
+        self.decide(pending, now, trace)
     }
 
-    /// Decides with the classifier's result, and caches both.
+    /// Takes note of a classifier's prediction, and caches it.
+    pub fn learn(
+        &self,
+        pending: &mut Pending,
+        wanted: &Wanted,
+        classifier: &Classifier,
+        prediction: Option<Prediction>,
+        now: Duration,
+    ) {
+        let Some(mut prediction) = prediction else {
+            return pending.learn(wanted, classifier, Known::Unavailable);
+        };
+        let head = classifier.as_str();
+        prediction.retain(|name| self.config().compared_labels(head).any(|label| label == name));
+        if let (Some(predictions), Some(key)) = (&self.predictions, key(pending, wanted, classifier)) {
+            lock(predictions).put(key, prediction.clone(), now);
+        }
+        pending.learn(wanted, classifier, Known::Fresh(prediction));
+    }
+
+    /// Decides, if no prediction is missing that is not cached.
     ///
     /// # Errors
-    /// As [`Router::decide`].
+    /// As [`Pending::progress`].
     pub fn decide(
         &self,
-        pending: &Pending,
-        result: ClassifierResult,
+        mut pending: Pending,
         now: Duration,
         trace: &mut Trace<'_>,
-    ) -> Result<Decision, Rejection> {
-        if let (ClassifierResult::Fresh(classification), Some(all)) = (&result, &self.classifications) {
-            lock(all).put(pending.cache_key(), classification.clone(), now);
+    ) -> Result<Plan, Rejection> {
+        loop {
+            let mut wanted = match pending.progress(trace) {
+                Progress::Done(outcome) => return outcome.map(Plan::Done),
+                Progress::Wants(wanted) => wanted,
+            };
+            let mut missing = Vec::new();
+            for classifier in std::mem::take(&mut wanted.classifiers) {
+                match self.cached(&pending, &wanted, &classifier, now) {
+                    Some(prediction) => pending.learn(&wanted, &classifier, Known::Cached(prediction)),
+                    None => missing.push(classifier),
+                }
+            }
+            let is_hit = missing.is_empty();
+            if self.predictions.is_some() {
+                trace(Step::Lookup { is_hit });
+            }
+            if !is_hit {
+                wanted.classifiers = missing;
+                return Ok(Plan::Classify(Box::new(pending), wanted));
+            }
         }
-        let answered = result != ClassifierResult::Unavailable;
-        let decision = self.router.decide(pending, result, trace)?;
-        // A conversation must not stay on the default because the classifier was away when it began.
-        if answered {
-            self.keep(pending, &decision, now);
-        }
-        Ok(decision)
     }
 
-    fn keep(&self, pending: &Pending, decision: &Decision, now: Duration) {
-        if let Some(all) = &self.conversations {
-            lock(all).put(pending.conversation(), Arc::clone(&decision.model), now);
+    /// Takes note of the model that made a response.
+    pub fn remember_response(&self, id: &str, model: &Arc<Model>, now: Duration) {
+        self.responses.remember(id, model, now);
+    }
+
+    fn cached(
+        &self,
+        pending: &Pending,
+        wanted: &Wanted,
+        classifier: &Classifier,
+        now: Duration,
+    ) -> Option<Prediction> {
+        let key = key(pending, wanted, classifier)?;
+        let mut predictions = lock(self.predictions.as_ref()?);
+        match pending.is_last(wanted) {
+            true => predictions.get(&key, self.ttl?, now),
+            false => predictions.get_and_renew(&key, self.earlier_ttl?, now),
+        }
+    }
+}
+
+/// The classifier and the prompt that it reads: the same for the same prediction.
+fn key(pending: &Pending, wanted: &Wanted, classifier: &Classifier) -> Option<Digest> {
+    let prompt = pending.digest(wanted)?.bytes();
+    Some(Digest::of(&[classifier.identity().as_bytes(), &prompt]))
+}
+
+/// A host's memory of the models that made responses, shared by what has no memory in common: the workers of a process, say.
+pub trait SharedResponses: fmt::Debug + Send + Sync {
+    /// The name of the model that made the response of this digest.
+    fn get(&self, response: Digest) -> Option<String>;
+    /// Takes note of it. Old ones may be forgotten.
+    fn put(&self, response: Digest, model: &str);
+}
+
+/// The models that made responses, by the responses' ids.
+#[derive(Debug)]
+struct Responses {
+    own: Mutex<TtlLru<Arc<Model>>>,
+    shared: Option<Box<dyn SharedResponses>>,
+}
+
+impl Responses {
+    /// An entry takes about 100 bytes.
+    const ENTRIES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+    /// Providers keep responses for 30 days.
+    const TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+
+    fn new(shared: Option<Box<dyn SharedResponses>>) -> Self {
+        Self { own: Mutex::new(TtlLru::new(Self::ENTRIES)), shared }
+    }
+
+    fn maker(&self, id: &str, config: &Config, now: Duration) -> Option<Arc<Model>> {
+        let key = Digest::of(&[id]);
+        let own = lock(&self.own).get(&key, Self::TTL, now);
+        own.or_else(|| config.model(&self.shared.as_ref()?.get(key)?).cloned())
+    }
+
+    fn remember(&self, id: &str, model: &Arc<Model>, now: Duration) {
+        let key = Digest::of(&[id]);
+        lock(&self.own).put(key, Arc::clone(model), now);
+        if let Some(shared) = &self.shared {
+            shared.put(key, model.name.as_str());
         }
     }
 }
@@ -113,29 +212,43 @@ fn lock<T>(cache: &Mutex<T>) -> MutexGuard<'_, T> {
     cache.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The most recently used entries, each until its time to live has passed.
+/// The most recently used entries.
 #[derive(Debug)]
 struct TtlLru<T> {
-    entries: LruCache<Digest, (T, Duration)>,
-    ttl: Duration,
+    entries: LruCache<Digest, Entry<T>>,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    value: T,
+    put: Duration,
+    /// When it was put or renewed.
+    used: Duration,
 }
 
 impl<T: Clone> TtlLru<T> {
-    fn new(config: CacheConfig) -> Self {
-        Self { entries: LruCache::new(config.entries), ttl: config.ttl }
+    fn new(entries: NonZeroUsize) -> Self {
+        Self { entries: LruCache::new(entries) }
     }
 
-    fn get(&mut self, key: &Digest, now: Duration) -> Option<T> {
-        let (value, put) = self.entries.get(key)?;
-        if now.saturating_sub(*put) > self.ttl {
-            self.entries.pop(key);
+    /// An entry that was put within the time.
+    fn get(&mut self, key: &Digest, ttl: Duration, now: Duration) -> Option<T> {
+        let entry = self.entries.get(key)?;
+        (now.saturating_sub(entry.put) <= ttl).then(|| entry.value.clone())
+    }
+
+    /// An entry that was put or renewed within the time.
+    fn get_and_renew(&mut self, key: &Digest, ttl: Duration, now: Duration) -> Option<T> {
+        let entry = self.entries.get_mut(key)?;
+        if now.saturating_sub(entry.used) > ttl {
             return None;
         }
-        Some(value.clone())
+        entry.used = now;
+        Some(entry.value.clone())
     }
 
     fn put(&mut self, key: Digest, value: T, now: Duration) {
-        self.entries.put(key, (value, now));
+        self.entries.put(key, Entry { value, put: now, used: now });
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::config::HeadTest;
+
 /// Longest label in bytes. The bound keeps response headers and stats small.
 pub const MAX_LABEL: usize = 128;
 
@@ -92,6 +94,61 @@ impl Score {
     }
 }
 
+/// What a classifier predicts for a prompt: its classification, and the numbers that conditions compare.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    classification: Classification,
+    /// The probabilities of labels, or the scores of dimensions.
+    numbers: Vec<(String, f32)>,
+}
+
+impl Prediction {
+    /// A prediction with the probability of each label, or the score of each dimension.
+    pub fn new(classification: Classification, numbers: impl IntoIterator<Item = (String, f32)>) -> Self {
+        Self { classification, numbers: numbers.into_iter().collect() }
+    }
+
+    /// What policies route by.
+    pub fn classification(&self) -> &Classification {
+        &self.classification
+    }
+
+    /// Whether it is what a condition asks for.
+    pub fn meets(&self, test: &HeadTest) -> bool {
+        match test {
+            HeadTest::Labels(labels) => {
+                let label = self.classification.label();
+                label.is_some_and(|label| labels.iter().any(|wanted| wanted == label.name()))
+            }
+            HeadTest::Range { of, above, below } => {
+                let number = self.number(of);
+                above.is_none_or(|bound| number > bound) && below.is_none_or(|bound| number < bound)
+            }
+        }
+    }
+
+    fn number(&self, of: &[String]) -> f32 {
+        let named = self.numbers.iter().filter(|(name, _)| of.contains(name)).map(|(_, number)| *number);
+        match &self.classification {
+            Classification::Label(label) if of.is_empty() => label.confidence(),
+            Classification::Score(score) if of.is_empty() => score.get(),
+            Classification::Label(_) => named.sum(),
+            Classification::Score(_) => named.fold(0.0, f32::max),
+        }
+    }
+
+    /// Forgets all numbers but those of some names: a cache holds many predictions.
+    pub(crate) fn retain(&mut self, is_kept: impl Fn(&str) -> bool) {
+        self.numbers.retain(|(name, _)| is_kept(name));
+    }
+}
+
+impl From<Classification> for Prediction {
+    fn from(classification: Classification) -> Self {
+        Self::new(classification, [])
+    }
+}
+
 /// Why an answer is not a [`Classification`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum NotAClassification {
@@ -134,6 +191,29 @@ mod tests {
         }
         assert!(Label::new("Chatbot", 1.0).is_ok());
         assert!(Score::new(0.0, []).is_ok());
+    }
+
+    #[test]
+    fn a_condition_compares_labels_their_probabilities_and_scores() {
+        let number = |name: &str, number| (name.to_owned(), number);
+        let label = Classification::Label(Label::new("harmful", 0.5).unwrap());
+        let numbers = [number("harmful", 0.5), number("jailbreak", 0.25), number("benign", 0.25)];
+        let prediction = Prediction::new(label, numbers);
+        let labels = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let above = |of: &[&str], above| HeadTest::Range { of: labels(of), above: Some(above), below: None };
+        assert!(prediction.meets(&HeadTest::Labels(labels(&["jailbreak", "harmful"]))));
+        assert!(!prediction.meets(&HeadTest::Labels(labels(&["benign"]))));
+        assert!(prediction.meets(&above(&["harmful", "jailbreak"], 0.7)));
+        assert!(!prediction.meets(&above(&["harmful", "jailbreak"], 0.75)));
+        assert!(prediction.meets(&above(&[], 0.4)) && !prediction.meets(&above(&["unknown"], 0.0)));
+        let score = Classification::Score(Score::new(0.3, []).unwrap());
+        let prediction = Prediction::new(score, [number("reasoning", 0.9), number("creativity", 0.1)]);
+        assert!(
+            prediction.meets(&above(&["reasoning", "creativity"], 0.8))
+                && !prediction.meets(&above(&[], 0.3))
+        );
+        let between = HeadTest::Range { of: vec![], above: Some(0.2), below: Some(0.4) };
+        assert!(prediction.meets(&between));
     }
 
     #[test]

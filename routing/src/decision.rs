@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::classification::Classification;
+use crate::classification::{Classification, Label};
 use crate::config::{Model, Policy};
 use crate::headers;
 
@@ -17,6 +17,8 @@ pub struct Decision {
     pub policy: Option<Arc<Policy>>,
     /// What the classifier said, if it was asked and answered.
     pub classification: Option<Classification>,
+    /// The class of the policy that the client named, if it did.
+    pub class: Option<String>,
     /// Why this model.
     pub reason: Reason,
     /// Who takes the request if the model fails, best first; none without `failover`, or where the client or a rule
@@ -39,7 +41,7 @@ pub enum Reason {
     Alias,
     /// A rule of the configuration matched.
     Rule,
-    /// The conversation's model.
+    /// By what an earlier message of the conversation needs, or because it made what the request continues.
     Sticky,
     /// The chosen model could not take the request, so another of the policy does.
     Capability,
@@ -94,12 +96,13 @@ impl Decision {
             _ => None,
         };
         let policy = self.policy.as_ref().map(|policy| policy.name.as_str());
+        let chosen = self.class.as_deref().or(label.map(Label::name));
         let all = [
             (headers::MODEL, Some(Cow::Borrowed(self.model.name.as_str()))),
             (headers::REASON, Some(Cow::Borrowed(self.reason.as_str()))),
             (headers::CHOSEN_POLICY, policy.map(Cow::Borrowed)),
             (headers::LABEL, label.map(|label| Cow::Borrowed(label.name()))),
-            (headers::CHOSEN_CLASSIFIER, label.map(|label| Cow::Borrowed(label.name()))),
+            (headers::CHOSEN_CLASSIFIER, chosen.map(Cow::Borrowed)),
             (headers::CONFIDENCE, label.map(|label| Cow::Owned(format!("{:.3}", label.confidence())))),
             (headers::SCORE, score.map(|score| Cow::Owned(format!("{score:.3}")))),
         ];

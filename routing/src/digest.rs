@@ -1,30 +1,34 @@
-//! Short digests that stand for long texts, as keys of caches.
+//! Short digests that stand for long texts, as keys of caches and to draw by.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use sha2::{Digest as _, Sha256};
 
-/// A digest of 128 bits: two different texts do not meet by chance.
+/// A digest of 128 bits. It is the same on every platform and in every process, so that all replicas draw alike, and nobody
+/// can make two texts of one digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Digest(u64, u64);
 
 impl Digest {
     /// The digest of these texts in this order.
-    pub fn of(texts: &[impl Hash]) -> Self {
-        let half = |seed: u8| {
-            let mut hasher = DefaultHasher::new();
-            seed.hash(&mut hasher);
-            texts.hash(&mut hasher);
-            hasher.finish()
-        };
-        Self(half(0), half(1))
-    }
-
-    /// The digest of what is a hash already.
-    pub fn of_number(hash: u64) -> Self {
-        Self(hash, 0)
+    pub fn of(texts: &[impl AsRef<[u8]>]) -> Self {
+        let mut hasher = Sha256::new();
+        for text in texts {
+            let text = text.as_ref();
+            hasher.update((text.len() as u64).to_be_bytes());
+            hasher.update(text);
+        }
+        let bytes: [u8; 32] = hasher.finalize().into();
+        let (words, _) = bytes.as_chunks::<8>();
+        let word = |index: usize| words.get(index).map_or(0, |word| u64::from_be_bytes(*word));
+        Self(word(0), word(1))
     }
 
     /// A number as good as random, the same for the same key.
     pub fn number(self) -> u64 {
         self.0
+    }
+
+    /// All of it.
+    pub fn bytes(self) -> [u8; 16] {
+        (u128::from(self.0) << 64 | u128::from(self.1)).to_be_bytes()
     }
 }

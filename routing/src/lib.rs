@@ -20,6 +20,7 @@ pub mod exchange;
 pub mod failover;
 pub mod headers;
 mod json;
+mod known_agents;
 pub mod metrics;
 pub mod model_list;
 pub mod rejection;

@@ -2,10 +2,13 @@
 //!
 //! Label values come from the configuration or are constants, so their number is bounded.
 
+use std::borrow::Cow;
+
 use crate::classification::Classification;
-use crate::config::{Config, ModelId, Policy, PolicyId};
+use crate::config::{ClassifierSet, Config, ModelId, PolicyId};
 use crate::decision::{Decision, Reason};
 use crate::exchange::Event;
+use crate::router::Step;
 
 /// A metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +19,8 @@ pub enum Metric {
     Labels,
     /// Rejected requests by reason.
     Rejected,
+    /// Requests that a rule matched.
+    Rules,
     /// Requests whose chosen model failed, so that another one responded.
     Failovers,
     /// Prompts that were classified before.
@@ -53,10 +58,11 @@ pub enum Kind {
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Requests,
         Self::Labels,
         Self::Rejected,
+        Self::Rules,
         Self::Failovers,
         Self::CacheHits,
         Self::CacheMisses,
@@ -77,6 +83,7 @@ impl Metric {
             Self::Requests => "requests",
             Self::Labels => "labels",
             Self::Rejected => "refused",
+            Self::Rules => "rules",
             Self::Failovers => "failovers",
             Self::CacheHits => "cache_hits",
             Self::CacheMisses => "cache_misses",
@@ -98,9 +105,10 @@ impl Metric {
             Self::Requests => "Requests by decision",
             Self::Labels => "Requests by the classifier's label",
             Self::Rejected => "Rejected requests by reason",
+            Self::Rules => "Requests that a rule matched",
             Self::Failovers => "Requests whose chosen model failed, so that another one responded",
-            Self::CacheHits => "Prompts that were classified before",
-            Self::CacheMisses => "Prompts to classify, where there is a cache",
+            Self::CacheHits => "Prompts whose predictions were in the cache",
+            Self::CacheMisses => "Prompts whose predictions were not in the cache",
             Self::Calls => "Calls to the classifier by outcome",
             Self::CallDuration => "Time of a call to the classifier",
             Self::TimeToFirstToken => "Time from the decision to the first content of a streamed response",
@@ -152,12 +160,13 @@ enum Labels {
     },
     Code(&'static str),
     Model(ModelId),
-    /// The classifier is that of the policy.
+    /// The rule's position.
+    Rule(usize),
     Call {
-        policy: PolicyId,
+        classifiers: ClassifierSet,
         answered: bool,
     },
-    Classifier(PolicyId),
+    Classifiers(ClassifierSet),
 }
 
 /// The value of `policy` where no policy chose.
@@ -165,11 +174,10 @@ const NO_POLICY: &str = "none";
 
 impl Series {
     /// The names of its labels with their values, in the order in which they are exposed.
-    pub fn labels(self, config: &Config) -> Vec<(&'static str, &str)> {
+    pub fn labels(self, config: &Config) -> Vec<(&'static str, Cow<'_, str>)> {
         let policy = |id| config.policy_by_id(id).map_or(NO_POLICY, |policy| policy.name.as_str());
         let model = |id| config.model_by_id(id).map_or("", |model| model.name.as_str());
-        let classifier = |id| config.policy_by_id(id).map_or("", |policy| policy.classifier.as_str());
-        match self.labels {
+        let borrowed: Vec<(&'static str, &str)> = match self.labels {
             Labels::None => Vec::new(),
             Labels::Decision { policy: id, model: model_id, reason } => vec![
                 ("policy", id.map_or(NO_POLICY, policy)),
@@ -182,12 +190,21 @@ impl Series {
             }
             Labels::Code(code) => vec![("code", code)],
             Labels::Model(id) => vec![("model", model(id))],
-            Labels::Call { policy: id, answered } => {
-                let outcome = if answered { "answered" } else { "failed" };
-                vec![("classifier", classifier(id)), ("outcome", outcome)]
+            Labels::Rule(index) => {
+                let rule = config.rules.get(index);
+                let mode = rule.map_or("", |rule| rule.mode.as_str());
+                vec![("rule", rule.map_or("", |rule| rule.name.as_str())), ("mode", mode)]
             }
-            Labels::Classifier(id) => vec![("classifier", classifier(id))],
-        }
+            Labels::Call { classifiers, answered } => {
+                let outcome = if answered { "answered" } else { "failed" };
+                let names = ("classifier", Cow::Owned(config.classifier_names(classifiers)));
+                return vec![names, ("outcome", outcome.into())];
+            }
+            Labels::Classifiers(classifiers) => {
+                return vec![("classifier", Cow::Owned(config.classifier_names(classifiers)))];
+            }
+        };
+        borrowed.into_iter().map(|(name, value)| (name, value.into())).collect()
     }
 }
 
@@ -195,12 +212,14 @@ impl Series {
 pub fn measure(event: &Event<'_>, config: &Config, mut add: impl FnMut(Series, u64)) {
     let mut add = |metric, labels, value| add(Series { metric, labels }, value);
     match *event {
+        Event::Step(Step::Rule { index, matches: Some(true) }) => add(Metric::Rules, Labels::Rule(index), 1),
+        Event::Step(Step::Lookup { is_hit: true }) => add(Metric::CacheHits, Labels::None, 1),
+        Event::Step(Step::Lookup { is_hit: false }) => add(Metric::CacheMisses, Labels::None, 1),
         Event::Step(_) | Event::Estimated { .. } => {}
-        Event::CacheHit => add(Metric::CacheHits, Labels::None, 1),
-        Event::CacheMiss => add(Metric::CacheMisses, Labels::None, 1),
-        Event::Classified { policy: Policy { id, .. }, answered, took } => {
-            add(Metric::Calls, Labels::Call { policy: *id, answered }, 1);
-            add(Metric::CallDuration, Labels::Classifier(*id), saturated(took.as_micros()));
+        Event::Classified { classifiers, answered, took } => {
+            let classifiers = config.classifier_set(classifiers);
+            add(Metric::Calls, Labels::Call { classifiers, answered }, 1);
+            add(Metric::CallDuration, Labels::Classifiers(classifiers), saturated(took.as_micros()));
         }
         Event::Routed(decision) => {
             let Decision { policy, model, reason, .. } = decision;
@@ -291,6 +310,7 @@ mod tests {
             model: model(config, "large"),
             policy: label.is_some().then(|| Arc::clone(&config.default_policy)),
             classification: label,
+            class: None,
             reason: Reason::Classified,
             next: Vec::new(),
             alternative: None,
@@ -368,10 +388,10 @@ mod tests {
     #[test]
     fn a_call_counts_by_classifier_and_outcome() {
         let config = config();
-        let policy = &config.default_policy;
+        let classifiers = std::slice::from_ref(&config.default_policy.classifier);
         let took = Duration::from_micros(1500);
         let expected =
             ["calls{classifier=task,outcome=failed} 1", "call_duration_microseconds{classifier=task} 1500"];
-        assert_eq!(lines(&config, &Event::Classified { policy, answered: false, took }), expected);
+        assert_eq!(lines(&config, &Event::Classified { classifiers, answered: false, took }), expected);
     }
 }

@@ -15,6 +15,9 @@ pub struct Rejection {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     InvalidRequest,
+    UnknownResponse,
+    /// By a rule, with its status.
+    ByPolicy(u16),
     PolicyNotFound,
     ModelNotFound,
     BodyTooLarge,
@@ -59,6 +62,28 @@ impl Rejection {
         Self { kind: Kind::InvalidRequest, message, param: None }
     }
 
+    /// The request is rejected by a rule of the policy, with its status and message.
+    pub fn by_policy(status: u16, message: &str) -> Self {
+        Self { kind: Kind::ByPolicy(status), message: message.to_owned(), param: None }
+    }
+
+    /// 400: what the request continues was made by a model that cannot take it. `field` names what it continues.
+    pub fn state_elsewhere(name: &str, lack: UnmetRequirement, field: &'static str) -> Self {
+        let message = format!(
+            "{field} was made by the model {}, which does not take {lack}; send the whole conversation without {field}",
+            quoted(name)
+        );
+        Self { kind: Kind::InvalidRequest, message, param: Some(field) }
+    }
+
+    /// 400: it is not known which model made what the request continues. `field` names that.
+    pub fn unknown_response(field: &'static str) -> Self {
+        let message = format!(
+            "it is not known here which model made {field}; name the model, or send the whole conversation without {field}"
+        );
+        Self { kind: Kind::UnknownResponse, message, param: Some(field) }
+    }
+
     /// 413: the body is over the configured bound, in bytes.
     pub fn body_too_large(max_body: usize) -> Self {
         let message = format!("the request body is larger than the {max_body} bytes allowed here");
@@ -81,7 +106,8 @@ impl Rejection {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self.kind {
-            Kind::InvalidRequest => 400,
+            Kind::InvalidRequest | Kind::UnknownResponse => 400,
+            Kind::ByPolicy(status) => status,
             Kind::PolicyNotFound | Kind::ModelNotFound => 404,
             Kind::BodyTooLarge => 413,
             Kind::UnsupportedEncoding => 415,
@@ -93,6 +119,8 @@ impl Rejection {
     pub fn code(&self) -> &'static str {
         match self.kind {
             Kind::InvalidRequest => "invalid_request",
+            Kind::UnknownResponse => "previous_response_not_found",
+            Kind::ByPolicy(_) => "rejected_by_policy",
             Kind::PolicyNotFound => "policy_not_found",
             Kind::ModelNotFound => "model_not_found",
             Kind::BodyTooLarge => "request_too_large",

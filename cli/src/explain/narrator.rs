@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use llm_router_routing::classification::Classification;
-use llm_router_routing::config::{Config, Name, Then};
+use llm_router_routing::classification::{Classification, Prediction};
+use llm_router_routing::config::{Classifier, Config, Name};
 use llm_router_routing::decision::Decision;
 use llm_router_routing::exchange::{Event, EventSink, Forward, LocalResponse};
 use llm_router_routing::request::METADATA_FIELD;
@@ -12,7 +12,7 @@ use llm_router_routing::requirements::{Capability, Requirements};
 use llm_router_routing::router::Step;
 use serde_json::{Value, json};
 
-use crate::table::{rule_conditions, target_cell};
+use crate::table::{conditions, outcome_cell, target_cell};
 
 /// The longest part of a prompt that is printed, in characters.
 const MAX_PROMPT: usize = 100;
@@ -45,10 +45,16 @@ impl Narrator {
         }
     }
 
-    pub(super) fn classifier_called(&mut self, prediction: Option<&Classification>) {
-        if prediction.is_none() {
-            let text = "no prediction given, so the classifier counts as unavailable; give one with --label or --score";
-            self.say("classifier", text.to_owned());
+    pub(super) fn classifiers_called(&mut self, asked: &[Classifier], given: &[(String, Prediction)]) {
+        let missing =
+            asked.iter().map(Classifier::as_str).filter(|name| given.iter().all(|(it, _)| it != name));
+        let missing: Vec<_> = missing.collect();
+        if !missing.is_empty() {
+            let names = missing.join(", ");
+            let text = format!(
+                "no prediction given of {names}, which counts as unavailable; give one with --label, --score or --head"
+            );
+            self.say("classifier", text);
         }
     }
 
@@ -149,25 +155,33 @@ impl Narrator {
             }
             Step::Rule { index, matches } => {
                 let Some(rule) = self.config.rules.get(index) else { return };
-                let then = match &rule.then {
-                    Then::Policy(policy) => format!("policy {}", policy.name),
-                    Then::Target(target) => target_cell(target),
+                let text = match matches {
+                    Some(true) => format!("matches → {}", outcome_cell(rule)),
+                    Some(false) => "does not match".to_owned(),
+                    None => "depends on predictions".to_owned(),
                 };
-                let conditions = rule_conditions(&rule.when);
-                let text = if matches { format!("matches → {then}") } else { "does not match".to_owned() };
-                self.say("rule", format!("{}: {conditions}: {text}", index + 1));
+                self.say("rule", format!("{}: {}: {text}", index + 1, conditions(&rule.when)));
             }
+            Step::Continues(Some(model)) => {
+                self.say("state", format!("continues a response that {} made", model.name));
+            }
+            Step::Continues(None) => {
+                self.say("state", "continues what a provider keeps; which one is not known".to_owned());
+            }
+            Step::Lookup { .. } => {}
             Step::Policy(policy) => {
                 self.say("policy", format!("{}, by classifier {}", policy.name, policy.classifier));
             }
-            Step::Prompt(text) => {
-                let prompt = text.prompt().unwrap_or_default();
+            Step::Prompt(prompt) => {
+                let prompt = prompt.text();
                 let characters = prompt.chars().count();
                 let start: String = prompt.chars().take(MAX_PROMPT).collect();
                 let cut = if characters > MAX_PROMPT { "…" } else { "" };
                 self.say("prompt", format!("{start:?}{cut} ({characters} characters)"));
             }
-            Step::Sticky(model) => self.say("sticky", format!("the conversation stays on {}", model.name)),
+            Step::Sticky(model) => {
+                self.say("sticky", format!("an earlier message of the conversation decides: {}", model.name))
+            }
             Step::Label { label, min_confidence, target } => {
                 let (name, confidence) = (label.name(), label.confidence());
                 let text = match target {

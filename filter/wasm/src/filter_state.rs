@@ -25,11 +25,7 @@ pub(crate) fn record(event: &Event<'_>) {
             set("output_tokens", &usage.output_tokens.to_string());
             set("tokens", &usage.input_tokens.saturating_add(usage.output_tokens).to_string());
         }
-        Event::Step(_)
-        | Event::CacheHit
-        | Event::CacheMiss
-        | Event::Classified { .. }
-        | Event::FirstToken { .. } => {}
+        Event::Step(_) | Event::Classified { .. } | Event::FirstToken { .. } => {}
     }
 }
 

@@ -48,6 +48,16 @@ pub(crate) fn prepend_to_request_body(bytes: &[u8]) {
     let _ = hostcalls::set_buffer(BufferType::HttpRequestBody, 0, 0, bytes);
 }
 
+/// Data that the workers of an Envoy share, by key.
+pub(crate) fn shared_data(key: &str) -> Option<Bytes> {
+    hostcalls::get_shared_data(key).ok()?.0
+}
+
+/// Replaces data that the workers of an Envoy share.
+pub(crate) fn set_shared_data(key: &str, value: &[u8]) {
+    let _ = hostcalls::set_shared_data(key, Some(value), None);
+}
+
 /// Lets a held request go on.
 pub(crate) fn resume_request() {
     let _ = hostcalls::resume_http_request();

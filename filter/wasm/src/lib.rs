@@ -16,6 +16,7 @@ mod recorder;
 mod retry_filter;
 mod root;
 mod router_filter;
+mod shared_responses;
 mod sidecar_client;
 mod stats;
 mod trace;

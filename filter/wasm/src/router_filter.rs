@@ -116,8 +116,9 @@ impl RouterFilter {
 
     fn result(&self, status: u32, size: usize) -> CallResult {
         let Some(query) = self.exchange.query() else { return CallResult::Unavailable };
-        sidecar_client::response(status, size, &query).unwrap_or_else(|failure| {
-            self.worker.warnings.warn(host::now(), failure);
+        let warn = |failure| self.worker.warnings.warn(host::now(), failure);
+        sidecar_client::response(status, size, &query, warn).unwrap_or_else(|failure| {
+            warn(failure);
             CallResult::Unavailable
         })
     }

@@ -7,6 +7,7 @@ use llm_router_routing::config::{Config, Mode};
 
 use crate::body_watchdog::BodyWatchdog;
 use crate::recorder::Recorder;
+use crate::shared_responses::HostResponses;
 use crate::sidecar_client::SidecarClient;
 use crate::stats::Stats;
 use crate::warnings::Warnings;
@@ -27,7 +28,7 @@ impl Worker {
         Self {
             headroom: if config.mode == Mode::Shadow { 0 } else { config.body_growth() },
             sidecar: SidecarClient::new(&config.sidecar.cluster),
-            router: Arc::new(CachingRouter::new(config)),
+            router: Arc::new(CachingRouter::with_shared_responses(config, Some(Box::new(HostResponses)))),
             stats: Stats::default(),
             warnings: Warnings::default(),
             body_watchdog: BodyWatchdog::default(),

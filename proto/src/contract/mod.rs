@@ -13,6 +13,8 @@ mod request;
 mod response;
 mod version;
 
+use crate::envoy::config::core::v3::Metadata;
+
 pub use request::{Classifiers, ClassifyRequest, FewShotExamples, RequestError, RequestTemplate};
 pub use response::{ClassifyResponse, Coverage, HeadPrediction, ResponseError, decision_metadata};
 pub use version::{CONTRACT_VERSION, IncompatibleVersion, Version};
@@ -27,6 +29,12 @@ const NAMESPACE: &str = "llm_router";
 /// The field of the sender's [`Version`], in both directions. Heads share the response's namespace, but their names have
 /// no underscore.
 const VERSION: &str = "contract_version";
+
+/// Whether metadata comes from our filter, and not from native Envoy.
+#[must_use]
+pub fn is_ours(metadata: &Metadata) -> bool {
+    metadata.filter_metadata.contains_key(NAMESPACE)
+}
 
 #[cfg(test)]
 mod tests;

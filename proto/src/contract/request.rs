@@ -36,9 +36,9 @@ pub struct ClassifyRequest {
     pub classifiers: Classifiers,
     /// The few-shot examples of a policy that classifies by them.
     pub examples: Option<FewShotExamples>,
-    /// The prompt. From our filter it is a chat completions body, as
-    /// [`TextToClassify::to_body`](llm_router_routing::request::TextToClassify::to_body) writes it. From native Envoy it is
-    /// the client's body.
+    /// The prompt. From our filter it is a chat completions body with up to three user messages, as
+    /// [`Prompt::to_body`](llm_router_routing::request::Prompt::to_body) writes it: the last is to be classified, those before
+    /// it are its context. From native Envoy it is the client's body.
     pub body: Bytes,
 }
 

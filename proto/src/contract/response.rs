@@ -1,6 +1,6 @@
 //! What the sidecar responds.
 
-use llm_router_routing::classification::{Classification, Label, NotAClassification, Score};
+use llm_router_routing::classification::{self as routing, Classification, Label, NotAClassification, Score};
 use prost::Message;
 
 use super::{CONTRACT_VERSION, IncompatibleVersion, NAMESPACE, VERSION, Version};
@@ -133,6 +133,17 @@ impl HeadPrediction {
                 Score::new(*score, dimensions).map(Classification::Score)
             }
         }
+    }
+}
+
+impl HeadPrediction {
+    /// The prediction as a policy and its rules use it, with the number of every label.
+    ///
+    /// # Errors
+    /// As [`HeadPrediction::classification`].
+    pub fn prediction(&self) -> Result<routing::Prediction, NotAClassification> {
+        let (Self::Label { scores: numbers, .. } | Self::Score { dimensions: numbers, .. }) = self;
+        Ok(routing::Prediction::new(self.classification()?, numbers.iter().cloned()))
     }
 }
 

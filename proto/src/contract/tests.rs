@@ -45,7 +45,7 @@ fn respond(ours: Vec<(&str, Value)>) -> Result<ClassifyResponse, ResponseError> 
 fn the_requests_wire_format_is_stable() {
     let full = ClassifyRequest { examples: Some(FewShotExamples::Full(examples().into())), ..request() };
     let expected = with_fields([
-        ("contract_version", Value::from("1.1")),
+        ("contract_version", Value::from("1.2")),
         ("classifiers", list(["task"])),
         (
             "examples",
@@ -80,7 +80,7 @@ fn the_responses_wire_format_is_stable() {
         structure([("score", Value::from(0.5)), ("scores", structure([("creativity", 0.25.into())]))]);
     let read = structure([("tokens", Value::from(256.0)), ("of", 789.0.into()), ("estimated", true.into())]);
     let ours = [
-        ("contract_version", "1.1".into()),
+        ("contract_version", "1.2".into()),
         ("read", read),
         ("task", task.clone()),
         ("complexity", complexity),

@@ -6,12 +6,11 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use llm_router_routing::classification::{Classification, Label};
+use llm_router_routing::classification::{Classification, Label, Prediction};
 use llm_router_routing::config::Config;
-use llm_router_routing::cache::CachingRouter;
+use llm_router_routing::cache::{CachingRouter, Plan};
 use llm_router_routing::model_list;
 use llm_router_routing::request::{Endpoint, Request, RequestHead};
-use llm_router_routing::router::{ClassifierResult, Plan};
 
 const BODY: &[u8] = br#"{"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}"#;
 static ANSWER: LazyLock<Label> = LazyLock::new(|| Label::new("Chatbot", 0.5).expect("a confidence"));
@@ -29,10 +28,14 @@ fn route(config: Config) {
     let head = RequestHead::new([(":path", "/v1/chat/completions")]);
     let router = CachingRouter::new(config);
     let now = Duration::from_secs(1);
-    if let Ok(Plan::Classify(pending)) = router.plan(&request, &head, now, &mut |_| ()) {
-        let fresh = ClassifierResult::Fresh(Classification::Label(ANSWER.clone()));
-        for result in [fresh, ClassifierResult::Unavailable] {
-            let _ = router.decide(&pending, result, now, &mut |_| ());
+    for label in [Some(ANSWER.clone()), None] {
+        let mut plan = router.plan(&request, &head, now, &mut |_| ());
+        while let Ok(Plan::Classify(mut pending, wanted)) = plan {
+            for classifier in &wanted.classifiers {
+                let prediction = label.clone().map(Classification::Label).map(Prediction::from);
+                router.learn(&mut pending, &wanted, classifier, prediction, now);
+            }
+            plan = router.decide(*pending, now, &mut |_| ());
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use llm_router_routing::config::Config;
-use llm_router_routing::request::{Endpoint, METADATA_FIELD, Request, Role, TextToClassify};
+use llm_router_routing::request::{Endpoint, METADATA_FIELD, Prompt, PromptSettings, Request};
 use llm_router_routing::rewrite::{BodyEdits, growth};
 use serde_json::{Map, Value, json};
 
@@ -29,16 +29,22 @@ fn check(endpoint: Endpoint, body: &[u8], tree: Option<&Map<String, Value>>) {
             return;
         }
     };
-    for limit in [0, 16, 100, usize::MAX] {
-        let text = request.text_to_classify(limit);
-        let again = text.to_body();
-        if !text.is_empty() {
+    for limit in [0, 16, 100, 1 << 20] {
+        let prompt = request.prompt(&PromptSettings::as_sent(limit));
+        let again = prompt.to_body();
+        if !prompt.is_empty() {
             let sent = Request::parse(Endpoint::ChatCompletions, &again).expect("what the sidecar is sent");
-            let received = sent.text_to_classify(limit.saturating_mul(2).max(again.len()));
-            assert_eq!(said(&received), said(&text), "limit {limit}");
+            let received = sent.prompt(&PromptSettings::as_sent(limit.saturating_mul(2).max(again.len())));
+            assert_eq!(said(&received), said(&prompt), "limit {limit}");
         }
     }
-    request.conversation();
+    let settings = PromptSettings::of_known_agents(1 << 10);
+    let turns = request.human_turns(&settings);
+    for index in 0..turns.len().min(8) {
+        turns.prompt(index);
+    }
+    request.fingerprint(&settings);
+    request.sealed_reasoning();
     let model = request.model.clone();
     let rewrite = request.into_rewrite();
     let edited = rewrite.apply(body, MODEL, &EDITS);
@@ -80,6 +86,6 @@ fn check_edits(before: &Map<String, Value>, after: &Map<String, Value>) {
     }
 }
 
-fn said(text: &TextToClassify) -> Vec<(Role, String)> {
-    text.excerpts().iter().map(|excerpt| (excerpt.role, excerpt.text())).collect()
+fn said(prompt: &Prompt) -> Vec<String> {
+    prompt.context().chain([prompt.text()]).collect()
 }

@@ -2,13 +2,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::CachingRouter;
-use crate::classification::{Classification, Label};
+use super::{CachingRouter, Plan};
+use crate::classification::{Classification, Label, Prediction};
 use crate::config::Config;
 use crate::decision::Reason;
 use crate::headers::Headers;
 use crate::request::{Endpoint, Request, RequestHead};
-use crate::router::{ClassifierResult, Pending, Plan};
+use crate::router::{Outcome, Pending, Wanted};
 
 fn router(more: Value) -> CachingRouter {
     let mut config = json!({
@@ -39,34 +39,42 @@ fn say(texts: &[&str]) -> Value {
     json!({"model": "auto", "messages": turns})
 }
 
-fn asked(plan: Plan) -> Pending {
+fn asked(plan: Plan) -> (Pending, Wanted) {
     match plan {
-        Plan::Classify(pending) => pending,
+        Plan::Classify(pending, wanted) => (*pending, wanted),
         other => panic!("not asked: {other:?}"),
     }
 }
 
 fn routed(plan: Plan) -> (String, Reason) {
     match plan {
-        Plan::Route(decision) => (decision.model.name.to_string(), decision.reason),
+        Plan::Done(Outcome::Route(decision)) => (decision.model.name.to_string(), decision.reason),
         other => panic!("not routed: {other:?}"),
     }
 }
 
-fn answer(router: &CachingRouter, seconds: u64, pending: &Pending, label: &str) {
-    let label = Classification::Label(Label::new(label, 0.9).unwrap());
-    router
-        .decide(pending, ClassifierResult::Fresh(label), Duration::from_secs(seconds), &mut |_| ())
-        .unwrap();
+/// The decision with this label for all that is asked.
+fn answer(router: &CachingRouter, seconds: u64, asked: (Pending, Wanted), label: Option<&str>) -> Plan {
+    let (mut pending, wanted) = asked;
+    let now = Duration::from_secs(seconds);
+    for classifier in &wanted.classifiers {
+        let label = label.map(|label| Classification::Label(Label::new(label, 0.9).unwrap()));
+        router.learn(&mut pending, &wanted, classifier, label.map(Prediction::from), now);
+    }
+    router.decide(pending, now, &mut |_| ()).unwrap()
+}
+
+fn large(reason: Reason) -> (String, Reason) {
+    ("large".to_owned(), reason)
 }
 
 #[test]
-fn the_same_text_is_not_classified_twice() {
+fn the_same_prompt_is_not_classified_twice() {
     let router = router(json!({"cache": {"ttl": "60s"}}));
-    let pending = asked(plan_at(&router, 0, &say(&["write code"]), None));
-    answer(&router, 0, &pending, "Code Generation");
+    let first = asked(plan_at(&router, 0, &say(&["write code"]), None));
+    assert_eq!(routed(answer(&router, 0, first, Some("Code Generation"))), large(Reason::Classified));
     let again = plan_at(&router, 60, &say(&["write code"]), None);
-    assert_eq!(routed(again), ("large".to_owned(), Reason::Cached));
+    assert_eq!(routed(again), large(Reason::Cached));
     asked(plan_at(&router, 0, &say(&["write prose"]), None));
     asked(plan_at(&router, 61, &say(&["write code"]), None));
 }
@@ -75,57 +83,80 @@ fn the_same_text_is_not_classified_twice() {
 fn the_cache_is_bounded_and_can_be_turned_off() {
     let small = router(json!({"cache": {"entries": 2}}));
     for text in ["a", "b", "c"] {
-        let pending = asked(plan_at(&small, 0, &say(&[text]), None));
-        answer(&small, 0, &pending, "Chatbot");
+        let first = asked(plan_at(&small, 0, &say(&[text]), None));
+        answer(&small, 0, first, Some("Chatbot"));
     }
     asked(plan_at(&small, 0, &say(&["a"]), None));
     routed(plan_at(&small, 0, &say(&["b"]), None));
     let off = router(json!({"cache": {"entries": 0}}));
-    let pending = asked(plan_at(&off, 0, &say(&["a"]), None));
-    answer(&off, 0, &pending, "Chatbot");
+    let first = asked(plan_at(&off, 0, &say(&["a"]), None));
+    answer(&off, 0, first, Some("Chatbot"));
     asked(plan_at(&off, 0, &say(&["a"]), None));
 }
 
 #[test]
 fn a_failure_is_not_remembered() {
     let router = router(json!({"stickiness": {}}));
-    let pending = asked(plan_at(&router, 0, &say(&["a"]), None));
-    router.decide(&pending, ClassifierResult::Unavailable, Duration::ZERO, &mut |_| ()).unwrap();
+    let first = asked(plan_at(&router, 0, &say(&["a"]), None));
+    answer(&router, 0, first, None);
     asked(plan_at(&router, 0, &say(&["a"]), None));
 }
 
 #[test]
-fn a_conversation_keeps_its_model_while_it_goes_on() {
-    let router = router(json!({"stickiness": {"ttl": "60s"}}));
-    let pending = asked(plan_at(&router, 0, &say(&["write code"]), None));
-    answer(&router, 0, &pending, "Code Generation");
-    for seconds in [50, 100, 150] {
-        let next = plan_at(&router, seconds, &say(&["write code", "thanks"]), None);
-        assert_eq!(routed(next), ("large".to_owned(), Reason::Sticky));
+fn the_prediction_for_a_conversations_first_message_is_remembered_while_it_goes_on() {
+    for cache in [json!({"entries": 0}), json!({"ttl": "1s"})] {
+        let router = router(json!({"stickiness": {"ttl": "60s"}, "cache": cache}));
+        let first = asked(plan_at(&router, 0, &say(&["write code"]), None));
+        answer(&router, 0, first, Some("Code Generation"));
+        for seconds in [50, 100, 150] {
+            let next = plan_at(&router, seconds, &say(&["write code", "thanks"]), None);
+            assert_eq!(routed(next), large(Reason::Sticky));
+        }
+        asked(plan_at(&router, 300, &say(&["write code", "thanks"]), None));
     }
-    asked(plan_at(&router, 300, &say(&["write code", "thanks"]), None));
 }
 
 #[test]
-fn a_header_names_the_conversation() {
-    let router = router(json!({"stickiness": {"header": "x-session"}}));
-    let pending = asked(plan_at(&router, 0, &say(&["a"]), Some("1")));
-    answer(&router, 0, &pending, "Code Generation");
-    assert_eq!(routed(plan_at(&router, 0, &say(&["b"]), Some("1"))), ("large".to_owned(), Reason::Sticky));
-    asked(plan_at(&router, 0, &say(&["b"]), Some("2")));
+fn what_is_not_remembered_is_decided_alike() {
+    for mode in ["first", "strongest"] {
+        let config = json!({"stickiness": {"mode": mode}, "models": {
+            "small": {"cluster": "s", "model": "s", "cost": {"input": 1, "output": 1}},
+            "large": {"cluster": "l", "model": "l", "cost": {"input": 9, "output": 9}},
+        }});
+        let texts = ["hi", "write code", "thanks", "more code"];
+        let label = |text: &str| if text.contains("code") { "Code Generation" } else { "Chatbot" };
+        let (warm, mut models) = (router(config.clone()), Vec::new());
+        for turns in 1..=texts.len() {
+            let run = |router: &CachingRouter| {
+                let mut plan = plan_at(router, 0, &say(&texts[..turns]), None);
+                while let Plan::Classify(pending, wanted) = plan {
+                    let text = pending.prompt(&wanted).unwrap().text();
+                    plan = answer(router, 0, (*pending, wanted), Some(label(&text)));
+                }
+                routed(plan).0
+            };
+            let model = run(&warm);
+            assert_eq!(model, run(&router(config.clone())), "{mode}, {turns} turns");
+            models.push(model);
+        }
+        let expected = match mode {
+            "first" => ["small", "small", "small", "small"],
+            _ => ["small", "large", "large", "large"],
+        };
+        assert_eq!(models, expected, "{mode}");
+    }
 }
 
 #[test]
-fn only_a_need_breaks_a_conversation() {
+fn only_a_need_changes_a_conversations_model() {
     let router = router(json!({"stickiness": {}}));
-    let pending = asked(plan_at(&router, 0, &say(&["hi"]), None));
-    answer(&router, 0, &pending, "Chatbot");
+    let first = asked(plan_at(&router, 0, &say(&["hi"]), None));
+    answer(&router, 0, first, Some("Chatbot"));
     let mut with_tools = say(&["hi", "now use a tool"]);
     with_tools["tools"] = json!([{}]);
-    let pending = asked(plan_at(&router, 0, &with_tools, None));
-    answer(&router, 0, &pending, "Chatbot");
+    assert_eq!(routed(plan_at(&router, 0, &with_tools, None)), large(Reason::Capability));
     let next = plan_at(&router, 0, &say(&["hi", "thanks"]), None);
-    assert_eq!(routed(next), ("large".to_owned(), Reason::Sticky));
+    assert_eq!(routed(next), ("small".to_owned(), Reason::Sticky));
 }
 
 #[test]
@@ -139,8 +170,8 @@ fn policies_with_other_examples_do_not_share_answers() {
         "policies": {"a": support("refund please"), "b": support("refund please"), "c": support("it crashed")},
     }));
     let ask = |policy: &str| json!({"model": policy, "messages": [{"role": "user", "content": "Hi"}]});
-    let pending = asked(plan_at(&router, 0, &ask("a"), None));
-    answer(&router, 0, &pending, "billing");
+    let first = asked(plan_at(&router, 0, &ask("a"), None));
+    answer(&router, 0, first, Some("billing"));
     assert_eq!(routed(plan_at(&router, 1, &ask("b"), None)), ("large".to_owned(), Reason::Cached));
     asked(plan_at(&router, 1, &ask("c"), None));
 }

@@ -1,6 +1,7 @@
 //! A routing policy, validated once into types that cannot be wrong.
 
 mod classifier;
+mod condition;
 mod model;
 mod policy;
 mod raw;
@@ -18,11 +19,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use classifier::{Classifier, Examples};
+pub use condition::{Condition, HeadCondition, HeadTest, MatchInput, RequestCondition, Residual};
 pub use model::{Cost, Model};
 pub use policy::{Band, Bands, Policy, Strategy, Target, Weighted};
 pub use resolve::ConfigError;
-pub use rule::{MatchInput, Rule, Then, When};
+pub use rule::{Reject, Rule, Then};
 
+use crate::request::PromptSettings;
 use crate::rewrite::growth;
 use crate::usage::Usage;
 
@@ -41,7 +44,7 @@ pub struct Config {
     pub on_unknown_model: OnUnknownModel,
     /// Whether decisions are carried out.
     pub mode: Mode,
-    /// Choose before any classifier is asked; the first match counts.
+    /// Choose before the default policy; the first match counts.
     pub rules: Vec<Rule>,
     /// Whether access logs are told of decisions by Envoy's filter state.
     pub filter_state: bool,
@@ -51,6 +54,14 @@ pub struct Config {
     pub cache: Option<CacheConfig>,
     /// How conversations are kept with their model; none if they are not.
     pub stickiness: Option<Stickiness>,
+    /// What identifies a conversation, best first.
+    pub identity: Vec<IdentitySource>,
+    /// What to do with a request that continues a response of an unknown model.
+    pub on_unknown_response: OnUnknownResponse,
+    /// What is classified of a request.
+    pub prompt: PromptSettings,
+    /// The names of all classifiers that policies and rules ask, in order.
+    classifiers: Vec<String>,
     names: HashMap<String, Name>,
     policies: BTreeMap<String, Arc<Policy>>,
     models: BTreeMap<String, Arc<Model>>,
@@ -81,6 +92,25 @@ impl Config {
         self.policies.get(name)
     }
 
+    /// The model of this name.
+    pub fn model(&self, name: &str) -> Option<&Arc<Model>> {
+        self.models.get(name)
+    }
+
+    /// The classifiers among those that the configuration asks.
+    pub(crate) fn classifier_set(&self, classifiers: &[Classifier]) -> ClassifierSet {
+        let bit = |name: &str| self.classifiers.iter().position(|it| it == name).filter(|index| *index < 64);
+        let bits = classifiers.iter().filter_map(|classifier| bit(classifier.as_str()));
+        ClassifierSet(bits.fold(0, |set, index| set | 1 << index))
+    }
+
+    /// The names of a set, joined by `+`.
+    pub(crate) fn classifier_names(&self, set: ClassifierSet) -> String {
+        let named = self.classifiers.iter().take(64).enumerate();
+        let named = named.filter(|(index, _)| set.0 & (1 << index) != 0).map(|(_, name)| name.as_str());
+        named.collect::<Vec<_>>().join("+")
+    }
+
     /// How many bytes longer a body can become by its rewriting, for any of the models.
     pub fn body_growth(&self) -> usize {
         self.models().map(|model| growth(&model.upstream, &model.body)).max().unwrap_or(0)
@@ -95,7 +125,18 @@ impl Config {
     /// Whether a decision can depend on the conversation that a request belongs to.
     pub(crate) fn needs_conversation_key(&self) -> bool {
         let by_rule = self.rules.iter().any(|rule| matches!(rule.then, Then::Target(Target::Weighted(_))));
-        self.stickiness.is_some() || by_rule || self.policies().any(|policy| policy.is_weighted())
+        by_rule || self.policies().any(|policy| policy.is_weighted())
+    }
+
+    /// The labels, of a head, whose probabilities conditions compare.
+    pub(crate) fn compared_labels(&self, head: &str) -> impl Iterator<Item = &str> {
+        let heads = self.rules.iter().flat_map(|rule| rule.when.heads()).filter(move |it| it.head == head);
+        heads
+            .flat_map(|condition| match &condition.test {
+                HeadTest::Labels(_) => [].as_slice(),
+                HeadTest::Range { of, .. } => of.as_slice(),
+            })
+            .map(String::as_str)
     }
 
     /// All policies, in the order of their names.
@@ -178,6 +219,16 @@ pub enum Mode {
     Shadow,
 }
 
+impl Mode {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
 /// Bounds of a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheConfig {
@@ -190,10 +241,47 @@ pub struct CacheConfig {
 /// How conversations are kept with their model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stickiness {
-    /// The header that names the conversation, lower case.
-    pub header: Option<String>,
-    /// How many, and how long after their last request.
+    /// Which of the user's messages decide.
+    pub mode: StickinessMode,
+    /// How predictions for earlier messages are remembered. Only work is saved by that: decisions are the same without.
     pub memory: CacheConfig,
+    /// Whether the last message is classified where an earlier one decides.
+    pub compare: bool,
+}
+
+/// Which of the user's messages decide on the model of a conversation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum StickinessMode {
+    /// The first.
+    #[default]
+    First,
+    /// Each, and the strongest model that one of them needs is taken: by the policy's bands, or by price.
+    Strongest,
+}
+
+/// What identifies a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IdentitySource {
+    /// The value of this header, lower case.
+    Header(String),
+    /// The value of this field of the body.
+    Body(String),
+    /// How the conversation begins.
+    Fingerprint,
+}
+
+/// What to do with a request that continues a response which is not known here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum OnUnknownResponse {
+    /// Answer 400: another provider does not have what was said before.
+    #[default]
+    Reject,
+    /// Choose as for any other request.
+    Route,
 }
 
 /// What to do with a `model` that is not configured.
@@ -215,8 +303,6 @@ pub enum OnUnknownModel {
 pub struct Limits {
     /// Larger bodies are refused.
     pub max_body: usize,
-    /// The most text that the sidecar is sent.
-    pub classify_text: usize,
 }
 
 macro_rules! id {
@@ -235,6 +321,10 @@ id! {
     /// A policy by its position among a configuration's policies.
     PolicyId
 }
+
+/// Classifiers of a configuration that are asked in one call, as a small key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ClassifierSet(u64);
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {

@@ -43,6 +43,11 @@ impl Model {
         Some(if is_same { cost.of_usage(usage) } else { cost.of(usage.input_tokens, usage.output_tokens) })
     }
 
+    /// Input and output price together, by which models are compared; 0 if it has none.
+    pub fn price(&self) -> f64 {
+        self.cost.map_or(0.0, |cost| cost.input + cost.output)
+    }
+
     /// What of a request's needs this model cannot meet, if anything.
     pub fn lacks(&self, needs: &Requirements) -> Option<UnmetRequirement> {
         if self.api != needs.api {

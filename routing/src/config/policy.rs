@@ -73,6 +73,15 @@ impl Bands {
         }
     }
 
+    /// How strong a model is among them: the position of the last band that has it.
+    pub fn rank(&self, model: &Model) -> Option<usize> {
+        let bands = self.rows().enumerate();
+        bands
+            .filter(|(_, (_, target))| target.models().any(|it| it.id == model.id))
+            .map(|(index, _)| index)
+            .last()
+    }
+
     /// The bands in order, each with the bound that its scores reach up to; the last has none.
     pub fn rows(&self) -> impl Iterator<Item = (Option<f32>, &Target)> {
         let bounded = self.bounded.iter().map(|band| (Some(band.up_to), &band.target));
@@ -137,6 +146,14 @@ impl Policy {
             Strategy::Bands(_) => None,
         };
         self.classes.get(name).or_else(routed)
+    }
+
+    /// Its bands, if it goes by a score.
+    pub fn bands(&self) -> Option<&Bands> {
+        match &self.chooser {
+            Strategy::Labels { .. } => None,
+            Strategy::Bands(bands) => Some(bands),
+        }
     }
 
     /// The position of a label among those that have a route; none if it has none.

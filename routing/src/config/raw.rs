@@ -2,21 +2,25 @@
 //!
 //! Its doc comments are the reference for users: the JSON schema and `docs/configuration.md` carry them.
 
+mod identity;
 mod target;
+mod when;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+pub(super) use identity::{Given, Identity, Named};
 use serde::Deserialize;
 use serde_json::Value;
 pub(super) use target::{Route, Target};
+pub(super) use when::{Condition, HeadTest, Range, When};
 
 #[cfg(feature = "schema")]
 use super::schema::{Count, Size, Time};
 use super::unique::{unique, unique_if_given};
 use super::units::{Decimal, Tokens, duration};
-use super::{ConfigError, Mode, OnFailure, OnUnknownModel};
+use super::{ConfigError, Mode, OnFailure, OnUnknownModel, OnUnknownResponse, StickinessMode};
 use crate::requirements::{Api, Capability};
 
 /// A routing policy: which LLM takes which request.
@@ -62,8 +66,8 @@ pub(super) struct Config {
     /// The policies, by name.
     #[serde(deserialize_with = "unique")]
     pub(super) policies: BTreeMap<String, Policy>,
-    /// Choose for requests that name no policy or configured model, before any classifier is asked. The first that
-    /// matches counts.
+    /// Choose for requests that name no policy or configured model; with `always` or `reject`, for all. The first that matches
+    /// counts.
     #[serde(default)]
     pub(super) rules: Vec<Rule>,
     /// Remembers the classifier's answers.
@@ -72,6 +76,14 @@ pub(super) struct Config {
     /// Keeps conversations with their model. Off unless it is given; `{}` turns it on.
     #[serde(default)]
     pub(super) stickiness: Option<Stickiness>,
+    /// What to do with a request that continues a response (`previous_response_id`) which is not known here, where the policy's
+    /// models have several clusters.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "reject")))]
+    pub(super) on_unknown_response: OnUnknownResponse,
+    /// What is classified.
+    #[serde(default)]
+    pub(super) prompt: Prompt,
 }
 
 /// How the sidecar is asked.
@@ -99,8 +111,8 @@ pub(super) struct Limits {
     /// Larger bodies are refused with 413. From 1KiB to 256MiB; Envoy's own buffer limits must allow a little more.
     #[cfg_attr(feature = "schema", schemars(with = "Size", extend("default" = "8MiB")))]
     pub(super) max_body: ByteSize,
-    /// The most text that the sidecar is sent, and that `text_matches` sees; of longer texts, head and tail. From 256B
-    /// to 1MiB.
+    /// The most text of a prompt with its context, which the sidecar is sent and `text_matches` sees; of longer texts, head and
+    /// tail. From 256B to 1MiB.
     #[cfg_attr(feature = "schema", schemars(with = "Size", extend("default" = "16KiB")))]
     pub(super) classify_text: ByteSize,
 }
@@ -218,43 +230,77 @@ pub(super) struct Band {
     pub(super) model: Target,
 }
 
-/// Chooses for the requests that it matches: either a `policy` or a `model`.
+/// What happens to the requests that it matches: a `policy` or a `model` is chosen, or they are rejected.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(super) struct Rule {
+    /// Its name in metrics. Not given: its position, from 1.
+    pub(super) name: Option<String>,
     /// What a request must be like.
     pub(super) when: When,
     /// This policy chooses.
     pub(super) policy: Option<String>,
-    /// The request goes there, unclassified. Declared capabilities are not held against it.
+    /// The request goes there. Declared capabilities are not held against it.
     pub(super) model: Option<Target>,
+    /// The request is rejected.
+    pub(super) reject: Option<Reject>,
+    /// Whether it also holds for requests that name a model, an alias or a policy. Not given: `true` with `reject`, else
+    /// `false`.
+    pub(super) always: Option<bool>,
+    /// In `shadow`, a match is only counted, and the rules after it decide.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "enforce")))]
+    pub(super) mode: Mode,
 }
 
-/// Conditions, all of which must hold; at least one.
+/// How a request is rejected.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub(super) struct When {
-    /// Headers, by lower-case name, and their exact values.
-    #[serde(default, deserialize_with = "unique")]
-    pub(super) header: BTreeMap<String, String>,
-    /// How the path starts, in letters of any case, once it is decoded and its dots and doubled slashes are resolved.
-    pub(super) path_prefix: Option<String>,
-    /// A regular expression that is found in the text that would be classified. It takes linear time: no look-around,
-    /// no backreferences. `(?i)` ignores case.
-    pub(super) text_matches: Option<String>,
-    /// Whether the request brings tools.
-    pub(super) has_tools: Option<bool>,
-    /// Whether the request shows images.
-    pub(super) has_images: Option<bool>,
-    /// The prompt has at least so many tokens, at 4 bytes a token.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<Count>"))]
-    pub(super) min_tokens: Option<Tokens>,
-    /// The prompt has at most so many tokens, at 4 bytes a token.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<Count>"))]
-    pub(super) max_tokens: Option<Tokens>,
+pub(super) struct Reject {
+    /// The HTTP status, 400 to 599.
+    #[serde(default = "default_reject_status")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 400, max = 599)))]
+    pub(super) status: u16,
+    /// What the client is told, in the error of its API.
+    pub(super) message: String,
 }
+
+/// What is classified of a request: the user's last message, without what coding agents add. In each list, `known_agents`
+/// stands for the list that we keep of today's agents (docs/coding-agents.md).
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(super) struct Prompt {
+    /// How many earlier messages of the user go with it as context, 0 to 2.
+    #[cfg_attr(feature = "schema", schemars(range(max = 2)))]
+    pub(super) context_messages: u8,
+    /// Elements that agents add, by name: `<NAME>…</NAME>` at the start of a line is left out.
+    pub(super) remove_elements: Vec<String>,
+    /// Elements that hold the user's words: in a message with one, only what is in them counts.
+    pub(super) user_elements: Vec<String>,
+    /// How texts begin that agents write; they are left out. `*` stands for anything within a line.
+    pub(super) agent_texts: Vec<String>,
+    /// How results of tools begin in user messages: they are left out, and all that follows in the message. `*` as above.
+    pub(super) tool_results: Vec<String>,
+}
+
+impl Default for Prompt {
+    fn default() -> Self {
+        let known = || vec![KNOWN_AGENTS.to_owned()];
+        Self {
+            context_messages: 2,
+            remove_elements: known(),
+            user_elements: known(),
+            agent_texts: known(),
+            tool_results: known(),
+        }
+    }
+}
+
+/// Stands for our list of what the coding agents of today do.
+pub(super) const KNOWN_AGENTS: &str = "known_agents";
 
 /// Remembers the classifier's answers; in the Wasm filter, each of Envoy's workers for itself.
 #[derive(Deserialize)]
@@ -276,22 +322,32 @@ impl Default for Cache {
     }
 }
 
-/// Keeps conversations with their model; in the Wasm filter, each of Envoy's workers for itself.
+/// Keeps conversations with their model: by what the request resends of them, so alike on all workers and replicas.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(super) struct Stickiness {
-    /// The header that names the conversation, in lower case. Not given, or not sent: its system prompt and first user
-    /// message tell it.
+    /// Which of the user's messages decide.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "first")))]
+    pub(super) mode: StickinessMode,
+    /// The header that names the conversation, in lower case: short for an `identity` that begins with it.
     pub(super) header: Option<String>,
-    /// How long after its last request a conversation is remembered, from 1s to 24h.
+    /// What identifies the conversation, best first: which of several weighted models it draws. Not given: `header`,
+    /// `known_agents`, `fingerprint`.
+    pub(super) identity: Option<Vec<Identity>>,
+    /// How long the prediction for an earlier message is remembered after its last use, from 1s to 24h.
     #[serde(default = "default_sticky_ttl", deserialize_with = "duration")]
     #[cfg_attr(feature = "schema", schemars(with = "Time", extend("default" = "1h")))]
     pub(super) ttl: Duration,
-    /// The most conversations remembered, up to 1000000; 0 turns it off.
+    /// The most predictions remembered for it, up to 1000000; 0 turns stickiness off.
     #[serde(default = "default_conversations")]
     #[cfg_attr(feature = "schema", schemars(range(max = 1_000_000)))]
     pub(super) entries: u32,
+    /// Whether the last message is classified, too, where an earlier one decides: for the metric of what a switch would have
+    /// cost. One more call for each of the user's messages.
+    #[serde(default)]
+    pub(super) compare: bool,
 }
 
 impl Config {
@@ -305,6 +361,10 @@ impl Config {
 
 fn default_cluster_header() -> String {
     "x-llm-cluster".to_owned()
+}
+
+fn default_reject_status() -> u16 {
+    403
 }
 
 fn default_timeout() -> Duration {

@@ -26,6 +26,15 @@ where
     unique(deserializer).map(Some)
 }
 
+/// A map of names in which none comes twice.
+pub(super) struct UniqueMap<T>(pub(super) BTreeMap<String, T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for UniqueMap<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        unique(deserializer).map(Self)
+    }
+}
+
 struct UniqueVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for UniqueVisitor<T> {

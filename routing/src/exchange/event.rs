@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Model, Policy};
+use crate::config::{Classifier, Model};
 use crate::decision::Decision;
 use crate::rejection::Rejection;
 use crate::router::Step;
@@ -19,14 +19,10 @@ pub enum Event<'a> {
         /// Tokens.
         tokens: u64,
     },
-    /// The prompt's classification was in the cache.
-    CacheHit,
-    /// The prompt's classification was not in the cache; only where there is one.
-    CacheMiss,
-    /// The classifier was called.
+    /// The sidecar was called.
     Classified {
-        /// The policy that needs the classification.
-        policy: &'a Policy,
+        /// The classifiers that were asked.
+        classifiers: &'a [Classifier],
         /// Whether there is a usable prediction.
         answered: bool,
         /// The time from the call to its end.

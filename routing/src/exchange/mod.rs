@@ -34,7 +34,8 @@ pub use event::{Event, EventSink};
 pub use query::{CallResult, ExamplesPayload, Query};
 pub use response::{Attempt, ResponseHead};
 
-use crate::cache::CachingRouter;
+use crate::cache::{CachingRouter, Plan};
+use crate::classification::Prediction;
 use crate::config::{Config, Mode};
 use crate::decision::{Decision, Reason};
 use crate::headers::{self, Headers};
@@ -42,7 +43,7 @@ use crate::rejection::Rejection;
 use crate::request::{Request, RequestHead, Target};
 use crate::requirements::Api;
 use crate::rewrite::Rewrite;
-use crate::router::{ClassifierResult, Pending, Plan};
+use crate::router::{Outcome, Pending, Wanted};
 use admission::Admission;
 use response::Forwarded;
 
@@ -79,22 +80,30 @@ struct Held {
     head: RequestHead,
 }
 
-/// What is kept of a request until its classification is there.
+/// What is kept of a request until its predictions are there.
 #[derive(Debug)]
 struct Classifying {
     held: Held,
-    pending: Pending,
+    pending: Box<Pending>,
+    wanted: Wanted,
     rewrite: Rewrite,
     examples: ExamplesPayload,
+    /// When the first call began: all calls together have the policy's timeout.
     since: Duration,
+    /// When this call began.
+    called: Duration,
     timeout: Duration,
 }
 
 impl Classifying {
     /// Records that the call has ended.
     fn record(&self, answered: bool, now: Duration, events: &mut impl EventSink) {
-        let took = now.saturating_sub(self.since);
-        events.record(Event::Classified { policy: &self.pending.policy, answered, took });
+        let took = now.saturating_sub(self.called);
+        events.record(Event::Classified { classifiers: &self.wanted.classifiers, answered, took });
+    }
+
+    fn needs_examples(&self) -> bool {
+        self.wanted.classifiers.iter().any(|classifier| classifier.examples().is_some())
     }
 }
 
@@ -167,9 +176,9 @@ impl Exchange {
     pub fn query(&self) -> Option<Query<'_>> {
         let State::Classifying(classifying) = &self.state else { return None };
         Some(Query {
-            policy: &classifying.pending.policy,
-            examples: classifying.examples,
-            text: &classifying.pending.text,
+            classifiers: &classifying.wanted.classifiers,
+            payload: classifying.examples,
+            prompt: classifying.pending.prompt(&classifying.wanted)?,
             head: &classifying.held.head,
             timeout: classifying.timeout,
         })
@@ -184,7 +193,7 @@ impl Exchange {
         now: Duration,
         events: &mut impl EventSink,
     ) -> OnBody {
-        let classifying = match mem::replace(&mut self.state, State::Untouched) {
+        let mut classifying = match mem::replace(&mut self.state, State::Untouched) {
             State::Classifying(classifying) => classifying,
             other => {
                 self.state = other;
@@ -192,21 +201,22 @@ impl Exchange {
             }
         };
         let was_called = result != CallResult::NotCalled;
-        let result = match result {
-            CallResult::Classified(classification) => ClassifierResult::Fresh(classification),
+        let predictions = match result {
+            CallResult::Classified(predictions) => predictions,
             CallResult::UnknownExamples => match self.with_examples(classifying, now) {
                 Ok(()) => return OnBody::Classify,
-                Err(classifying) => {
-                    classifying.record(false, now, events);
-                    return self.decide(*classifying, ClassifierResult::Unavailable, body, now, events);
+                Err(without) => {
+                    classifying = without;
+                    Vec::new()
                 }
             },
-            CallResult::Unavailable | CallResult::NotCalled => ClassifierResult::Unavailable,
+            CallResult::Unavailable | CallResult::NotCalled => Vec::new(),
         };
         if was_called {
-            classifying.record(result != ClassifierResult::Unavailable, now, events);
+            classifying.record(!predictions.is_empty(), now, events);
         }
-        self.decide(*classifying, result, body, now, events)
+        self.learn(&mut classifying, predictions, now);
+        self.decide(*classifying, body, now, events)
     }
 
     /// The response headers are there. `attempt` is asked for only where the policy's other models may have responded.
@@ -248,6 +258,9 @@ impl Exchange {
     /// The response has ended.
     pub fn response_end(&mut self, events: &mut impl EventSink) {
         if let State::Forwarded(forwarded) = &mut self.state {
+            if let Some((id, model, now)) = forwarded.response_id() {
+                self.router.remember_response(id, model, now);
+            }
             forwarded.end(events);
         }
     }
@@ -308,24 +321,31 @@ impl Exchange {
             self.router.plan(&request, &held.head, now, &mut |step| events.record(Event::Step(step)))?;
         let rewrite = request.into_rewrite();
         match plan {
-            Plan::Passthrough => Ok(self.pass(&held, &rewrite, body)),
-            Plan::Route(decision) => {
-                // Without a call to the classifier, only the cache knows its prediction.
-                if decision.classification.is_some() {
-                    events.record(Event::CacheHit);
-                }
-                Ok(self.forward(decision, &held, &rewrite, || body, now, events))
-            }
-            Plan::Classify(pending) => {
-                if self.config().cache.is_some() {
-                    events.record(Event::CacheMiss);
-                }
+            Plan::Done(outcome) => Ok(self.carry_out(outcome, &held, &rewrite, || body, now, events)),
+            Plan::Classify(pending, wanted) => {
                 let timeout = self.config().sidecar.timeout;
                 let examples = ExamplesPayload::Digest;
-                let classifying = Classifying { held, pending, rewrite, examples, since: now, timeout };
+                let (since, called) = (now, now);
+                let classifying =
+                    Classifying { held, pending, wanted, rewrite, examples, since, called, timeout };
                 self.state = State::Classifying(Box::new(classifying));
                 Ok(OnBody::Classify)
             }
+        }
+    }
+
+    /// Takes note of the predictions for the message that was asked about.
+    fn learn(
+        &self,
+        classifying: &mut Classifying,
+        mut predictions: Vec<(String, Prediction)>,
+        now: Duration,
+    ) {
+        let Classifying { pending, wanted, .. } = classifying;
+        for classifier in &wanted.classifiers {
+            let place = predictions.iter().position(|(name, _)| name == classifier.as_str());
+            let prediction = place.map(|place| predictions.swap_remove(place).1);
+            self.router.learn(pending, wanted, classifier, prediction, now);
         }
     }
 
@@ -335,33 +355,70 @@ impl Exchange {
         mut classifying: Box<Classifying>,
         now: Duration,
     ) -> Result<(), Box<Classifying>> {
-        let spent = now.saturating_sub(classifying.since);
-        let left = self.config().sidecar.timeout.saturating_sub(spent);
-        let by_examples = classifying.pending.policy.classifier.examples().is_some();
         let was_sent = classifying.examples == ExamplesPayload::Full;
-        // Envoy counts in milliseconds, and takes 0 for no limit.
-        if was_sent || !by_examples || left.as_millis() == 0 {
+        let Some(left) =
+            self.time_left(&classifying, now).filter(|_| !was_sent && classifying.needs_examples())
+        else {
             return Err(classifying);
-        }
+        };
         classifying.examples = ExamplesPayload::Full;
         classifying.timeout = left;
         self.state = State::Classifying(classifying);
         Ok(())
     }
 
+    /// What is left of the policy's timeout for another call.
+    fn time_left(&self, classifying: &Classifying, now: Duration) -> Option<Duration> {
+        let spent = now.saturating_sub(classifying.since);
+        let left = self.config().sidecar.timeout.saturating_sub(spent);
+        // Envoy counts in milliseconds, and takes 0 for no limit.
+        (left.as_millis() > 0).then_some(left)
+    }
+
+    /// Decides, or waits for another call about another message.
     fn decide<B: AsRef<[u8]>>(
         &mut self,
-        classifying: Classifying,
-        result: ClassifierResult,
+        mut classifying: Classifying,
         body: impl FnOnce() -> B,
         now: Duration,
         events: &mut impl EventSink,
     ) -> OnBody {
-        let Classifying { held, pending, rewrite, .. } = classifying;
-        let decided = self.router.decide(&pending, result, now, &mut |step| events.record(Event::Step(step)));
-        match decided {
-            Ok(decision) => self.forward(decision, &held, &rewrite, body, now, events),
-            Err(rejection) => self.respond_or_continue(&rejection, held.head.api(), events),
+        loop {
+            let left = self.time_left(&classifying, now);
+            let Classifying { held, pending, rewrite, since, .. } = classifying;
+            let decided = self.router.decide(*pending, now, &mut |step| events.record(Event::Step(step)));
+            let (pending, wanted) = match decided {
+                Ok(Plan::Done(outcome)) => {
+                    return self.carry_out(outcome, &held, &rewrite, body, now, events);
+                }
+                Err(rejection) => return self.respond_or_continue(&rejection, held.head.api(), events),
+                Ok(Plan::Classify(pending, wanted)) => (pending, wanted),
+            };
+            let examples = ExamplesPayload::Digest;
+            let timeout = left.unwrap_or_default();
+            classifying =
+                Classifying { held, pending, wanted, rewrite, examples, since, called: now, timeout };
+            if left.is_some() {
+                self.state = State::Classifying(Box::new(classifying));
+                return OnBody::Classify;
+            }
+            // Time is up: what is still missing counts as unavailable.
+            self.learn(&mut classifying, Vec::new(), now);
+        }
+    }
+
+    fn carry_out<B: AsRef<[u8]>>(
+        &mut self,
+        outcome: Outcome,
+        held: &Held,
+        rewrite: &Rewrite,
+        body: impl FnOnce() -> B,
+        now: Duration,
+        events: &mut impl EventSink,
+    ) -> OnBody {
+        match outcome {
+            Outcome::Route(decision) => self.forward(decision, held, rewrite, body, now, events),
+            Outcome::Passthrough => self.pass(held, rewrite, body().as_ref()),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{Event, EventSink};
+use crate::config::Model;
 use crate::decision::{Decision, Reason};
 use crate::request::Endpoint;
 use crate::usage::UsageReader;
@@ -106,6 +107,12 @@ impl Forwarded {
     /// Whether the chunks of the response are still needed.
     pub(super) fn reads_response(&self) -> bool {
         self.usage.is_some()
+    }
+
+    /// The id of a response that the chosen model made, with that model and the time when the request went on.
+    pub(super) fn response_id(&self) -> Option<(&str, &Arc<Model>, Duration)> {
+        let id = self.usage.as_ref()?.response_id()?;
+        (self.decision.reason != Reason::Shadow).then_some((id, &self.decision.model, self.since))
     }
 
     /// Once, when the response has ended or the exchange is over.

@@ -1,6 +1,7 @@
 //! JSON strings as they are written, read whole or in windows.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use memchr::memchr;
 
@@ -56,6 +57,23 @@ impl<'a> RawString<'a> {
         is_blank(self.head(START).0) && is_blank(self.0)
     }
 
+    /// A part of it, by the bytes of what is written. It must not split an escape or a character.
+    pub(crate) fn slice(self, range: Range<usize>) -> Self {
+        Self(self.0.get(range).unwrap_or_default())
+    }
+
+    /// Without the white space around it.
+    pub(crate) fn trim(self) -> Self {
+        let mut inner = self.0;
+        while let Some(rest) = strip_space(inner, <[u8]>::strip_prefix) {
+            inner = rest;
+        }
+        while let Some(rest) = strip_space(inner, <[u8]>::strip_suffix).filter(|rest| !ends_escaped(rest)) {
+            inner = rest;
+        }
+        Self(inner)
+    }
+
     /// Its first characters: those written in about the first `limit` bytes.
     pub(crate) fn head(self, limit: usize) -> Self {
         Self(self.0.get(..boundary(self.0, limit)).unwrap_or_default())
@@ -65,6 +83,18 @@ impl<'a> RawString<'a> {
     pub(crate) fn tail(self, limit: usize) -> Self {
         Self(self.0.get(boundary(self.0, self.0.len().saturating_sub(limit))..).unwrap_or_default())
     }
+}
+
+/// White space as it is written in JSON.
+const SPACE: [&[u8]; 6] = [b" ", br"\n", br"\t", br"\r", b"\n", b"\t"];
+
+fn strip_space<'b>(inner: &'b [u8], strip: impl Fn(&'b [u8], &[u8]) -> Option<&'b [u8]>) -> Option<&'b [u8]> {
+    SPACE.into_iter().find_map(|space| strip(inner, space))
+}
+
+/// Whether what comes next would be escaped: after an odd number of backslashes, an `n` is no line end's.
+fn ends_escaped(inner: &[u8]) -> bool {
+    inner.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
 fn is_blank(inner: &[u8]) -> bool {

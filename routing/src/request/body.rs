@@ -4,6 +4,7 @@ use std::mem;
 use std::ops::Range;
 
 use super::error::BodyError;
+use super::identity::Identity;
 use super::options::Options;
 use super::turn::{self, Turn};
 use super::{Directives, Endpoint, METADATA_FIELD, Request};
@@ -17,12 +18,16 @@ use crate::rewrite::{Member, Rewrite};
 const BYTES_PER_TOKEN: usize = 4;
 
 pub(super) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Request<'_>, Rejection> {
-    let mut fields = Fields::read(body)?;
-    let options = fields.options;
+    let mut fields = Fields::read(endpoint, body)?;
+    let options = mem::take(&mut fields.options);
     let rewrite = Rewrite::new(mem::take(&mut fields.models), mem::take(&mut fields.metadata));
-    let model = fields.model.map(RawString::text).filter(|name| !name.is_empty());
+    let model = fields.model.take().map(RawString::text).filter(|name| !name.is_empty());
     let directives = fields.directives.take();
-    let turns = fields.turns(endpoint)?;
+    let identity = mem::take(&mut fields.identity);
+    let (turns, prompt_error) = match fields.turns(endpoint) {
+        Ok(turns) => (turns, None),
+        Err(rejection) => (Vec::new(), Some(rejection)),
+    };
     let prompt_tokens = tokens(&turns, &options);
     let has_images = turns.iter().any(|turn| turn.content.has_images);
     let capabilities = options.capabilities();
@@ -33,17 +38,19 @@ pub(super) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Request<'_>, Reje
         needs: Requirements {
             api: endpoint.api(),
             capabilities: if has_images { capabilities.with(Capability::Images) } else { capabilities },
-            tokens: prompt_tokens.saturating_add(options.max_tokens),
+            tokens: prompt_tokens.saturating_add(options.max_tokens()),
         },
         prompt_tokens,
+        prompt_error,
+        identity,
         turns,
         rewrite,
     })
 }
 
 fn tokens(turns: &[Turn<'_>], options: &Options) -> u64 {
-    let text: usize = turns.iter().flat_map(|turn| turn.content.texts()).map(|text| text.written()).sum();
-    u64::try_from((text + options.tool_bytes).div_ceil(BYTES_PER_TOKEN)).unwrap_or(u64::MAX)
+    let text: usize = turns.iter().map(|turn| turn.content.text_bytes() + turn.content.tool_bytes).sum();
+    u64::try_from((text + options.tool_bytes()).div_ceil(BYTES_PER_TOKEN)).unwrap_or(u64::MAX)
 }
 
 /// The members of the body that routing reads. Of several with the same key the last counts, as most JSON parsers have
@@ -54,26 +61,54 @@ struct Fields<'a> {
     models: Vec<Member>,
     directives: Option<Directives>,
     metadata: Vec<Member>,
-    messages: Option<Vec<Turn<'a>>>,
-    prompt: Option<Vec<Turn<'a>>>,
-    input: Option<Vec<Turn<'a>>>,
+    /// What the endpoint's own field holds, or what is wrong with it.
+    prompt: Option<Result<Vec<Turn<'a>>, Rejection>>,
     system: Option<Turn<'a>>,
+    identity: Identity,
     options: Options,
 }
 
+/// The members that [`Fields::read_member`] knows.
+#[derive(Clone, Copy)]
+enum Field {
+    Model,
+    Metadata,
+    Prompt,
+    System,
+}
+
+impl Field {
+    /// What a key means at an endpoint: fields of other endpoints are nothing here.
+    fn find(endpoint: Endpoint, key: &[u8]) -> Option<(Self, &'static str)> {
+        let known = [
+            Some((Self::Model, "model")),
+            Some((Self::Metadata, METADATA_FIELD)),
+            endpoint.prompt_field().map(|name| (Self::Prompt, name)),
+            endpoint.system_field().map(|name| (Self::System, name)),
+        ];
+        known.into_iter().flatten().find(|(_, name)| name.as_bytes() == key)
+    }
+}
+
 impl<'a> Fields<'a> {
-    fn read(body: &'a [u8]) -> Result<Self, Rejection> {
+    fn read(endpoint: Endpoint, body: &'a [u8]) -> Result<Self, Rejection> {
         let mut fields = Self::default();
         let mut scanner = Scanner::new(body);
         let mut field = None;
         let mut place = 0;
         let read = scanner.object(|scanner, key| {
-            field = FIELDS.into_iter().find(|field| field.as_bytes() == &*key.name);
-            match field {
-                Some(name) => {
-                    fields.read_member(name, scanner, |value| Member { place, key: key.start, value })?
+            let found = Field::find(endpoint, &key.name);
+            field = found.map(|(_, name)| name);
+            match found {
+                Some((known, name)) => fields.read_member(known, name, scanner, |value| Member {
+                    place,
+                    key: key.start,
+                    value,
+                })?,
+                None => {
+                    fields.identity.read(&key.name, scanner)?;
+                    fields.options.read(endpoint, &key.name, scanner)?;
                 }
-                None => fields.options.read(&key.name, scanner)?,
             }
             field = None;
             place += 1;
@@ -86,42 +121,42 @@ impl<'a> Fields<'a> {
 
     fn read_member(
         &mut self,
+        field: Field,
         name: &'static str,
         scanner: &mut Scanner<'a>,
         member: impl FnOnce(Range<usize>) -> Member,
     ) -> Result<(), BodyError> {
-        match name {
-            "model" => {
+        match field {
+            Field::Model => {
                 let mut at = scanner.clone();
-                self.model = Some(at.string().map_err(|_| BodyError::Type("must be a string"))?);
+                self.model = match at.peek() {
+                    Some(b'n') => None,
+                    _ => Some(at.string().map_err(|_| BodyError::Type("must be a string"))?),
+                };
                 self.models.push(member(scanner.skip()?));
             }
-            METADATA_FIELD => {
+            Field::Metadata => {
                 let raw = scanner.clone().raw()?;
                 self.metadata.push(member(scanner.skip()?));
-                self.directives = Some(Directives::parse(raw)?);
+                self.directives = Directives::parse(raw)?;
             }
-            "messages" => self.messages = Some(turn::messages(scanner)?),
-            "prompt" => self.prompt = Some(turn::input(scanner)?),
-            "input" => self.input = Some(turn::input(scanner)?),
-            _ => self.system = Some(turn::system(scanner)?),
+            Field::Prompt => self.prompt = read_prompt(name, scanner)?,
+            // A system prompt of an unknown shape is the LLM's to reject.
+            Field::System => self.system = or_skip(scanner, turn::system)?.ok(),
         }
         Ok(())
     }
 
     /// The turns of the endpoint's own prompt field, after a system prompt that stands beside it.
     fn turns(self, endpoint: Endpoint) -> Result<Vec<Turn<'a>>, Rejection> {
-        let field = endpoint.prompt_field();
-        let found = match endpoint {
-            Endpoint::ChatCompletions | Endpoint::Messages | Endpoint::CountTokens => self.messages,
-            Endpoint::Completions => self.prompt,
-            Endpoint::Responses | Endpoint::Embeddings => self.input,
+        let mut turns = match (self.prompt, endpoint.prompt_field()) {
+            (Some(prompt), _) => prompt?,
+            // A response can continue another one, or be made of a stored prompt; vLLM takes completions of embeddings.
+            (None, Some("messages")) => {
+                return Err(Rejection::invalid(Some("messages"), "messages is missing"));
+            }
+            (None, _) => Vec::new(),
         };
-        let mut turns =
-            found.ok_or_else(|| Rejection::invalid(Some(field), format!("{field} is missing")))?;
-        if turns.is_empty() {
-            return Err(Rejection::invalid(Some(field), format!("{field} must not be empty")));
-        }
         if let Some(system) = self.system {
             turns.insert(0, system);
         }
@@ -129,5 +164,36 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The members that [`Fields::read_member`] knows.
-const FIELDS: [&str; 7] = ["model", "messages", METADATA_FIELD, "prompt", "input", "instructions", "system"];
+/// What a prompt field holds; none if it is null where it may be missing.
+fn read_prompt<'a>(
+    name: &'static str,
+    scanner: &mut Scanner<'a>,
+) -> Result<Option<Result<Vec<Turn<'a>>, Rejection>>, BodyError> {
+    if name != "messages" {
+        return Ok(Some(or_skip(scanner, turn::input)?.map_err(|error| error.refusal(Some(name)))));
+    }
+    let messages = or_skip(scanner, turn::messages)?.map_err(|error| error.refusal(Some(name)));
+    Ok(Some(messages.and_then(|turns| match turns.is_empty() {
+        true => Err(Rejection::invalid(Some(name), format!("{name} must not be empty"))),
+        false => Ok(turns),
+    })))
+}
+
+/// Reads a value, or steps over one that is JSON of another type. Its error is for who needs the value.
+fn or_skip<'a, T>(
+    scanner: &mut Scanner<'a>,
+    read: impl FnOnce(&mut Scanner<'a>) -> Result<T, BodyError>,
+) -> Result<Result<T, BodyError>, BodyError> {
+    let mut ahead = scanner.clone();
+    match read(&mut ahead) {
+        Err(error @ BodyError::Syntax(_)) => Err(error),
+        Err(error) => {
+            scanner.skip()?;
+            Ok(Err(error))
+        }
+        Ok(value) => {
+            *scanner = ahead;
+            Ok(Ok(value))
+        }
+    }
+}

@@ -55,12 +55,22 @@ impl Endpoint {
         }
     }
 
-    /// The field that holds the prompt.
-    pub(super) fn prompt_field(self) -> &'static str {
+    /// The field that holds the prompt; none if nothing is classified.
+    pub(super) fn prompt_field(self) -> Option<&'static str> {
         match self {
-            Self::ChatCompletions | Self::Messages | Self::CountTokens => "messages",
-            Self::Completions => "prompt",
-            Self::Responses | Self::Embeddings => "input",
+            Self::ChatCompletions | Self::Messages | Self::CountTokens => Some("messages"),
+            Self::Completions => Some("prompt"),
+            Self::Responses => Some("input"),
+            Self::Embeddings => None,
+        }
+    }
+
+    /// The field of a system prompt that stands beside the messages.
+    pub(super) fn system_field(self) -> Option<&'static str> {
+        match self {
+            Self::Messages | Self::CountTokens => Some("system"),
+            Self::Responses => Some("instructions"),
+            Self::ChatCompletions | Self::Completions | Self::Embeddings => None,
         }
     }
 }

@@ -45,16 +45,20 @@ struct Raw {
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum RoutingStrategy {
+    /// The blueprint's clients may send an empty text for what they leave out.
+    #[serde(alias = "")]
     Triton,
     Manual,
 }
 
 impl Directives {
-    pub(super) fn parse(raw: &[u8]) -> Result<Self, Rejection> {
+    /// None if the field is null.
+    pub(super) fn parse(raw: &[u8]) -> Result<Option<Self>, Rejection> {
         let invalid = |problem: String| {
             Rejection::invalid(Some(METADATA_FIELD), format!("{METADATA_FIELD}: {problem}"))
         };
-        let raw: Raw = serde_json::from_slice(raw).map_err(|error| invalid(error.to_string()))?;
+        let raw: Option<Raw> = serde_json::from_slice(raw).map_err(|error| invalid(error.to_string()))?;
+        let Some(raw) = raw else { return Ok(None) };
         let strategy = match (raw.routing_strategy, raw.model.filter(|model| !model.is_empty())) {
             (Some(RoutingStrategy::Manual), Some(model)) => ModelChoice::Manual { model },
             (Some(RoutingStrategy::Manual), None) => {
@@ -66,6 +70,6 @@ impl Directives {
         if threshold.is_some_and(|threshold| !(0.0..=1.0).contains(&threshold)) {
             return Err(invalid("threshold must be between 0 and 1".to_owned()));
         }
-        Ok(Self { policy: raw.policy.filter(|policy| !policy.is_empty()), strategy, threshold })
+        Ok(Some(Self { policy: raw.policy.filter(|policy| !policy.is_empty()), strategy, threshold }))
     }
 }

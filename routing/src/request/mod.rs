@@ -3,23 +3,27 @@
 mod body;
 mod endpoint;
 mod error;
+mod harness;
 mod head;
+mod identity;
 mod metadata;
 mod options;
 mod path;
+mod prompt;
 mod target;
-mod text;
 mod turn;
 
-use std::hash::{DefaultHasher, Hasher};
-
 pub use endpoint::Endpoint;
+pub use harness::Harness;
 pub use head::RequestHead;
+use identity::Identity;
 pub use metadata::{Directives, METADATA_FIELD, ModelChoice};
+pub use prompt::{HumanTurns, Prompt, PromptSettings};
 pub use target::{Resource, Target};
-pub use text::{Excerpt, TextToClassify};
 pub use turn::Role;
 use turn::Turn;
+
+use crate::digest::Digest;
 
 use crate::rejection::Rejection;
 use crate::requirements::Requirements;
@@ -38,6 +42,9 @@ pub struct Request<'a> {
     pub needs: Requirements,
     /// Estimated tokens of the prompt.
     pub prompt_tokens: u64,
+    /// What is wrong with the prompt's field. It concerns nobody who does not read it.
+    pub prompt_error: Option<Rejection>,
+    identity: Identity,
     turns: Vec<Turn<'a>>,
     rewrite: Rewrite,
 }
@@ -46,35 +53,70 @@ impl<'a> Request<'a> {
     /// Finds in the body what routing needs.
     ///
     /// # Errors
-    /// A 400 that names the field at fault: the body is not a JSON object, or a field that routing reads is missing or
-    /// of the wrong type. All other fields are the LLM's business.
+    /// A 400 that names the field at fault: the body is not a JSON object, or the model or the metadata is of the wrong type.
+    /// All other fields are the LLM's business, but for [`Request::prompt_error`].
     pub fn parse(endpoint: Endpoint, body: &'a [u8]) -> Result<Self, Rejection> {
         body::parse(endpoint, body)
     }
 
-    /// What of the prompt a classifier should read, at most `limit` bytes of it.
-    pub fn text_to_classify(&self, limit: usize) -> TextToClassify {
-        text::select(&self.turns, limit)
+    /// What is classified: the human's last message.
+    pub fn prompt(&self, settings: &PromptSettings) -> Prompt {
+        let last = HumanTurns::last(&self.turns, settings);
+        last.prompt(last.len().saturating_sub(1))
     }
 
-    /// Tells conversations apart by how they begin: the system prompt and the first user message, as written. Of long
-    /// texts the start and the length are enough.
-    pub fn conversation(&self) -> u64 {
-        const START: usize = 4 << 10;
-        let mut hasher = DefaultHasher::new();
-        let first_user = self.turns.iter().find(|turn| turn.role == Role::User);
-        let system = self.turns.iter().filter(|turn| turn.role == Role::System);
-        for text in system.chain(first_user).flat_map(|turn| turn.content.texts()) {
-            hasher.write_usize(text.written());
-            hasher.write(text.head(START).inner());
+    /// All messages in which the human says something.
+    pub fn human_turns<'r>(&'r self, settings: &'r PromptSettings) -> HumanTurns<'r, 'a> {
+        HumanTurns::all(&self.turns, settings)
+    }
+
+    /// The position, among all turns, of the first reasoning that only the model that wrote it accepts.
+    pub fn sealed_reasoning(&self) -> Option<usize> {
+        self.turns.iter().position(|turn| turn.content.has_sealed_reasoning)
+    }
+
+    /// The id of the response that this request continues: its provider keeps what was said before.
+    pub fn previous_response(&self) -> Option<&str> {
+        self.identity.previous_response.as_deref()
+    }
+
+    /// The id of the conversation that a provider keeps.
+    pub fn provider_conversation(&self) -> Option<&str> {
+        self.identity.conversation.as_deref()
+    }
+
+    /// The value of a body's member that can identify a conversation: `prompt_cache_key`, `conversation`, `user_id`'s session
+    /// as `metadata.user_id`, or another member of `metadata`.
+    pub fn conversation_field(&self, name: &str) -> Option<String> {
+        match name {
+            "prompt_cache_key" => self.identity.prompt_cache_key.clone(),
+            "conversation" => self.identity.conversation.clone(),
+            "metadata.user_id" => self.identity.session_of_user_id(),
+            _ => self.identity.metadata_member(name.strip_prefix("metadata.")?),
         }
-        hasher.finish()
+    }
+
+    /// Tells conversations apart by how they begin: the human's first message, and the system prompt. Agents put dates, counters
+    /// and checksums into system prompts, so lines with digits are left out. Of long texts the start is enough.
+    pub fn fingerprint(&self, settings: &PromptSettings) -> Digest {
+        const START: usize = 4 << 10;
+        let first = HumanTurns::all(&self.turns, settings).prompt(0).text();
+        let system = self.turns.iter().filter(|turn| turn.role == Role::System);
+        let system = system.flat_map(|turn| turn.content.texts()).map(|text| text.head(START).text());
+        let system: Vec<String> = system.map(|text| without_volatile_lines(&text)).collect();
+        let first = first.get(..first.floor_char_boundary(START)).unwrap_or(&first);
+        Digest::of(&[first, &system.concat()])
     }
 
     /// The places to change once a model is chosen. Owned, so that the body need not be kept until then.
     pub fn into_rewrite(self) -> Rewrite {
         self.rewrite
     }
+}
+
+fn without_volatile_lines(text: &str) -> String {
+    let stable = text.lines().filter(|line| !line.bytes().any(|byte| byte.is_ascii_digit()));
+    stable.map(str::trim).collect()
 }
 
 #[cfg(test)]

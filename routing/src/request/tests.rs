@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Directives, Endpoint, ModelChoice, Request, Role};
+use super::{Directives, Endpoint, Harness, ModelChoice, PromptSettings, Request};
 use crate::requirements::{Api, Capabilities, Capability, Requirements};
 use crate::rewrite::{BodyEdits, growth};
 
@@ -24,8 +24,19 @@ fn rewritten(body: &str) -> String {
         .unwrap()
 }
 
+fn settings(limit: usize) -> PromptSettings {
+    PromptSettings::as_sent(limit)
+}
+
+/// The prompt and its context, oldest first.
+fn prompt_of(request: &Request<'_>, limit: usize) -> Vec<String> {
+    let prompt = request.prompt(&settings(limit));
+    let all: Vec<_> = prompt.context().chain([prompt.text()]).collect();
+    if prompt.is_empty() { Vec::new() } else { all }
+}
+
 fn prompt(body: &str) -> String {
-    chat(body).text_to_classify(LIMIT).to_prompt()
+    prompt_of(&chat(body), LIMIT).pop().unwrap_or_default()
 }
 
 #[test]
@@ -34,14 +45,14 @@ fn a_chat_request_is_read() {
         chat(r#"{"model": "auto", "messages": [{"role": "user", "content": "hi"}], "stream": true}"#);
     assert_eq!(request.model.as_deref(), Some("auto"));
     assert_eq!(request.directives, None);
-    assert_eq!(request.text_to_classify(LIMIT).to_prompt(), "hi");
+    assert_eq!(request.prompt(&settings(LIMIT)).text(), "hi");
 }
 
 #[test]
 fn a_completion_is_read() {
     let text = |body: &str| {
         let request = Request::parse(Endpoint::Completions, body.as_bytes()).unwrap();
-        request.text_to_classify(LIMIT).to_prompt()
+        request.prompt(&settings(LIMIT)).text()
     };
     assert_eq!(text(r#"{"prompt": "once upon"}"#), "once upon");
     assert_eq!(text(r#"{"prompt": ["once", "upon"]}"#), "once\nupon");
@@ -50,26 +61,66 @@ fn a_completion_is_read() {
 }
 
 #[test]
-fn the_last_user_message_comes_first_then_the_system_prompt_then_what_was_said_last() {
+fn the_prompt_is_the_last_user_message_with_two_earlier_ones_as_context() {
     let body = r#"{"messages": [
         {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "zeroth"},
         {"role": "user", "content": "first"},
         {"role": "assistant", "content": "answer", "tool_calls": [{"id": 1}]},
         {"role": "tool", "tool_call_id": "1", "content": "result"},
+        {"role": "user", "content": "second"},
         {"role": "user", "content": [{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "data:"}},
             {"type": "text", "text": "here"}]},
-        {"role": "assistant", "content": null}
+        {"role": "assistant", "content": null},
+        {"role": "tool", "tool_call_id": "2", "content": "another result"}
     ]}"#;
-    assert_eq!(prompt(body), "look\nhere\n\nbe brief\n\nresult\n\nanswer\n\nfirst");
-    let roles: Vec<_> =
-        chat(body).text_to_classify(LIMIT).excerpts().iter().map(|excerpt| excerpt.role).collect();
-    assert_eq!(roles, [Role::User, Role::System, Role::Other, Role::Other, Role::User]);
+    assert_eq!(prompt_of(&chat(body), LIMIT), ["first", "second", "look\nhere"]);
 }
 
 #[test]
-fn without_a_user_message_the_rest_is_read() {
+fn without_a_user_message_the_system_prompt_is_read() {
     assert_eq!(prompt(r#"{"messages": [{"role": "system", "content": "be brief"}]}"#), "be brief");
-    assert!(chat(r#"{"messages": [{"role": "user", "content": " \n"}]}"#).text_to_classify(LIMIT).is_empty());
+    assert!(prompt_of(&chat(r#"{"messages": [{"role": "user", "content": " \n"}]}"#), LIMIT).is_empty());
+    assert!(prompt_of(&chat(r#"{"messages": [{"role": "assistant", "content": "a"}]}"#), LIMIT).is_empty());
+}
+
+#[test]
+fn a_user_message_that_looks_like_a_harness_is_read_when_there_is_no_other() {
+    let mut settings = settings(LIMIT);
+    settings.harness = Harness { added_elements: vec!["reminder".to_owned()], ..Harness::default() };
+    let text = |body: &str| chat(body).prompt(&settings).text();
+    let hidden = r#"{"role": "user", "content": "<reminder>x</reminder>"}"#;
+    assert_eq!(text(&format!(r#"{{"messages": [{hidden}]}}"#)), "<reminder>x</reminder>");
+    assert_eq!(text(&format!(r#"{{"messages": [{{"role": "user", "content": "hi"}}, {hidden}]}}"#)), "hi");
+}
+
+#[test]
+fn steps_of_a_tool_loop_have_one_prompt() {
+    let user = json!({"role": "user", "content": "fix it"});
+    let of = |endpoint, body: Value| {
+        let body = body.to_string();
+        Request::parse(endpoint, body.as_bytes()).unwrap().prompt(&settings(LIMIT)).digest()
+    };
+    let openai = json!([user, {"role": "assistant", "content": "ok", "tool_calls": [{"id": "1"}]},
+        {"role": "tool", "content": "result"}]);
+    let anthropic = json!([user, {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "input": {"q": "x"}}]},
+        {"role": "user", "content": [{"type": "tool_result", "content": [{"type": "text", "text": "result"}]}]}]);
+    let responses = json!([user, {"type": "reasoning", "summary": []},
+        {"type": "function_call", "arguments": "{}"}, {"type": "function_call_output", "output": "result"},
+        {"type": "custom_tool_call", "input": "x"},
+        {"type": "custom_tool_call_output", "output": [{"type": "input_text", "text": "result"}]}]);
+    for (endpoint, field, messages) in [
+        (CHAT, "messages", openai),
+        (Endpoint::Messages, "messages", anthropic),
+        (Endpoint::Responses, "input", responses),
+    ] {
+        let first = of(endpoint, json!({field: [user]}));
+        assert_eq!(
+            first,
+            of(endpoint, json!({field: messages, "system": "s", "instructions": "i"})),
+            "{endpoint:?}"
+        );
+    }
 }
 
 #[test]
@@ -78,29 +129,30 @@ fn a_long_text_keeps_its_head_and_tail() {
         {"role": "system", "content": "never read"},
         {"role": "user", "content": format!("BEGIN {} END", "\"é\n".repeat(10_000))},
     ]});
-    let text = chat(&body.to_string()).text_to_classify(1000);
-    let prompt = text.to_prompt();
+    let prompt = prompt_of(&chat(&body.to_string()), 1000).concat();
     assert!(prompt.starts_with("BEGIN \"é\n") && prompt.ends_with("\n END"), "{prompt}");
     assert!(prompt.len() <= 1000 && prompt.contains("\n…\n"));
-    assert_eq!(text.excerpts().len(), 1);
 }
 
 #[test]
 fn many_parts_are_windowed_as_one_text() {
     let parts: Vec<_> = (0..5000).map(|i| json!({"type": "text", "text": format!("part{i}")})).collect();
     let body = json!({"messages": [{"role": "user", "content": parts}]}).to_string();
-    let prompt = chat(&body).text_to_classify(500).to_prompt();
+    let prompt = prompt_of(&chat(&body), 500).concat();
     assert!(prompt.starts_with("part0\npart1\n") && prompt.ends_with("part4998\npart4999"), "{prompt}");
     assert!(prompt.len() <= 500);
 }
 
 #[test]
-fn the_text_survives_the_way_to_the_sidecar() {
-    let body = r#"{"messages": [
-        {"role": "developer", "content": "be brief"}, {"role": "user", "content": "a"},
-        {"role": "assistant", "content": "b"}, {"role": "user", "content": "c \ud83d\ude00"}]}"#;
-    let sent = chat(body).text_to_classify(LIMIT).to_body();
-    assert_eq!(prompt(std::str::from_utf8(&sent).unwrap()), prompt(body));
+fn context_is_bounded_and_leaves_room_for_the_prompt() {
+    let long = "x".repeat(10_000);
+    let messages: Vec<_> = [&long, &long, "last"].map(|text| json!({"role": "user", "content": text})).into();
+    let body = json!({"messages": messages}).to_string();
+    let lengths = |limit| prompt_of(&chat(&body), limit).iter().map(String::len).collect::<Vec<_>>();
+    let all = lengths(LIMIT);
+    assert!(all.len() == 3 && all[0] <= 2048 && all[1] <= 2048 && all[2] == 4, "{all:?}");
+    assert!(lengths(1000).iter().sum::<usize>() <= 1000);
+    assert_eq!(lengths(8), [4]);
 }
 
 #[test]
@@ -108,7 +160,7 @@ fn a_blank_user_message_is_not_the_last_one() {
     let body = r#"{"messages": [
         {"role": "user", "content": "asked"}, {"role": "assistant", "content": "answered"},
         {"role": "user", "content": [{"type": "text", "text": " \n\u00a0"}, {"type": "text", "text": ""}]}]}"#;
-    assert_eq!(prompt(body), "asked\n\nanswered");
+    assert_eq!(prompt(body), "asked");
 }
 
 #[test]
@@ -116,7 +168,7 @@ fn a_long_blank_text_stays_blank_when_there_is_room_for_some_of_it_only() {
     let body = json!({"messages": [
         {"role": "user", "content": "asked"}, {"role": "user", "content": " ".repeat(100)}]})
     .to_string();
-    assert_eq!(chat(&body).text_to_classify(50).to_prompt(), "asked");
+    assert_eq!(prompt_of(&chat(&body), 50), ["asked"]);
 }
 
 #[test]
@@ -141,12 +193,12 @@ proptest! {
         };
         let turns: Vec<_> = turns.iter().map(turn).collect();
         let body = format!(r#"{{"messages": [{}]}}"#, turns.join(","));
-        let selected = chat(&body).text_to_classify(limit);
-        let sent = String::from_utf8(selected.to_body()).unwrap();
+        let selected = prompt_of(&chat(&body), limit);
+        let sent = String::from_utf8(chat(&body).prompt(&settings(limit)).to_body()).unwrap();
         if !selected.is_empty() {
-            let received = chat(&sent).text_to_classify(2 * limit.max(sent.len()));
-            prop_assert_eq!(received.to_prompt(), selected.to_prompt());
-            prop_assert_eq!(received.to_body(), sent.into_bytes());
+            let again = 2 * limit.max(sent.len());
+            prop_assert_eq!(prompt_of(&chat(&sent), again), selected);
+            prop_assert_eq!(chat(&sent).prompt(&settings(again)).to_body(), sent.clone().into_bytes());
         }
     }
 }
@@ -181,6 +233,7 @@ fn the_blueprints_metadata_is_read() {
             json!({"messages": [{"role": "user", "content": "x"}], "nim-llm-router": metadata}).to_string();
         Request::parse(CHAT, body.as_bytes()).map(|request| request.directives)
     };
+    assert_eq!(directives(Value::Null).unwrap(), None);
     let triton =
         json!({"policy": "task_router", "routing_strategy": "triton", "model": "", "threshold": 0.3});
     let expected = Directives {
@@ -211,16 +264,6 @@ fn a_body_that_is_no_request_is_a_400_that_names_the_field() {
         (b"[]", Value::Null, "not a JSON object"),
         (b"\xff{}", Value::Null, "not a JSON object"),
         (br#"{"messages": [{"role": "user", "content": "x"}]} x"#, Value::Null, "more text after the end"),
-        (br#"{"model": "auto"}"#, json!("messages"), "messages is missing"),
-        (br#"{"messages": []}"#, json!("messages"), "must not be empty"),
-        (br#"{"messages": "hi"}"#, json!("messages"), "must be an array of messages"),
-        (br#"{"messages": [7]}"#, json!("messages"), "must hold objects only"),
-        (br#"{"messages": [{"content": "x"}]}"#, json!("messages"), "a message without a role"),
-        (
-            br#"{"messages": [{"role": "user", "content": 7}]}"#,
-            json!("messages"),
-            "must be a string, an array of parts, or null",
-        ),
         (
             br#"{"model": 7, "messages": [{"role": "user", "content": "x"}]}"#,
             json!("model"),
@@ -232,16 +275,67 @@ fn a_body_that_is_no_request_is_a_400_that_names_the_field() {
         assert_eq!((status, &actual_param), (400, &param), "{message}");
         assert!(message.contains(said), "{message:?} lacks {said:?}");
     }
-    let (_, param, message) = refusal(Endpoint::Completions, br#"{"prompt": 7}"#);
-    assert_eq!(param, json!("prompt"), "{message}");
-    let (_, param, message) = refusal(Endpoint::Completions, br#"{"prompt": []}"#);
-    assert_eq!((param, message.as_str()), (json!("prompt"), "prompt must not be empty"));
+}
+
+#[test]
+fn a_prompt_that_cannot_be_read_is_an_error_for_who_needs_it() {
+    for (body, said) in [
+        (r#"{"model": "auto"}"#, "messages is missing"),
+        (r#"{"messages": []}"#, "must not be empty"),
+        (r#"{"messages": "hi"}"#, "must be an array of messages"),
+        (r#"{"messages": null}"#, "must be an array of messages"),
+        (r#"{"messages": [7]}"#, "must hold objects only"),
+        (r#"{"messages": [{"content": "x"}]}"#, "a message without a role"),
+        (r#"{"messages": [{"role": "user", "content": 7}]}"#, "must be a string, an array of parts, or null"),
+        (r#"{"messages": [{"role": 7}], "stream": true}"#, "has a role that is not a string"),
+    ] {
+        let request = chat(body);
+        let error: Value = serde_json::from_slice(&request.prompt_error.unwrap().body(Api::Openai)).unwrap();
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(message.contains(said), "{message:?} lacks {said:?}");
+        assert_eq!(error["error"]["param"], "messages");
+    }
+    let completion = Request::parse(Endpoint::Completions, br#"{"prompt": 7, "model": "m"}"#).unwrap();
+    assert_eq!(completion.model.as_deref(), Some("m"));
+    assert!(completion.prompt_error.is_some());
+}
+
+#[test]
+fn what_an_endpoint_may_lack_or_does_not_read_is_no_error() {
+    use Endpoint::{Completions, Embeddings, Messages, Responses};
+    let message = r#""messages": [{"role": "user", "content": "hi"}]"#;
+    let chats = ["\"input\": {\"a\": 1}", "\"system\": 7", "\"prompt\": null", "\"instructions\": []"];
+    let chats = chats.map(|more| (CHAT, format!("{{{message}, {more}}}")));
+    let others = [
+        (Responses, r#"{"prompt": {"id": "p"}}"#),
+        (Responses, r#"{"previous_response_id": "r", "input": null}"#),
+        (Responses, r#"{"previous_response_id": "r", "input": []}"#),
+        (Responses, r#"{"input": {"role": "user", "content": "hi"}}"#),
+        (Responses, r#"{"input": [{"role": null, "content": "hi"}], "messages": 7}"#),
+        (Completions, r#"{"prompt": null}"#),
+        (Completions, r#"{"prompt": []}"#),
+        (Completions, r#"{"prompt_embeds": "x"}"#),
+        (Embeddings, r#"{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}"#),
+        (Embeddings, r#"{"input": {"text": "a", "image": "b"}}"#),
+        (Embeddings, r#"{"input": 7}"#),
+        (
+            Messages,
+            r#"{"messages": [{"role": "user", "content": {"type": "text", "text": "hi"}}], "input": 7}"#,
+        ),
+        (CHAT, r#"{"messages": [{"role": null, "content": ["hi", 7, null, {"x": 1}]}]}"#),
+    ];
+    for (endpoint, body) in
+        chats.into_iter().chain(others.map(|(endpoint, body)| (endpoint, body.to_owned())))
+    {
+        let request = Request::parse(endpoint, body.as_bytes()).unwrap();
+        assert_eq!(request.prompt_error, None, "{body}");
+    }
 }
 
 #[test]
 fn an_invalid_array_of_messages_is_not_echoed() {
     let body = format!(r#"{{"messages": "{}"}}"#, "secret ".repeat(100_000));
-    assert!(refusal(CHAT, body.as_bytes()).2.len() < 1000);
+    assert!(chat(&body).prompt_error.unwrap().body(Api::Openai).len() < 1000);
 }
 
 #[test]
@@ -328,7 +422,7 @@ fn deep_nesting_is_a_400() {
 fn invalid_utf8_is_the_llms_business() {
     let body = b"{\"messages\": [{\"role\": \"user\", \"content\": \"caf\xe9 au lait\"}]}";
     let request = Request::parse(CHAT, body).unwrap();
-    assert_eq!(request.text_to_classify(LIMIT).to_prompt(), "caf\u{fffd} au lait");
+    assert_eq!(request.prompt(&settings(LIMIT)).text(), "caf\u{fffd} au lait");
     assert!(request.into_rewrite().apply(body, "m", &BodyEdits::default()).ends_with(&body[1..]));
 }
 
@@ -388,13 +482,15 @@ fn any_json() -> impl Strategy<Value = Value> {
 fn parsed(endpoint: Endpoint, body: &Value) -> (String, Requirements, u64) {
     let body = body.to_string();
     let request = Request::parse(endpoint, body.as_bytes()).unwrap();
-    (request.text_to_classify(LIMIT).to_prompt(), request.needs, request.prompt_tokens)
+    (request.prompt(&settings(LIMIT)).text(), request.needs, request.prompt_tokens)
 }
 
 #[test]
 fn a_response_request_is_read() {
     let text = |body: Value| parsed(Endpoint::Responses, &body).0;
-    assert_eq!(text(json!({"input": "hi", "instructions": "be brief"})), "hi\n\nbe brief");
+    assert_eq!(text(json!({"input": "hi", "instructions": "be brief"})), "hi");
+    assert_eq!(text(json!({"instructions": "be brief"})), "be brief");
+    assert_eq!(text(json!({"input": [{"type": "input_text", "text": "hi"}]})), "hi");
     let items = json!([
         {"role": "user", "content": "first"},
         {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"},
@@ -402,7 +498,7 @@ fn a_response_request_is_read() {
         {"type": "message", "role": "user", "content": [
             {"type": "input_text", "text": "second"}, {"type": "input_image", "image_url": "data:"}]},
     ]);
-    assert_eq!(text(json!({"input": items, "instructions": null})), "second\n\nfirst");
+    assert_eq!(text(json!({"input": items, "instructions": null})), "second");
 }
 
 #[test]
@@ -413,7 +509,7 @@ fn anthropics_messages_are_read() {
             {"type": "image", "source": {"type": "base64", "data": "AAAA"}}, {"type": "text", "text": "what is it?"}]}],
     });
     let (text, needs, _) = parsed(Endpoint::Messages, &body);
-    assert_eq!(text, "what is it?\n\nbe brief");
+    assert_eq!(text, "what is it?");
     assert_eq!(needs.api, Api::Anthropic);
     assert!(needs.capabilities.has(Capability::Images));
     assert!(needs.tokens > 1000);
@@ -427,29 +523,169 @@ fn embeddings_have_an_input() {
     }
 }
 
+fn needs(endpoint: Endpoint, more: &Value) -> Capabilities {
+    let field = if endpoint == Endpoint::Responses { "input" } else { "messages" };
+    let mut body = json!({field: [{"role": "user", "content": "hi"}]});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    parsed(endpoint, &body).1.capabilities
+}
+
+fn only(capability: Capability) -> Capabilities {
+    Capabilities::default().with(capability)
+}
+
 #[test]
-fn needs_are_told_by_what_the_request_brings() {
-    let needs = |more: Value| {
-        let mut body = json!({"messages": [{"role": "user", "content": "hi"}]});
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        parsed(CHAT, &body).1.capabilities
-    };
-    let only = |capability: Capability| Capabilities::default().with(capability);
-    assert_eq!(needs(json!({})), Capabilities::default());
-    assert_eq!(needs(json!({"tools": [{"type": "function"}]})), only(Capability::Tools));
+fn values_need_something_not_fields() {
+    let none = Capabilities::default();
+    for nothing in [
+        json!({"tools": [], "functions": null, "response_format": null, "reasoning_effort": null}),
+        json!({"reasoning_effort": "none"}),
+        json!({"reasoning_effort": ""}),
+        json!({"reasoning": {}}),
+        json!({"reasoning": {"effort": "none"}}),
+        json!({"reasoning": {"effort": null, "summary": null}}),
+        json!({"reasoning": {"enabled": false}}),
+        json!({"reasoning": {"enabled": false, "effort": "high"}}),
+        json!({"reasoning": {"exclude": true}}),
+        json!({"thinking": {"type": "disabled"}}),
+        json!({"thinking": false, "think": false, "enable_thinking": false}),
+        json!({"thinking_budget": 0}),
+        json!({"chat_template_kwargs": {"enable_thinking": false}}),
+        json!({"chat_template_kwargs": {"other": true}}),
+        json!({"response_format": {"type": "text"}}),
+    ] {
+        assert_eq!(needs(CHAT, &nothing), none, "{nothing}");
+    }
+    for reasoning in [
+        json!({"reasoning_effort": "low"}),
+        json!({"reasoning_effort": "minimal"}),
+        json!({"reasoning": {"effort": "high"}}),
+        json!({"reasoning": {"max_tokens": 2000}}),
+        json!({"reasoning": {"enabled": true}}),
+        json!({"thinking": {"type": "adaptive"}}),
+        json!({"thinking": {"type": "enabled", "budget_tokens": 1024}}),
+        json!({"chat_template_kwargs": {"enable_thinking": true}}),
+        json!({"thinking_budget": 100}),
+        json!({"think": "high"}),
+    ] {
+        assert_eq!(needs(CHAT, &reasoning), only(Capability::Reasoning), "{reasoning}");
+    }
+}
+
+#[test]
+fn a_later_synonym_that_says_nothing_cancels_no_need() {
     assert_eq!(
-        needs(json!({"tools": [], "functions": null, "reasoning_effort": null})),
+        needs(CHAT, &json!({"tools": [{"type": "function"}], "functions": null})),
+        only(Capability::Tools)
+    );
+    assert_eq!(needs(CHAT, &json!({"functions": [], "tools": [{}]})), only(Capability::Tools));
+    let effort = json!({"reasoning_effort": "high", "reasoning": null, "thinking": {}});
+    assert_eq!(needs(CHAT, &effort), only(Capability::Reasoning));
+    let message = r#""messages": [{"role": "user", "content": ""}]"#;
+    for (numbers, expected) in [
+        (r#""max_tokens": null, "max_completion_tokens": 100000"#, 100_000),
+        (r#""max_completion_tokens": 100000, "max_tokens": null"#, 100_000),
+        (r#""max_completion_tokens": 10, "max_tokens": 100000.0"#, 100_000),
+        (r#""max_tokens": -5, "max_completion_tokens": "many""#, 0),
+    ] {
+        let body = format!("{{{message}, {numbers}}}");
+        assert_eq!(chat(&body).needs.tokens, expected + 1, "{numbers}");
+    }
+}
+
+#[test]
+fn of_one_field_the_last_value_counts() {
+    let body = |members: &str| format!(r#"{{"messages": [{{"role": "user", "content": "hi"}}], {members}}}"#);
+    let capabilities = |members: &str| chat(&body(members)).needs.capabilities;
+    assert_eq!(capabilities(r#""tools": [], "tools": [{}]"#), only(Capability::Tools));
+    assert_eq!(capabilities(r#""tools": [{}], "tools": []"#), Capabilities::default());
+}
+
+#[test]
+fn json_is_found_wherever_an_api_can_ask_for_it() {
+    let json = only(Capability::Json);
+    let schema = json!({"type": "json_schema", "schema": {"type": "object"}});
+    for (endpoint, more) in [
+        (CHAT, json!({"response_format": {"type": "json_object"}})),
+        (CHAT, json!({"response_format": schema})),
+        (CHAT, json!({"guided_json": {"type": "object"}})),
+        (CHAT, json!({"structured_outputs": {"json": {"type": "object"}}})),
+        (CHAT, json!({"nvext": {"guided_json": {"type": "object"}}})),
+        (CHAT, json!({"response_format": {"type": "json_schema", "json_schema": "x".repeat(10_000)}})),
+        (Endpoint::Responses, json!({"text": {"format": schema}, "response_format": null})),
+        (Endpoint::Messages, json!({"output_format": schema})),
+        (Endpoint::Messages, json!({"output_config": {"format": schema}})),
+    ] {
+        assert_eq!(needs(endpoint, &more), json, "{endpoint:?} {more}");
+    }
+    let effort = json!({"output_config": {"effort": "high"}});
+    assert_eq!(needs(Endpoint::Messages, &effort), only(Capability::Reasoning));
+    assert_eq!(needs(CHAT, &json!({"text": {"format": schema}})), Capabilities::default());
+}
+
+#[test]
+fn images_are_found_wherever_an_api_can_put_them() {
+    let image =
+        json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}});
+    let url = json!({"type": "image_url", "image_url": {"url": "data:"}});
+    let turn = |role: &str, content: Value| json!([{"role": role, "content": content}]);
+    for (endpoint, messages) in [
+        (CHAT, turn("user", json!([url]))),
+        (CHAT, turn("user", json!([{"image_url": "data:"}]))),
+        (CHAT, turn("tool", json!([url]))),
+        (CHAT, turn("user", json!([{"type": "video_url", "video_url": {"url": "x"}}]))),
+        (CHAT, turn("user", json!([{"type": "file", "file": {"file_data": "data:image/png;base64,AA"}}]))),
+        (Endpoint::Messages, turn("user", json!([image]))),
+        (Endpoint::Messages, turn("user", json!([{"type": "tool_result", "content": [image]}]))),
+        (
+            Endpoint::Messages,
+            turn("user", json!([{"type": "document", "source": {"type": "content", "content": [image]}}])),
+        ),
+        (Endpoint::Responses, turn("user", json!([{"type": "input_image", "image_url": "data:"}]))),
+        (Endpoint::Responses, json!([{"type": "function_call_output", "output": [{"type": "input_image"}]}])),
+        (
+            Endpoint::Responses,
+            json!([{"type": "computer_call_output", "output": {"type": "computer_screenshot"}}]),
+        ),
+    ] {
+        let field = if endpoint == Endpoint::Responses { "input" } else { "messages" };
+        let capabilities = parsed(endpoint, &json!({field: messages})).1.capabilities;
+        assert_eq!(capabilities, only(Capability::Images), "{endpoint:?} {messages}");
+    }
+    let without = turn(
+        "user",
+        json!([{"type": "document", "source": {"media_type": "application/pdf", "data": "AA"}}]),
+    );
+    assert_eq!(
+        parsed(Endpoint::Messages, &json!({"messages": without})).1.capabilities,
         Capabilities::default()
     );
+}
+
+#[test]
+fn reasoning_that_only_its_model_reads_is_found() {
+    let at = |endpoint, body: Value| {
+        let body = body.to_string();
+        Request::parse(endpoint, body.as_bytes()).unwrap().sealed_reasoning()
+    };
+    let user = json!({"role": "user", "content": "hi"});
+    let assistant =
+        |content: Value| json!({"messages": [user, {"role": "assistant", "content": content}, user]});
+    let thinking = json!([{"type": "thinking", "thinking": "hm", "signature": "s"}]);
+    assert_eq!(at(Endpoint::Messages, assistant(thinking)), Some(1));
     assert_eq!(
-        needs(json!({"response_format": {"type": "json_schema", "json_schema": {}}})),
-        only(Capability::Json)
+        at(Endpoint::Messages, assistant(json!([{"type": "redacted_thinking", "data": "d"}]))),
+        Some(1)
     );
-    assert_eq!(needs(json!({"response_format": {"type": "text"}})), Capabilities::default());
-    assert_eq!(needs(json!({"text": {"format": {"type": "json_schema"}}})), only(Capability::Json));
-    assert_eq!(needs(json!({"reasoning_effort": "high"})), only(Capability::Reasoning));
-    let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]);
-    assert_eq!(needs(json!({"messages": image})), only(Capability::Images));
+    let unsigned = json!([{"type": "thinking", "thinking": "hm", "signature": ""}]);
+    assert_eq!(at(Endpoint::Messages, assistant(unsigned)), None);
+    let item = json!({"type": "reasoning", "summary": [], "encrypted_content": "x"});
+    assert_eq!(at(Endpoint::Responses, json!({"input": [user, item]})), Some(1));
+    let item = json!({"type": "reasoning", "summary": [], "encrypted_content": null});
+    assert_eq!(at(Endpoint::Responses, json!({"input": [user, item]})), None);
+    let details =
+        json!({"role": "assistant", "reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]});
+    assert_eq!(at(CHAT, json!({"messages": [user, details]})), Some(1));
 }
 
 #[test]
@@ -463,17 +699,45 @@ fn tokens_are_estimated_without_images() {
 }
 
 #[test]
-fn a_conversation_is_told_by_how_it_begins() {
+fn a_fingerprint_is_how_the_conversation_begins_without_what_changes() {
     let key = |messages: Value| {
         let body = json!({"messages": messages}).to_string();
-        chat(&body).conversation()
+        chat(&body).fingerprint(&settings(LIMIT))
     };
     let turn = |role: &str, content: &str| json!({"role": role, "content": content});
     let begun = key(json!([turn("system", "s"), turn("user", "a")]));
-    assert_eq!(
-        begun,
-        key(json!([turn("system", "s"), turn("user", "a"), turn("assistant", "b"), turn("user", "c")]))
-    );
+    for same in [
+        json!([turn("system", "s"), turn("user", "a"), turn("assistant", "b"), turn("user", "c")]),
+        json!([turn("system", "s\nToday is 2026-11-29."), turn("user", "a")]),
+        json!([
+            turn("system", "x-anthropic-billing-header: cc_version=2.1; cch=ab;"),
+            turn("system", "s"),
+            turn("user", "a")
+        ]),
+    ] {
+        assert_eq!(begun, key(same.clone()), "{same}");
+    }
     assert_ne!(begun, key(json!([turn("system", "s"), turn("user", "b")])));
     assert_ne!(begun, key(json!([turn("system", "t"), turn("user", "a")])));
+}
+
+#[test]
+fn the_bodys_fields_identify_a_conversation() {
+    let field = |name: &str, more: Value| {
+        let body = more.to_string();
+        Request::parse(Endpoint::Responses, body.as_bytes()).unwrap().conversation_field(name)
+    };
+    assert_eq!(field("prompt_cache_key", json!({"prompt_cache_key": "k"})).as_deref(), Some("k"));
+    assert_eq!(field("conversation", json!({"conversation": "c"})).as_deref(), Some("c"));
+    assert_eq!(field("conversation", json!({"conversation": {"id": "c"}})).as_deref(), Some("c"));
+    let user = |id: &str| field("metadata.user_id", json!({"metadata": {"user_id": id}}));
+    assert_eq!(user("user_1f_account__session_5a-b").as_deref(), Some("5a-b"));
+    assert_eq!(user(r#"{"device_id": "d", "session_id": "5a-b"}"#).as_deref(), Some("5a-b"));
+    assert_eq!(user("somebody"), None);
+    assert_eq!(field("metadata.thread_id", json!({"metadata": {"thread_id": "t"}})).as_deref(), Some("t"));
+    for nothing in
+        [json!({"metadata": 7}), json!({"metadata": null}), json!({}), json!({"prompt_cache_key": null})]
+    {
+        assert_eq!(field("metadata.thread_id", nothing.clone()).or(field("prompt_cache_key", nothing)), None);
+    }
 }

@@ -1,7 +1,11 @@
 //! The turns of a conversation, with their texts left where they lie in the body.
+//!
+//! Only shapes that no LLM accepts are errors. Parts and items of unknown shapes say nothing.
+
+use memchr::memmem;
 
 use super::error::BodyError;
-use crate::json::{RawString, Scanner};
+use crate::json::{RawString, Scanner, SyntaxError};
 
 /// One message, or the whole of a completion's prompt.
 #[derive(Clone, Debug)]
@@ -29,21 +33,18 @@ impl Role {
             _ => Self::Other,
         }
     }
-
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::System => "system",
-            Self::Other => "assistant",
-        }
-    }
 }
 
 /// What a turn says.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content<'a> {
     texts: Texts<'a>,
+    /// Whether it shows images or videos, wherever the API can put them.
     pub(super) has_images: bool,
+    /// Whether it holds reasoning that only the model that wrote it accepts: signed or encrypted.
+    pub(super) has_sealed_reasoning: bool,
+    /// Bytes of tool calls and of their results, as written.
+    pub(super) tool_bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +59,23 @@ impl Default for Texts<'_> {
     }
 }
 
+/// Parts nest in tool results, and those in documents. Nothing that an API knows is nested deeper.
+const MAX_NESTING: u32 = 4;
+
+/// The types of parts and items that are images or videos, in all APIs.
+const IMAGES: [&[u8]; 10] = [
+    b"image_url",
+    b"input_image",
+    b"image",
+    b"image_embeds",
+    b"image_pil",
+    b"computer_screenshot",
+    b"video_url",
+    b"input_video",
+    b"video",
+    b"video_embeds",
+];
+
 impl<'a> Content<'a> {
     pub(super) fn texts(&self) -> &[RawString<'a>] {
         match &self.texts {
@@ -66,15 +84,28 @@ impl<'a> Content<'a> {
         }
     }
 
-    fn one(text: RawString<'a>) -> Self {
-        Self { texts: Texts::One(text), has_images: false }
+    /// The bytes of its texts, as written.
+    pub(super) fn text_bytes(&self) -> usize {
+        self.texts().iter().map(|text| text.written()).sum()
     }
 
-    /// A string, or the texts of an array of parts; audio and files have none, and null says nothing.
+    fn one(text: RawString<'a>) -> Self {
+        Self { texts: Texts::One(text), ..Self::default() }
+    }
+
+    fn several(texts: Vec<RawString<'a>>) -> Self {
+        Self { texts: Texts::Several(texts), ..Self::default() }
+    }
+
+    /// Reads a string, an array of parts, or one part. Null says nothing.
     fn read(scanner: &mut Scanner<'a>) -> Result<Self, BodyError> {
         match scanner.peek() {
             Some(b'"') => Ok(Self::one(scanner.string()?)),
-            Some(b'[') => Self::read_parts(scanner),
+            Some(b'[' | b'{') => {
+                let mut parts = Parts::default();
+                parts.read_all(scanner, 0)?;
+                Ok(parts.content)
+            }
             Some(b'n') => {
                 scanner.skip()?;
                 Ok(Self::default())
@@ -82,18 +113,84 @@ impl<'a> Content<'a> {
             _ => Err(BodyError::Type("must be a string, an array of parts, or null")),
         }
     }
+}
 
-    fn read_parts(scanner: &mut Scanner<'a>) -> Result<Self, BodyError> {
-        let mut texts = Vec::new();
-        let mut has_images = false;
-        scanner.array(|scanner| {
-            let part = Part::read(scanner)?;
-            texts.extend(part.text);
-            has_images |= part.is_image;
-            Ok::<_, BodyError>(())
-        })?;
-        Ok(Self { texts: Texts::Several(texts), has_images })
+/// Collects the content of parts.
+#[derive(Default)]
+struct Parts<'a> {
+    content: Content<'a>,
+}
+
+impl<'a> Parts<'a> {
+    /// Reads an array of parts, or one part. Texts of nested ones are those of tools.
+    fn read_all(&mut self, scanner: &mut Scanner<'a>, depth: u32) -> Result<(), SyntaxError> {
+        match scanner.peek() {
+            _ if depth > MAX_NESTING => scanner.skip().map(drop),
+            Some(b'[') => scanner.array(|scanner| self.read_part(scanner, depth)),
+            _ => self.read_part(scanner, depth),
+        }
     }
+
+    fn read_part(&mut self, scanner: &mut Scanner<'a>, depth: u32) -> Result<(), SyntaxError> {
+        match scanner.peek() {
+            Some(b'"') => {
+                let text = scanner.string()?;
+                self.add_text(text, depth);
+                Ok(())
+            }
+            Some(b'{') => scanner.object(|scanner, key| self.read_member(&key.name, scanner, depth)),
+            _ => scanner.skip().map(drop),
+        }
+    }
+
+    fn read_member(&mut self, key: &[u8], scanner: &mut Scanner<'a>, depth: u32) -> Result<(), SyntaxError> {
+        let first = scanner.peek();
+        match key {
+            b"text" if first == Some(b'"') => {
+                let text = scanner.string()?;
+                self.add_text(text, depth);
+            }
+            b"type" if first == Some(b'"') => {
+                let kind = scanner.string()?.bytes();
+                self.content.has_images |= IMAGES.contains(&&*kind);
+                self.content.has_sealed_reasoning |= &*kind == b"redacted_thinking";
+            }
+            b"signature" | b"encrypted_content" if first == Some(b'"') => {
+                self.content.has_sealed_reasoning |= !scanner.string()?.inner().is_empty();
+            }
+            // A tool result, a tool's output, and a document that is made of parts.
+            b"content" | b"output" => self.read_all(scanner, depth + 1)?,
+            b"source" | b"file" | b"file_data" => {
+                let raw = scanner.clone().raw()?;
+                self.content.has_images |= is_image_file(raw);
+                match first {
+                    Some(b'{') => self.read_all(scanner, depth + 1)?,
+                    _ => {
+                        scanner.skip()?;
+                    }
+                }
+            }
+            b"input" | b"arguments" => self.content.tool_bytes += scanner.raw()?.len(),
+            _ => {
+                let raw = scanner.raw()?;
+                self.content.has_images |= raw != b"null" && IMAGES.contains(&key);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_text(&mut self, text: RawString<'a>, depth: u32) {
+        match &mut self.content.texts {
+            Texts::Several(texts) if depth == 0 => texts.push(text),
+            _ => self.content.tool_bytes += text.written(),
+        }
+    }
+}
+
+/// Whether a file says that it is an image: by its media type, which comes before its data.
+fn is_image_file(raw: &[u8]) -> bool {
+    const START: usize = 512;
+    memmem::find(raw.get(..START).unwrap_or(raw), b"image/").is_some()
 }
 
 /// A chat's `messages`.
@@ -104,8 +201,10 @@ pub(super) fn messages<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<Turn<'a>>, B
     let mut turns = Vec::new();
     scanner.array(|scanner| {
         let message = Message::read(scanner)?;
-        let role = message.role.ok_or(BodyError::Type("has a message without a role"))?;
-        turns.push(Turn { role: Role::new(role), content: message.content.unwrap_or_default() });
+        if !message.has_role {
+            return Err(BodyError::Type("has a message without a role"));
+        }
+        turns.push(message.into_turn());
         Ok::<_, BodyError>(())
     })?;
     Ok(turns)
@@ -121,35 +220,42 @@ pub(super) fn input<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<Turn<'a>>, Body
     let user = |content| Turn { role: Role::User, content };
     match scanner.peek() {
         Some(b'"') => return Ok(vec![user(Content::one(scanner.string()?))]),
+        Some(b'{') => return Ok(vec![Message::read(scanner)?.into_turn()]),
+        Some(b'n') => {
+            scanner.skip()?;
+            return Ok(Vec::new());
+        }
         Some(b'[') => {}
         _ => return Err(BodyError::Type("must be a string or an array")),
     }
-    let mut is_empty = true;
     let mut strings = Vec::new();
     let mut turns = Vec::new();
     scanner.array(|scanner| {
-        is_empty = false;
         match scanner.peek() {
             Some(b'"') => strings.push(scanner.string()?),
-            Some(b'{') => turns.extend(Message::read(scanner)?.into_item()),
+            Some(b'{') => turns.push(Message::read(scanner)?.into_turn()),
             _ => {
                 scanner.skip()?;
             }
         }
         Ok::<_, BodyError>(())
     })?;
-    // Token numbers leave a turn without text: there is a prompt, only not one to read.
-    if turns.is_empty() && !is_empty {
-        turns.push(user(Content { texts: Texts::Several(strings), has_images: false }));
+    if !strings.is_empty() {
+        turns.push(user(Content::several(strings)));
     }
     Ok(turns)
 }
 
-/// Of a message's several roles or contents the last counts, as most JSON parsers have it.
+/// A message, or an item of a response's input. Of several roles or contents the last counts, as most JSON parsers have
+/// it.
 #[derive(Default)]
 struct Message<'a> {
+    /// Whether it has the member, be it null.
+    has_role: bool,
     role: Option<RawString<'a>>,
     content: Option<Content<'a>>,
+    /// What stands beside the content: tool calls, their output, reasoning.
+    rest: Parts<'a>,
 }
 
 impl<'a> Message<'a> {
@@ -160,56 +266,60 @@ impl<'a> Message<'a> {
         let mut message = Self::default();
         scanner.object(|scanner, key| {
             match &*key.name {
-                b"role" => {
-                    let role = scanner.string();
-                    message.role =
-                        Some(role.map_err(|_| BodyError::Type("has a role that is not a string"))?);
-                }
+                b"role" => message.read_role(scanner)?,
                 b"content" => message.content = Some(Content::read(scanner)?),
-                _ => {
-                    scanner.skip()?;
+                b"tool_calls" | b"function_call" => {
+                    let raw = scanner.raw()?;
+                    let rest = &mut message.rest.content;
+                    rest.tool_bytes += raw.len();
+                    rest.has_sealed_reasoning |= memmem::find(raw, b"thought_signature").is_some();
                 }
+                b"reasoning_details" | b"thinking_blocks" => {
+                    let raw = scanner.raw()?;
+                    message.rest.content.has_sealed_reasoning |= is_sealed(raw);
+                }
+                name => message.rest.read_member(name, scanner, 0)?,
             }
             Ok::<_, BodyError>(())
         })?;
         Ok(message)
     }
 
-    /// An item of `input`. Tool calls, their results and references say nothing by themselves.
-    fn into_item(self) -> Option<Turn<'a>> {
-        let (role, content) = self.role.zip(self.content)?;
-        Some(Turn { role: Role::new(role), content })
-    }
-}
-
-/// A part of a message's content.
-#[derive(Default)]
-struct Part<'a> {
-    text: Option<RawString<'a>>,
-    is_image: bool,
-}
-
-impl<'a> Part<'a> {
-    fn read(scanner: &mut Scanner<'a>) -> Result<Self, BodyError> {
-        if scanner.peek() != Some(b'{') {
-            return Err(BodyError::Type("must have objects for the parts of a content"));
-        }
-        let mut part = Self::default();
-        scanner.object(|scanner, key| {
-            let is_string = scanner.peek() == Some(b'"');
-            match &*key.name {
-                b"text" if is_string => part.text = Some(scanner.string()?),
-                b"type" if is_string => {
-                    // Chat completions, responses and Anthropic's messages, in this order.
-                    let kind = scanner.string()?;
-                    part.is_image = matches!(&*kind.bytes(), b"image_url" | b"input_image" | b"image");
-                }
-                _ => {
-                    scanner.skip()?;
-                }
+    fn read_role(&mut self, scanner: &mut Scanner<'a>) -> Result<(), BodyError> {
+        self.has_role = true;
+        self.role = match scanner.peek() {
+            Some(b'n') => {
+                scanner.skip()?;
+                None
             }
-            Ok::<_, BodyError>(())
-        })?;
-        Ok(part)
+            _ => Some(scanner.string().map_err(|_| BodyError::Type("has a role that is not a string"))?),
+        };
+        Ok(())
     }
+
+    /// Tool calls, their results and references are turns without text. A part that stands for a message is the user's.
+    fn into_turn(self) -> Turn<'a> {
+        let rest = self.rest.content;
+        let role = self.role.map(Role::new);
+        let role = role.unwrap_or(match self.content.is_none() && !rest.texts().is_empty() {
+            true => Role::User,
+            false => Role::Other,
+        });
+        let has_images = rest.has_images;
+        let has_sealed_reasoning = rest.has_sealed_reasoning;
+        let tool_bytes = rest.tool_bytes;
+        let mut content = self.content.unwrap_or(Content { tool_bytes: 0, ..rest });
+        content.has_images |= has_images;
+        content.has_sealed_reasoning |= has_sealed_reasoning;
+        content.tool_bytes += tool_bytes;
+        Turn { role, content }
+    }
+}
+
+/// Whether reasoning beside a message is signed or encrypted, as gateways pass it on (`reasoning_details` of OpenRouter,
+/// `thinking_blocks` of LiteLLM).
+fn is_sealed(raw: &[u8]) -> bool {
+    [&b"\"signature\""[..], b"reasoning.encrypted", b"redacted_thinking"]
+        .into_iter()
+        .any(|mark| memmem::find(raw, mark).is_some())
 }

@@ -17,6 +17,7 @@ pub(super) enum Choice {
     Class {
         policy: Arc<Policy>,
         model: Arc<Model>,
+        class: String,
     },
     /// The policy that the client asked for.
     Policy {
@@ -39,8 +40,9 @@ impl Router {
         trace: &mut Trace<'_>,
     ) -> Result<Choice, Rejection> {
         let directives = request.directives.as_ref();
-        let in_metadata = directives.and_then(|directives| directives.policy.as_deref());
-        let named = match (in_metadata, head.header(headers::POLICY)) {
+        let in_metadata = directives.and_then(|directives| directives.policy.as_deref()).and_then(given);
+        let in_header = head.header(headers::POLICY).and_then(given);
+        let named = match (in_metadata, in_header) {
             (Some(name), _) => Some(self.named_policy(name, METADATA_FIELD, trace)?),
             (None, Some(name)) => Some(self.named_policy(name, headers::POLICY, trace)?),
             (None, None) => None,
@@ -82,7 +84,7 @@ impl Router {
         }
         let policy = policy.unwrap_or_else(|| Arc::clone(&self.config.default_policy));
         match policy.class(name).cloned() {
-            Some(model) => Ok(Choice::Class { policy, model }),
+            Some(model) => Ok(Choice::Class { policy, model, class: name.to_owned() }),
             None => Err(Rejection::unknown_model(name, Some(METADATA_FIELD))),
         }
     }
@@ -97,7 +99,7 @@ impl Router {
             trace(Step::NoModelField);
             return Ok(Choice::Default { threshold });
         };
-        let meaning = self.config.name(name);
+        let (name, meaning) = self.meaning(name);
         if meaning.is_some() {
             trace(Step::ModelField { name, meaning });
         }
@@ -107,6 +109,18 @@ impl Router {
             Some(Name::Alias(model)) => Ok(Choice::Model(Arc::clone(model), Reason::Alias)),
             Some(Name::Auto) => Ok(Choice::Default { threshold }),
             None => self.by_unknown_name(name, threshold, trace),
+        }
+    }
+
+    /// A name and what it means. White space around it does not count, nor does `:latest`, which Ollama's clients add.
+    fn meaning<'n>(&self, name: &'n str) -> (&'n str, Option<&Name>) {
+        let trimmed = name.trim();
+        let untagged = trimmed.strip_suffix(":latest").unwrap_or(trimmed);
+        let found =
+            [name, trimmed, untagged].into_iter().find_map(|name| Some((name, self.config.name(name)?)));
+        match found {
+            Some((name, meaning)) => (name, Some(meaning)),
+            None => (name, None),
         }
     }
 
@@ -150,4 +164,9 @@ impl Router {
             )),
         }
     }
+}
+
+/// A name that is not empty. As the blueprint has it, white space around it does not count.
+fn given(name: &str) -> Option<&str> {
+    Some(name.trim()).filter(|name| !name.is_empty())
 }

@@ -3,20 +3,20 @@
 use std::cell::OnceCell;
 
 use crate::config::MatchInput;
-use crate::request::{Request, RequestHead};
+use crate::request::{PromptSettings, Request, RequestHead};
 use crate::requirements::Capability;
 
 /// The text is only put together if a rule looks at it.
 pub(super) struct RequestInput<'a> {
     request: &'a Request<'a>,
     head: &'a RequestHead,
-    text_limit: usize,
+    settings: &'a PromptSettings,
     text: OnceCell<String>,
 }
 
 impl<'a> RequestInput<'a> {
-    pub(super) fn new(request: &'a Request<'a>, head: &'a RequestHead, text_limit: usize) -> Self {
-        Self { request, head, text_limit, text: OnceCell::new() }
+    pub(super) fn new(request: &'a Request<'a>, head: &'a RequestHead, settings: &'a PromptSettings) -> Self {
+        Self { request, head, settings, text: OnceCell::new() }
     }
 }
 
@@ -42,6 +42,6 @@ impl MatchInput for RequestInput<'_> {
     }
 
     fn text(&self) -> &str {
-        self.text.get_or_init(|| self.request.text_to_classify(self.text_limit).to_prompt())
+        self.text.get_or_init(|| self.request.prompt(self.settings).text())
     }
 }

@@ -1,7 +1,8 @@
-//! Plans a request: at once where no classifier is needed, else with the classifier's result.
+//! Plans a request: at once where no prediction is needed, else with the classifiers' predictions.
 
 mod choice;
 mod match_input;
+mod pending;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -10,58 +11,31 @@ use std::sync::Arc;
 
 use choice::Choice;
 use match_input::RequestInput;
+use pending::{Facts, Message, Messages, OpenRule, Otherwise};
+pub use pending::{Known, Outcome, Pending, Progress, Wanted};
 pub use step::{Step, Trace};
 
-use crate::classification::Classification;
-use crate::config::{Config, Model, OnFailure, Policy, Strategy, Target, Then};
-use crate::decision::{Decision, Reason};
+use crate::config::{
+    Config, IdentitySource, Mode, Model, OnUnknownResponse, Policy, StickinessMode, Strategy, Then,
+};
+use crate::decision::Reason;
 use crate::digest::Digest;
 use crate::rejection::Rejection;
-use crate::request::{Request, RequestHead, TextToClassify};
-use crate::requirements::{Requirements, UnmetRequirement};
+use crate::request::{Endpoint, HumanTurns, Prompt, Request, RequestHead};
 
 /// Routes by one configuration.
 #[derive(Clone, Debug)]
 pub struct Router {
     config: Arc<Config>,
-    /// Computing the key hashes the prompt, so it is skipped when nothing uses it.
+    /// Computing the key hashes the first message, so it is skipped when nothing uses it.
     needs_conversation_key: bool,
 }
 
-/// What to do with a request.
-#[derive(Clone, Debug)]
-pub enum Plan {
-    /// Route it: no classifier is needed.
-    Route(Decision),
-    /// Ask the policy's classifier, then [`Router::decide`].
-    Classify(Pending),
-    /// Leave it as the client sent it.
-    Passthrough,
-}
+/// The model that made a response, by the response's id, if that is known.
+pub type ResponseMaker<'m> = dyn Fn(&str) -> Option<Arc<Model>> + 'm;
 
-/// A request that waits for its classification.
-#[derive(Clone, Debug)]
-pub struct Pending {
-    /// The policy that wants to know.
-    pub policy: Arc<Policy>,
-    /// What the classifier reads.
-    pub text: TextToClassify,
-    conversation: Digest,
-    threshold: Option<f32>,
-    needs: Requirements,
-    failover: bool,
-}
-
-/// What is known of a prompt's classification.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ClassifierResult {
-    /// The classifier was called.
-    Fresh(Classification),
-    /// The classifier was called for the same text before.
-    Cached(Classification),
-    /// The classifier gave no usable prediction: it is down, late, overloaded, or lacks the head.
-    Unavailable,
-}
+/// Of more messages than this in a conversation, the first and the last ones decide.
+const MAX_MESSAGES: usize = 32;
 
 impl Router {
     /// A router for this configuration.
@@ -75,256 +49,243 @@ impl Router {
         &self.config
     }
 
-    /// Decides what needs no classifier.
+    /// What decides on a request: [`Pending::progress`] tells the decision, or what is missing for it.
     ///
     /// # Errors
-    /// A 404 if the client names a policy or model that is not configured; a 400 if no model can take the request.
+    /// A 404 if the client names a policy or model that is not configured; a 400 if a prompt that must be classified cannot
+    /// be read.
     pub fn plan(
         &self,
         request: &Request<'_>,
         head: &RequestHead,
+        maker: &ResponseMaker<'_>,
         trace: &mut Trace<'_>,
-    ) -> Result<Plan, Rejection> {
+    ) -> Result<Pending, Rejection> {
         trace(Step::Required(&request.needs));
-        let conversation = self.conversation(request, head);
-        let (policy, threshold) = match self.choose(request, head, trace)? {
-            Choice::Passthrough => return Ok(Plan::Passthrough),
+        let (otherwise, threshold, is_default) = match self.choose(request, head, trace)? {
+            Choice::Passthrough => (Otherwise::Passthrough, None, false),
             Choice::Model(model, reason) => {
-                return by_name(model, None, reason, &request.needs).map(Plan::Route);
+                (Otherwise::Model { model, policy: None, reason, class: None }, None, false)
             }
-            Choice::Class { policy, model } => {
-                return by_name(model, Some(policy), Reason::Manual, &request.needs).map(Plan::Route);
+            Choice::Class { policy, model, class } => {
+                let (policy, class) = (Some(policy), Some(class));
+                (Otherwise::Model { model, policy, reason: Reason::Manual, class }, None, false)
             }
-            Choice::Policy { policy, threshold } => (policy, threshold),
-            Choice::Default { threshold } => match self.rule(request, head, trace) {
-                Some(Then::Target(target)) => {
-                    let model = pick(target, conversation)?;
-                    return by_name(model, None, Reason::Rule, &request.needs).map(Plan::Route);
-                }
-                Some(Then::Policy(policy)) => (Arc::clone(policy), threshold),
-                None => (Arc::clone(&self.config.default_policy), threshold),
-            },
+            Choice::Policy { policy, threshold } => (Otherwise::Policy(policy), threshold, false),
+            Choice::Default { threshold } => {
+                (Otherwise::Policy(Arc::clone(&self.config.default_policy)), threshold, true)
+            }
         };
-        check_threshold(&policy, threshold)?;
+        let (otherwise, is_default) = match otherwise {
+            Otherwise::Policy(policy) => match self.state_elsewhere(&policy, request, maker, trace) {
+                Some(elsewhere) => (elsewhere, false),
+                None => (Otherwise::Policy(policy), is_default),
+            },
+            other => (other, is_default),
+        };
+        let rules = self.rules(request, head, is_default, trace);
+        let decided = rules.first().filter(|rule| rule.when.is_none());
+        let decides_by_prompt = match (&otherwise, decided) {
+            (_, Some(rule)) => matches!(rule.then, Then::Policy(_)),
+            (Otherwise::Policy(_), None) => true,
+            (_, None) => rules.iter().any(|rule| rule.when.is_some()),
+        };
+        if let Some(error) = request.prompt_error.as_ref().filter(|_| decides_by_prompt) {
+            return Err(error.clone());
+        }
+        self.check_threshold(&rules, &otherwise, threshold)?;
         if let Some(threshold) = threshold {
             trace(Step::Threshold(threshold));
         }
-        trace(Step::Policy(&policy));
-        let text = request.text_to_classify(self.config.limits.classify_text);
-        let failover = self.config.failover;
-        let pending = Pending { policy, text, conversation, threshold, needs: request.needs, failover };
-        if pending.text.is_empty() {
-            return pending.by_default(None, Reason::Default, trace).map(Plan::Route);
-        }
-        trace(Step::Prompt(&pending.text));
-        Ok(Plan::Classify(pending))
+        let keeps_conversation = matches!(otherwise, Otherwise::Policy(_));
+        let (messages, is_sealed) = match decides_by_prompt {
+            true => self.messages(request, keeps_conversation),
+            false => (Messages::none(), false),
+        };
+        let facts = Facts {
+            needs: request.needs,
+            threshold,
+            conversation: self.conversation(request, head),
+            // Another model could not read what this one sealed.
+            failover: self.config.failover && !is_sealed,
+            on_failure: self.config.sidecar.on_failure,
+        };
+        Ok(Pending { rules, otherwise, messages, facts })
     }
 
-    /// Decides with the classifier's result.
-    ///
-    /// # Errors
-    /// A 503 if there is no result and the configuration says to reject then; a 400 if no model of the policy can take
-    /// the request.
-    pub fn decide(
+    /// The rules that match, or may match by predictions, up to the first that does whatever they are.
+    fn rules(
         &self,
-        pending: &Pending,
-        result: ClassifierResult,
+        request: &Request<'_>,
+        head: &RequestHead,
+        is_default: bool,
         trace: &mut Trace<'_>,
-    ) -> Result<Decision, Rejection> {
-        match result {
-            ClassifierResult::Fresh(classification) => {
-                pending.by_classification(classification, Reason::Classified, trace)
-            }
-            ClassifierResult::Cached(classification) => {
-                pending.by_classification(classification, Reason::Cached, trace)
-            }
-            ClassifierResult::Unavailable => {
-                trace(Step::Unavailable);
-                match self.config.sidecar.on_failure {
-                    OnFailure::Default => pending.by_default(None, Reason::Fallback, trace),
-                    OnFailure::Reject => Err(Rejection::classifier_unavailable()),
+    ) -> Vec<OpenRule> {
+        let input = RequestInput::new(request, head, &self.config.prompt);
+        let mut open = Vec::new();
+        for (index, rule) in
+            self.config.rules.iter().enumerate().filter(|(_, rule)| rule.always || is_default)
+        {
+            let when = match rule.when.reduce(&input) {
+                Ok(matches) => {
+                    trace(Step::Rule { index, matches: Some(matches) });
+                    match matches && rule.mode == Mode::Enforce {
+                        true => None,
+                        false => continue,
+                    }
                 }
+                // Nothing is classified of embeddings.
+                Err(_) if request.endpoint == Endpoint::Embeddings => continue,
+                Err(residual) => {
+                    trace(Step::Rule { index, matches: None });
+                    Some(residual)
+                }
+            };
+            let is_last = when.is_none();
+            open.push(OpenRule { index, when, then: rule.then.clone(), mode: rule.mode });
+            if is_last {
+                break;
             }
         }
+        open
     }
 
-    /// The first rule that matches.
-    fn rule(&self, request: &Request<'_>, head: &RequestHead, trace: &mut Trace<'_>) -> Option<&Then> {
-        let input = RequestInput::new(request, head, self.config.limits.classify_text);
-        let rules = self.config.rules.iter().enumerate();
-        let mut compared = rules.map(|(index, rule)| {
-            let matches = rule.when.matches(&input);
-            trace(Step::Rule { index, matches });
-            matches.then_some(&rule.then)
-        });
-        compared.find_map(|then| then)
-    }
-
-    /// By the configured header, else by how the conversation begins. All are one where none needs to be told.
-    fn conversation(&self, request: &Request<'_>, head: &RequestHead) -> Digest {
-        if !self.needs_conversation_key {
-            return Digest::of_number(0);
-        }
-        let header = self.config.stickiness.as_ref().and_then(|stickiness| stickiness.header.as_deref());
-        match header.and_then(|name| head.header(name)) {
-            Some(value) => Digest::of(&["header", value]),
-            None => Digest::of_number(request.conversation()),
-        }
-    }
-}
-
-impl Pending {
-    /// The decision for a conversation that keeps its model, if that can take the request.
-    pub fn keep(&self, model: &Arc<Model>) -> Option<Decision> {
-        if model.lacks(&self.needs).is_some() {
+    /// What happens to a request whose state lies with a provider: it goes back to the model that made what it continues. None
+    /// if the policy is free to choose.
+    fn state_elsewhere(
+        &self,
+        policy: &Arc<Policy>,
+        request: &Request<'_>,
+        maker: &ResponseMaker<'_>,
+        trace: &mut Trace<'_>,
+    ) -> Option<Otherwise> {
+        if request.endpoint != Endpoint::Responses {
             return None;
         }
-        let policy = Some(Arc::clone(&self.policy));
-        let next = self.next_after(model);
-        Some(Decision {
-            model: Arc::clone(model),
-            policy,
-            classification: None,
-            reason: Reason::Sticky,
-            next,
-            alternative: None,
-        })
-    }
-
-    /// Tells this conversation under this policy from others.
-    pub fn conversation(&self) -> Digest {
-        Digest::of(&[self.policy.name.as_str(), &self.conversation.number().to_string()])
-    }
-
-    /// The classifier and the text that it reads: the same for the same classification.
-    pub fn cache_key(&self) -> Digest {
-        let texts = self.text.excerpts().iter().map(|excerpt| excerpt.written());
-        let parts: Vec<_> = [self.policy.classifier.identity().as_bytes()].into_iter().chain(texts).collect();
-        Digest::of(&parts)
-    }
-
-    fn by_classification(
-        &self,
-        classification: Classification,
-        reason: Reason,
-        trace: &mut Trace<'_>,
-    ) -> Result<Decision, Rejection> {
-        let target = match (&self.policy.chooser, &classification) {
-            (Strategy::Labels { routes, min_confidence }, classification) => {
-                let min_confidence = self.threshold.unwrap_or(*min_confidence);
-                let label = classification.label();
-                let sure = label.filter(|label| label.confidence() >= min_confidence);
-                let target = sure.and_then(|label| routes.get(label.name()));
-                match label {
-                    Some(label) => trace(Step::Label { label, min_confidence, target }),
-                    None => trace(Step::WrongKind),
+        let field = "previous_response_id";
+        if let Some(model) = request.previous_response().and_then(maker) {
+            trace(Step::Continues(Some(&model)));
+            return Some(match model.lacks(&request.needs) {
+                Some(unmet) => {
+                    Otherwise::Reject(Rejection::state_elsewhere(model.name.as_str(), unmet, field))
                 }
-                target
+                None => Otherwise::Model {
+                    model,
+                    policy: Some(Arc::clone(policy)),
+                    reason: Reason::Sticky,
+                    class: None,
+                },
+            });
+        }
+        let continues = request.previous_response().or(request.provider_conversation());
+        if continues.is_none() || self.has_one_cluster(request) {
+            return None;
+        }
+        trace(Step::Continues(None));
+        let says_something = !request.prompt(&self.config.prompt).is_empty();
+        let is_unknown = request.previous_response().is_some();
+        match self.config.on_unknown_response {
+            OnUnknownResponse::Reject if is_unknown && says_something => {
+                Some(Otherwise::Reject(Rejection::unknown_response(field)))
             }
-            (Strategy::Bands(bands), Classification::Score(score)) => {
-                let (score, threshold) = (score.get(), self.threshold);
-                let target = match threshold {
-                    Some(threshold) => bands.target_by_threshold(score, threshold),
-                    None => Some(bands.target(score)),
-                };
-                trace(Step::Score { score, threshold, target });
-                target
-            }
-            // The sidecar's head is not of the kind that the policy was written for.
-            (Strategy::Bands(_), Classification::Label(_)) => {
-                trace(Step::WrongKind);
-                None
+            OnUnknownResponse::Route if is_unknown => None,
+            // What the conversation's earlier turns said is not here, and must not decide differently each time.
+            _ => Some(Otherwise::Default(Arc::clone(policy))),
+        }
+    }
+
+    /// Whether all models that take the request's API are served by one provider, which has the state of all.
+    fn has_one_cluster(&self, request: &Request<'_>) -> bool {
+        let mut clusters =
+            self.config.models().filter(|model| model.api == request.needs.api).map(|model| &model.cluster);
+        let first = clusters.next();
+        clusters.all(|cluster| Some(cluster) == first)
+    }
+
+    /// The messages that decide, and whether the model is bound to reasoning that it sealed.
+    fn messages(&self, request: &Request<'_>, keeps_conversation: bool) -> (Messages, bool) {
+        let settings = &self.config.prompt;
+        let stickiness = self.config.stickiness.as_ref();
+        let sealed = request.sealed_reasoning().filter(|_| keeps_conversation);
+        let mode = stickiness.map(|stickiness| stickiness.mode).filter(|_| keeps_conversation);
+        if mode.is_none() && sealed.is_none() {
+            return (Messages::only(request.prompt(settings)), false);
+        }
+        let turns = request.human_turns(settings);
+        let last = turns.len().saturating_sub(1);
+        // Reasoning was sealed by the model that answered the message before it.
+        let bound = sealed.map_or(last, |position| turns.before(position).saturating_sub(1));
+        let deciding = match mode {
+            None => vec![bound],
+            Some(StickinessMode::First) => vec![0],
+            Some(StickinessMode::Strongest) => {
+                let from = (bound + 2).saturating_sub(MAX_MESSAGES).max(1);
+                [0].into_iter().chain(from..=bound).collect()
             }
         };
-        match target {
-            Some(target) => self.route(target, Some(classification), reason, trace),
-            None => self.by_default(Some(classification), Reason::Default, trace),
+        let compare = stickiness.is_some_and(|stickiness| stickiness.compare);
+        (Messages::new(&turns, &deciding, compare), sealed.is_some())
+    }
+
+    /// By the first source that the request has. All are one where none needs to be told.
+    fn conversation(&self, request: &Request<'_>, head: &RequestHead) -> Digest {
+        if !self.needs_conversation_key {
+            return Digest::of(&[""]);
         }
-    }
-
-    fn by_default(
-        &self,
-        classification: Option<Classification>,
-        reason: Reason,
-        trace: &mut Trace<'_>,
-    ) -> Result<Decision, Rejection> {
-        trace(Step::Default(&self.policy.default));
-        self.route(&self.policy.default, classification, reason, trace)
-    }
-
-    /// To the target's model, or to the first of the policy's fallback models that can take the request.
-    fn route(
-        &self,
-        target: &Target,
-        classification: Option<Classification>,
-        reason: Reason,
-        trace: &mut Trace<'_>,
-    ) -> Result<Decision, Rejection> {
-        let chosen = pick(target, self.conversation)?;
-        let (model, reason) = match chosen.lacks(&self.needs) {
-            None => (chosen, reason),
-            Some(unmet) => {
-                trace(Step::Unable { model: &chosen, unmet });
-                (self.fallback(unmet, trace)?, Reason::Capability)
+        let mut named = self.config.identity.iter().filter_map(|source| match source {
+            IdentitySource::Header(name) => {
+                let value = head.header(name).filter(|value| !value.is_empty())?;
+                Some(Digest::of(&[name.as_str(), value]))
             }
+            IdentitySource::Body(name) => {
+                let value = request.conversation_field(name)?;
+                Some(Digest::of(&[name.as_str(), &value]))
+            }
+            IdentitySource::Fingerprint => Some(request.fingerprint(&self.config.prompt)),
+        });
+        named.next().unwrap_or_else(|| Digest::of(&[""]))
+    }
+
+    /// A threshold must have a bound to replace.
+    fn check_threshold(
+        &self,
+        rules: &[OpenRule],
+        otherwise: &Otherwise,
+        threshold: Option<f32>,
+    ) -> Result<(), Rejection> {
+        let decided = rules.first().filter(|rule| rule.when.is_none()).map(|rule| &rule.then);
+        let policy = match (decided, otherwise) {
+            (Some(Then::Policy(policy)), _) | (None, Otherwise::Policy(policy)) => policy,
+            _ => return Ok(()),
         };
-        let next = self.next_after(&model);
-        let policy = Some(Arc::clone(&self.policy));
-        Ok(Decision { model, policy, classification, reason, next, alternative: None })
-    }
-
-    fn fallback(&self, unmet: UnmetRequirement, trace: &mut Trace<'_>) -> Result<Arc<Model>, Rejection> {
-        for model in &self.policy.fallbacks {
-            match model.lacks(&self.needs) {
-                None => {
-                    trace(Step::Fallback(model));
-                    return Ok(Arc::clone(model));
-                }
-                Some(unmet) => trace(Step::Unable { model, unmet }),
+        match (&policy.chooser, threshold) {
+            (Strategy::Bands(bands), Some(threshold))
+                if bands.target_by_threshold(0.0, threshold).is_none() =>
+            {
+                let message =
+                    format!("a threshold needs a policy of two bands, which {} is not", policy.name);
+                Err(Rejection::invalid(Some("threshold"), message))
             }
-        }
-        Err(Rejection::no_model_can(unmet))
-    }
-
-    /// Who can take the request too, should this model fail.
-    fn next_after(&self, model: &Arc<Model>) -> Vec<Arc<Model>> {
-        if !self.failover {
-            return Vec::new();
-        }
-        let others = self.policy.fallbacks.iter().filter(|other| other.name != model.name);
-        others.filter(|other| other.lacks(&self.needs).is_none()).cloned().collect()
-    }
-}
-
-/// A threshold must have a bound to replace.
-fn check_threshold(policy: &Policy, threshold: Option<f32>) -> Result<(), Rejection> {
-    match (&policy.chooser, threshold) {
-        (Strategy::Bands(bands), Some(threshold)) if bands.target_by_threshold(0.0, threshold).is_none() => {
-            let message = format!("a threshold needs a policy of two bands, which {} is not", policy.name);
-            Err(Rejection::invalid(Some("threshold"), message))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// To the model that was named. Its capabilities are the business of who named it; but a request in another API's
-/// shape cannot be understood.
-fn by_name(
-    model: Arc<Model>,
-    policy: Option<Arc<Policy>>,
-    reason: Reason,
-    needs: &Requirements,
-) -> Result<Decision, Rejection> {
-    match model.lacks(needs) {
-        Some(lack @ UnmetRequirement::Api(_)) => Err(Rejection::model_cannot(model.name.as_str(), lack)),
-        _ => {
-            let next = Vec::new();
-            Ok(Decision { model, policy, classification: None, reason, next, alternative: None })
+            _ => Ok(()),
         }
     }
 }
 
-fn pick(target: &Target, conversation: Digest) -> Result<Arc<Model>, Rejection> {
-    // A validated target always has a model.
-    target.pick(conversation.number()).cloned().ok_or_else(Rejection::classifier_unavailable)
+impl Messages {
+    /// None is read.
+    fn none() -> Self {
+        Self::only(Prompt::default())
+    }
+
+    fn only(prompt: Prompt) -> Self {
+        Self { all: vec![Message::new(prompt)], deciding: 1, compare: false }
+    }
+
+    /// Those that decide, by their positions, and the last one.
+    fn new(turns: &HumanTurns<'_, '_>, deciding: &[usize], compare: bool) -> Self {
+        let last = turns.len().saturating_sub(1);
+        let more = (deciding.last() != Some(&last)).then_some(last);
+        let all = deciding.iter().copied().chain(more).map(|index| Message::new(turns.prompt(index)));
+        Self { all: all.collect(), deciding: deciding.len(), compare }
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::classification::Label;
 use crate::config::{Model, Name, Policy, Target};
-use crate::request::TextToClassify;
+use crate::request::Prompt;
 use crate::requirements::{Requirements, UnmetRequirement};
 
 /// A step on the way to a decision, in the order in which they are taken.
@@ -34,14 +34,21 @@ pub enum Step<'a> {
     Rule {
         /// Its position in `rules`.
         index: usize,
-        /// Whether all its conditions hold.
-        matches: bool,
+        /// Whether its condition holds; none if predictions must decide.
+        matches: Option<bool>,
+    },
+    /// The request continues a response or a conversation that a provider keeps: with the model that made it, if that is known.
+    Continues(Option<&'a Model>),
+    /// A prediction was looked up in the cache.
+    Lookup {
+        /// Whether it was there.
+        is_hit: bool,
     },
     /// This policy decides.
     Policy(&'a Policy),
-    /// The text that is classified.
-    Prompt(&'a TextToClassify),
-    /// The conversation has a model.
+    /// What is classified.
+    Prompt(&'a Prompt),
+    /// An earlier message of the conversation decides on the model.
     Sticky(&'a Model),
     /// The classifier's label, compared with the confidence that it needs.
     Label {

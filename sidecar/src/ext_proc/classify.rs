@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use llm_router_proto::Bytes;
-use llm_router_proto::contract::{ClassifyRequest, FewShotExamples, UNKNOWN_DIGEST};
+use llm_router_proto::contract::{self, ClassifyRequest, FewShotExamples, UNKNOWN_DIGEST};
 use llm_router_proto::envoy::config::core::v3::Metadata;
 use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
 use llm_router_routing::config::Classifier;
@@ -54,9 +54,12 @@ impl Service {
         body: Bytes,
         deadline: Option<Instant>,
     ) -> Result<(Outcome, ProcessingResponse), Failure> {
+        let is_ours = metadata.as_ref().is_some_and(contract::is_ours);
+        let settings = if is_ours { request::as_sent() } else { request::as_written() };
         let request = ClassifyRequest::from_parts(metadata, body)
             .map_err(|error| (Outcome::InvalidRequest, Status::invalid_argument(error.to_string())))?;
-        let Some(text) = endpoint.and_then(|endpoint| request::text(endpoint, &request.body)) else {
+        let Some(text) = endpoint.and_then(|endpoint| request::text(endpoint, &request.body, &settings))
+        else {
             return Ok((Outcome::Unclassifiable, answer::unchanged()));
         };
         let version = request.version.to_respond();
@@ -127,25 +130,31 @@ impl Service {
         }
     }
 
-    /// What a policy's classifier says of a text; none if the model has no such head, or cannot learn the examples.
-    pub(super) async fn score_for(
+    /// What the classifiers of a policy and its rules say of a text, in one pass of the model. Those that it lacks, or whose
+    /// examples cannot be embedded, are left out.
+    pub(super) async fn scores_for(
         &self,
-        classifier: &Classifier,
+        classifiers: &[Classifier],
         text: &str,
         deadline: Option<Instant>,
-    ) -> Result<Option<HeadOutput>, EngineError> {
-        match classifier {
-            Classifier::Head(name) => {
-                let scores = self.score(text, Outputs::Scores, deadline).await?.scores;
-                Ok(scores.into_iter().find(|scores| *scores.head == **name))
-            }
-            Classifier::Examples(examples) => {
-                let pending = self.pipeline.embed_policy_examples(examples);
-                let Ok(similarity) = pending.done().await else { return Ok(None) };
-                let embedding = self.score(text, Outputs::Embedding, deadline).await?.embedding;
-                Ok(embedding.map(|embedding| similarity.compare(&embedding)))
-            }
-        }
+    ) -> Result<Vec<HeadOutput>, EngineError> {
+        let similarity = match classifiers.iter().find_map(Classifier::examples) {
+            Some(examples) => self.pipeline.embed_policy_examples(examples).done().await.ok(),
+            None => None,
+        };
+        let heads = classifiers.iter().any(|classifier| classifier.examples().is_none());
+        let outputs = match (&similarity, heads) {
+            (None, false) => return Ok(Vec::new()),
+            (None, true) => Outputs::Scores,
+            (Some(_), false) => Outputs::Embedding,
+            (Some(_), true) => Outputs::ScoresAndEmbedding,
+        };
+        let mut prediction = self.score(text, outputs, deadline).await?;
+        let is_asked = |head: &str| classifiers.iter().any(|classifier| classifier.as_str() == head);
+        prediction.scores.retain(|scores| is_asked(&scores.head));
+        let similar = similarity.zip(prediction.embedding);
+        let similar = similar.map(|(similarity, embedding)| similarity.compare(&embedding));
+        Ok(prediction.scores.into_iter().chain(similar).collect())
     }
 
     /// What the model says of a text, unless that is too late.

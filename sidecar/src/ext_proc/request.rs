@@ -3,8 +3,8 @@
 use llm_router_proto::contract::Classifiers;
 use llm_router_proto::envoy::config::core::v3::HeaderValue;
 use llm_router_proto::envoy::service::ext_proc::v3::HttpHeaders;
-use llm_router_routing::classification::{Classification, Label, Score};
-use llm_router_routing::request::{Endpoint, Excerpt, Request, Target};
+use llm_router_routing::classification::{Classification, Label, Prediction, Score};
+use llm_router_routing::request::{Endpoint, PromptSettings, Request, Target};
 
 use llm_router_classifier::model::prediction::HeadOutput;
 
@@ -29,17 +29,18 @@ pub(super) fn is_empty(classifiers: &Classifiers) -> bool {
     matches!(classifiers, Classifiers::Named(names) if names.is_empty())
 }
 
-/// Selects the scores of the classifiers that a request asks.
+/// Selects the scores of the classifiers that a request asks. Those that the model lacks are left out, unless it lacks all: then
+/// the request is a mistake.
 pub(super) fn select(
     classifiers: &Classifiers,
     mut scores: Vec<HeadOutput>,
 ) -> Result<Vec<HeadOutput>, UnknownClassifier> {
     let Classifiers::Named(names) = classifiers else { return Ok(scores) };
-    if let Some(unknown) = names.iter().find(|name| !scores.iter().any(|scores| *scores.head == ***name)) {
-        return Err(UnknownClassifier(unknown.clone()));
-    }
     scores.retain(|scores| names.iter().any(|name| **name == *scores.head));
-    Ok(scores)
+    match names.first() {
+        Some(unknown) if scores.is_empty() => Err(UnknownClassifier(unknown.clone())),
+        _ => Ok(scores),
+    }
 }
 
 /// The API that a request's headers say it speaks; none if it is not for an LLM.
@@ -68,8 +69,13 @@ fn value(header: &HeaderValue) -> &[u8] {
     if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value }
 }
 
-/// What a head's scores are for a policy; none if the head has no labels.
-pub(super) fn classification(scores: &HeadOutput) -> Option<Classification> {
+/// What a head's scores are for a policy and its rules; none if the head has no labels.
+pub(super) fn prediction(scores: &HeadOutput) -> Option<Prediction> {
+    let numbers = scores.iter().map(|(name, number)| (name.to_owned(), number));
+    Some(Prediction::new(classification(scores)?, numbers))
+}
+
+fn classification(scores: &HeadOutput) -> Option<Classification> {
     if let Some(score) = scores.score {
         return Score::new(score, scores.iter()).ok().map(Classification::Score);
     }
@@ -83,10 +89,20 @@ pub(super) fn classification(scores: &HeadOutput) -> Option<Classification> {
 /// System prompt and earlier turns are left out, since they say little about what is asked for now: measured, a system
 /// prompt of 50 words behind each message costs 30 points of accuracy, and 8 where only the message's own tokens are
 /// pooled.
-pub(super) fn text(endpoint: Endpoint, body: &[u8]) -> Option<String> {
+pub(super) fn text(endpoint: Endpoint, body: &[u8], settings: &PromptSettings) -> Option<String> {
     let request = Request::parse(endpoint, body).ok()?;
-    let text = request.text_to_classify(LONGEST);
-    text.excerpts().first().map(Excerpt::text)
+    let prompt = request.prompt(settings);
+    (!prompt.is_empty()).then(|| prompt.text())
+}
+
+/// How the prompt is read of a body that our filter sent, which leaves out what coding agents add.
+pub(super) fn as_sent() -> PromptSettings {
+    PromptSettings::as_sent(LONGEST)
+}
+
+/// How the prompt is read of a client's body.
+pub(super) fn as_written() -> PromptSettings {
+    PromptSettings::of_known_agents(LONGEST)
 }
 
 #[cfg(test)]
@@ -126,9 +142,10 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_classifier_is_named() {
+    fn a_request_of_unknown_classifiers_alone_is_rejected() {
         let unknown = UnknownClassifier("nope".to_owned());
-        assert_eq!(select(&named(&["a", "nope"]), vec![scores("a")]), Err(unknown));
+        assert_eq!(select(&named(&["nope"]), vec![scores("a")]), Err(unknown));
+        assert_eq!(select(&named(&["a", "nope"]), vec![scores("a")]), Ok(vec![scores("a")]));
     }
 
     #[test]
@@ -156,7 +173,14 @@ mod tests {
     fn the_last_user_message_is_classified() {
         let body =
             br#"{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hi"}]}"#;
-        assert_eq!(text(Endpoint::ChatCompletions, body).unwrap(), "Hi");
+        assert_eq!(text(Endpoint::ChatCompletions, body, &as_written()).unwrap(), "Hi");
+    }
+
+    #[test]
+    fn what_coding_agents_add_is_left_out_of_a_clients_body_only() {
+        let body = br#"{"messages":[{"role":"user","content":"<system-reminder>x</system-reminder>\nHi"}]}"#;
+        assert_eq!(text(Endpoint::ChatCompletions, body, &as_written()).unwrap(), "Hi");
+        assert!(text(Endpoint::ChatCompletions, body, &as_sent()).unwrap().starts_with("<system"));
     }
 
     #[test]
@@ -164,7 +188,7 @@ mod tests {
         for body in
             ["", "not json", "{}", r#"{"messages":[]}"#, r#"{"messages":[{"role":"user","content":" "}]}"#]
         {
-            assert_eq!(text(Endpoint::ChatCompletions, body.as_bytes()), None, "{body}");
+            assert_eq!(text(Endpoint::ChatCompletions, body.as_bytes(), &as_written()), None, "{body}");
         }
     }
 }

@@ -26,14 +26,14 @@ pub(super) struct RoutedRequest {
 struct Recorder<'a> {
     config: &'a Config,
     metrics: &'a Metrics,
-    /// What the classifier said just now.
-    scores: Option<HeadOutput>,
+    /// What the classifiers said just now.
+    scores: Vec<HeadOutput>,
     metadata: Option<Struct>,
 }
 
 impl<'a> Recorder<'a> {
     fn new(router: &'a PolicyRouter, metrics: &'a Metrics) -> Self {
-        Self { config: router.config(), metrics, scores: None, metadata: None }
+        Self { config: router.config(), metrics, scores: Vec::new(), metadata: None }
     }
 }
 
@@ -42,7 +42,7 @@ impl EventSink for Recorder<'_> {
         self.metrics.decisions.record(&event, self.config);
         match event {
             Event::Routed(decision) => {
-                self.metadata = Some(metadata::of_decision(decision, self.scores.as_slice()));
+                self.metadata = Some(metadata::of_decision(decision, &self.scores));
             }
             Event::Rejected(rejection) => self.metadata = Some(metadata::of_rejection(rejection)),
             _ => {}
@@ -80,7 +80,7 @@ impl RoutedRequest {
         }
         let answer = match action {
             OnBody::Continue | OnBody::Classify => answer::unchanged(),
-            OnBody::Forward(forward) => answer::forwarded(*forward, recorder.scores.as_slice()),
+            OnBody::Forward(forward) => answer::forwarded(*forward, &recorder.scores),
             OnBody::Respond(response) => answer::responded(response),
         };
         ProcessingResponse { dynamic_metadata: recorder.metadata, ..answer }
@@ -119,29 +119,36 @@ impl Drop for RoutedRequest {
 }
 
 impl Service {
-    /// Asks the classifier of this process: how that ended, and what the classifier said in full.
-    pub(super) async fn call(&self, query: Option<Query<'_>>) -> (CallResult, Option<HeadOutput>) {
-        let Some(query) = query else { return (CallResult::Unavailable, None) };
+    /// Asks the classifiers of this process: how that ended, and what they said in full.
+    pub(super) async fn call(&self, query: Option<Query<'_>>) -> (CallResult, Vec<HeadOutput>) {
+        let Some(query) = query else { return (CallResult::Unavailable, Vec::new()) };
         let scores = self.scores_of(&query).await;
-        let classification = scores.as_ref().and_then(request::classification);
-        (classification.map_or(CallResult::Unavailable, CallResult::Classified), scores)
+        let predictions = scores
+            .iter()
+            .filter_map(|scores| Some((scores.head.to_string(), request::prediction(scores)?)))
+            .collect::<Vec<_>>();
+        let result = match predictions.is_empty() {
+            true => CallResult::Unavailable,
+            false => CallResult::Classified(predictions),
+        };
+        (result, scores)
     }
 
-    async fn scores_of(&self, query: &Query<'_>) -> Option<HeadOutput> {
-        let text = query.text.prompt()?;
+    async fn scores_of(&self, query: &Query<'_>) -> Vec<HeadOutput> {
+        let text = query.prompt.text();
         let clock = self.metrics.request();
         let deadline = std::time::Instant::now().checked_add(query.timeout);
-        let scoring = self.score_for(&query.policy.classifier, &text, deadline);
+        let scoring = self.scores_for(query.classifiers, &text, deadline);
         let (outcome, found) = match tokio::time::timeout(query.timeout, scoring).await {
-            Ok(Ok(Some(scores))) => (Outcome::Classified, Some(scores)),
-            Ok(Ok(None)) => (Outcome::UnknownClassifier, None),
+            Ok(Ok(scores)) if scores.is_empty() => (Outcome::UnknownClassifier, scores),
+            Ok(Ok(scores)) => (Outcome::Classified, scores),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "no classification");
-                (classify::outcome(&error), None)
+                (classify::outcome(&error), Vec::new())
             }
             Err(_) => {
                 tracing::debug!("no classification in time");
-                (Outcome::Failed, None)
+                (Outcome::Failed, Vec::new())
             }
         };
         clock.end(outcome);

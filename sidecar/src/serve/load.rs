@@ -66,5 +66,17 @@ async fn prepared(service: Service) -> Result<Service> {
             Classifier::Head(_) => {}
         }
     }
+    for rule in service.router.iter().flat_map(|router| &router.config().rules) {
+        for condition in rule.when.heads() {
+            if !service.pipeline.heads().contains(&condition.head) {
+                let (rule, classifier) = (rule.name.as_str(), condition.head.as_str());
+                tracing::warn!(
+                    rule,
+                    classifier,
+                    "the model has no such classifier: the condition never holds"
+                );
+            }
+        }
+    }
     Ok(service)
 }

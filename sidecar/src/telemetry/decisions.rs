@@ -97,8 +97,9 @@ fn labels(series: Series, config: &Config) -> Vec<(&'static str, String)> {
         "reason" => "llm_reason",
         "label" => "llm_label",
         "classifier" => "llm_classifier",
+        "rule" => "llm_rule",
         other => other,
     };
     let labels = series.labels(config).into_iter();
-    labels.map(|(name, value)| (prometheus_name(name), value.to_owned())).collect()
+    labels.map(|(name, value)| (prometheus_name(name), value.into_owned())).collect()
 }

@@ -45,6 +45,13 @@ pub fn labelled(label: &str) -> String {
     scripted(&json!({ "label": label, "confidence": 0.875 }))
 }
 
+/// A prompt for which classifiers predict different things, each by its name: `{"mood": {"score": 0.9}}`. Those that are not
+/// named predict nothing.
+#[must_use]
+pub fn by_classifier(predictions: Value) -> String {
+    scripted(&predictions)
+}
+
 /// A prompt with this score.
 #[must_use]
 pub fn scored(score: f32) -> String {
@@ -162,28 +169,31 @@ impl Backend for Classifiers {
     }
 }
 
-/// The prediction in the text. Without one, nothing is predicted, as if there were no classifiers.
+/// The predictions in the text. Without any, nothing is predicted, as if there were no classifiers.
 fn scores(text: &str) -> Option<Vec<HeadOutput>> {
     let (_, prediction) = text.split_once(&squeezed(PREDICTION))?;
     let prediction: Value = serde_json::Deserializer::from_str(prediction).into_iter().next()?.ok()?;
+    let is_of_all = prediction.get("label").or(prediction.get("score")).is_some();
+    let scores = CLASSIFIERS
+        .iter()
+        .filter_map(|head| head_output(head, if is_of_all { &prediction } else { prediction.get(head)? }));
+    Some(scores.collect())
+}
+
+fn head_output(head: &str, prediction: &Value) -> Option<HeadOutput> {
     let (labels, confidences, score): (Arc<[String]>, Vec<_>, _) = match prediction["score"].as_f64() {
         Some(score) => {
-            let dimensions = prediction["scores"].as_object()?;
-            let scores = dimensions.values().filter_map(Value::as_f64).map(|score| score as f32);
-            (dimensions.keys().cloned().collect(), scores.collect(), Some(score as f32))
+            let dimensions = prediction["scores"].as_object().into_iter().flatten();
+            let (names, scores): (Vec<_>, Vec<_>) =
+                dimensions.filter_map(|(name, score)| Some((name.clone(), score.as_f64()? as f32))).unzip();
+            (names.into(), scores, Some(score as f32))
         }
         None => {
             let label = LABELS.iter().find(|label| squeezed(label) == prediction["label"])?;
             ([(*label).to_owned()].into(), vec![prediction["confidence"].as_f64()? as f32], None)
         }
     };
-    let scores = |head: &str| HeadOutput {
-        head: head.into(),
-        labels: labels.clone(),
-        confidences: confidences.clone(),
-        score,
-    };
-    Some(CLASSIFIERS.map(scores).to_vec())
+    Some(HeadOutput { head: head.into(), labels, confidences, score })
 }
 
 /// The text of these tokens: without capitals and spaces, which the model does not see.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use llm_router_proto::contract::{ClassifyResponse, ResponseError, UNKNOWN_DIGEST};
-use llm_router_routing::classification::{Classification, NotAClassification};
+use llm_router_routing::classification::{NotAClassification, Prediction};
 use llm_router_routing::config::Classifier;
 use llm_router_routing::exchange::{CallResult, Query};
 
@@ -12,7 +12,7 @@ use crate::host;
 /// The longest gRPC status message that is logged, in characters.
 const MAX_MESSAGE: usize = 300;
 
-/// Why there is no classification.
+/// Why there is no prediction.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Failure {
     /// The call ended with another gRPC status than OK, and this message.
@@ -50,31 +50,58 @@ fn line(text: &str) -> String {
     text.chars().take(MAX_MESSAGE).map(|it| if it.is_control() { ' ' } else { it }).collect()
 }
 
-/// How a call ended, in its callback.
-pub(crate) fn response(code: u32, size: usize, query: &Query<'_>) -> Result<CallResult, Failure> {
+/// How a call ended, in its callback. `on_missing` gets what is wrong with some of the predictions where others can be used.
+pub(crate) fn response(
+    code: u32,
+    size: usize,
+    query: &Query<'_>,
+    on_missing: impl FnMut(Failure),
+) -> Result<CallResult, Failure> {
     const OK: u32 = 0;
     match code {
         OK => {
             let message = host::grpc_response(size).unwrap_or_default();
-            read(&message, &query.policy.classifier).map(CallResult::Classified)
+            read(&message, query.classifiers, on_missing).map(CallResult::Classified)
         }
-        UNKNOWN_DIGEST if query.policy.classifier.examples().is_some() => Ok(CallResult::UnknownExamples),
+        UNKNOWN_DIGEST if query.examples().is_some() => Ok(CallResult::UnknownExamples),
         _ => Err(Failure::Status { code, message: host::grpc_status_message() }),
     }
 }
 
-fn read(message: &[u8], classifier: &Classifier) -> Result<Classification, Failure> {
+/// The usable predictions. If there is none, the first failure is an error.
+fn read(
+    message: &[u8],
+    classifiers: &[Classifier],
+    mut on_missing: impl FnMut(Failure),
+) -> Result<Vec<(String, Prediction)>, Failure> {
     let response = ClassifyResponse::decode(message).map_err(Failure::Response)?;
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for classifier in classifiers {
+        match prediction(&response, classifier) {
+            Ok(prediction) => found.push((classifier.as_str().to_owned(), prediction)),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    if found.is_empty()
+        && let Some(failure) = failures.pop()
+    {
+        return Err(failure);
+    }
+    failures.into_iter().for_each(&mut on_missing);
+    Ok(found)
+}
+
+fn prediction(response: &ClassifyResponse, classifier: &Classifier) -> Result<Prediction, Failure> {
     let prediction = response.prediction(classifier.as_str());
     let prediction = prediction.ok_or_else(|| Failure::NoPrediction(classifier.clone()))?;
-    prediction.classification().map_err(|error| Failure::InvalidPrediction(classifier.clone(), error))
+    prediction.prediction().map_err(|error| Failure::InvalidPrediction(classifier.clone(), error))
 }
 
 #[cfg(test)]
 mod tests {
     use llm_router_proto::contract::{CONTRACT_VERSION, HeadPrediction, Version};
     use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
-    use llm_router_routing::classification::{Label, Score};
+    use llm_router_routing::classification::{Classification, Label, Score};
     use prost::Message;
 
     use super::*;
@@ -94,14 +121,29 @@ mod tests {
         HeadPrediction::Label { label: "Chatbot".to_owned(), confidence, scores: Vec::new() }
     }
 
+    fn read_one(message: &[u8], classifier: Classifier) -> Result<Classification, Failure> {
+        let found = read(message, &[classifier], |failure| panic!("{failure}"))?;
+        Ok(found[0].1.classification().clone())
+    }
+
     fn failure(message: &[u8]) -> String {
-        read(message, &classifier()).unwrap_err().to_string()
+        read_one(message, classifier()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn predictions_that_are_missing_do_not_cost_those_that_are_there() {
+        let message = message(CONTRACT_VERSION, label(0.75));
+        let mut missing = Vec::new();
+        let asked = [classifier(), Classifier::from("mood")];
+        let found = read(&message, &asked, |failure| missing.push(failure)).unwrap();
+        assert_eq!(found.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["task"]);
+        assert_eq!(missing, [Failure::NoPrediction(Classifier::from("mood"))]);
     }
 
     #[test]
     fn a_label_is_read() {
         let expected = Classification::Label(Label::new("Chatbot", 0.75).unwrap());
-        assert_eq!(read(&message(CONTRACT_VERSION, label(0.75)), &classifier()), Ok(expected));
+        assert_eq!(read_one(&message(CONTRACT_VERSION, label(0.75)), classifier()), Ok(expected));
     }
 
     #[test]
@@ -110,7 +152,7 @@ mod tests {
         let owned = dimensions.map(|(name, score)| (name.to_owned(), score)).to_vec();
         let message = message(CONTRACT_VERSION, HeadPrediction::Score { score: 0.375, dimensions: owned });
         let expected = Classification::Score(Score::new(0.375, dimensions).unwrap());
-        assert_eq!(read(&message, &classifier()), Ok(expected));
+        assert_eq!(read_one(&message, classifier()), Ok(expected));
     }
 
     #[test]
@@ -120,7 +162,7 @@ mod tests {
         assert!(failure(&message(CONTRACT_VERSION, label(7.0))).contains("the confidence 7 is not"));
         let message = message(CONTRACT_VERSION, label(0.75));
         let other = Classifier::from("mood");
-        assert_eq!(read(&message, &other), Err(Failure::NoPrediction(other)));
+        assert_eq!(read_one(&message, other.clone()), Err(Failure::NoPrediction(other)));
     }
 
     #[test]

@@ -6,11 +6,13 @@ mod error;
 mod examples;
 mod models;
 mod policies;
+mod prompt;
 mod rules;
+mod stickiness;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use bytesize::ByteSize;
 use checks::{filled, find, header_name, key, within, within_times};
 pub use error::ConfigError;
 
-use super::{AUTO, CacheConfig, Config, Limits, Model, Name, Policy, Sidecar, Stickiness, raw};
+use super::{AUTO, CacheConfig, Config, Limits, Model, Name, Policy, Sidecar, raw};
 
 /// Over a minute is no deadline for a step before the LLM: it holds the request and its buffered body.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
@@ -40,19 +42,29 @@ pub(super) fn resolve(raw: raw::Config) -> Result<Config, ConfigError> {
     let models = models::resolve(raw.models)?;
     let policies = policies::resolve(raw.policies, &models)?;
     let default_policy = find("policy", &policies, &raw.default_policy, || "default_policy".to_owned())?;
+    let (limits, classify_text) = limits(&raw.limits)?;
+    let rules = rules::resolve(raw.rules, &models, &policies)?;
+    let heads = rules.iter().flat_map(|rule| rule.when.heads()).map(|condition| condition.head.as_str());
+    let asked = policies.values().map(|policy| policy.classifier.as_str()).chain(heads);
+    let classifiers = asked.collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect();
+    let (stickiness, identity) = stickiness::resolve(raw.stickiness, &policies)?;
     Ok(Config {
         sidecar: sidecar(raw.sidecar)?,
         cluster_header: header_name(raw.cluster_header, || "cluster_header".to_owned())?,
-        limits: limits(&raw.limits)?,
+        limits,
         mode: raw.mode,
         filter_state: raw.filter_state,
         failover: raw.failover,
         on_unknown_model: raw.on_unknown_model,
         default_policy,
         names: names(&models, &policies, raw.aliases)?,
-        rules: rules::resolve(raw.rules, &models, &policies)?,
+        rules,
+        classifiers,
         cache: memory("cache", raw.cache.entries, raw.cache.ttl)?,
-        stickiness: raw.stickiness.map(stickiness).transpose()?.flatten(),
+        stickiness,
+        identity,
+        on_unknown_response: raw.on_unknown_response,
+        prompt: prompt::resolve(raw.prompt, classify_text)?,
         policies,
         models,
     })
@@ -100,16 +112,12 @@ fn sidecar(raw: raw::Sidecar) -> Result<Sidecar, ConfigError> {
     Ok(Sidecar { cluster: raw.cluster, timeout: raw.timeout, on_failure: raw.on_failure })
 }
 
-fn limits(raw: &raw::Limits) -> Result<Limits, ConfigError> {
+/// The bounds, and that of the text to classify.
+fn limits(raw: &raw::Limits) -> Result<(Limits, usize), ConfigError> {
     within(&raw.max_body, &MAX_BODY, || "limits.max_body".to_owned())?;
     within(&raw.classify_text, &CLASSIFY_TEXT, || "limits.classify_text".to_owned())?;
     let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
-    Ok(Limits { max_body: bytes(raw.max_body), classify_text: bytes(raw.classify_text) })
-}
-
-fn stickiness(raw: raw::Stickiness) -> Result<Option<Stickiness>, ConfigError> {
-    let header = raw.header.map(|name| header_name(name, || "stickiness.header".to_owned())).transpose()?;
-    Ok(memory("stickiness", raw.entries, raw.ttl)?.map(|memory| Stickiness { header, memory }))
+    Ok((Limits { max_body: bytes(raw.max_body) }, bytes(raw.classify_text)))
 }
 
 /// None if it is turned off by 0 entries.

@@ -1,71 +1,194 @@
 //! Resolves the rules.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use regex_lite::{Regex, RegexBuilder};
 
-use super::checks::{find, header_name};
+use super::checks::{find, header_name, printable, within};
 use super::policies::target;
 use super::{ConfigError, Models, Policies};
-use crate::config::{Rule, Then, When, raw};
+use crate::config::units::Decimal;
+use crate::config::{
+    Classifier, Condition, HeadCondition, HeadTest, Reject, RequestCondition, Rule, Then, raw,
+};
 
 /// Bytes of a compiled expression: enough for lists of some hundred words, and a bound on what a worker holds.
 const REGEX_SIZE: usize = 1 << 20;
+/// Deeper conditions nobody can read.
+const MAX_DEPTH: usize = 8;
+/// The most heads that all rules may ask: one call can name 64 classifiers.
+const MAX_HEADS: usize = 32;
+/// A longer message, in bytes, is cut in responses.
+const MAX_MESSAGE: usize = 300;
 
 pub(super) fn resolve(
     raw: Vec<raw::Rule>,
     models: &Models,
     policies: &Policies,
 ) -> Result<Vec<Rule>, ConfigError> {
-    raw.into_iter()
-        .enumerate()
-        .map(|(index, raw)| {
-            let path = format!("rules[{index}]");
-            let then = match (raw.policy, raw.model) {
-                (Some(name), None) => {
-                    Then::Policy(find("policy", policies, &name, || format!("{path}.policy"))?)
-                }
-                (None, Some(raw)) => Then::Target(target(raw, models, || format!("{path}.model"))?),
-                (Some(_), Some(_)) => {
-                    return Err(ConfigError::new(path, "has both a policy and a model; remove one"));
-                }
-                (None, None) => return Err(ConfigError::new(path, "needs a policy or a model to choose")),
-            };
-            Ok(Rule { when: when(raw.when, &format!("{path}.when"))?, then })
-        })
-        .collect()
+    let rules = raw.into_iter().enumerate();
+    let rules: Vec<Rule> =
+        rules.map(|(index, raw)| rule(raw, index, models, policies)).collect::<Result<_, ConfigError>>()?;
+    let mut names = BTreeSet::new();
+    if let Some(index) = rules.iter().position(|rule| !names.insert(rule.name.as_str())) {
+        return Err(ConfigError::new(format!("rules[{index}].name"), "another rule has this name"));
+    }
+    let heads: BTreeSet<_> = rules.iter().flat_map(|rule| rule.when.heads()).map(|it| &it.head).collect();
+    if heads.len() > MAX_HEADS {
+        let problem = format!("ask {} heads; {MAX_HEADS} is the most", heads.len());
+        return Err(ConfigError::new("rules", problem));
+    }
+    Ok(rules)
 }
 
-fn when(raw: raw::When, path: &str) -> Result<When, ConfigError> {
-    let headers = raw
-        .header
-        .into_iter()
-        .map(|(name, value)| Ok((header_name(name, || format!("{path}.header"))?, value)));
-    if let Some(prefix) = raw.path_prefix.as_ref().filter(|prefix| !prefix.starts_with('/')) {
-        return Err(ConfigError::new(format!("{path}.path_prefix"), format!("{prefix:?} must start with /")));
+fn rule(raw: raw::Rule, index: usize, models: &Models, policies: &Policies) -> Result<Rule, ConfigError> {
+    let path = format!("rules[{index}]");
+    if let Some(name) = &raw.name {
+        printable(name, || format!("{path}.name"))?;
     }
-    if let (Some(least), Some(most)) = (raw.min_tokens, raw.max_tokens)
-        && least > most
-    {
-        let problem = format!("{} is above max_tokens, {}: no request could match", least.0, most.0);
-        return Err(ConfigError::new(format!("{path}.min_tokens"), problem));
-    }
-    let text_matches = raw.text_matches.map(|expression| regex(&expression, path));
-    let when = When {
-        headers: headers.collect::<Result<_, ConfigError>>()?,
-        path_prefix: raw.path_prefix,
-        text_matches: text_matches.transpose()?,
-        has_tools: raw.has_tools,
-        has_images: raw.has_images,
-        min_tokens: raw.min_tokens.map(|tokens| tokens.0),
-        max_tokens: raw.max_tokens.map(|tokens| tokens.0),
+    let then = match (raw.policy, raw.model, raw.reject) {
+        (Some(name), None, None) => {
+            Then::Policy(find("policy", policies, &name, || format!("{path}.policy"))?)
+        }
+        (None, Some(raw), None) => Then::Target(target(raw, models, || format!("{path}.model"))?),
+        (None, None, Some(raw)) => Then::Reject(Arc::new(reject(raw, &format!("{path}.reject"))?)),
+        (None, None, None) => {
+            return Err(ConfigError::new(path, "needs a policy or a model to choose, or reject"));
+        }
+        _ => return Err(ConfigError::new(path, "can have one of policy, model and reject only")),
     };
-    if when.is_empty() {
+    Ok(Rule {
+        name: raw.name.unwrap_or_else(|| (index + 1).to_string()),
+        when: when(raw.when, &format!("{path}.when"), 0)?,
+        always: raw.always.unwrap_or(matches!(then, Then::Reject(_))),
+        then,
+        mode: raw.mode,
+    })
+}
+
+fn reject(raw: raw::Reject, path: &str) -> Result<Reject, ConfigError> {
+    within(&raw.status, &(400..=599), || format!("{path}.status"))?;
+    if raw.message.is_empty() || raw.message.len() > MAX_MESSAGE {
+        let problem = format!("must have 1 to {MAX_MESSAGE} bytes");
+        return Err(ConfigError::new(format!("{path}.message"), problem));
+    }
+    Ok(Reject { status: raw.status, message: raw.message })
+}
+
+/// All conditions of a map, the cheapest first.
+fn when(raw: raw::When, path: &str, depth: usize) -> Result<Condition, ConfigError> {
+    if depth > MAX_DEPTH {
+        return Err(ConfigError::new(path, format!("is nested more than {MAX_DEPTH} levels deep")));
+    }
+    let mut all = Vec::new();
+    for (name, condition) in raw.0 {
+        all.extend(conditions(name, condition, path, depth)?);
+    }
+    if all.is_empty() {
         return Err(ConfigError::new(path, "must have a condition; for all requests, use default_policy"));
     }
-    Ok(when)
+    check_tokens(&all, path)?;
+    all.sort_by_key(Condition::cost);
+    Ok(if all.len() == 1 { all.swap_remove(0) } else { Condition::All(all) })
 }
 
-fn regex(expression: &str, path: &str) -> Result<Regex, ConfigError> {
+fn conditions(
+    name: String,
+    raw: raw::Condition,
+    path: &str,
+    depth: usize,
+) -> Result<Vec<Condition>, ConfigError> {
+    let path = format!("{path}.{name}");
+    let one = |condition| Ok(vec![Condition::Request(condition)]);
+    match raw {
+        raw::Condition::All(all) => Ok(vec![Condition::All(several(all, &path, depth)?)]),
+        raw::Condition::Any(any) => Ok(vec![Condition::Any(several(any, &path, depth)?)]),
+        raw::Condition::Not(inner) => Ok(vec![Condition::Not(Box::new(when(inner, &path, depth + 1)?))]),
+        raw::Condition::Header(headers) => headers
+            .into_iter()
+            .map(|(name, value)| {
+                let name = header_name(name, || path.clone())?;
+                Ok(Condition::Request(RequestCondition::Header(name, value)))
+            })
+            .collect(),
+        raw::Condition::PathPrefix(prefix) if !prefix.starts_with('/') => {
+            Err(ConfigError::new(path, format!("{prefix:?} must start with /")))
+        }
+        raw::Condition::PathPrefix(prefix) => one(RequestCondition::PathPrefix(prefix)),
+        raw::Condition::TextMatches(expression) => {
+            one(RequestCondition::TextMatches(regex(&expression, path)?))
+        }
+        raw::Condition::HasTools(wanted) => one(RequestCondition::HasTools(wanted)),
+        raw::Condition::HasImages(wanted) => one(RequestCondition::HasImages(wanted)),
+        raw::Condition::MinTokens(least) => one(RequestCondition::MinTokens(least.0)),
+        raw::Condition::MaxTokens(most) => one(RequestCondition::MaxTokens(most.0)),
+        raw::Condition::Head(test) => head(name, test, &path).map(|condition| vec![condition]),
+    }
+}
+
+fn several(raw: Vec<raw::When>, path: &str, depth: usize) -> Result<Vec<Condition>, ConfigError> {
+    if raw.is_empty() {
+        return Err(ConfigError::new(path, "must have at least one condition"));
+    }
+    let all = raw.into_iter().enumerate();
+    let mut all: Vec<_> = all
+        .map(|(index, raw)| when(raw, &format!("{path}[{index}]"), depth + 1))
+        .collect::<Result<_, ConfigError>>()?;
+    all.sort_by_key(Condition::cost);
+    Ok(all)
+}
+
+fn head(name: String, raw: raw::HeadTest, path: &str) -> Result<Condition, ConfigError> {
+    if name == Classifier::EXAMPLES {
+        let problem = "is the classifier of a policy's own examples, not a head; name a policy instead";
+        return Err(ConfigError::new(path, problem));
+    }
+    let test = match raw {
+        raw::HeadTest::Label(label) => HeadTest::Labels(vec![label]),
+        raw::HeadTest::Labels(labels) if labels.is_empty() => {
+            return Err(ConfigError::new(path, "must name at least one label"));
+        }
+        raw::HeadTest::Labels(labels) => HeadTest::Labels(labels),
+        raw::HeadTest::Range(raw) => range(raw, path)?,
+    };
+    Ok(Condition::Head(Arc::new(HeadCondition { head: name, test })))
+}
+
+fn range(raw: raw::Range, path: &str) -> Result<HeadTest, ConfigError> {
+    let bound = |bound: Option<Decimal>, name: &str| {
+        let Some(Decimal(bound)) = bound else { return Ok(None) };
+        let bound = bound as f32;
+        within(&bound, &(0.0..=1.0), || format!("{path}.{name}"))?;
+        Ok(Some(bound))
+    };
+    let (above, below) = (bound(raw.above, "above")?, bound(raw.below, "below")?);
+    match (above, below) {
+        (None, None) => Err(ConfigError::new(path, "needs above, below, or both")),
+        (Some(above), Some(below)) if above >= below => {
+            Err(ConfigError::new(path, format!("no number is above {above} and below {below}")))
+        }
+        _ => Ok(HeadTest::Range { of: raw.of, above, below }),
+    }
+}
+
+/// Bounds that no request can meet are a mistake.
+fn check_tokens(all: &[Condition], path: &str) -> Result<(), ConfigError> {
+    let bounds = all.iter().fold((None, None), |(least, most), condition| match condition {
+        Condition::Request(RequestCondition::MinTokens(tokens)) => (Some(*tokens), most),
+        Condition::Request(RequestCondition::MaxTokens(tokens)) => (least, Some(*tokens)),
+        _ => (least, most),
+    });
+    match bounds {
+        (Some(least), Some(most)) if least > most => {
+            let problem = format!("{least} is above max_tokens, {most}: no request could match");
+            Err(ConfigError::new(format!("{path}.min_tokens"), problem))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn regex(expression: &str, path: String) -> Result<Regex, ConfigError> {
     let built = RegexBuilder::new(expression).size_limit(REGEX_SIZE).build();
-    built
-        .map_err(|error| ConfigError::new(format!("{path}.text_matches"), format!("{expression:?}: {error}")))
+    built.map_err(|error| ConfigError::new(path, format!("{expression:?}: {error}")))
 }

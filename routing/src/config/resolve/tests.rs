@@ -49,7 +49,7 @@ fn what_is_not_written_has_a_documented_default() {
     assert_eq!(config.sidecar.on_failure, OnFailure::Default);
     assert_eq!(config.on_unknown_model, OnUnknownModel::Route);
     assert_eq!(config.cluster_header, "x-llm-cluster");
-    assert_eq!((config.limits.max_body, config.limits.classify_text), (8 << 20, 16 << 10));
+    assert_eq!((config.limits.max_body, config.prompt.limit), (8 << 20, 16 << 10));
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn sizes_and_times_have_units() {
     config["limits"] = json!({"max_body": "4MiB", "classify_text": 2048});
     let config = load(&config).unwrap();
     assert_eq!(config.sidecar.timeout.as_millis(), 1500);
-    assert_eq!((config.limits.max_body, config.limits.classify_text), (4 << 20, 2048));
+    assert_eq!((config.limits.max_body, config.prompt.limit), (4 << 20, 2048));
 }
 
 #[test]

@@ -282,8 +282,8 @@ fn a_rejection_is_a_response_unless_in_shadow_mode() {
 fn the_classifier_decides_and_its_call_is_recorded() {
     let mut run = Run::classifying(enforce());
     let query = run.exchange.query().unwrap();
-    assert_eq!((query.policy.classifier.as_str(), query.timeout), ("task", Duration::from_millis(200)));
-    assert_eq!(query.text.prompt().as_deref(), Some("Hi"));
+    assert_eq!((query.classifiers[0].as_str(), query.timeout), ("task", Duration::from_millis(200)));
+    assert_eq!(query.prompt.text(), "Hi");
     assert_eq!(forward(run.classified(chatbot(), 30)).body, REWRITTEN.as_bytes());
     assert_eq!(run.log.0, ["cache miss", "classified task true 30ms", "routed big classified"]);
     assert!(run.exchange.query().is_none());
@@ -324,10 +324,10 @@ fn by_examples() -> Config {
 #[test]
 fn examples_are_sent_once_when_they_are_asked_for_in_what_is_left_of_the_time() {
     let mut run = Run::classifying(by_examples());
-    assert_eq!(run.exchange.query().unwrap().examples, ExamplesPayload::Digest);
+    assert_eq!(run.exchange.query().unwrap().payload, ExamplesPayload::Digest);
     assert_eq!(run.classified(CallResult::UnknownExamples, 50), OnBody::Classify);
     let query = run.exchange.query().unwrap();
-    assert_eq!((query.examples, query.timeout), (ExamplesPayload::Full, Duration::from_millis(150)));
+    assert_eq!((query.payload, query.timeout), (ExamplesPayload::Full, Duration::from_millis(150)));
     forward(run.classified(CallResult::UnknownExamples, 60));
     assert_eq!(run.log.0[1..], ["classified examples false 60ms", "routed small fallback"]);
 

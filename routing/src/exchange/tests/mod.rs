@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::classification::{Classification, Label};
+use crate::config::Classifier;
+use crate::router::Step;
 use crate::usage::Usage;
 
 const NAMED: &str = r#"{"model": "big", "messages": [{"role": "user", "content": "Hi"}]}"#;
@@ -26,15 +28,16 @@ struct Log(Vec<String>, usize);
 impl EventSink for Log {
     fn record(&mut self, event: Event<'_>) {
         let line = match event {
+            Event::Step(Step::Lookup { is_hit: true }) => "cache hit".to_owned(),
+            Event::Step(Step::Lookup { is_hit: false }) => "cache miss".to_owned(),
             Event::Step(_) => return,
             Event::Estimated { .. } => {
                 self.1 += 1;
                 return;
             }
-            Event::CacheHit => "cache hit".to_owned(),
-            Event::CacheMiss => "cache miss".to_owned(),
-            Event::Classified { policy, answered, took } => {
-                format!("classified {} {answered} {took:?}", policy.classifier)
+            Event::Classified { classifiers, answered, took } => {
+                let names: Vec<_> = classifiers.iter().map(Classifier::as_str).collect();
+                format!("classified {} {answered} {took:?}", names.join("+"))
             }
             Event::Routed(decision) => format!("routed {} {}", decision.model.name, decision.reason),
             Event::Rejected(rejection) => format!("rejected {}", rejection.code()),
@@ -143,7 +146,8 @@ impl Run {
 }
 
 fn chatbot() -> CallResult {
-    CallResult::Classified(Classification::Label(Label::new("Chatbot", 0.9).unwrap()))
+    let label = Classification::Label(Label::new("Chatbot", 0.9).unwrap());
+    CallResult::Classified(["task", "examples"].map(|name| (name.to_owned(), label.clone().into())).into())
 }
 
 fn forward(action: OnBody) -> Forward {

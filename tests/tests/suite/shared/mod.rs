@@ -2,7 +2,9 @@
 
 mod bodies;
 mod body_formats;
-mod cache_and_stickiness;
+mod cache;
+mod conditions;
+mod conversations;
 mod errors;
 mod examples;
 mod failover;

@@ -207,7 +207,7 @@ fn a_rule_has_conditions_and_one_outcome() {
         (json!({"when": tools}), ": needs a policy or a model"),
         (
             json!({"when": tools, "policy": "task_router", "model": "nemotron"}),
-            ": has both a policy and a model",
+            ": can have one of policy, model and reject",
         ),
         (
             json!({"when": tools, "policy": "nemotron"}),
@@ -218,7 +218,7 @@ fn a_rule_has_conditions_and_one_outcome() {
         (json!({"when": {}, "model": "nemotron"}), ".when: must have a condition"),
         (
             json!({"when": {"has_tool": true}, "model": "nemotron"}),
-            ".when.has_tool: unknown field `has_tool`",
+            ".when.has_tool: invalid type: boolean `true`, expected one of the conditions all, any,",
         ),
         (
             json!({"when": {"header": {"X-Tenant": "a"}}, "model": "nemotron"}),
@@ -278,4 +278,85 @@ fn errors_of_whole_json_name_no_line_and_those_of_broken_json_do() {
     assert_eq!(error, "mode: unknown variant `shadows`, expected `enforce` or `shadow`");
     let broken = Config::from_json(b"{\n").unwrap_err().to_string();
     assert!(broken.contains("line 2"), "{broken}");
+}
+
+#[test]
+fn a_condition_is_one_of_the_requests_or_of_a_head() {
+    for (when, expected) in [
+        (json!({"all": []}), ".when.all: must have at least one condition"),
+        (json!({"any": [{}]}), ".when.any[0]: must have a condition"),
+        (json!({"not": {}}), ".when.not: must have a condition"),
+        (json!({"all": [{"header": {"X": "a"}}]}), ".when.all[0].header: \"X\" must be"),
+        (json!({"safety": []}), ".when.safety: must name at least one label"),
+        (json!({"safety": {}}), ".when.safety: needs above, below, or both"),
+        (json!({"safety": {"above": 1.5}}), ".when.safety.above: 1.5 must be between 0 and 1"),
+        (
+            json!({"safety": {"above": 0.5, "below": 0.5}}),
+            ".when.safety: no number is above 0.5 and below 0.5",
+        ),
+        (json!({"safety": {"over": 0.5}}), ".when.safety.over: unknown field `over`"),
+        (json!({"examples": "billing"}), ".when.examples: is the classifier of a policy's own examples"),
+        (json!({"min_tokens": 5, "max_tokens": 1}), ".when.min_tokens: 5 is above max_tokens, 1"),
+    ] {
+        let mut config = valid();
+        config["rules"] = json!([{"when": when, "model": "nemotron"}]);
+        let error = load(&config).unwrap_err();
+        assert!(error.starts_with(&format!("rules[0]{expected}")), "{error}");
+    }
+    let mut deep = json!({"has_tools": true});
+    for _ in 0..10 {
+        deep = json!({"not": deep});
+    }
+    let mut config = valid();
+    config["rules"] = json!([{"when": deep, "model": "nemotron"}]);
+    assert!(load(&config).unwrap_err().contains("nested more than 8 levels deep"));
+}
+
+#[test]
+fn a_rule_that_rejects_says_how() {
+    let tools = json!({"has_tools": true});
+    for (reject, expected) in [
+        (json!({"status": 200, "message": "no"}), "rules[0].reject.status: 200 must be between 400 and 599"),
+        (json!({"message": ""}), "rules[0].reject.message: must have 1 to 300 bytes"),
+        (json!({"status": 403}), "rules[0].reject: missing field `message`"),
+    ] {
+        let error = error_of("", "rules", json!([{"when": tools, "reject": reject}]));
+        assert!(error.starts_with(expected), "{error}");
+    }
+    let same = json!({"name": "a", "when": tools, "reject": {"message": "no"}});
+    let error = error_of("", "rules", json!([same, same]));
+    assert!(error.starts_with("rules[1].name: another rule has this name"), "{error}");
+}
+
+#[test]
+fn what_identifies_a_conversation_is_known() {
+    for (stickiness, expected) in [
+        (json!({"mode": "last"}), "stickiness.mode: unknown variant `last`"),
+        (json!({"identity": []}), "stickiness.identity: needs at least one entry"),
+        (json!({"identity": ["agents"]}), "stickiness.identity[0]: invalid value: string \"agents\""),
+        (json!({"identity": [{}]}), "stickiness.identity[0]: needs a header or a body field"),
+        (json!({"identity": [{"header": "X"}]}), "stickiness.identity[0].header: \"X\" must be"),
+        (
+            json!({"identity": [{"body": "user"}]}),
+            "stickiness.identity[0].body: \"user\" must be prompt_cache_key",
+        ),
+        (json!({"identity": ["fingerprint"], "header": "x"}), "stickiness: has both header and identity"),
+        (json!({"mode": "strongest"}), "stickiness.mode: compares models by price"),
+    ] {
+        let error = error_of("", "stickiness", stickiness);
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn what_agents_add_is_named_within_bounds() {
+    for (prompt, expected) in [
+        (json!({"context_messages": 3}), "prompt.context_messages: 3 must be between 0 and 2"),
+        (json!({"remove_elements": ["<a>"]}), "prompt.remove_elements: \"<a>\" must be an element's name"),
+        (json!({"agent_texts": [" * "]}), "prompt.agent_texts: \" * \" would match everything"),
+        (json!({"tool_results": vec!["x"; 201]}), "prompt.tool_results: has 201 entries; 200 is the most"),
+    ] {
+        let error = error_of("", "prompt", prompt);
+        assert!(error.starts_with(expected), "{error}");
+    }
 }

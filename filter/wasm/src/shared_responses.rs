@@ -1,0 +1,31 @@
+//! The models that made responses, in memory that Envoy's workers share: a client's next request may come to another worker.
+
+use llm_router_routing::cache::SharedResponses;
+use llm_router_routing::digest::Digest;
+
+use crate::host;
+
+/// Envoy keeps shared data until it ends, so responses share a bounded number of places: a new one takes the place of an old one.
+/// With 60 bytes each, all places together take 4 MB.
+const PLACES: u64 = 1 << 16;
+
+/// Envoy's shared data, by a digest's place.
+#[derive(Debug)]
+pub(crate) struct HostResponses;
+
+impl SharedResponses for HostResponses {
+    fn get(&self, response: Digest) -> Option<String> {
+        let entry = host::shared_data(&key(response))?;
+        let model = entry.strip_prefix(&response.bytes())?;
+        String::from_utf8(model.to_vec()).ok()
+    }
+
+    fn put(&self, response: Digest, model: &str) {
+        let entry = [&response.bytes(), model.as_bytes()].concat();
+        host::set_shared_data(&key(response), &entry);
+    }
+}
+
+fn key(response: Digest) -> String {
+    format!("llm_router.response.{}", response.number() % PLACES)
+}

@@ -1,0 +1,286 @@
+//! Conditions of rules: on the request, and on what classifiers predict for its prompt.
+
+use std::sync::Arc;
+
+use regex_lite::Regex;
+
+/// A condition.
+#[derive(Clone, Debug)]
+pub enum Condition {
+    /// All of these hold.
+    All(Vec<Self>),
+    /// One of these holds.
+    Any(Vec<Self>),
+    /// This does not hold.
+    Not(Box<Self>),
+    /// On the request.
+    Request(RequestCondition),
+    /// On a prediction.
+    Head(Arc<HeadCondition>),
+}
+
+/// A condition that the request alone decides.
+#[derive(Clone, Debug)]
+pub enum RequestCondition {
+    /// A header, by lower-case name, has exactly this value.
+    Header(String, String),
+    /// The path starts so.
+    PathPrefix(String),
+    /// The prompt's text has a match.
+    TextMatches(Regex),
+    /// Whether the request brings tools.
+    HasTools(bool),
+    /// Whether the request shows images.
+    HasImages(bool),
+    /// At least so many tokens, by estimate.
+    MinTokens(u64),
+    /// At most so many tokens, by estimate.
+    MaxTokens(u64),
+}
+
+/// A condition on what a head of the sidecar's model predicts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadCondition {
+    /// The head's name.
+    pub head: String,
+    /// What it must predict.
+    pub test: HeadTest,
+}
+
+/// What a head must predict.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HeadTest {
+    /// Its best label is one of these.
+    Labels(Vec<String>),
+    /// A number is above the first bound and below the second.
+    Range {
+        /// The labels whose probabilities are added; of a head that scores, the dimensions of which the highest counts. Without
+        /// any, the number is the score, or the best label's probability.
+        of: Vec<String>,
+        /// The number must be above this.
+        above: Option<f32>,
+        /// The number must be below this.
+        below: Option<f32>,
+    },
+}
+
+/// Inputs that conditions on the request are matched against.
+pub trait MatchInput {
+    /// The value of a header, if it is there and is text.
+    fn header(&self, name: &str) -> Option<&str>;
+    /// The path as servers understand it, without its query.
+    fn path(&self) -> &str;
+    /// Whether the request brings tools.
+    fn has_tools(&self) -> bool;
+    /// Whether the request shows images.
+    fn has_images(&self) -> bool;
+    /// Estimated tokens of the prompt.
+    fn tokens(&self) -> u64;
+    /// The prompt's text.
+    fn text(&self) -> &str;
+}
+
+/// What is left to find out of a condition once the request is known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Residual {
+    /// All of these must hold.
+    All(Vec<Self>),
+    /// One of these must hold.
+    Any(Vec<Self>),
+    /// This must not hold.
+    Not(Box<Self>),
+    /// A prediction decides.
+    Head(Arc<HeadCondition>),
+}
+
+impl Condition {
+    /// Whether the condition holds for the request, or what predictions must decide.
+    pub fn reduce(&self, input: &impl MatchInput) -> Result<bool, Residual> {
+        match self {
+            Self::All(all) => reduce_all(all, false, input, Residual::All),
+            Self::Any(any) => reduce_all(any, true, input, Residual::Any),
+            Self::Not(inner) => match inner.reduce(input) {
+                Ok(holds) => Ok(!holds),
+                Err(residual) => Err(Residual::Not(Box::new(residual))),
+            },
+            Self::Request(condition) => Ok(condition.holds(input)),
+            Self::Head(condition) => Err(Residual::Head(Arc::clone(condition))),
+        }
+    }
+
+    /// The conditions on heads in it.
+    pub fn heads(&self) -> Vec<&Arc<HeadCondition>> {
+        match self {
+            Self::All(all) | Self::Any(all) => all.iter().flat_map(Self::heads).collect(),
+            Self::Not(inner) => inner.heads(),
+            Self::Request(_) => Vec::new(),
+            Self::Head(condition) => vec![condition],
+        }
+    }
+
+    /// Cheap ones first: the order in which conditions that must all hold are compared.
+    pub(super) fn cost(&self) -> u8 {
+        match self {
+            Self::Request(RequestCondition::TextMatches(_)) => 2,
+            Self::Request(_) => 0,
+            Self::All(all) | Self::Any(all) => all.iter().map(Self::cost).max().unwrap_or(0).max(1),
+            Self::Not(inner) => inner.cost(),
+            Self::Head(_) => 3,
+        }
+    }
+}
+
+/// Several conditions, of which one that is `decisive` decides for all.
+fn reduce_all(
+    all: &[Condition],
+    decisive: bool,
+    input: &impl MatchInput,
+    join: fn(Vec<Residual>) -> Residual,
+) -> Result<bool, Residual> {
+    let mut open = Vec::new();
+    for condition in all {
+        match condition.reduce(input) {
+            Ok(holds) if holds == decisive => return Ok(decisive),
+            Ok(_) => {}
+            Err(residual) => open.push(residual),
+        }
+    }
+    if open.is_empty() { Ok(!decisive) } else { Err(join(open)) }
+}
+
+impl RequestCondition {
+    fn holds(&self, input: &impl MatchInput) -> bool {
+        match self {
+            Self::Header(name, value) => input.header(name) == Some(value.as_str()),
+            Self::PathPrefix(prefix) => starts_with(input.path(), prefix),
+            Self::TextMatches(regex) => regex.is_match(input.text()),
+            Self::HasTools(wanted) => input.has_tools() == *wanted,
+            Self::HasImages(wanted) => input.has_images() == *wanted,
+            Self::MinTokens(least) => input.tokens() >= *least,
+            Self::MaxTokens(most) => input.tokens() <= *most,
+        }
+    }
+}
+
+/// Whether a path starts so. Letters may be of any case: some servers make no difference.
+fn starts_with(path: &str, prefix: &str) -> bool {
+    path.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+impl Residual {
+    /// Whether it holds by what `holds` knows of the conditions on heads; none if that depends on what it does not know.
+    pub fn evaluate(&self, holds: &mut impl FnMut(&HeadCondition) -> Option<bool>) -> Option<bool> {
+        match self {
+            Self::All(all) => evaluate_all(all, false, holds),
+            Self::Any(any) => evaluate_all(any, true, holds),
+            Self::Not(inner) => inner.evaluate(holds).map(|held| !held),
+            Self::Head(condition) => holds(condition),
+        }
+    }
+
+    /// The heads that it asks.
+    pub fn heads(&self) -> Vec<&str> {
+        match self {
+            Self::All(all) | Self::Any(all) => all.iter().flat_map(Self::heads).collect(),
+            Self::Not(inner) => inner.heads(),
+            Self::Head(condition) => vec![condition.head.as_str()],
+        }
+    }
+}
+
+fn evaluate_all(
+    all: &[Residual],
+    decisive: bool,
+    holds: &mut impl FnMut(&HeadCondition) -> Option<bool>,
+) -> Option<bool> {
+    let mut result = Some(!decisive);
+    for residual in all {
+        match residual.evaluate(holds) {
+            Some(held) if held == decisive => return Some(decisive),
+            Some(_) => {}
+            None => result = None,
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    struct Input {
+        has_tools: bool,
+    }
+
+    impl MatchInput for Input {
+        fn header(&self, _: &str) -> Option<&str> {
+            None
+        }
+        fn path(&self) -> &str {
+            ""
+        }
+        fn has_tools(&self) -> bool {
+            self.has_tools
+        }
+        fn has_images(&self) -> bool {
+            false
+        }
+        fn tokens(&self) -> u64 {
+            0
+        }
+        fn text(&self) -> &str {
+            ""
+        }
+    }
+
+    fn head(name: u8) -> Arc<HeadCondition> {
+        Arc::new(HeadCondition { head: name.to_string(), test: HeadTest::Labels(Vec::new()) })
+    }
+
+    fn any_condition() -> impl Strategy<Value = Condition> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(|wanted| Condition::Request(RequestCondition::HasTools(wanted))),
+            (0_u8..4).prop_map(|name| Condition::Head(head(name))),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 1..4).prop_map(Condition::All),
+                prop::collection::vec(inner.clone(), 1..4).prop_map(Condition::Any),
+                inner.prop_map(|inner| Condition::Not(Box::new(inner))),
+            ]
+        })
+    }
+
+    fn plain(condition: &Condition, tools: bool, heads: [bool; 4]) -> bool {
+        match condition {
+            Condition::All(all) => all.iter().all(|it| plain(it, tools, heads)),
+            Condition::Any(any) => any.iter().any(|it| plain(it, tools, heads)),
+            Condition::Not(inner) => !plain(inner, tools, heads),
+            Condition::Request(RequestCondition::HasTools(wanted)) => tools == *wanted,
+            Condition::Request(_) => unreachable!(),
+            Condition::Head(head) => heads[head.head.parse::<usize>().unwrap()],
+        }
+    }
+
+    proptest! {
+        /// In two steps, with some predictions missing, the result is the same or unknown.
+        #[test]
+        fn what_is_known_decides_as_all_would(
+            condition in any_condition(), has_tools: bool, heads: [bool; 4], known: [bool; 4],
+        ) {
+            let expected = plain(&condition, has_tools, heads);
+            match condition.reduce(&Input { has_tools }) {
+                Ok(holds) => prop_assert_eq!(holds, expected),
+                Err(residual) => {
+                    let index = |head: &HeadCondition| head.head.parse::<usize>().unwrap();
+                    let all = residual.evaluate(&mut |head| Some(heads[index(head)]));
+                    prop_assert_eq!(all, Some(expected));
+                    let some = residual.evaluate(&mut |head| known[index(head)].then_some(heads[index(head)]));
+                    prop_assert!(some.is_none() || some == Some(expected));
+                }
+            }
+        }
+    }
+}

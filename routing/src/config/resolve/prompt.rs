@@ -1,0 +1,62 @@
+//! Resolves what is classified of a request.
+
+use super::ConfigError;
+use super::checks::within;
+use crate::config::raw;
+use crate::known_agents as known;
+use crate::request::{Harness, PromptSettings};
+
+/// Each list is compared with each user message.
+const MAX_ENTRIES: usize = 200;
+
+pub(super) fn resolve(raw: raw::Prompt, limit: usize) -> Result<PromptSettings, ConfigError> {
+    let most = PromptSettings::MAX_CONTEXT;
+    let context = usize::from(raw.context_messages);
+    within(&context, &(0..=most), || "prompt.context_messages".to_owned())?;
+    let knows_agents = raw.user_elements.iter().any(|entry| entry == raw::KNOWN_AGENTS);
+    let if_known = |list: &[&str]| match knows_agents {
+        true => list.iter().map(|&entry| entry.to_owned()).collect(),
+        false => Vec::new(),
+    };
+    let harness = Harness {
+        common_user_elements: if_known(known::COMMON_USER_ELEMENTS),
+        user_markers: if_known(known::USER_MARKERS),
+        added_elements: elements(raw.remove_elements, known::ADDED_ELEMENTS, "remove_elements")?,
+        user_elements: elements(raw.user_elements, known::USER_ELEMENTS, "user_elements")?,
+        written_texts: entries(raw.agent_texts, known::WRITTEN_TEXTS, "agent_texts")?,
+        tool_results: entries(raw.tool_results, known::TOOL_RESULTS, "tool_results")?,
+    };
+    Ok(PromptSettings { limit, context, harness })
+}
+
+/// Names of elements, without brackets.
+fn elements(raw: Vec<String>, known: &[&str], field: &str) -> Result<Vec<String>, ConfigError> {
+    let all = entries(raw, known, field)?;
+    match all.iter().find(|name| name.contains(['<', '>', '/', '"', '\\'])) {
+        None => Ok(all),
+        Some(name) => {
+            let problem = format!("{name:?} must be an element's name, without brackets");
+            Err(ConfigError::new(format!("prompt.{field}"), problem))
+        }
+    }
+}
+
+/// The entries, with those of the known agents in place of their name.
+fn entries(raw: Vec<String>, known: &[&str], field: &str) -> Result<Vec<String>, ConfigError> {
+    let path = || format!("prompt.{field}");
+    if raw.len() > MAX_ENTRIES {
+        let problem = format!("has {} entries; {MAX_ENTRIES} is the most", raw.len());
+        return Err(ConfigError::new(path(), problem));
+    }
+    let mut all = Vec::new();
+    for entry in raw {
+        if entry == raw::KNOWN_AGENTS {
+            all.extend(known.iter().map(|&entry| entry.to_owned()));
+        } else if entry.trim_matches(['*', ' ']).is_empty() {
+            return Err(ConfigError::new(path(), format!("{entry:?} would match everything")));
+        } else {
+            all.push(entry);
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,364 @@
+//! Finds the human's words in messages that a coding agent (its "harness") wraps in text of its own.
+//!
+//! Agents put reminders, environment descriptions and even tool results into user messages, in three forms: elements to
+//! leave out (`<system-reminder>…</system-reminder>`), elements that hold the human's words (`<task>…</task>`), and
+//! messages that are all theirs, known by how they begin (`[read_file for 'x'] Result:`).
+
+use memchr::{memchr, memmem};
+
+use crate::json::RawString;
+use crate::known_agents;
+
+/// How messages of harnesses are read. Names and beginnings are compared exactly, and count at the start of a line only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Harness {
+    /// Elements that the harness adds: they are left out with all that is in them.
+    pub added_elements: Vec<String>,
+    /// Elements that hold the human's words: in a message with one, only what is in them counts.
+    pub user_elements: Vec<String>,
+    /// The same by names that humans use, too: they count only beside something else of the harness.
+    pub common_user_elements: Vec<String>,
+    /// Lines after which the human's words begin.
+    pub user_markers: Vec<String>,
+    /// How texts begin that the harness writes. `*` stands for anything within a line.
+    pub written_texts: Vec<String>,
+    /// How texts begin that are results of tools, as are all that follow in their message. `*` as above.
+    pub tool_results: Vec<String>,
+}
+
+impl Harness {
+    /// What the coding agents of today do.
+    pub fn of_known_agents() -> Self {
+        let owned = |list: &[&str]| list.iter().map(|&entry| entry.to_owned()).collect();
+        Self {
+            added_elements: owned(known_agents::ADDED_ELEMENTS),
+            user_elements: owned(known_agents::USER_ELEMENTS),
+            common_user_elements: owned(known_agents::COMMON_USER_ELEMENTS),
+            user_markers: owned(known_agents::USER_MARKERS),
+            written_texts: owned(known_agents::WRITTEN_TEXTS),
+            tool_results: owned(known_agents::TOOL_RESULTS),
+        }
+    }
+}
+
+/// The human's words in the texts of a message; none if it says nothing, or is all the harness's.
+pub(super) fn human_texts<'a>(texts: &[RawString<'a>], harness: &Harness) -> Vec<RawString<'a>> {
+    let rest = without_written(&without_elements(texts, &harness.added_elements), harness);
+    let has_more = rest.inner_bytes() < said(texts).inner_bytes();
+    for (names, counts) in [(&harness.user_elements, true), (&harness.common_user_elements, has_more)] {
+        let inner = texts.iter().filter(|_| counts).flat_map(|text| inner_texts(*text, names));
+        let inner = without_elements(&inner.collect::<Vec<_>>(), &harness.added_elements);
+        if !inner.is_empty() {
+            return inner;
+        }
+    }
+    rest.into_iter().map(|text| after_marker(text, &harness.user_markers)).collect()
+}
+
+/// The texts without white space around them, if they say anything.
+pub(super) fn said<'a>(texts: &[RawString<'a>]) -> Vec<RawString<'a>> {
+    texts.iter().map(|text| text.trim()).filter(|text| !text.is_blank()).collect()
+}
+
+trait InnerBytes {
+    fn inner_bytes(&self) -> usize;
+}
+
+impl InnerBytes for Vec<RawString<'_>> {
+    fn inner_bytes(&self) -> usize {
+        self.iter().map(|text| text.inner().len()).sum()
+    }
+}
+
+/// What is left of the texts without these elements.
+fn without_elements<'a>(texts: &[RawString<'a>], names: &[String]) -> Vec<RawString<'a>> {
+    let left = texts.iter().flat_map(|text| {
+        let mut left = Vec::new();
+        let mut done = 0;
+        for element in Elements::new(*text, names) {
+            left.push(text.slice(done..element.outer.start));
+            done = element.outer.end;
+        }
+        left.push(text.slice(done..text.inner().len()));
+        left
+    });
+    said(&left.collect::<Vec<_>>())
+}
+
+/// The texts that the harness did not write.
+fn without_written<'a>(texts: &[RawString<'a>], harness: &Harness) -> Vec<RawString<'a>> {
+    let before_results = texts.iter().take_while(|text| !is_written(**text, &harness.tool_results));
+    before_results.filter(|text| !is_written(**text, &harness.written_texts)).copied().collect()
+}
+
+/// What is in these elements.
+fn inner_texts<'a>(text: RawString<'a>, names: &[String]) -> Vec<RawString<'a>> {
+    Elements::new(text, names).map(|element| text.slice(element.inner)).collect()
+}
+
+/// What follows the last marker that starts a line; all of a text without one.
+fn after_marker<'a>(text: RawString<'a>, markers: &[String]) -> RawString<'a> {
+    let bytes = text.inner();
+    let ends = markers.iter().filter_map(|marker| {
+        let at = memmem::rfind(bytes, marker.as_bytes()).filter(|at| starts_line(bytes, *at))?;
+        Some(at + marker.len())
+    });
+    match ends.max() {
+        Some(end) => text.slice(end..bytes.len()).trim(),
+        None => text,
+    }
+}
+
+fn starts_line(bytes: &[u8], at: usize) -> bool {
+    let before = bytes.get(..at).unwrap_or_default();
+    let before = before
+        .iter()
+        .rposition(|byte| !matches!(byte, b' ' | b'\t'))
+        .map_or(&[][..], |last| before.get(..=last).unwrap_or_default());
+    before.is_empty() || before.ends_with(b"\n") || before.ends_with(br"\n") || before.ends_with(br"\t")
+}
+
+fn is_written(text: RawString<'_>, beginnings: &[String]) -> bool {
+    // Longer lines than this begin no message of a harness.
+    const LONGEST: usize = 512;
+    let start = text.head(LONGEST).text();
+    beginnings.iter().any(|beginning| begins_with(&start, beginning))
+}
+
+/// Whether a text begins with a pattern, in which `*` stands for anything within a line.
+fn begins_with(text: &str, pattern: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    for part in parts {
+        let line = rest.split('\n').next().unwrap_or_default();
+        // The end of a part may lie in the lines after.
+        let found = memmem::find(rest.as_bytes(), part.as_bytes()).filter(|at| *at <= line.len());
+        let Some(after) = found.and_then(|at| rest.get(at + part.len()..)) else { return false };
+        rest = after;
+    }
+    true
+}
+
+/// An element of a text, as bytes of what is written.
+struct Element {
+    outer: std::ops::Range<usize>,
+    inner: std::ops::Range<usize>,
+}
+
+/// The elements of some names, in order, none within another. One that is not closed is none.
+struct Elements<'t> {
+    bytes: &'t [u8],
+    names: Vec<&'t str>,
+    at: usize,
+    /// Where the element before ends.
+    done: usize,
+    /// Whether brackets can be written as escapes, as Go's encoder does.
+    escapes_brackets: bool,
+}
+
+/// How `<` and `>` can be written in JSON beside themselves.
+const ESCAPED_LESS: [&[u8]; 2] = [br"\u003c", br"\u003C"];
+const ESCAPED_GREATER: [&[u8]; 2] = [br"\u003e", br"\u003E"];
+/// An opening tag with longer attributes than this, in bytes, is none.
+const LONGEST_TAG: usize = 1 << 10;
+
+impl<'t> Elements<'t> {
+    fn new(text: RawString<'t>, names: &'t [String]) -> Self {
+        let bytes = text.inner();
+        let escapes_brackets = ESCAPED_LESS.into_iter().any(|escape| memmem::find(bytes, escape).is_some());
+        Self { bytes, names: names.iter().map(String::as_str).collect(), at: 0, done: 0, escapes_brackets }
+    }
+
+    /// The next `<` from a position on, and where it ends.
+    fn bracket(&self, from: usize) -> Option<(usize, usize)> {
+        let rest = self.bytes.get(from..)?;
+        let plain = memchr(b'<', rest).map(|at| (from + at, from + at + 1));
+        if !self.escapes_brackets {
+            return plain;
+        }
+        let until = plain.map_or(rest.len(), |(start, _)| start - from);
+        let before = rest.get(..until)?;
+        let escaped = ESCAPED_LESS.into_iter().filter_map(|escape| memmem::find(before, escape)).min();
+        match escaped {
+            Some(at) => Some((from + at, from + at + ESCAPED_LESS.first().map_or(0, |escape| escape.len()))),
+            None => plain,
+        }
+    }
+
+    fn rest(&self, from: usize) -> &'t [u8] {
+        self.bytes.get(from..).unwrap_or_default()
+    }
+
+    /// The end of an opening tag whose name ends here.
+    fn tag_end(&self, name_end: usize) -> Option<usize> {
+        let rest = self.rest(name_end);
+        if let Some(length) = greater(rest) {
+            return Some(name_end + length);
+        }
+        // Attributes follow white space.
+        if !(rest.starts_with(b" ") || rest.starts_with(br"\n") || rest.starts_with(br"\t")) {
+            return None;
+        }
+        let near = rest.get(..LONGEST_TAG).unwrap_or(rest);
+        let ends = (0..near.len()).find_map(|at| Some(at + greater(near.get(at..)?)?));
+        ends.map(|end| name_end + end)
+    }
+
+    /// Where the closing tag of a name stands from a position on.
+    fn closing_tag(&self, name: &str, from: usize) -> Option<std::ops::Range<usize>> {
+        let mut at = from;
+        while let Some((start, end)) = self.bracket(at) {
+            let slash = [&br"\/"[..], b"/"].into_iter().find(|slash| self.rest(end).starts_with(slash));
+            let name_start = slash.map(|slash| end + slash.len());
+            let named = name_start.filter(|start| self.rest(*start).starts_with(name.as_bytes()));
+            if let Some(after) = named.map(|start| start + name.len())
+                && let Some(length) = greater(self.rest(after))
+            {
+                return Some(start..after + length);
+            }
+            at = end;
+        }
+        None
+    }
+}
+
+/// The length of a `>` at the start.
+fn greater(bytes: &[u8]) -> Option<usize> {
+    if bytes.first() == Some(&b'>') {
+        return Some(1);
+    }
+    ESCAPED_GREATER.into_iter().find(|escape| bytes.starts_with(escape)).map(<[u8]>::len)
+}
+
+impl Iterator for Elements<'_> {
+    type Item = Element;
+
+    fn next(&mut self) -> Option<Element> {
+        while let Some((start, end)) = self.bracket(self.at).filter(|_| !self.names.is_empty()) {
+            self.at = end;
+            let between = self.bytes.get(self.done..start).unwrap_or_default();
+            if !starts_line(self.bytes, start) && !RawString::new(between).is_blank() {
+                continue;
+            }
+            let rest = self.rest(end);
+            let opened = self.names.iter().enumerate().find_map(|(index, name)| {
+                let after = rest.starts_with(name.as_bytes()).then_some(end + name.len())?;
+                Some((index, self.tag_end(after)?))
+            });
+            let Some((index, inner_start)) = opened else { continue };
+            let name = self.names.get(index).copied().unwrap_or_default();
+            match self.closing_tag(name, inner_start) {
+                Some(closing) => {
+                    self.at = closing.end;
+                    self.done = closing.end;
+                    return Some(Element { outer: start..closing.end, inner: inner_start..closing.start });
+                }
+                // None closes it further on either: looking again would cost hostile texts nothing and us much.
+                None => drop(self.names.swap_remove(index)),
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn harness() -> Harness {
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        Harness {
+            added_elements: owned(&["system-reminder", "environment_details"]),
+            user_elements: owned(&["user_query"]),
+            common_user_elements: owned(&["task", "feedback"]),
+            user_markers: owned(&["## My request:"]),
+            written_texts: owned(&["# AGENTS.md instructions for ", "[Request interrupted by user"]),
+            tool_results: owned(&["[*] Result:", "Called the * tool with "]),
+        }
+    }
+
+    fn words(texts: &[&str]) -> Vec<String> {
+        let texts: Vec<_> = texts.iter().map(|text| RawString::new(text.as_bytes())).collect();
+        human_texts(&texts, &harness()).into_iter().map(RawString::text).collect()
+    }
+
+    #[test]
+    fn added_elements_are_left_out_however_their_brackets_are_written() {
+        for text in [
+            r"<system-reminder>\nToday is Friday.\n</system-reminder>\n\nFix the bug",
+            r"Fix the bug\n<system-reminder>a</system-reminder><system-reminder>b</system-reminder> ",
+            r"\u003csystem-reminder\u003ea\u003c/system-reminder\u003eFix the bug",
+            r"\u003Csystem-reminder\u003Ea\u003C\/system-reminder\u003E\r\n\tFix the bug",
+            r#"<environment_details mode=\"a>b\">x <system-reminder> y</environment_details>Fix the bug"#,
+        ] {
+            let all = words(&[text]).join("|");
+            assert!(all.ends_with("Fix the bug") && !all.contains("Friday") && !all.contains('a'), "{all}");
+        }
+        assert_eq!(words(&[r"before\n<system-reminder>x</system-reminder> after"]), ["before", "after"]);
+        assert_eq!(
+            words(&["<system-reminder>x</system-reminder> <system-reminder>y</system-reminder>z"]),
+            ["z"]
+        );
+    }
+
+    #[test]
+    fn what_only_looks_like_an_element_stays() {
+        for text in [
+            "what is a <system-reminder> tag?",
+            "<system-reminders>x</system-reminders>",
+            "a < b </system-reminder>",
+            "<system-reminder",
+            "what does <system-reminder>x</system-reminder> mean?",
+        ] {
+            assert_eq!(words(&[text]), [text]);
+        }
+    }
+
+    #[test]
+    fn only_the_humans_words_count_where_an_element_marks_them() {
+        let first = [
+            r"<task>\nFix the bug\n</task>\n\n# Rules\nBe brief.",
+            "<environment_details>x</environment_details>",
+        ];
+        assert_eq!(words(&first), ["Fix the bug"]);
+        let feedback = ["[attempt_completion] Result:", r"The user said:\n<feedback>\nuse tabs\n</feedback>"];
+        assert_eq!(words(&feedback), ["use tabs"]);
+        assert_eq!(words(&[r"<context>x</context>\n<user_query>Fix it</user_query>"]), ["Fix it"]);
+        assert_eq!(words(&[r"# Open files: a.rs\n\n## My request:\nFix it"]), ["Fix it"]);
+    }
+
+    #[test]
+    fn elements_that_humans_write_too_count_beside_a_harness_only() {
+        let human = r"improve this:\n<task>x</task>\nplease";
+        assert_eq!(words(&[human]), [RawString::new(human.as_bytes()).text()]);
+    }
+
+    #[test]
+    fn a_message_that_the_harness_writes_says_nothing() {
+        for texts in [
+            &["[read_file for 'a.rs'] Result:", "fn main() {}"][..],
+            &[r"[list] Result:\nnothing"],
+            &[r"# AGENTS.md instructions for /x\n\nBe brief."],
+            &["<environment_details>x</environment_details>", "[read_file] Result:"],
+            &["<system-reminder>x</system-reminder>", r" \n"],
+        ] {
+            assert!(words(texts).is_empty(), "{texts:?}");
+        }
+        assert_eq!(words(&[r"[todo]\nthe] Result: is wrong"]), ["[todo]\nthe] Result: is wrong"]);
+    }
+
+    #[test]
+    fn what_the_human_says_beside_the_harness_counts() {
+        assert_eq!(words(&["[Request interrupted by user]", "no, use tabs"]), ["no, use tabs"]);
+        assert_eq!(
+            words(&["look at @a.rs", "Called the Read tool with x", "fn main() {}"]),
+            ["look at @a.rs"]
+        );
+    }
+
+    #[test]
+    fn many_open_elements_cost_one_pass() {
+        let hostile = "<system-reminder><task>".repeat(200_000);
+        assert_eq!(words(&[&hostile]), [hostile]);
+    }
+}

@@ -1,0 +1,221 @@
+//! What is classified of a request: the human's last message, with up to two earlier ones as context.
+
+use super::harness::{self, Harness};
+use super::turn::{Role, Turn};
+use crate::digest::Digest;
+use crate::json::RawString;
+
+/// Stands where the middle of a long text was left out, as it is written.
+const CUT: &[u8] = r"\n…\n".as_bytes();
+
+/// Stands between the parts of a content, as it is written.
+const LINE_END: &[u8] = br"\n";
+
+/// The most bytes that one message of context takes: enough to know what it was about.
+const CONTEXT_BYTES: usize = 2 << 10;
+
+/// How prompts are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromptSettings {
+    /// The most bytes of a prompt with its context.
+    pub limit: usize,
+    /// How many earlier messages of the human are its context, 0 to [`PromptSettings::MAX_CONTEXT`].
+    pub context: usize,
+    /// How the human's words are found.
+    pub harness: Harness,
+}
+
+impl PromptSettings {
+    /// More earlier messages than this are no context.
+    pub const MAX_CONTEXT: usize = 2;
+
+    /// To read what a client sent, where no policy says how.
+    pub fn of_known_agents(limit: usize) -> Self {
+        Self { limit, context: Self::MAX_CONTEXT, harness: Harness::of_known_agents() }
+    }
+
+    /// To read what a filter sent, which has left out what harnesses add.
+    pub fn as_sent(limit: usize) -> Self {
+        Self { limit, context: Self::MAX_CONTEXT, harness: Harness::default() }
+    }
+}
+
+/// What is classified, bounded in bytes. Its texts are kept as they are written in the body: only who reads them unescapes
+/// them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prompt {
+    /// Head and tail, if the whole was too long.
+    text: Vec<u8>,
+    /// Earlier messages of the human, oldest first.
+    context: Vec<Vec<u8>>,
+}
+
+impl Prompt {
+    /// Whether there is nothing to classify: no text, or only white space.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// The human's last message. What no text can hold becomes replacement characters.
+    pub fn text(&self) -> String {
+        RawString::new(&self.text).text()
+    }
+
+    /// Up to two messages of the human before it, oldest first.
+    pub fn context(&self) -> impl Iterator<Item = String> {
+        self.context.iter().map(|text| RawString::new(text).text())
+    }
+
+    /// The digest of all of it, as written: the same text can be written otherwise.
+    pub fn digest(&self) -> Digest {
+        let texts: Vec<_> = self.context.iter().chain([&self.text]).map(Vec::as_slice).collect();
+        Digest::of(&texts)
+    }
+
+    /// The prompt as a small chat completions body with user messages only, the prompt's last: what the sidecar is sent. Its
+    /// strings are as well formed as the client's.
+    pub fn to_body(&self) -> Vec<u8> {
+        let mut parts: Vec<&[u8]> = vec![br#"{"messages":["#];
+        for (index, text) in self.context.iter().chain([&self.text]).enumerate() {
+            let start: &[u8] =
+                if index == 0 { br#"{"role":"user","content":""# } else { br#",{"role":"user","content":""# };
+            parts.extend([start, text, br#""}"#]);
+        }
+        parts.push(b"]}");
+        parts.concat()
+    }
+}
+
+/// The messages of a conversation in which the human says something.
+#[derive(Debug)]
+pub struct HumanTurns<'r, 'a> {
+    settings: &'r PromptSettings,
+    /// Oldest first, each with its position among all turns.
+    turns: Vec<(usize, Vec<RawString<'a>>)>,
+}
+
+impl<'r, 'a> HumanTurns<'r, 'a> {
+    /// All of them.
+    pub(super) fn all(turns: &'r [Turn<'a>], settings: &'r PromptSettings) -> Self {
+        let mut found: Vec<_> = human(turns, settings).collect();
+        found.reverse();
+        Self::or_other(found, turns, settings)
+    }
+
+    /// The last of them, with its context.
+    pub(super) fn last(turns: &'r [Turn<'a>], settings: &'r PromptSettings) -> Self {
+        let mut found: Vec<_> = human(turns, settings).take(1 + settings.context).collect();
+        found.reverse();
+        Self::or_other(found, turns, settings)
+    }
+
+    /// Where no message is clearly the human's, the last user message stands for it as it is, else the system prompt: a
+    /// client must not escape classification by dressing up as a harness.
+    fn or_other(
+        mut found: Vec<(usize, Vec<RawString<'a>>)>,
+        turns: &[Turn<'a>],
+        settings: &'r PromptSettings,
+    ) -> Self {
+        for role in [Role::User, Role::System] {
+            if found.is_empty() {
+                found.extend(said_by(role, turns).next());
+            }
+        }
+        Self { settings, turns: found }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    /// How many of them come before this position among all turns.
+    pub fn before(&self, position: usize) -> usize {
+        self.turns.iter().take_while(|(turn, _)| *turn < position).count()
+    }
+
+    /// The prompt that one of them was, by its index.
+    pub fn prompt(&self, index: usize) -> Prompt {
+        let limit = self.settings.limit;
+        let Some((_, texts)) = self.turns.get(index) else { return Prompt::default() };
+        let text = excerpt(texts, limit);
+        let mut left = limit.saturating_sub(text.len());
+        let earlier = index.saturating_sub(self.settings.context)..index;
+        let mut context = Vec::new();
+        for (_, texts) in self.turns.get(earlier).unwrap_or_default().iter().rev() {
+            let room = left.min(CONTEXT_BYTES);
+            if room <= CUT.len() {
+                break;
+            }
+            let text = excerpt(texts, room);
+            left = left.saturating_sub(text.len());
+            context.push(text);
+        }
+        context.reverse();
+        Prompt { text, context }
+    }
+}
+
+/// The human's messages, from the last to the first.
+fn human<'t, 'a>(
+    turns: &'t [Turn<'a>],
+    settings: &'t PromptSettings,
+) -> impl Iterator<Item = (usize, Vec<RawString<'a>>)> + use<'t, 'a> {
+    let users = turns.iter().enumerate().rev().filter(|(_, turn)| turn.role == Role::User);
+    let texts =
+        users.map(|(index, turn)| (index, harness::human_texts(turn.content.texts(), &settings.harness)));
+    texts.filter(|(_, texts)| !texts.is_empty())
+}
+
+/// The messages of a role that say something, from the last to the first.
+fn said_by<'t, 'a>(
+    role: Role,
+    turns: &'t [Turn<'a>],
+) -> impl Iterator<Item = (usize, Vec<RawString<'a>>)> + use<'t, 'a> {
+    let turns = turns.iter().enumerate().rev().filter(move |(_, turn)| turn.role == role);
+    turns
+        .map(|(index, turn)| (index, harness::said(turn.content.texts())))
+        .filter(|(_, texts)| !texts.is_empty())
+}
+
+/// The texts joined by line ends if what is written of them fits into `limit` bytes, else their head and tail.
+fn excerpt(texts: &[RawString<'_>], limit: usize) -> Vec<u8> {
+    let written: usize = texts.iter().map(|text| text.written()).sum();
+    if written <= limit {
+        return join(texts.iter().copied());
+    }
+    let limit = limit.saturating_sub(CUT.len());
+    let head = take(texts.iter(), limit / 2, RawString::head);
+    let tail = take(texts.iter().rev(), limit - limit / 2, RawString::tail);
+    let excerpt = [&join(head.into_iter()), CUT, &join(tail.into_iter().rev())].concat();
+    // A window can be all white space. Who reads the excerpt trims it.
+    RawString::new(&excerpt).trim().inner().to_vec()
+}
+
+fn join<'a>(texts: impl Iterator<Item = RawString<'a>>) -> Vec<u8> {
+    let texts: Vec<_> = texts.map(RawString::inner).collect();
+    texts.join(LINE_END)
+}
+
+/// Windows of the texts in turn, until about `limit` bytes are taken.
+fn take<'t, 'a: 't>(
+    texts: impl Iterator<Item = &'t RawString<'a>>,
+    limit: usize,
+    window: fn(RawString<'a>, usize) -> RawString<'a>,
+) -> Vec<RawString<'a>> {
+    let mut left = limit;
+    let mut taken = Vec::new();
+    for text in texts {
+        if left == 0 {
+            break;
+        }
+        taken.push(window(*text, left));
+        left = left.saturating_sub(text.written());
+    }
+    taken
+}
