@@ -160,15 +160,9 @@ impl<'a> Parts<'a> {
             }
             // A tool result, a tool's output, and a document that is made of parts.
             b"content" | b"output" => self.read_all(scanner, depth + 1)?,
-            b"source" | b"file" | b"file_data" => {
-                let raw = scanner.clone().raw()?;
-                self.content.has_images |= is_image_file(raw);
-                match first {
-                    Some(b'{') => self.read_all(scanner, depth + 1)?,
-                    _ => {
-                        scanner.skip()?;
-                    }
-                }
+            b"source" | b"file" if first == Some(b'{') => self.read_all(scanner, depth + 1)?,
+            b"media_type" | b"mime_type" | b"file_data" if first == Some(b'"') => {
+                self.content.has_images |= is_image_file(scanner.string()?.inner());
             }
             b"input" | b"arguments" => self.content.tool_bytes += scanner.raw()?.len(),
             _ => {
@@ -187,10 +181,10 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Whether a file says that it is an image: by its media type, which comes before its data.
-fn is_image_file(raw: &[u8]) -> bool {
-    const START: usize = 512;
-    memmem::find(raw.get(..START).unwrap_or(raw), b"image/").is_some()
+/// Whether a media type, or a URL that holds the data itself, is an image's.
+fn is_image_file(written: &[u8]) -> bool {
+    let media_type = written.strip_prefix(b"data:").unwrap_or(written);
+    [&b"image/"[..], br"image\/"].into_iter().any(|start| media_type.starts_with(start))
 }
 
 /// A chat's `messages`.
