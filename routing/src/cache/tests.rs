@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{CachingRouter, Plan};
-use crate::classification::{Classification, Label, Prediction};
+use crate::classification::{Classification, Label, Prediction, Score};
 use crate::config::Config;
 use crate::decision::Reason;
 use crate::headers::Headers;
@@ -174,4 +174,38 @@ fn policies_with_other_examples_do_not_share_answers() {
     answer(&router, 0, first, Some("billing"));
     assert_eq!(routed(plan_at(&router, 1, &ask("b"), None)), ("large".to_owned(), Reason::Cached));
     asked(plan_at(&router, 1, &ask("c"), None));
+}
+
+#[test]
+fn a_message_that_is_not_classified_in_time_does_not_decide_beside_others() {
+    let bands =
+        json!({"classifier": "complexity", "bands": [{"up_to": 0.5, "model": "small"}, {"model": "large"}]});
+    let router = router(json!({"stickiness": {"mode": "strongest"}, "policies": {"task_router": bands}}));
+    let (mut pending, wanted) = asked(plan_at(&router, 0, &say(&["an earlier one", "hi"]), None));
+    assert_eq!(pending.prompt(&wanted).unwrap().text(), "hi", "what the user says now is asked first");
+    let low = Classification::Score(Score::new(0.1, []).unwrap());
+    router.learn(&mut pending, &wanted, &wanted.classifiers[0], Some(Prediction::from(low)), Duration::ZERO);
+    let rest = asked(router.decide(pending, Duration::ZERO, &mut |_| ()).unwrap());
+    assert_eq!(routed(answer(&router, 0, rest, None)), ("small".to_owned(), Reason::Classified));
+}
+
+#[test]
+fn what_a_switch_would_have_got_is_known_where_it_is_compared() {
+    let alternative = |compare: bool| {
+        let router = router(json!({"stickiness": {"compare": compare}}));
+        let mut plan = plan_at(&router, 0, &say(&["write code", "hi"]), None);
+        while let Plan::Classify(pending, wanted) = plan {
+            let is_code = pending.prompt(&wanted).unwrap().text().contains("code");
+            plan = answer(
+                &router,
+                0,
+                (*pending, wanted),
+                Some(if is_code { "Code Generation" } else { "Chatbot" }),
+            );
+        }
+        let Plan::Done(Outcome::Route(decision)) = plan else { panic!("not routed") };
+        assert_eq!(decision.model.name.as_str(), "large");
+        decision.alternative.map(|model| model.name.to_string())
+    };
+    assert_eq!((alternative(false), alternative(true)), (None, Some("small".to_owned())));
 }

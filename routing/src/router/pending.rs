@@ -212,29 +212,28 @@ impl Pending {
 
     fn decide(&self, trace: &mut Trace<'_>) -> Result<Outcome, Stop> {
         let mut candidates = Vec::new();
-        for message in 0..self.messages.deciding {
+        // The last first: if time runs out, it is known what the user says now.
+        for message in (0..self.messages.deciding).rev() {
             match self.choose(message, trace)? {
                 Choice::Target(candidate) => candidates.push(candidate),
                 Choice::Otherwise => return self.otherwise(),
             }
         }
         let last = self.messages.all.len().saturating_sub(1);
+        let current = match candidates.first() {
+            Some(candidate) if candidate.message == last => self.pick(&candidate.target).ok(),
+            _ => self.compared(last)?,
+        };
+        // A message without a prediction says nothing beside others that have one.
+        let is_known = |candidate: &Candidate| candidate.reason != Reason::Fallback;
+        if candidates.iter().any(is_known) {
+            candidates.retain(is_known);
+        }
         let mut candidates = candidates.into_iter();
         let mut best = candidates.next().ok_or_else(Rejection::classifier_unavailable)?;
-        // What the last message asks for, where another decides.
-        let mut alternative = match self.messages.compare && self.messages.deciding <= last {
-            true => match self.choose(last, &mut |_| ()) {
-                Err(Stop::Wants(wanted)) => return Err(Stop::Wants(wanted)),
-                Ok(Choice::Target(candidate)) => self.pick(&candidate.target).ok(),
-                _ => None,
-            },
-            false => None,
-        };
         for candidate in candidates {
-            if self.is_stronger(&best, &candidate)? {
-                alternative = self.pick(&candidate.target).ok();
-            } else {
-                (best, alternative) = (candidate, None);
+            if self.is_stronger(&candidate, &best)? {
+                best = candidate;
             }
         }
         let is_sticky = best.message != last;
@@ -243,8 +242,20 @@ impl Pending {
             decision.reason = Reason::Sticky;
             trace(Step::Sticky(&decision.model));
         }
-        decision.alternative = alternative.filter(|_| is_sticky);
+        decision.alternative = current.filter(|_| is_sticky);
         Ok(Outcome::Route(decision))
+    }
+
+    /// The model that the last message alone would have got, where that is compared.
+    fn compared(&self, last: usize) -> Result<Option<Arc<Model>>, Stop> {
+        if !self.messages.compare {
+            return Ok(None);
+        }
+        match self.choose(last, &mut |_| ()) {
+            Err(Stop::Wants(wanted)) => Err(Stop::Wants(wanted)),
+            Ok(Choice::Target(candidate)) => Ok(self.pick(&candidate.target).ok()),
+            Ok(Choice::Otherwise) | Err(Stop::Reject(_)) => Ok(None),
+        }
     }
 
     /// By the first rule that matches, else as the policy says.
