@@ -11,6 +11,7 @@ use llm_router_routing::config::Config;
 use llm_router_routing::cache::{CachingRouter, Plan};
 use llm_router_routing::model_list;
 use llm_router_routing::request::{Endpoint, Request, RequestHead};
+use llm_router_routing::requirements::Api;
 
 const BODY: &[u8] = br#"{"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}"#;
 static ANSWER: LazyLock<Label> = LazyLock::new(|| Label::new("Chatbot", 0.5).expect("a confidence"));
@@ -23,7 +24,9 @@ fuzz_target!(|json: &[u8]| {
 });
 
 fn route(config: Config) {
-    model_list::to_json(&config);
+    for api in [Api::Openai, Api::Anthropic] {
+        model_list::list(&config, api);
+    }
     let request = Request::parse(Endpoint::ChatCompletions, BODY).expect("a request");
     let head = RequestHead::new([(":path", "/v1/chat/completions")]);
     let router = CachingRouter::new(config);
