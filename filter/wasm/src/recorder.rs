@@ -17,7 +17,6 @@ pub(crate) struct Recorder<'a> {
 impl EventSink for Recorder<'_> {
     fn record(&mut self, event: Event<'_>) {
         match event {
-            Event::Step(_) => return,
             Event::Routed(decision) => debug!("routed to {}: {}", decision.model.name, decision.reason),
             Event::Rejected(rejection) => debug!("rejected: {}", rejection.code()),
             _ => {}

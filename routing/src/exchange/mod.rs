@@ -252,15 +252,15 @@ impl Exchange {
     ) {
         if let State::Forwarded(forwarded) = &mut self.state {
             forwarded.chunk(chunk, now, events);
+            if let Some((id, model, since)) = forwarded.new_response_id() {
+                self.router.remember_response(id, model, since);
+            }
         }
     }
 
     /// The response has ended.
     pub fn response_end(&mut self, events: &mut impl EventSink) {
         if let State::Forwarded(forwarded) = &mut self.state {
-            if let Some((id, model, now)) = forwarded.response_id() {
-                self.router.remember_response(id, model, now);
-            }
             forwarded.end(events);
         }
     }

@@ -39,13 +39,22 @@ pub(super) struct Forwarded {
     /// None if the response cannot be read.
     usage: Option<UsageReader>,
     has_begun: bool,
+    has_given_id: bool,
     /// Whether the time of the first token is still to be taken.
     awaits_content: bool,
 }
 
 impl Forwarded {
     pub(super) fn new(decision: Decision, endpoint: Endpoint, now: Duration) -> Self {
-        Self { decision, endpoint, since: now, usage: None, has_begun: false, awaits_content: false }
+        Self {
+            decision,
+            endpoint,
+            since: now,
+            usage: None,
+            has_begun: false,
+            has_given_id: false,
+            awaits_content: false,
+        }
     }
 
     /// The headers that explain the decision.
@@ -109,9 +118,14 @@ impl Forwarded {
         self.usage.is_some()
     }
 
-    /// The id of a response that the chosen model made, with that model and the time when the request went on.
-    pub(super) fn response_id(&self) -> Option<(&str, &Arc<Model>, Duration)> {
+    /// The id of a response that the chosen model made, once, as soon as it is known: the client may continue the response before
+    /// its end is seen here. With that model, and the time when the request went on.
+    pub(super) fn new_response_id(&mut self) -> Option<(&str, &Arc<Model>, Duration)> {
+        if self.has_given_id {
+            return None;
+        }
         let id = self.usage.as_ref()?.response_id()?;
+        self.has_given_id = true;
         (self.decision.reason != Reason::Shadow).then_some((id, &self.decision.model, self.since))
     }
 

@@ -13,6 +13,7 @@ use crate::support::{assert_rejected, assert_routed, without_sidecar};
 async fn with_rules(host: Host) -> &'static ScriptedGateway {
     static SHARED: PerHost<ScriptedGateway> = PerHost::new();
     let rules = |it: &mut Value| {
+        it["cache"] = json!({ "entries": 100 });
         it["rules"] = json!([
             { "name": "watched", "when": { "mood": { "above": 0.5 } }, "reject": { "message": "no" }, "mode": "shadow" },
             { "when": { "mood": { "above": 0.9 } }, "reject": { "status": 403, "message": "not allowed here" } },
