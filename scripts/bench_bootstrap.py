@@ -85,7 +85,9 @@ def plain(port: int, llm_port: int) -> Json:
     return _bootstrap(port, [], routes, [_cluster("llm", llm_port)])
 
 
-def routing(port: int, llm_port: int, sidecar_port: int, cache_entries: int) -> Json:
+def routing(
+    port: int, llm_port: int, sidecar_port: int, cache_entries: int, filter_file: pathlib.Path = FILTER
+) -> Json:
     """A gateway with the router's filter, which calls the sidecar on that port."""
     model = {"cluster": "llm", "model": "meta/llama-3.1-8b-instruct", "cost": {"input": 0.05, "output": 0.08}}
     policy = {
@@ -103,7 +105,7 @@ def routing(port: int, llm_port: int, sidecar_port: int, cache_entries: int) -> 
         "failure_policy": "FAIL_RELOAD",
         "vm_config": {
             "runtime": "envoy.wasm.runtime.v8",
-            "code": {"local": {"filename": str(FILTER)}},
+            "code": {"local": {"filename": str(filter_file)}},
         },
         "configuration": {**_type("google.protobuf.StringValue"), "value": json.dumps(policy)},
     }

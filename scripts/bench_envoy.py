@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import socket
 import statistics
@@ -83,6 +84,10 @@ class Setting:
         self.manual = self._envoy("manual", bench_bootstrap.routing, (llm, trivial, 1000))
         self.trivial = self._envoy("trivial", bench_bootstrap.routing, (llm, trivial, 0))
         self.real = self._envoy("real", bench_bootstrap.routing, (llm, real, 0))
+        self.before: Gateway | None = None
+        if before := os.environ.get("BEFORE"):
+            arguments = (llm, trivial, 1000, pathlib.Path(before).resolve())
+            self.before = self._envoy("before", bench_bootstrap.routing, arguments)
 
     def script(self, name: str, model: str, size: int) -> pathlib.Path:
         """Writes the script for a conversation of about this many bytes, with turns of some kilobytes."""
@@ -107,7 +112,7 @@ class Setting:
         self._processes.wait_ready("bench-sidecar", lambda: is_ready(admin, "/readyz"))
         self._processes.wait_ready("bench-trivial", lambda: _accepts(trivial))
 
-    def _envoy(self, name: str, bootstrap, arguments: Iterable[int]) -> Gateway:
+    def _envoy(self, name: str, bootstrap, arguments: Iterable[object]) -> Gateway:
         (port,) = reserve_ports([name]).values()
         config = self._folder / f"{name}.json"
         config.write_text(json.dumps(bootstrap(port, *arguments)))
@@ -137,6 +142,11 @@ def paths(setting: Setting, rounds: int) -> list[dict[str, object]]:
         ("trivial sidecar", setting.trivial, auto),
         ("real sidecar, CPU", setting.real, auto),
     ]
+    if setting.before:
+        ways += [
+            ("model named, the filter before", setting.before, named),
+            ("decision from the cache, the filter before", setting.before, auto),
+        ]
     variants = []
     for name, gateway, script in ways:
         paced = bench_load.write_paced(script, PAUSE_MS)
