@@ -25,7 +25,8 @@ BINARIES = REPO / "target" / "release"
 LIMIT_SECONDS = 90
 # What `$__rate_interval` is for Grafana.
 RATE_INTERVAL = "10s"
-# Crashes, queues, invalid files and long conversations, which this test does not cause: they must have data, which may be zero.
+# Crashes, queues, invalid files and long conversations, which this test does not cause: they must have data, which may
+# be zero.
 MAY_BE_ZERO = (
     "queue_depth",
     "body_bytes",
