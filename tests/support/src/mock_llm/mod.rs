@@ -5,13 +5,17 @@ mod completions;
 mod embeddings;
 mod gate;
 mod messages;
+mod output;
 mod path;
+mod provider_state;
 mod reply;
 mod request_log;
 mod responses;
+mod schema;
 mod server;
 
 pub use gate::Gate;
+pub use provider_state::sealed;
 pub use request_log::{Received, RequestLog, TrackedRequest};
 pub use server::serve;
 

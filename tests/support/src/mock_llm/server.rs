@@ -19,7 +19,7 @@ use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
 
 use super::reply::{Endpoint, Reply};
-use super::{Gate, Received, RequestLog};
+use super::{Gate, Received, RequestLog, provider_state};
 
 const MAX_BODY_BYTES: usize = 64 << 20;
 const EVENT_INTERVAL: Duration = Duration::from_millis(50);
@@ -83,18 +83,17 @@ impl MockLlm {
                 json!({ "id": self.cluster, "object": "model", "created": 0, "owned_by": "mock-llm" });
             return Json(json!({ "object": "list", "data": [model] })).into_response();
         }
-        let Some(endpoint) = Endpoint::from_path(path.trim_end_matches("/count_tokens")) else {
+        let Some(endpoint) = Endpoint::from_path(&path) else {
             return failure(StatusCode::NOT_FOUND, &format!("no such path: {path}"));
         };
         let request: Value = match serde_json::from_slice(&received.body) {
             Ok(request) => request,
             Err(error) => return failure(StatusCode::BAD_REQUEST, &format!("the body is not JSON: {error}")),
         };
-        if path.ends_with("/messages/count_tokens") {
-            let words = request["messages"].to_string().split_whitespace().count();
-            return Json(json!({ "input_tokens": words })).into_response();
+        if let Some(problem) = provider_state::foreign(&request, &self.cluster) {
+            return failure(StatusCode::BAD_REQUEST, &problem);
         }
-        let reply = Reply { endpoint, cluster: &self.cluster, request: &request };
+        let reply = Reply::new(endpoint, &self.cluster, &request);
         if reply.is_stream() {
             events(reply.events(), self.log.gate(&received.headers))
         } else {
