@@ -21,7 +21,7 @@ use std::sync::LazyLock;
 
 use llm_router_test_support::artifacts::Artifact;
 pub use llm_router_test_support::repository;
-pub use llm_router_test_support::time::{TIMEOUT, poll, within};
+pub use llm_router_test_support::time::{TIMEOUT, poll, poll_for, within};
 use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 

@@ -33,10 +33,22 @@ pub fn within<F: Future>(limit: Duration, future: F) -> impl Future<Output = F::
 /// If it never is. The message names the caller and the last error.
 #[track_caller]
 pub fn poll<T, E: Debug>(ask: impl AsyncFnMut() -> Result<T, E>) -> impl Future<Output = T> {
-    poll_for(TIMEOUT, ask, Location::caller())
+    poll_from(TIMEOUT, ask, Location::caller())
 }
 
-async fn poll_for<T, E: Debug>(
+/// As [`poll`], with another limit: for what takes long by itself.
+///
+/// # Panics
+/// As [`poll`].
+#[track_caller]
+pub fn poll_for<T, E: Debug>(
+    limit: Duration,
+    ask: impl AsyncFnMut() -> Result<T, E>,
+) -> impl Future<Output = T> {
+    poll_from(limit, ask, Location::caller())
+}
+
+async fn poll_from<T, E: Debug>(
     limit: Duration,
     mut ask: impl AsyncFnMut() -> Result<T, E>,
     caller: &Location<'_>,
@@ -85,6 +97,6 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "not yet")]
     async fn what_never_comes_fails_with_the_last_error() {
-        poll_for(INTERVAL, async || Err::<(), _>("not yet"), Location::caller()).await;
+        poll_for(INTERVAL, async || Err::<(), _>("not yet")).await;
     }
 }

@@ -67,6 +67,19 @@ pub(crate) fn without_sidecar(host: Host) -> Bootstrap {
     host.bootstrap().with_long_timeouts()
 }
 
+/// Routes Anthropic's API too, by the same classifier: code goes to the model on `nemotron`, the rest to the one on `llama-8b`.
+pub(crate) fn route_both_apis(policy: &mut Value) {
+    let claude =
+        |cluster: &str, model: &str| json!({ "cluster": cluster, "model": model, "api": "anthropic" });
+    policy["models"]["claude-fast"] = claude("llama-8b", "claude-haiku-4-5");
+    policy["models"]["claude-deep"] = claude("nemotron", "claude-opus-4-5");
+    policy["policies"]["claude"] = json!({
+        "classifier": "task", "default": "claude-fast",
+        "routes": { "Code Generation": "claude-deep", "Chatbot": "claude-fast" },
+    });
+    policy["rules"] = json!([{ "when": { "path_prefix": "/v1/messages" }, "policy": "claude" }]);
+}
+
 /// The policy of a bootstrap.
 pub(crate) fn policy_of(bootstrap: Bootstrap) -> Value {
     let mut policy = Value::Null;

@@ -3,6 +3,7 @@
 mod bodies;
 mod body_formats;
 mod cache;
+mod clients;
 mod conditions;
 mod conversations;
 mod errors;
