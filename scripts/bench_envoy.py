@@ -94,7 +94,9 @@ class Setting:
         turn = (PROMPT + 'fn main() {\n\tprintln!("grüße, world");\n}\n') * 30
         turns = [turn[:size]] * max(1, size // len(turn))
         roles = ("user", "assistant")
-        messages = [{"role": roles[i % 2], "content": text} for i, text in enumerate([*turns, PROMPT])]
+        # The last one is the user's, which is classified.
+        texts = [*turns, PROMPT]
+        messages = [{"role": roles[(len(texts) - 1 - i) % 2], "content": text} for i, text in enumerate(texts)]
         body = {
             "model": model,
             "messages": messages[-1:] if size < 2048 else messages,
