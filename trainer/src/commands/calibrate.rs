@@ -10,7 +10,9 @@ use super::arguments::{command_line, fraction};
 use super::rows::{RowsArgs, outputs_of};
 use super::two_models::TwoModelsArgs;
 use crate::eval::tradeoff::{self, GradedRow, QualityCost, StrongWhen, ThresholdPoint};
-use crate::eval::{Fields, Reliability, label_indices, routing_score, temperature, win_rate_rows};
+use crate::eval::{
+    Fields, REVERSED, Reliability, label_indices, ranks_in_reverse, routing_score, temperature, win_rate_rows,
+};
 use crate::train::Calibration;
 use llm_router_classifier::args::EngineArgs;
 use llm_router_classifier::batch::BatchClassifier;
@@ -104,7 +106,7 @@ impl HeadArgs {
 }
 
 async fn threshold(args: &ThresholdArgs) -> Result<()> {
-    let settings = args.models.settings(&args.positive)?;
+    let settings = args.models.settings(&args.head.head, &args.positive)?;
     let predictions = args.head.predict().await?;
     let point = match (args.strong_fraction, args.quality) {
         (Some(fraction), _) => {
@@ -117,6 +119,9 @@ async fn threshold(args: &ThresholdArgs) -> Result<()> {
         }
         (None, quality) => {
             let rows = win_rate_rows(&predictions.records, &predictions.all, &predictions.scores, &settings)?;
+            if ranks_in_reverse(&rows, settings.when)? {
+                tracing::warn!("{REVERSED}");
+            }
             tradeoff::with_quality(&tradeoff::sweep(&rows, settings.when), quality.unwrap_or(1.0)).copied()
         }
     };
@@ -142,6 +147,14 @@ async fn threshold(args: &ThresholdArgs) -> Result<()> {
         StrongWhen::High => (weak, strong),
     };
     let head = &args.head.head;
+    if predictions.scores.iter().all(|scores| scores.score.is_none()) {
+        writeln!(
+            out,
+            "scores up to it go to {first}, others to {second}\nnot for a policy's bands: they divide a score, and head \
+             {head} predicts labels"
+        )?;
+        return Ok(());
+    }
     writeln!(
         out,
         "in the policy:\n  classifier: {head}\n  bands: [{{ up_to: {threshold}, model: {first} }}, {{ model: {second} }}]"

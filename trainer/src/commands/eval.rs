@@ -15,7 +15,7 @@ use super::rows::{RowsArgs, outputs_of};
 use super::two_models::TwoModelsArgs;
 use crate::eval::few_shot::{self, SampleSettings};
 use crate::eval::{
-    Detection, EvaluationReport, FewShot, Fields, MultiLabel, Score, Section, SingleLabel, WinRate,
+    Detection, EvaluationReport, FewShot, Fields, MultiLabel, REVERSED, Score, Section, SingleLabel, WinRate,
     WinRateSettings,
 };
 use llm_router_classifier::args::EngineArgs;
@@ -73,6 +73,9 @@ pub struct EvalArgs {
 /// # Errors
 /// If the rows or the model cannot be used, or a drawing cannot be written.
 pub async fn run(args: &EvalArgs) -> Result<()> {
+    if !args.win_rate {
+        args.models.ensure_absent()?;
+    }
     let (records, fields) = (args.rows.read()?, args.rows.fields());
     let report = match args.examples {
         Some(count) => args.measure_few_shot(count, &records, &fields).await?,
@@ -109,16 +112,15 @@ impl EvalArgs {
 
     async fn measure_head(&self, records: &[Record], fields: &Fields) -> Result<EvaluationReport> {
         let head = self.head.as_deref().context("--head is missing")?;
-        let settings = self.models.settings(&self.positive)?;
+        let settings = self.win_rate.then(|| self.models.settings(head, &self.positive)).transpose()?;
         let predictions = BatchClassifier::load(&self.engine)
             .await?
             .predict_all(records, &fields.text, Outputs::Scores)
             .await?;
         let scores = outputs_of(&predictions, head)?;
-        let sections = if self.win_rate {
-            win_rate(records, fields, &predictions, &scores, &settings)?
-        } else {
-            self.sections(head, records, fields, &scores)?
+        let sections = match &settings {
+            Some(settings) => win_rate(records, fields, &predictions, &scores, settings)?,
+            None => self.sections(head, records, fields, &scores)?,
         };
         let subject = format!("head {head} of {}", self.engine.model().display());
         Ok(EvaluationReport { subject, rows: records.len(), sections })
@@ -197,5 +199,9 @@ fn win_rate(
     scores: &[HeadOutput],
     settings: &WinRateSettings,
 ) -> Result<Vec<Box<dyn Section>>> {
-    Ok(vec![Box::new(WinRate::compute(records, &fields.text, predictions, scores, settings)?)])
+    let section = WinRate::compute(records, &fields.text, predictions, scores, settings)?;
+    if section.is_reversed() {
+        tracing::warn!("{REVERSED}");
+    }
+    Ok(vec![Box::new(section)])
 }

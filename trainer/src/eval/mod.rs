@@ -30,4 +30,4 @@ pub use rows::{Fields, LabelIndices, label_indices};
 pub use sections::{
     Detection, FewShot, KeptQuality, MultiLabel, Prices, Score, SingleLabel, WinRate, WinRateSettings,
 };
-pub(crate) use sections::{routing_score, win_rate_rows};
+pub(crate) use sections::{REVERSED, ranks_in_reverse, routing_score, win_rate_rows};

@@ -1,5 +1,7 @@
 //! The trade-off of a score's thresholds: the fraction of strong calls, the quality and the cost of each.
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// Which scores go to the strong model.
@@ -10,6 +12,15 @@ pub enum StrongWhen {
     Low,
     /// Scores above the threshold, such as a complexity.
     High,
+}
+
+impl fmt::Display for StrongWhen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Low => "low",
+            Self::High => "high",
+        })
+    }
 }
 
 /// The quality and cost of a completion, or their sum over completions.

@@ -108,7 +108,28 @@ fn a_threshold_gives_the_wanted_fraction_of_strong_calls() {
     }
     let text = stdout(&[&arguments[..], &["--strong-fraction", "0.3", "--strong-when", "high"]].concat());
     assert!(text.contains("30.0 % strong calls of 120 rows"), "{text}");
-    assert!(text.contains("model: WEAK }, { model: STRONG }]"), "{text}");
+    assert!(text.contains("scores up to it go to WEAK, others to STRONG"), "{text}");
+    assert!(text.contains("not for a policy's bands") && !text.contains("in the policy"), "{text}");
+}
+
+#[test]
+fn a_threshold_of_a_score_is_printed_as_bands_in_its_direction() {
+    let (folder, rows) = (minilm(), gate());
+    let arguments =
+        ["calibrate", "threshold", "--model", folder.to_str().unwrap(), "--data", rows.to_str().unwrap()];
+    let arguments = [&arguments[..], &["--strong-fraction", "0.3"]].concat();
+    for (head, when, bands) in [
+        ("complexity", "high", "model: WEAK }, { model: STRONG }]"),
+        ("win-rate", "low", "model: STRONG }, { model: WEAK }]"),
+    ] {
+        let text = stdout(&[&arguments[..], &["--head", head, "--strong-when", when]].concat());
+        assert!(text.contains(&format!("classifier: {head}\n")) && text.contains(bands), "{text}");
+        let error = rejection(&[&arguments[..], &["--head", head]].concat());
+        assert!(
+            error.contains(&format!("which scores of head \"{head}\" go to the strong model?")),
+            "{error}"
+        );
+    }
 }
 
 #[test]

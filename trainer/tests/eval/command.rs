@@ -54,8 +54,8 @@ fn a_router_is_compared_with_simpler_ones_and_priced() {
     let folder = tempfile::tempdir().unwrap();
     let (rows, out) = (graded(folder.path()), folder.path().to_str().unwrap());
     let model = minilm();
-    let arguments =
-        ["eval", "--model", model.to_str().unwrap(), "--head", "task", "--data", &rows, "--win-rate"];
+    let inputs = ["--model", model.to_str().unwrap(), "--data", &rows];
+    let arguments = [&["eval", "--win-rate", "--head", "task"], &inputs[..]].concat();
     let by_code = [&arguments[..], &["--positive", "Code Generation", "--strong-when", "high"]].concat();
 
     let found = &json(&[&by_code[..], &["--out", out]].concat())["win_rate"];
@@ -80,11 +80,53 @@ fn a_router_is_compared_with_simpler_ones_and_priced() {
 
     let policy = repository().join("docs/examples/two-models.yaml");
     let policy = ["--policy", policy.to_str().unwrap(), "--completion-tokens", "100"];
-    let priced = [&arguments[..], &["--positive", "Code Generation"], &policy].concat();
-    let table = stdout(&priced);
+    let table = stdout(&[&["eval", "--win-rate", "--head", "complexity"], &inputs[..], &policy].concat());
     assert!(table.contains("cost: small ($0.05 / $0.08 per million tokens) or large"), "{table}");
-    // The weak model, at a fifteenth of the price, takes half of the rows.
-    assert!(table.contains("keeps 100 % of the quality at 53 % of the cost (50 % strong calls)"), "{table}");
+    // The weak model, at a fifteenth of the price, takes four of the ten rows.
+    assert!(table.contains("keeps 100 % of the quality at 63 % of the cost (60 % strong calls)"), "{table}");
+}
+
+#[test]
+fn a_policy_by_another_head_is_rejected_by_every_command_that_takes_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (rows, model) = (graded(folder.path()), minilm());
+    let policy = repository().join("docs/examples/two-models.yaml");
+    let rows = ["--model", model.to_str().unwrap(), "--data", &rows, "--policy", policy.to_str().unwrap()];
+    for command in [
+        &["eval", "--win-rate"][..],
+        &["calibrate", "threshold", "--quality", "0.95"],
+        &["calibrate", "threshold", "--strong-fraction", "0.3"],
+    ] {
+        for head in [&["--head", "win-rate"][..], &["--head", "task", "--positive", "Code Generation"]] {
+            let error = rejection(&[command, &rows, head].concat());
+            let names = format!("by the classifier \"complexity\", but --head is \"{}\"", head[1]);
+            assert!(error.contains(&names) && error.contains("use --head complexity"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_ranking_in_the_wrong_direction_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let (rows, model) = (graded(folder.path()), minilm());
+    let rows = [
+        "--model",
+        model.to_str().unwrap(),
+        "--data",
+        &rows,
+        "--head",
+        "task",
+        "--positive",
+        "Code Generation",
+    ];
+    for command in [&["eval", "--win-rate"][..], &["calibrate", "threshold", "--quality", "0.95"]] {
+        for (when, is_reversed) in [("high", false), ("low", true)] {
+            let found = run(&[command, &rows, &["--strong-when", when]].concat());
+            let log = String::from_utf8(found.stderr).unwrap();
+            assert!(found.status.success(), "{log}");
+            assert_eq!(log.contains("worse than chance"), is_reversed, "{command:?} {when}: {log}");
+        }
+    }
 }
 
 #[test]
@@ -136,11 +178,24 @@ fn unsuitable_rows_are_rejected_with_the_reason() {
         (&["--head", "task"][..], "rows.jsonl, line 1: the head has no label \"Small Talk\""),
         (&["--head", "mood"], "--head mood: the model has no such head; it has ["),
         (&["--head", "task", "--label-field", "kind"], "line 1: the field \"kind\" is missing among"),
-        (&["--head", "task", "--win-rate"], "name those whose probability is the score with --positive"),
-        (&["--head", "task", "--win-rate", "--positive", "Other"], "the field \"weak\" must be a number"),
+        (
+            &["--head", "task", "--win-rate"],
+            "which scores of head \"task\" go to the strong model? Use --strong-when",
+        ),
+        (&["--head", "task", "--strong-when", "low"], "--strong-when has no effect without --win-rate"),
+        (&["--head", "task", "--policy", &rows], "--policy has no effect without --win-rate"),
         (&[], "--head"),
     ] {
         let error = rejection(&[&arguments[..], more].concat());
+        assert!(error.contains(reason), "{more:?}: {error}");
+    }
+    for (more, reason) in [
+        (&["--head", "task"][..], "name those whose probability is the score with --positive"),
+        (&["--head", "task", "--positive", "Other"], "the field \"weak\" must be a number"),
+        (&["--head", "task", "--positive", "Poem"], "head \"task\" has no label \"Poem\""),
+        (&["--head", "complexity", "--positive", "reasoning"], "head \"complexity\" predicts a score"),
+    ] {
+        let error = rejection(&[&arguments[..], &["--win-rate", "--strong-when", "low"], more].concat());
         assert!(error.contains(reason), "{more:?}: {error}");
     }
     let renamed = run(&[&arguments[..], &["--head", "task", "--map", "Small Talk=Chatbot"]].concat());

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::routing_score;
+use super::win_rate::probability;
 use crate::eval::{Fields, OperatingPoint, Section, auroc, recall_at};
 use llm_router_classifier::model::prediction::HeadOutput;
 use llm_router_classifier::records::Record;
@@ -38,10 +38,10 @@ impl Detection {
     ) -> Result<Self> {
         let (mut positives, mut negatives) = (Vec::new(), Vec::new());
         for (record, scores) in records.iter().zip(scores) {
-            let score = f64::from(routing_score(scores, positive)?);
+            let score = scores.score.map_or_else(|| probability(scores, positive), Ok)?;
             let is_positive =
                 fields.labels(record)?.iter().any(|label| positive.iter().any(|known| known == label));
-            if is_positive { &mut positives } else { &mut negatives }.push(score);
+            if is_positive { &mut positives } else { &mut negatives }.push(f64::from(score));
         }
         let missing = "there must be rows with a label of --positive, and rows without";
         Ok(Self {

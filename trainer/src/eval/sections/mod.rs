@@ -14,4 +14,4 @@ pub use multi_label::MultiLabel;
 pub use score::Score;
 pub use single_label::SingleLabel;
 pub use win_rate::{KeptQuality, Prices, WinRate, WinRateSettings};
-pub(crate) use win_rate::{routing_score, rows as win_rate_rows};
+pub(crate) use win_rate::{REVERSED, ranks_in_reverse, routing_score, rows as win_rate_rows};

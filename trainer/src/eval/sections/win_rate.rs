@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use llm_router_routing::config::Cost;
 use serde::Serialize;
 use serde_json::Value;
@@ -46,6 +46,8 @@ pub struct WinRate {
     pub weak: f64,
     /// The strong model's mean grade.
     pub strong: f64,
+    /// Which scores go to the strong model.
+    pub strong_when: StrongWhen,
     /// Routing by the head's score.
     pub router: RoutingQuality,
     /// Routing by prompt length: the longest prompts go to the strong model first.
@@ -81,23 +83,42 @@ pub struct KeptQuality {
 /// The score by which a head routes a prompt.
 ///
 /// # Errors
-/// If the head has labels, but not these.
+/// If the head has labels, but not these, or has a score and labels are given.
 pub(crate) fn routing_score(scores: &HeadOutput, positive: &[String]) -> Result<f32> {
-    if let Some(score) = scores.score {
-        return Ok(score);
-    }
+    let Some(score) = scores.score else { return probability(scores, positive) };
     ensure!(
-        !positive.is_empty(),
-        "head {:?} predicts labels: name those whose probability is the score with --positive",
+        positive.is_empty(),
+        "head {:?} predicts a score, which --positive has no effect on: remove --positive",
         scores.head
     );
-    let unknown = positive.iter().find(|label| !scores.labels.contains(label));
-    ensure!(unknown.is_none(), "--positive: the head has no label {unknown:?}, only {:?}", scores.labels);
+    Ok(score)
+}
+
+/// The probability that one of these labels is right.
+///
+/// # Errors
+/// If the head lacks one of them, or none is given.
+pub(crate) fn probability(scores: &HeadOutput, positive: &[String]) -> Result<f32> {
+    let head = &scores.head;
+    ensure!(
+        !positive.is_empty(),
+        "head {head:?} predicts labels, not a score: name those whose probability is the score with --positive, or \
+         use a head with a score"
+    );
+    if let Some(unknown) = positive.iter().find(|label| !scores.labels.contains(label)) {
+        bail!("--positive: head {head:?} has no label {unknown:?}, only {:?}", scores.labels);
+    }
     let positives = scores.iter().filter(|(label, _)| positive.iter().any(|known| known == label));
     Ok(positives.map(|(_, confidence)| confidence).sum::<f32>().clamp(0.0, 1.0))
 }
 
 impl WinRate {
+    /// Whether the score ranks prompts in the wrong direction, beyond what chance explains.
+    #[must_use]
+    pub fn is_reversed(&self) -> bool {
+        is_reversed(self.router.apgr, self.random_apgr, self.random_deviation)
+    }
+
     /// Evaluates routing on rows whose fields `weak` and `strong` are the grades of both models' completions.
     ///
     /// # Errors
@@ -120,19 +141,15 @@ impl WinRate {
             .zip(&lengths)
             .map(|(row, length)| GradedRow { score: (length / longest) as f32, ..*row })
             .collect();
-        let sign = if settings.when == StrongWhen::Low { -1.0 } else { 1.0 };
-        let need: Vec<_> = rows.iter().map(|row| sign * f64::from(row.score)).collect();
-        let grades: Vec<_> =
-            rows.iter().map(|row| Grades { weak: row.weak.quality, strong: row.strong.quality }).collect();
-        let mean =
-            |grade: &dyn Fn(&Grades) -> f64| grades.iter().map(grade).sum::<f64>() / grades.len() as f64;
-        let (weak, strong) = (mean(&|grades| grades.weak), mean(&|grades| grades.strong));
-        let gap = || format!("the strong model ({strong:.3}) must be better than the weak one ({weak:.3})");
+        let (need, grades) = (need(&rows, settings.when), grades(&rows));
+        let (weak, strong) = mean_grades(&grades);
+        let gap = || no_gap(weak, strong);
         let (random_apgr, random_deviation) = random_apgr(&grades).with_context(gap)?;
         let points = tradeoff::sweep(&rows, settings.when);
         Ok(Self {
             weak,
             strong,
+            strong_when: settings.when,
             router: RoutingQuality::compute(&need, &grades).with_context(gap)?,
             prompt_length: RoutingQuality::compute(&lengths, &grades).with_context(gap)?,
             random_apgr,
@@ -144,6 +161,51 @@ impl WinRate {
             tradeoff_by_length: selection(&tradeoff::sweep(&by_length, StrongWhen::High)),
         })
     }
+}
+
+/// What to check if the scores rank prompts in the wrong direction.
+pub(crate) const REVERSED: &str = "the score ranks these prompts worse than chance: more of those that need the strong model go to the \
+                            weak one. Check --strong-when, or the order of the policy's bands: a high score can mean that \
+                            a prompt needs the strong model (complexity), or that it does not (win-rate)";
+
+fn is_reversed(apgr: f64, random_apgr: f64, random_deviation: f64) -> bool {
+    apgr < random_apgr - 2.0 * random_deviation
+}
+
+/// Whether thresholds of the rows' score divide them in the wrong direction, beyond what chance explains.
+///
+/// # Errors
+/// If the strong model is not better than the weak one.
+pub(crate) fn ranks_in_reverse(rows: &[GradedRow], when: StrongWhen) -> Result<bool> {
+    let grades = grades(rows);
+    let (weak, strong) = mean_grades(&grades);
+    let gap = || no_gap(weak, strong);
+    let router = RoutingQuality::compute(&need(rows, when), &grades).with_context(gap)?;
+    let (random_apgr, random_deviation) = random_apgr(&grades).with_context(gap)?;
+    Ok(is_reversed(router.apgr, random_apgr, random_deviation))
+}
+
+/// How much each row needs the strong model, by its score.
+fn need(rows: &[GradedRow], when: StrongWhen) -> Vec<f64> {
+    let sign = if when == StrongWhen::Low { -1.0 } else { 1.0 };
+    rows.iter().map(|row| sign * f64::from(row.score)).collect()
+}
+
+fn grades(rows: &[GradedRow]) -> Vec<Grades> {
+    rows.iter().map(|row| Grades { weak: row.weak.quality, strong: row.strong.quality }).collect()
+}
+
+/// The mean grades of the weak and of the strong model.
+fn mean_grades(grades: &[Grades]) -> (f64, f64) {
+    let mean = |grade: &dyn Fn(&Grades) -> f64| grades.iter().map(grade).sum::<f64>() / grades.len() as f64;
+    (mean(&|grades| grades.weak), mean(&|grades| grades.strong))
+}
+
+fn no_gap(weak: f64, strong: f64) -> String {
+    format!(
+        "the strong model ({strong:.3}) must be better than the weak one ({weak:.3}): are the rows' fields \
+         \"weak\" and \"strong\" swapped?"
+    )
 }
 
 /// The rows with the quality and cost of each model.
@@ -211,8 +273,8 @@ impl Section for WinRate {
         let percent =
             |fraction: Option<f64>| fraction.map_or("-".to_owned(), |it| format!("{:.1} %", 100.0 * it));
         let mut text = format!(
-            "weak model {:.3}, strong model {:.3}\n\n{:<15}{:>7}{:>12}{:>12}\n",
-            self.weak, self.strong, "router", "APGR", "CPT(50 %)", "CPT(80 %)"
+            "weak model {:.3}, strong model {:.3}, which gets the {} scores\n\n{:<15}{:>7}{:>12}{:>12}\n",
+            self.weak, self.strong, self.strong_when, "router", "APGR", "CPT(50 %)", "CPT(80 %)"
         );
         for (name, quality) in [("this head", &self.router), ("prompt length", &self.prompt_length)] {
             let (cpt50, cpt80) = (percent(quality.cpt50), percent(quality.cpt80));
