@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -244,6 +244,10 @@ fn fit_outputs(predictions: &Predictions, present: &Temperature) -> Result<Fit> 
             after.push((f64::from(temperature::rescaled_output(probability, factor)), truth));
         }
     }
+    ensure!(
+        !before.is_empty(),
+        "the rows have no number for any output of the head, {labels:?}: are they about another head?"
+    );
     let temperature = Temperature::Each(temperatures);
     let (before, after) = (Reliability::from_fractions(&before), Reliability::from_fractions(&after));
     Ok(Fit { temperature, before, after })
@@ -252,7 +256,8 @@ fn fit_outputs(predictions: &Predictions, present: &Temperature) -> Result<Fit> 
 /// The true value of a label for a row: 0 or 1, or for a score the row's number for the dimension, if it has one.
 fn truth(record: &Record, fields: &Fields, label: &str, scores: &HeadOutput) -> Result<Option<f64>> {
     if scores.score.is_none() {
-        return Ok(Some(f64::from(u8::from(fields.labels(record)?.contains(&label)))));
+        let labels = fields.labels_among(record, &scores.labels)?;
+        return Ok(Some(f64::from(u8::from(labels.contains(&label)))));
     }
     let alone = scores.labels.len() == 1 && !record.fields.contains_key(label);
     record.number_if_any(if alone { &fields.label } else { label })

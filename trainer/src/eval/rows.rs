@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 
 use llm_router_classifier::records::Record;
 
@@ -27,6 +27,18 @@ impl Fields {
         Ok(record.labels(&self.label)?.into_iter().map(rename).collect())
     }
 
+    /// The labels of a row, renamed, all of which the head must have.
+    ///
+    /// # Errors
+    /// If the row has no list of labels, or one that the head has not. The error names file and line.
+    pub fn labels_among<'a>(&'a self, record: &'a Record, known: &[String]) -> Result<Vec<&'a str>> {
+        let labels = self.labels(record)?;
+        match labels.iter().find(|label| !known.iter().any(|known| known == *label)) {
+            Some(unknown) => Err(unknown_label(record, unknown, known)),
+            None => Ok(labels),
+        }
+    }
+
     /// The only label of a row, renamed.
     ///
     /// # Errors
@@ -48,10 +60,11 @@ pub fn label_indices(records: &[Record], fields: &Fields, labels: &[String]) -> 
     let index = |record: &Record| {
         let label = fields.label(record)?;
         let index = labels.iter().zip(0i64..).find(|(known, _)| *known == label);
-        let index = index.with_context(|| {
-            format!("{record}: the head has no label {label:?}; it has {labels:?} (--map renames labels)")
-        })?;
-        Ok(index.1)
+        Ok(index.ok_or_else(|| unknown_label(record, label, labels))?.1)
     };
     records.iter().map(index).collect()
+}
+
+fn unknown_label(record: &Record, label: &str, known: &[String]) -> anyhow::Error {
+    anyhow!("{record}: the head has no label {label:?}; it has {known:?} (--map renames labels)")
 }

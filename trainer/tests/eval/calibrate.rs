@@ -133,6 +133,26 @@ fn a_threshold_of_a_score_is_printed_as_bands_in_its_direction() {
 }
 
 #[test]
+fn a_temperature_is_not_fitted_to_rows_about_another_head() {
+    let model = model();
+    add_score_head(model.path());
+    let numbers = write(model.path(), "numbers.jsonl", "{\"text\": \"prompt\", \"reasoning\": 0.5}\n");
+    let labels = write(model.path(), "labels.jsonl", "{\"text\": \"prompt\", \"label\": \"math\"}\n");
+    for (kind, rows, reason) in [
+        ("score", numbers, "the rows have no number for any output of the head, [\"x\", \"y\"]"),
+        ("multi-label", labels, "the head has no label \"math\""),
+    ] {
+        let settings = model.path().join("heads/hardness/head.json");
+        let mut head: Value = serde_json::from_slice(&std::fs::read(&settings).unwrap()).unwrap();
+        head["kind"] = kind.into();
+        std::fs::write(&settings, head.to_string()).unwrap();
+        let arguments = ["--model", model.path().to_str().unwrap(), "--head", "hardness", "--data", &rows];
+        let error = rejection(&[&["calibrate", "temperature"], &arguments[..]].concat());
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
+#[test]
 fn a_threshold_keeps_the_wanted_quality() {
     let folder = tempfile::tempdir().unwrap();
     let rows = [
