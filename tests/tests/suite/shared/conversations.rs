@@ -180,9 +180,9 @@ async fn a_response_is_continued_by_the_model_that_made_it(host: Host) {
             // Another connection may meet another worker.
             assert_routed(&ask(&later, json!(id)).await, "nemotron", "sticky");
         }
-        let unknown = ask(&later, json!("resp_of_nobody")).await;
+        let unknown = ask(&later, json!("unknown_1")).await;
         assert_rejected(&unknown, 400, "previous_response_id", "send the whole conversation");
     }
-    let named = json!({ "model": "llama-8b", "input": later, "previous_response_id": "resp_of_nobody" });
+    let named = json!({ "model": "llama-8b", "input": later, "previous_response_id": "unknown_1" });
     assert_routed(&gateway.send(Request::post("/v1/responses", named)).await, "llama-8b", "manual");
 }
