@@ -62,43 +62,25 @@ impl Router {
         trace: &mut Trace<'_>,
     ) -> Result<Pending, Rejection> {
         trace(Step::Required(&request.needs));
-        let (otherwise, threshold, is_default) = match self.choose(request, head, trace)? {
-            Choice::Passthrough => (Otherwise::Passthrough, None, false),
-            Choice::Model(model, reason) => {
-                (Otherwise::Model { model, policy: None, reason, class: None }, None, false)
-            }
-            Choice::Class { policy, model, class } => {
-                let (policy, class) = (Some(policy), Some(class));
-                (Otherwise::Model { model, policy, reason: Reason::Manual, class }, None, false)
-            }
-            Choice::Policy { policy, threshold } => (Otherwise::Policy(policy), threshold, false),
-            Choice::Default { threshold } => {
-                (Otherwise::Policy(Arc::clone(&self.config.default_policy)), threshold, true)
-            }
+        let choice = self.choose(request, head, trace)?;
+        let is_default = matches!(choice, Choice::Default { .. });
+        let (chosen, threshold) = self.chosen(choice);
+        let elsewhere = match &chosen {
+            Otherwise::Policy(policy) => self.state_elsewhere(policy, request, maker, trace),
+            _ => None,
         };
-        let (otherwise, is_default) = match otherwise {
-            Otherwise::Policy(policy) => match self.state_elsewhere(&policy, request, maker, trace) {
-                Some(elsewhere) => (elsewhere, false),
-                None => (Otherwise::Policy(policy), is_default),
-            },
-            other => (other, is_default),
-        };
-        let rules = self.rules(request, head, is_default, trace);
-        let decided = rules.first().filter(|rule| rule.when.is_none());
-        let decides_by_prompt = match (&otherwise, decided) {
-            (_, Some(rule)) => matches!(rule.then, Then::Policy(_)),
-            (Otherwise::Policy(_), None) => true,
-            (_, None) => rules.iter().any(|rule| rule.when.is_some()),
-        };
-        if let Some(error) = request.prompt_error.as_ref().filter(|_| decides_by_prompt) {
+        let rules = self.rules(request, head, is_default && elsewhere.is_none(), trace);
+        let otherwise = elsewhere.unwrap_or(chosen);
+        let reads_prompt = reads_prompt(&rules, &otherwise);
+        if let Some(error) = request.prompt_error.as_ref().filter(|_| reads_prompt) {
             return Err(error.clone());
         }
-        self.check_threshold(&rules, &otherwise, threshold)?;
+        check_threshold(&rules, &otherwise, threshold)?;
         if let Some(threshold) = threshold {
             trace(Step::Threshold(threshold));
         }
         let keeps_conversation = matches!(otherwise, Otherwise::Policy(_));
-        let (messages, is_sealed) = match decides_by_prompt {
+        let (messages, is_sealed) = match reads_prompt {
             true => self.messages(request, keeps_conversation),
             false => (Messages::none(), false),
         };
@@ -111,6 +93,24 @@ impl Router {
             on_failure: self.config.sidecar.on_failure,
         };
         Ok(Pending { rules, otherwise, messages, facts })
+    }
+
+    /// What holds unless a rule matches, and the threshold that the client sets.
+    fn chosen(&self, choice: Choice) -> (Otherwise, Option<f32>) {
+        match choice {
+            Choice::Passthrough => (Otherwise::Passthrough, None),
+            Choice::Model(model, reason) => {
+                (Otherwise::Model { model, policy: None, reason, class: None }, None)
+            }
+            Choice::Class { policy, model, class } => {
+                let (policy, class) = (Some(policy), Some(class));
+                (Otherwise::Model { model, policy, reason: Reason::Manual, class }, None)
+            }
+            Choice::Policy { policy, threshold } => (Otherwise::Policy(policy), threshold),
+            Choice::Default { threshold } => {
+                (Otherwise::Policy(Arc::clone(&self.config.default_policy)), threshold)
+            }
+        }
     }
 
     /// The rules that match, or may match by predictions, up to the first that does whatever they are.
@@ -245,29 +245,38 @@ impl Router {
         });
         named.next().unwrap_or_else(|| Digest::of(&[""]))
     }
+}
 
-    /// A threshold must have a bound to replace.
-    fn check_threshold(
-        &self,
-        rules: &[OpenRule],
-        otherwise: &Otherwise,
-        threshold: Option<f32>,
-    ) -> Result<(), Rejection> {
-        let decided = rules.first().filter(|rule| rule.when.is_none()).map(|rule| &rule.then);
-        let policy = match (decided, otherwise) {
-            (Some(Then::Policy(policy)), _) | (None, Otherwise::Policy(policy)) => policy,
-            _ => return Ok(()),
-        };
-        match (&policy.chooser, threshold) {
-            (Strategy::Bands(bands), Some(threshold))
-                if bands.target_by_threshold(0.0, threshold).is_none() =>
-            {
-                let message =
-                    format!("a threshold needs a policy of two bands, which {} is not", policy.name);
-                Err(Rejection::invalid(Some("threshold"), message))
-            }
-            _ => Ok(()),
+/// What the first rule does, if that matches whatever classifiers predict.
+fn decided(rules: &[OpenRule]) -> Option<&Then> {
+    rules.first().filter(|rule| rule.when.is_none()).map(|rule| &rule.then)
+}
+
+/// Whether the decision depends on what the user says.
+fn reads_prompt(rules: &[OpenRule], otherwise: &Otherwise) -> bool {
+    match (decided(rules), otherwise) {
+        (Some(then), _) => matches!(then, Then::Policy(_)),
+        (None, Otherwise::Policy(_)) => true,
+        (None, _) => rules.iter().any(|rule| rule.when.is_some()),
+    }
+}
+
+/// A threshold must have a bound to replace.
+fn check_threshold(
+    rules: &[OpenRule],
+    otherwise: &Otherwise,
+    threshold: Option<f32>,
+) -> Result<(), Rejection> {
+    let policy = match (decided(rules), otherwise) {
+        (Some(Then::Policy(policy)), _) | (None, Otherwise::Policy(policy)) => policy,
+        _ => return Ok(()),
+    };
+    match (&policy.chooser, threshold) {
+        (Strategy::Bands(bands), Some(threshold)) if bands.target_by_threshold(0.0, threshold).is_none() => {
+            let message = format!("a threshold needs a policy of two bands, which {} is not", policy.name);
+            Err(Rejection::invalid(Some("threshold"), message))
         }
+        _ => Ok(()),
     }
 }
 
