@@ -4,6 +4,7 @@
 // Failing is how a harness says what is wrong.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod agents;
 pub mod bootstrap;
 pub mod client;
 pub mod envoy;

@@ -70,6 +70,12 @@ pub fn unpredictable() -> String {
     format!("No prediction. {}", next_id())
 }
 
+/// The prompt as the classifiers read it, if they get nothing else.
+#[must_use]
+pub fn as_read(prompt: &str) -> String {
+    squeezed(prompt)
+}
+
 fn scripted(prediction: &Value) -> String {
     format!("{PREDICTION}{prediction}\n{} ", next_id())
 }
@@ -136,8 +142,17 @@ impl ScriptedSidecar {
     /// If the prompt is not one of this module's.
     #[must_use]
     pub fn times_classified(&self, prompt: &str) -> usize {
+        self.classified(prompt).len()
+    }
+
+    /// The texts with the prompt that were classified, each as [`as_read`] has it.
+    ///
+    /// # Panics
+    /// If the prompt is not one of this module's.
+    #[must_use]
+    pub fn classified(&self, prompt: &str) -> Vec<String> {
         let id = squeezed(id(prompt).expect("a prompt of this module"));
-        self.texts.lock().expect("no panic").iter().filter(|text| text.contains(&id)).count()
+        self.texts.lock().expect("no panic").iter().filter(|text| text.contains(&id)).cloned().collect()
     }
 
     /// Whether it decides, and does not only classify.
@@ -206,7 +221,8 @@ fn read(tokens: &Tokens) -> String {
         let piece = |token: &str| token.strip_prefix("##").unwrap_or(token).to_owned();
         entries.map(|(token, id)| (id.as_i64().expect("an id"), piece(token))).collect()
     });
-    tokens.ids().iter().map(|id| VOCABULARY[id].as_str()).collect()
+    let pieces = tokens.ids().iter().map(|id| VOCABULARY[id].as_str());
+    pieces.filter(|piece| !["[CLS]", "[SEP]"].contains(piece)).collect()
 }
 
 fn squeezed(text: &str) -> String {

@@ -1,5 +1,6 @@
 //! What must hold on every host.
 
+mod agents;
 mod bodies;
 mod body_formats;
 mod cache;
