@@ -230,7 +230,7 @@ impl Router {
     /// By the first source that the request has. All are one where none needs to be told.
     fn conversation(&self, request: &Request<'_>, head: &RequestHead) -> Digest {
         if !self.needs_conversation_key {
-            return Digest::of(&[""]);
+            return Digest::NONE;
         }
         let mut named = self.config.identity.iter().filter_map(|source| match source {
             IdentitySource::Header(name) => {
@@ -243,7 +243,7 @@ impl Router {
             }
             IdentitySource::Fingerprint => Some(request.fingerprint(&self.config.prompt)),
         });
-        named.next().unwrap_or_else(|| Digest::of(&[""]))
+        named.next().unwrap_or(Digest::NONE)
     }
 }
 

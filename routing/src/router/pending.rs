@@ -72,7 +72,8 @@ pub(super) struct Message {
 
 impl Message {
     pub(super) fn new(prompt: Prompt) -> Self {
-        Self { digest: prompt.digest(), prompt, known: Vec::new() }
+        let digest = if prompt.is_empty() { Digest::NONE } else { prompt.digest() };
+        Self { digest, prompt, known: Vec::new() }
     }
 
     fn known(&self, classifier: &Classifier) -> Option<&Known> {
