@@ -203,7 +203,7 @@ pub enum OnFailure {
     /// Take the policy's default model; the reason is then `fallback`.
     #[default]
     Default,
-    /// Answer 503, with an error in OpenAI's shape.
+    /// Respond with 503, with an error in the shape of the client's API.
     Reject,
 }
 
@@ -292,7 +292,7 @@ pub enum OnUnknownModel {
     /// Choose as for `auto`: by the rules, then the default policy.
     #[default]
     Route,
-    /// Answer 404, with an error in OpenAI's shape.
+    /// Respond with 404, with an error in the shape of the client's API.
     Reject,
     /// Leave the request as it is, but without `nim-llm-router`; Envoy's own routes decide.
     Passthrough,

@@ -145,7 +145,7 @@ pub(super) struct Model {
     /// Its prices, for the cost metrics and for the order in which models stand in for others.
     pub(super) cost: Option<Cost>,
     /// Stands in place of `/v1` and what comes before it in the path, for providers that have their API elsewhere:
-    /// `/openai/v1`. Not given: the client's path stays.
+    /// `/openai/v1`. Not given: the client's own path up to `/v1`, or `/v1` if it has none.
     pub(super) base_path: Option<String>,
     /// The host name (`:authority`) that it is sent. Not given: the client's.
     pub(super) host: Option<String>,
@@ -195,13 +195,13 @@ pub(super) struct Cost {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(super) struct Policy {
     /// The head of the sidecar's model that it routes by, such as `task` or `complexity`; or `examples`: the label is
-    /// that of the routes whose examples are the most like the prompt.
+    /// that of the route whose examples are most similar to the prompt.
     pub(super) classifier: String,
     /// A target for each label of the classifier. Of one that scores dimensions, the highest is the label.
     #[serde(default, deserialize_with = "unique_if_given")]
     pub(super) routes: Option<BTreeMap<String, Route>>,
     /// With `routes`: when the label's probability is below this, 0 to 1, the default is taken. With `examples`, it is
-    /// the likeness, from 0 to 1. Not given: 0.
+    /// the similarity, 0 to 1. Not given: 0.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f32>", range(min = 0.0, max = 1.0)))]
     pub(super) min_confidence: Option<Decimal>,
     /// A target for each range of the classifier's score, lowest first. The last has no `up_to`.
