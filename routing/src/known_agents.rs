@@ -36,6 +36,10 @@ pub(crate) const ADDED_ELEMENTS: &[&str] = &[
     "model_switch",
     "hook_prompt",
     "recommended_plugins",
+    "skill",
+    "extension_context",
+    "goal_context",
+    "realtime_conversation",
     // Cline, Roo Code, Kilo Code.
     "environment_details",
     "workspace_diagnostics",
@@ -69,9 +73,11 @@ pub(crate) const ADDED_ELEMENTS: &[&str] = &[
     "session_context",
 ];
 
-/// Elements that hold the human's words: Cursor, Roo Code, GitHub Copilot, Claude Code.
-pub(crate) const USER_ELEMENTS: &[&str] =
-    &["user_query", "user_message", "userRequest", "user-request", "bash-input", "command-args"];
+/// Elements that hold the human's words: Cursor, Roo Code, GitHub Copilot.
+pub(crate) const USER_ELEMENTS: &[&str] = &["user_query", "user_message", "userRequest", "user-request"];
+
+/// Elements that hold commands of the human, which count where nothing else is said: Claude Code.
+pub(crate) const COMMAND_ELEMENTS: &[&str] = &["command-args", "bash-input"];
 
 /// The same by names that humans use, too: Cline, Roo Code, GitHub Copilot.
 pub(crate) const COMMON_USER_ELEMENTS: &[&str] = &["task", "feedback", "answer", "prompt"];

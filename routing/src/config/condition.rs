@@ -118,6 +118,22 @@ impl Condition {
         }
     }
 
+    /// Whether it depends on the messages of a request.
+    pub fn reads_messages(&self) -> bool {
+        match self {
+            Self::All(all) | Self::Any(all) => all.iter().any(Self::reads_messages),
+            Self::Not(inner) => inner.reads_messages(),
+            Self::Request(condition) => matches!(
+                condition,
+                RequestCondition::TextMatches(_)
+                    | RequestCondition::HasImages(_)
+                    | RequestCondition::MinTokens(_)
+                    | RequestCondition::MaxTokens(_)
+            ),
+            Self::Head(_) => true,
+        }
+    }
+
     /// Cheap ones first: the order in which conditions that must all hold are compared.
     pub(super) fn cost(&self) -> u8 {
         match self {

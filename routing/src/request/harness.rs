@@ -18,6 +18,8 @@ pub struct Harness {
     pub user_elements: Vec<String>,
     /// The same by names that humans use, too: they count only beside something else of the harness.
     pub common_user_elements: Vec<String>,
+    /// Elements that hold commands of the human: they count in a message that says nothing else.
+    pub command_elements: Vec<String>,
     /// Lines after which the human's words begin.
     pub user_markers: Vec<String>,
     /// How texts begin that the harness writes. `*` stands for anything within a line.
@@ -34,6 +36,7 @@ impl Harness {
             added_elements: owned(known_agents::ADDED_ELEMENTS),
             user_elements: owned(known_agents::USER_ELEMENTS),
             common_user_elements: owned(known_agents::COMMON_USER_ELEMENTS),
+            command_elements: owned(known_agents::COMMAND_ELEMENTS),
             user_markers: owned(known_agents::USER_MARKERS),
             written_texts: owned(known_agents::WRITTEN_TEXTS),
             tool_results: owned(known_agents::TOOL_RESULTS),
@@ -43,16 +46,25 @@ impl Harness {
 
 /// The human's words in the texts of a message; none if it says nothing, or is all the harness's.
 pub(super) fn human_texts<'a>(texts: &[RawString<'a>], harness: &Harness) -> Vec<RawString<'a>> {
-    let rest = without_written(&without_elements(texts, &harness.added_elements), harness);
+    let added = without_elements(texts, &harness.added_elements);
+    let rest = without_written(&without_elements(&added, &harness.command_elements), harness);
     let has_more = rest.inner_bytes() < said(texts).inner_bytes();
     for (names, counts) in [(&harness.user_elements, true), (&harness.common_user_elements, has_more)] {
-        let inner = texts.iter().filter(|_| counts).flat_map(|text| inner_texts(*text, names));
-        let inner = without_elements(&inner.collect::<Vec<_>>(), &harness.added_elements);
-        if !inner.is_empty() {
+        let inner = inner_of(texts, names, harness);
+        if counts && !inner.is_empty() {
             return inner;
         }
     }
+    if rest.is_empty() && without_written(&added, harness).len() == added.len() {
+        return inner_of(texts, &harness.command_elements, harness);
+    }
     rest.into_iter().map(|text| after_marker(text, &harness.user_markers)).collect()
+}
+
+/// What elements of these names hold, without what the harness adds.
+fn inner_of<'a>(texts: &[RawString<'a>], names: &[String], harness: &Harness) -> Vec<RawString<'a>> {
+    let inner: Vec<_> = texts.iter().flat_map(|text| inner_texts(*text, names)).collect();
+    without_elements(&inner, &harness.added_elements)
 }
 
 /// The texts without white space around them, if they say anything.
@@ -115,7 +127,16 @@ fn starts_line(bytes: &[u8], at: usize) -> bool {
         .iter()
         .rposition(|byte| !matches!(byte, b' ' | b'\t'))
         .map_or(&[][..], |last| before.get(..=last).unwrap_or_default());
-    before.is_empty() || before.ends_with(b"\n") || before.ends_with(br"\n") || before.ends_with(br"\t")
+    before.is_empty()
+        || before.ends_with(b"\n")
+        || ends_with_escape(before, b'n')
+        || ends_with_escape(before, b't')
+}
+
+/// Whether the bytes end with this escape, and not with an escaped backslash and a letter.
+fn ends_with_escape(bytes: &[u8], letter: u8) -> bool {
+    let Some((last, before)) = bytes.split_last() else { return false };
+    *last == letter && before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
 fn is_written(text: RawString<'_>, beginnings: &[String]) -> bool {
@@ -271,6 +292,7 @@ mod tests {
             added_elements: owned(&["system-reminder", "environment_details"]),
             user_elements: owned(&["user_query"]),
             common_user_elements: owned(&["task", "feedback"]),
+            command_elements: owned(&["command-args"]),
             user_markers: owned(&["## My request:"]),
             written_texts: owned(&["# AGENTS.md instructions for ", "[Request interrupted by user"]),
             tool_results: owned(&["[*] Result:", "Called the * tool with "]),
@@ -354,6 +376,15 @@ mod tests {
             words(&["look at @a.rs", "Called the Read tool with x", "fn main() {}"]),
             ["look at @a.rs"]
         );
+    }
+
+    #[test]
+    fn a_command_counts_where_nothing_else_is_said() {
+        assert_eq!(words(&["<command-args>src/main.rs</command-args>"]), ["src/main.rs"]);
+        assert_eq!(words(&[r"<command-args>opus</command-args>\n", "write a poem"]), ["write a poem"]);
+        assert_eq!(words(&["<command-args></command-args>", "fix the bug"]), ["fix the bug"]);
+        assert!(words(&["<command-args></command-args>"]).is_empty());
+        assert_eq!(words(&[r"print('a\\n<system-reminder>b</system-reminder>')"]).len(), 1);
     }
 
     #[test]

@@ -69,7 +69,15 @@ impl Router {
             Otherwise::Policy(policy) => self.state_elsewhere(policy, request, maker, trace),
             _ => None,
         };
-        let rules = self.rules(request, head, is_default && elsewhere.is_none(), trace);
+        let is_default = is_default && elsewhere.is_none();
+        // Messages that cannot be read must not make a rule blind.
+        let mut in_force = self.config.rules.iter().filter(|rule| rule.always || is_default);
+        if let Some(error) =
+            request.prompt_error.as_ref().filter(|_| in_force.any(|rule| rule.when.reads_messages()))
+        {
+            return Err(error.clone());
+        }
+        let rules = self.rules(request, head, is_default, trace);
         let otherwise = elsewhere.unwrap_or(chosen);
         let reads_prompt = reads_prompt(&rules, &otherwise);
         if let Some(error) = request.prompt_error.as_ref().filter(|_| reads_prompt) {

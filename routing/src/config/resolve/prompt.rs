@@ -20,6 +20,7 @@ pub(super) fn resolve(raw: raw::Prompt, limit: usize) -> Result<PromptSettings, 
     };
     let harness = Harness {
         common_user_elements: if_known(known::COMMON_USER_ELEMENTS),
+        command_elements: if_known(known::COMMAND_ELEMENTS),
         user_markers: if_known(known::USER_MARKERS),
         added_elements: elements(raw.remove_elements, known::ADDED_ELEMENTS, "remove_elements")?,
         user_elements: elements(raw.user_elements, known::USER_ELEMENTS, "user_elements")?,
@@ -32,7 +33,7 @@ pub(super) fn resolve(raw: raw::Prompt, limit: usize) -> Result<PromptSettings, 
 /// Names of elements, without brackets.
 fn elements(raw: Vec<String>, known: &[&str], field: &str) -> Result<Vec<String>, ConfigError> {
     let all = entries(raw, known, field)?;
-    match all.iter().find(|name| name.contains(['<', '>', '/', '"', '\\'])) {
+    match all.iter().find(|name| name.contains(['<', '>', '/', '"', '\\', '*'])) {
         None => Ok(all),
         Some(name) => {
             let problem = format!("{name:?} must be an element's name, without brackets");
@@ -52,6 +53,13 @@ fn entries(raw: Vec<String>, known: &[&str], field: &str) -> Result<Vec<String>,
     for entry in raw {
         if entry == raw::KNOWN_AGENTS {
             all.extend(known.iter().map(|&entry| entry.to_owned()));
+        } else if entry.to_ascii_lowercase().replace(['-', ' '], "_").starts_with("known_agent") {
+            return Err(ConfigError::new(
+                path(),
+                format!("{entry:?} is not known; use {}", raw::KNOWN_AGENTS),
+            ));
+        } else if entry.trim() != entry {
+            return Err(ConfigError::new(path(), format!("{entry:?} has white space around it")));
         } else if entry.trim_matches(['*', ' ']).is_empty() {
             return Err(ConfigError::new(path(), format!("{entry:?} would match everything")));
         } else {

@@ -115,7 +115,10 @@ fn conditions(
         raw::Condition::PathPrefix(prefix) if !prefix.starts_with('/') => {
             Err(ConfigError::new(path, format!("{prefix:?} must start with /")))
         }
-        raw::Condition::PathPrefix(prefix) => one(RequestCondition::PathPrefix(prefix)),
+        raw::Condition::PathPrefix(prefix) => {
+            check_prefix(&prefix, &path)?;
+            one(RequestCondition::PathPrefix(prefix))
+        }
         raw::Condition::TextMatches(expression) => {
             one(RequestCondition::TextMatches(regex(&expression, path)?))
         }
@@ -125,6 +128,17 @@ fn conditions(
         raw::Condition::MaxTokens(most) => one(RequestCondition::MaxTokens(most.0)),
         raw::Condition::Head(test) => head(name, test, &path).map(|condition| vec![condition]),
     }
+}
+
+/// Paths are compared as servers understand them: another spelling would never match.
+fn check_prefix(prefix: &str, path: &str) -> Result<(), ConfigError> {
+    let is_plain =
+        !prefix.contains(['%', '?', '#', ';', '\\']) && !prefix.contains("//") && !prefix.contains("/.");
+    if is_plain {
+        return Ok(());
+    }
+    let problem = format!("{prefix:?} must be a decoded path without query, doubled slashes and dots");
+    Err(ConfigError::new(path, problem))
 }
 
 fn several(raw: Vec<raw::When>, path: &str, depth: usize) -> Result<Vec<Condition>, ConfigError> {
@@ -144,15 +158,72 @@ fn head(name: String, raw: raw::HeadTest, path: &str) -> Result<Condition, Confi
         let problem = "is the classifier of a policy's own examples, not a head; name a policy instead";
         return Err(ConfigError::new(path, problem));
     }
+    if let Some(meant) = misspelt(&name) {
+        return Err(ConfigError::new(path, format!("is neither a condition nor a head; {meant} is meant")));
+    }
     let test = match raw {
+        raw::HeadTest::Label(label) if label.is_empty() => {
+            return Err(ConfigError::new(path, "must name a label"));
+        }
         raw::HeadTest::Label(label) => HeadTest::Labels(vec![label]),
-        raw::HeadTest::Labels(labels) if labels.is_empty() => {
-            return Err(ConfigError::new(path, "must name at least one label"));
+        raw::HeadTest::Labels(labels) if labels.is_empty() || labels.iter().any(String::is_empty) => {
+            return Err(ConfigError::new(path, "must name at least one label, and no empty one"));
         }
         raw::HeadTest::Labels(labels) => HeadTest::Labels(labels),
         raw::HeadTest::Range(raw) => range(raw, path)?,
     };
     Ok(Condition::Head(Arc::new(HeadCondition { head: name, test })))
+}
+
+/// The condition that a name is probably meant to be: one that differs in a letter or two is hardly a head's.
+fn misspelt(name: &str) -> Option<&'static str> {
+    const CONDITIONS: [&str; 10] = [
+        "all",
+        "any",
+        "not",
+        "header",
+        "path_prefix",
+        "text_matches",
+        "has_tools",
+        "has_images",
+        "min_tokens",
+        "max_tokens",
+    ];
+    const OTHERS: [(&str, &str); 9] = [
+        ("", "a head's name"),
+        ("or", "any"),
+        ("and", "all"),
+        ("path", "path_prefix"),
+        ("text", "text_matches"),
+        ("tools", "has_tools"),
+        ("images", "has_images"),
+        ("model", "a rule's model beside when"),
+        ("policy", "a rule's policy beside when"),
+    ];
+    let plain = name.to_ascii_lowercase().replace('-', "_");
+    let other = OTHERS.into_iter().find(|(other, _)| *other == plain).map(|(_, meant)| meant);
+    // Short names are all near to each other.
+    let most = |condition: &str| if condition.len() > 5 { 2 } else { usize::from(condition.len() > 3) };
+    other.or(CONDITIONS.into_iter().find(|condition| distance(&plain, condition) <= most(condition)))
+}
+
+/// How many letters must be added, removed or replaced (Levenshtein, 1966).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, letter) in one.bytes().enumerate() {
+        let mut diagonal = index;
+        let mut left = index + 1;
+        for (cell, with) in row.iter_mut().skip(1).zip(other.bytes()) {
+            let above = *cell;
+            left = (diagonal + usize::from(letter != with)).min(above + 1).min(left + 1);
+            diagonal = above;
+            *cell = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = index + 1;
+        }
+    }
+    row.last().copied().unwrap_or(one.len())
 }
 
 fn range(raw: raw::Range, path: &str) -> Result<HeadTest, ConfigError> {
@@ -165,6 +236,8 @@ fn range(raw: raw::Range, path: &str) -> Result<HeadTest, ConfigError> {
     let (above, below) = (bound(raw.above, "above")?, bound(raw.below, "below")?);
     match (above, below) {
         (None, None) => Err(ConfigError::new(path, "needs above, below, or both")),
+        (Some(1.0), _) => Err(ConfigError::new(path, "no number is above 1")),
+        (_, Some(0.0)) => Err(ConfigError::new(path, "no number is below 0")),
         (Some(above), Some(below)) if above >= below => {
             Err(ConfigError::new(path, format!("no number is above {above} and below {below}")))
         }

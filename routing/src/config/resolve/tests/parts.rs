@@ -221,6 +221,19 @@ fn a_rule_has_conditions_and_one_outcome() {
             ".when.has_tool: invalid type: boolean `true`, expected one of the conditions all, any,",
         ),
         (
+            json!({"when": {"text_match": "(?i)bomb"}, "model": "nemotron"}),
+            ".when.text_match: is neither a condition nor a head; text_matches is meant",
+        ),
+        (
+            json!({"when": {"path": "/x"}, "model": "nemotron"}),
+            ".when.path: is neither a condition nor a head",
+        ),
+        (json!({"when": {"safety": ""}, "model": "nemotron"}), ".when.safety: must name a label"),
+        (
+            json!({"when": {"path_prefix": "/a%20b"}, "model": "nemotron"}),
+            ".when.path_prefix: \"/a%20b\" must be a decoded path",
+        ),
+        (
             json!({"when": {"header": {"X-Tenant": "a"}}, "model": "nemotron"}),
             ".when.header: \"X-Tenant\" must be",
         ),
@@ -289,6 +302,7 @@ fn a_condition_is_one_of_the_requests_or_of_a_head() {
         (json!({"all": [{"header": {"X": "a"}}]}), ".when.all[0].header: \"X\" must be"),
         (json!({"safety": []}), ".when.safety: must name at least one label"),
         (json!({"safety": {}}), ".when.safety: needs above, below, or both"),
+        (json!({"safety": {"above": 1}}), ".when.safety: no number is above 1"),
         (json!({"safety": {"above": 1.5}}), ".when.safety.above: 1.5 must be between 0 and 1"),
         (
             json!({"safety": {"above": 0.5, "below": 0.5}}),
@@ -353,7 +367,9 @@ fn what_agents_add_is_named_within_bounds() {
     for (prompt, expected) in [
         (json!({"context_messages": 3}), "prompt.context_messages: 3 must be between 0 and 2"),
         (json!({"remove_elements": ["<a>"]}), "prompt.remove_elements: \"<a>\" must be an element's name"),
-        (json!({"agent_texts": [" * "]}), "prompt.agent_texts: \" * \" would match everything"),
+        (json!({"agent_texts": ["*"]}), "prompt.agent_texts: \"*\" would match everything"),
+        (json!({"agent_texts": ["known-agents"]}), "prompt.agent_texts: \"known-agents\" is not known"),
+        (json!({"remove_elements": [" x"]}), "prompt.remove_elements: \" x\" has white space"),
         (json!({"tool_results": vec!["x"; 201]}), "prompt.tool_results: has 201 entries; 200 is the most"),
     ] {
         let error = error_of("", "prompt", prompt);
