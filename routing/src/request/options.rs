@@ -35,8 +35,10 @@ enum Meaning {
     Format,
     /// An object with a format in `format`.
     FormatWithin,
-    /// A schema, or an object with one in a member whose name has "json" in it.
+    /// A schema, whatever it says.
     Schema,
+    /// An object with a schema, or a switch, in one of the members that servers have for JSON.
+    SchemaWithin,
     /// An effort's name, or a switch.
     Effort,
     /// `{"effort": …, "enabled": …}`, `{"type": "enabled"}` and the like.
@@ -60,7 +62,7 @@ enum Of {
     All,
 }
 
-const FIELDS: [(&[u8], Of, Meaning); 22] = [
+const FIELDS: [(&[u8], Of, Meaning); 21] = [
     (b"tools", Of::All, Meaning::Tools),
     (b"functions", Of::Chat, Meaning::Tools),
     (b"mcp_servers", Of::Messages, Meaning::Tools),
@@ -72,8 +74,8 @@ const FIELDS: [(&[u8], Of, Meaning); 22] = [
     (b"text", Of::Responses, Meaning::FormatWithin),
     // Servers such as vLLM and NIM.
     (b"guided_json", Of::Chat, Meaning::Schema),
-    (b"structured_outputs", Of::All, Meaning::Schema),
-    (b"nvext", Of::Chat, Meaning::Schema),
+    (b"structured_outputs", Of::All, Meaning::SchemaWithin),
+    (b"nvext", Of::Chat, Meaning::SchemaWithin),
     (b"output_config", Of::Messages, Meaning::OutputConfig),
     (b"reasoning_effort", Of::All, Meaning::Effort),
     (b"reasoning", Of::All, Meaning::Reasoning),
@@ -83,11 +85,9 @@ const FIELDS: [(&[u8], Of, Meaning); 22] = [
     (b"thinking_budget", Of::All, Meaning::Budget),
     (b"chat_template_kwargs", Of::All, Meaning::TemplateArguments),
     (b"max_tokens", Of::Messages, Meaning::MaxTokens),
-    (b"include_reasoning", Of::Chat, Meaning::Effort),
 ];
 
-/// Longer values than this are not looked into: none of the fields needs as much, but for schemas, which need JSON
-/// whatever they say.
+/// Longer values than this, in bytes, are on: no switch, effort or budget is as long.
 const LONGEST: usize = 4 << 10;
 
 impl Options {
@@ -142,35 +142,46 @@ impl Of {
 
 impl Need {
     fn new(meaning: Meaning, raw: &[u8]) -> Self {
-        if let Meaning::Tools = meaning {
-            let tool_bytes = if is_empty(raw) { 0 } else { raw.len() };
-            return Self { tool_bytes, ..Self::default() };
+        let json = |json| Self { json, ..Self::default() };
+        let reasoning = |reasoning| Self { reasoning, ..Self::default() };
+        let any_member = |names: &[&str]| names.iter().filter_map(|name| member(raw, name)).any(is_on);
+        match meaning {
+            Meaning::Tools => {
+                Self { tool_bytes: if is_empty(raw) { 0 } else { raw.len() }, ..Self::default() }
+            }
+            Meaning::MaxTokens => Self { max_tokens: tokens(raw), ..Self::default() },
+            Meaning::Format => json(is_json(raw)),
+            Meaning::FormatWithin => json(member(raw, "format").is_some_and(is_json)),
+            Meaning::Schema => json(!is_empty(raw)),
+            Meaning::SchemaWithin => json(any_member(&["json", "json_object", "json_schema", "guided_json"])),
+            Meaning::OutputConfig => Self {
+                json: member(raw, "format").is_some_and(is_json),
+                reasoning: member(raw, "effort").is_some_and(is_on),
+                ..Self::default()
+            },
+            Meaning::Effort => reasoning(is_on(raw)),
+            Meaning::Reasoning => reasoning(wants_reasoning(raw)),
+            // A negative budget means that the model chooses.
+            Meaning::Budget => reasoning(number(raw).is_some_and(|budget| budget != 0.0)),
+            Meaning::TemplateArguments => {
+                reasoning(any_member(&["enable_thinking", "thinking", "reasoning_effort", "thinking_budget"]))
+            }
         }
-        let value: Option<Value> = (raw.len() <= LONGEST).then(|| serde_json::from_slice(raw).ok()).flatten();
-        let (json, reasoning, max_tokens) = match (meaning, &value) {
-            (Meaning::Format | Meaning::Schema, None) => (raw.len() > LONGEST, false, 0),
-            (Meaning::FormatWithin | Meaning::OutputConfig, None) => (raw.len() > LONGEST, false, 0),
-            (_, None) => (false, false, 0),
-            (Meaning::Format, Some(format)) => (is_json(format), false, 0),
-            (Meaning::FormatWithin, Some(text)) => (text.get("format").is_some_and(is_json), false, 0),
-            (Meaning::Schema, Some(schema)) => (has_schema(schema), false, 0),
-            (Meaning::OutputConfig, Some(config)) => {
-                let format = config.get("format").is_some_and(is_json);
-                (format, config.get("effort").is_some_and(is_on), 0)
-            }
-            (Meaning::Effort, Some(effort)) => (false, is_on(effort), 0),
-            (Meaning::Reasoning, Some(reasoning)) => (false, wants_reasoning(reasoning), 0),
-            (Meaning::Budget, Some(budget)) => (false, tokens(budget) > 0, 0),
-            (Meaning::TemplateArguments, Some(arguments)) => {
-                let switches = ["enable_thinking", "thinking", "reasoning_effort"];
-                let on = switches.into_iter().filter_map(|name| arguments.get(name)).any(is_on);
-                (false, on, 0)
-            }
-            (Meaning::MaxTokens, Some(number)) => (false, false, tokens(number)),
-            (Meaning::Tools, _) => (false, false, 0),
-        };
-        Self { tool_bytes: 0, max_tokens, json, reasoning }
     }
+}
+
+/// The value of an object's member, as written; of several the last.
+fn member<'a>(raw: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let mut found = None;
+    let mut scanner = Scanner::new(raw);
+    let read = scanner.object(|scanner, key| {
+        let value = scanner.raw()?;
+        if *key.name == *name.as_bytes() {
+            found = Some(value);
+        }
+        Ok::<_, SyntaxError>(())
+    });
+    read.ok().and(found)
 }
 
 /// Whether a value, as written, says nothing.
@@ -183,53 +194,51 @@ fn is_empty(raw: &[u8]) -> bool {
     inner.trim_ascii().is_empty()
 }
 
+fn number(raw: &[u8]) -> Option<f64> {
+    serde_json::from_slice::<f64>(raw).ok().filter(|number| number.is_finite())
+}
+
 /// A number of tokens, also one that is written as a float. What is not a number is the LLM's to reject.
-fn tokens(value: &Value) -> u64 {
-    let float = |number: f64| (number.is_finite() && number > 0.0).then_some(number as u64);
-    value.as_u64().or_else(|| value.as_f64().and_then(float)).unwrap_or(0)
+fn tokens(raw: &[u8]) -> u64 {
+    number(raw).filter(|number| *number > 0.0).map_or(0, |number| number as u64)
 }
 
-fn is_json(format: &Value) -> bool {
-    let kind = format.get("type").unwrap_or(format);
-    matches!(kind.as_str(), Some("json_object" | "json_schema" | "json"))
-}
-
-fn has_schema(value: &Value) -> bool {
-    match value {
-        Value::Object(members) => {
-            let is_schema = members.contains_key("type") || members.contains_key("properties");
-            is_schema || members.iter().any(|(name, value)| name.contains("json") && is_on(value))
-        }
-        Value::String(schema) => !schema.is_empty(),
-        _ => false,
-    }
+fn is_json(raw: &[u8]) -> bool {
+    let kind: Option<String> = serde_json::from_slice(member(raw, "type").unwrap_or(raw)).ok();
+    matches!(kind.as_deref(), Some("json_object" | "json_schema" | "json"))
 }
 
 /// Whether a switch, an effort or a mode is on.
-fn is_on(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(on) => *on,
-        Value::Number(number) => number.as_f64().is_some_and(|number| number > 0.0),
-        Value::String(name) => !matches!(
-            name.to_ascii_lowercase().as_str(),
-            "" | "none" | "off" | "disabled" | "disable" | "false"
-        ),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(members) => !members.is_empty(),
+fn is_on(raw: &[u8]) -> bool {
+    if is_empty(raw) || raw.len() > LONGEST {
+        return !is_empty(raw);
+    }
+    match serde_json::from_slice(raw) {
+        Ok(Value::Number(number)) => number.as_f64().is_some_and(|number| number > 0.0),
+        Ok(Value::String(name)) => {
+            let name = name.trim().to_ascii_lowercase();
+            !matches!(name.as_str(), "" | "none" | "off" | "disabled" | "disable" | "false")
+        }
+        Ok(_) => true,
+        Err(_) => false,
     }
 }
 
 /// `{"effort": "high"}`, `{"enabled": true}`, `{"max_tokens": 2000}`, `{"type": "enabled"}`, or a switch alone. Something
 /// that is off is stronger than the rest.
-fn wants_reasoning(value: &Value) -> bool {
-    let Value::Object(members) = value else { return is_on(value) };
-    let decides = |name: &str| matches!(name, "effort" | "enabled" | "type");
-    let is_off = |(name, value): (&String, &Value)| decides(name) && !value.is_null() && !is_on(value);
-    if members.iter().any(is_off) {
-        return false;
-    }
-    // Whether the reasoning is shown is no matter of whether there is any.
-    let asks = |(name, value): (&String, &Value)| name != "exclude" && is_on(value);
-    members.iter().any(asks)
+fn wants_reasoning(raw: &[u8]) -> bool {
+    let (mut is_off, mut asks) = (false, false);
+    let mut scanner = Scanner::new(raw);
+    let read = scanner.object(|scanner, key| {
+        let value = scanner.raw()?;
+        match &*key.name {
+            b"effort" | b"enabled" | b"type" => is_off |= value != b"null" && !is_on(value),
+            // Whether the reasoning is shown is no matter of whether there is any.
+            b"exclude" => return Ok(()),
+            _ => {}
+        }
+        asks |= is_on(value);
+        Ok::<_, SyntaxError>(())
+    });
+    if read.is_ok() { asks && !is_off } else { is_on(raw) }
 }

@@ -541,6 +541,8 @@ fn values_need_something_not_fields() {
         json!({"tools": [], "functions": null, "response_format": null, "reasoning_effort": null}),
         json!({"reasoning_effort": "none"}),
         json!({"reasoning_effort": ""}),
+        json!({"reasoning_effort": " None "}),
+        json!({"nvext": {"guided_choice": ["x".repeat(5000)]}}),
         json!({"reasoning": {}}),
         json!({"reasoning": {"effort": "none"}}),
         json!({"reasoning": {"effort": null, "summary": null}}),
@@ -566,6 +568,8 @@ fn values_need_something_not_fields() {
         json!({"thinking": {"type": "enabled", "budget_tokens": 1024}}),
         json!({"chat_template_kwargs": {"enable_thinking": true}}),
         json!({"thinking_budget": 100}),
+        json!({"thinking_budget": -1}),
+        json!({"chat_template_kwargs": {"enable_thinking": true, "documents": "x".repeat(5000)}}),
         json!({"think": "high"}),
     ] {
         assert_eq!(needs(CHAT, &reasoning), only(Capability::Reasoning), "{reasoning}");
@@ -609,6 +613,7 @@ fn json_is_found_wherever_an_api_can_ask_for_it() {
         (CHAT, json!({"response_format": {"type": "json_object"}})),
         (CHAT, json!({"response_format": schema})),
         (CHAT, json!({"guided_json": {"type": "object"}})),
+        (CHAT, json!({"guided_json": {"anyOf": [{"$ref": "#/$defs/A"}]}})),
         (CHAT, json!({"structured_outputs": {"json": {"type": "object"}}})),
         (CHAT, json!({"nvext": {"guided_json": {"type": "object"}}})),
         (CHAT, json!({"response_format": {"type": "json_schema", "json_schema": "x".repeat(10_000)}})),
@@ -618,6 +623,8 @@ fn json_is_found_wherever_an_api_can_ask_for_it() {
     ] {
         assert_eq!(needs(endpoint, &more), json, "{endpoint:?} {more}");
     }
+    let both = json!({"output_config": {"effort": "high", "format": {"type": "json_schema", "schema": "x".repeat(5000)}}});
+    assert_eq!(needs(Endpoint::Messages, &both), only(Capability::Reasoning).with(Capability::Json));
     let effort = json!({"output_config": {"effort": "high"}});
     assert_eq!(needs(Endpoint::Messages, &effort), only(Capability::Reasoning));
     assert_eq!(needs(CHAT, &json!({"text": {"format": schema}})), Capabilities::default());

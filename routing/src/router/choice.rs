@@ -72,14 +72,15 @@ impl Router {
         field: &'static str,
         trace: &mut Trace<'_>,
     ) -> Result<Arc<Policy>, Rejection> {
-        let policy = self.config.policy(name).ok_or_else(|| Rejection::unknown_policy(name, Some(field)))?;
+        let found = self.config.policy(name).or_else(|| self.config.policy(untagged(name)));
+        let policy = found.ok_or_else(|| Rejection::unknown_policy(name, Some(field)))?;
         trace(Step::PolicyNamed { field, policy });
         Ok(Arc::clone(policy))
     }
 
     /// A model or an alias; or, as the blueprint has it, a class of the policy.
     fn manual(&self, name: &str, policy: Option<Arc<Policy>>) -> Result<Choice, Rejection> {
-        if let Some(Name::Model(model) | Name::Alias(model)) = self.config.name(name) {
+        if let (_, Some(Name::Model(model) | Name::Alias(model))) = self.meaning(name) {
             return Ok(Choice::Model(Arc::clone(model), Reason::Manual));
         }
         let policy = policy.unwrap_or_else(|| Arc::clone(&self.config.default_policy));
@@ -95,7 +96,7 @@ impl Router {
         threshold: Option<f32>,
         trace: &mut Trace<'_>,
     ) -> Result<Choice, Rejection> {
-        let Some(name) = name else {
+        let Some(name) = name.filter(|name| !name.trim().is_empty()) else {
             trace(Step::NoModelField);
             return Ok(Choice::Default { threshold });
         };
@@ -131,7 +132,7 @@ impl Router {
         threshold: Option<f32>,
         trace: &mut Trace<'_>,
     ) -> Result<Choice, Rejection> {
-        if let Some((before, bound)) = name.rsplit_once(':')
+        if let Some((before, bound)) = untagged(name).rsplit_once(':')
             && let Some(meaning @ (Name::Policy(_) | Name::Auto)) = self.config.name(before)
         {
             let bound = bound.parse().ok().filter(|bound| (0.0..=1.0).contains(bound));
@@ -155,8 +156,13 @@ impl Router {
         }
     }
 
+    /// By the model's name, whatever policy the client names beside it; a name that means a policy is an error.
     fn embeddings_by_name(&self, name: Option<&str>) -> Result<Choice, Rejection> {
-        match name.and_then(|name| self.config.name(name)) {
+        let name = name.filter(|name| !name.trim().is_empty());
+        let before = name.and_then(|name| untagged(name).rsplit_once(':')).map(|(before, _)| before);
+        match name.and_then(|name| self.meaning(name).1).or(before.and_then(|name| self.config.name(name))) {
+            Some(Name::Model(model)) => Ok(Choice::Model(Arc::clone(model), Reason::Manual)),
+            Some(Name::Alias(model)) => Ok(Choice::Model(Arc::clone(model), Reason::Alias)),
             None if name.is_some() => Ok(Choice::Passthrough),
             _ => Err(Rejection::invalid(
                 Some("model"),
@@ -164,6 +170,12 @@ impl Router {
             )),
         }
     }
+}
+
+/// A name without white space around it, and without the tag that Ollama's clients add.
+fn untagged(name: &str) -> &str {
+    let name = name.trim();
+    name.strip_suffix(":latest").unwrap_or(name).trim_end()
 }
 
 /// A name that is not empty. As the blueprint has it, white space around it does not count.

@@ -385,9 +385,14 @@ fn embeddings_are_routed_by_name_only() {
     assert_eq!(route_of(run("small")), ("small".to_owned(), Reason::Manual));
     assert_eq!(route_of(run("gpt-4o")), ("large".to_owned(), Reason::Alias));
     assert!(passes(run("text-embedding-3-small")));
-    for name in ["auto", "", "task_router"] {
-        assert_eq!(run(name).unwrap_err().status(), 400);
+    for name in ["auto", "", "task_router", " auto", "auto:latest", "task_router:latest", "auto:0.4"] {
+        assert_eq!(run(name).unwrap_err().status(), 400, "{name}");
     }
+    let body = json!({"model": "small", "input": "a text"}).to_string();
+    let request = Request::parse(Endpoint::Embeddings, body.as_bytes()).unwrap();
+    let head = RequestHead::new([("x-llm-policy", "task_router")]);
+    let named = router.plan(&request, &head, &|_| None, &mut |_| ());
+    assert_eq!(route_of(named), ("small".to_owned(), Reason::Manual));
 }
 
 #[test]
@@ -454,6 +459,15 @@ fn names_are_read_as_clients_write_them() {
     {
         assert_eq!(policy_of(plan(&router, name, Value::Null, None)), policy, "{name}");
     }
+    let manual = |name: &str| json!({"routing_strategy": "manual", "model": name});
+    for name in [" gpt-4o ", "gpt-4o:latest"] {
+        assert_eq!(route_of(plan(&router, "", manual(name), None)).0, "large", "{name}");
+    }
+    let reject = self::router(|config| config["on_unknown_model"] = json!("reject"));
+    for name in [" task_router:0.95 ", "task_router:0.95:latest", "   ", "auto:0.95 "] {
+        assert_eq!(policy_of(plan(&reject, name, Value::Null, None)), "task_router", "{name}");
+    }
+    assert_eq!(policy_of(plan(&router, "small", Value::Null, Some("topic_router:latest"))), "topic_router");
     for empty in ["", "  "] {
         assert_eq!(route_of(plan(&router, "small", Value::Null, Some(empty))).0, "small");
     }
@@ -601,8 +615,22 @@ fn a_request_that_names_its_model_passes_with_a_prompt_that_cannot_be_read() {
     let open = router(|_| {});
     assert_eq!(route_of(plan_body(&open, &body("small"), None)).0, "small");
     assert_eq!(plan_body(&open, &body("auto"), None).unwrap_err().status(), 400);
-    // But not around a guard.
+    // But not around a guard, whatever that reads.
+    let by_text = router_with_text_guard();
+    for messages in [
+        json!([{"role": "user", "content": "bomb"}, {"content": "x"}]),
+        json!([{"role": "user", "content": "bomb"}, 7]),
+    ] {
+        let body = json!({"model": "small", "messages": messages});
+        assert_eq!(plan_body(&by_text, &body, None).unwrap_err().status(), 400);
+    }
     assert_eq!(plan_body(&router(guarded), &body("small"), None).unwrap_err().status(), 400);
+}
+
+fn router_with_text_guard() -> Router {
+    router(|config| {
+        config["rules"] = json!([{"when": {"text_matches": "bomb"}, "reject": {"message": "no"}}]);
+    })
 }
 
 fn continues(router: &Router, body: &Value, made_by: Option<&str>) -> Result<(String, Reason), u16> {
