@@ -6,16 +6,12 @@ use std::ops::Range;
 use super::error::BodyError;
 use super::identity::Identity;
 use super::options::Options;
-use super::turn::{self, Turn};
+use super::turn::{self, BYTES_PER_TOKEN, Turn};
 use super::{Directives, Endpoint, METADATA_FIELD, Request};
 use crate::json::{RawString, Scanner};
 use crate::rejection::Rejection;
 use crate::requirements::{Capability, Requirements};
 use crate::rewrite::{Member, Rewrite};
-
-/// English text has about four bytes a token, in the tokenizers of today's LLMs; other languages have fewer. An
-/// estimate is enough to tell a prompt that cannot fit from one that can.
-const BYTES_PER_TOKEN: usize = 4;
 
 pub(super) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Request<'_>, Rejection> {
     let mut fields = Fields::read(endpoint, body)?;

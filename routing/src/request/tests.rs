@@ -642,6 +642,8 @@ fn images_are_found_wherever_an_api_can_put_them() {
         (CHAT, turn("tool", json!([url]))),
         (CHAT, turn("user", json!([{"type": "video_url", "video_url": {"url": "x"}}]))),
         (CHAT, turn("user", json!([{"type": "file", "file": {"file_data": "data:image/png;base64,AA"}}]))),
+        (CHAT, turn("user", json!([{"type": "file", "file": {"file_data": "data:Video/mp4;base64,AA"}}]))),
+        (CHAT, json!([{"role": "assistant", "content": "here", "images": [url]}])),
         (Endpoint::Messages, turn("user", json!([image]))),
         (Endpoint::Messages, turn("user", json!([{"type": "tool_result", "content": [image]}]))),
         (
@@ -703,6 +705,11 @@ fn tokens_are_estimated_without_images() {
     assert_eq!((prompt_tokens, needs.tokens), (1001, 1051));
     let image = json!([{"type": "image_url", "image_url": {"url": "A".repeat(4000)}}]);
     assert_eq!(parsed(CHAT, &message(image)).2, 0);
+    for numbers in [json!(vec![5; 1000]), json!([vec![5; 500], vec![7; 500]])] {
+        assert_eq!(parsed(Endpoint::Completions, &json!({"prompt": numbers})).2, 1000);
+    }
+    let output = json!([{"type": "shell_call_output", "output": [{"stdout": "x".repeat(4000)}]}]);
+    assert!(parsed(Endpoint::Responses, &json!({"input": output})).2 >= 1000);
 }
 
 #[test]

@@ -7,6 +7,10 @@ use memchr::memmem;
 use super::error::BodyError;
 use crate::json::{RawString, Scanner, SyntaxError};
 
+/// English text has about four bytes a token, in the tokenizers of today's LLMs; other languages have fewer. An
+/// estimate is enough to tell a prompt that cannot fit from one that can.
+pub(super) const BYTES_PER_TOKEN: usize = 4;
+
 /// One message, or the whole of a completion's prompt.
 #[derive(Clone, Debug)]
 pub(super) struct Turn<'a> {
@@ -63,13 +67,14 @@ impl Default for Texts<'_> {
 const MAX_NESTING: u32 = 4;
 
 /// The types of parts and items that are images or videos, in all APIs.
-const IMAGES: [&[u8]; 10] = [
+const IMAGES: [&[u8]; 11] = [
     b"image_url",
     b"input_image",
     b"image",
     b"image_embeds",
     b"image_pil",
     b"computer_screenshot",
+    b"image_generation_call",
     b"video_url",
     b"input_video",
     b"video",
@@ -153,21 +158,32 @@ impl<'a> Parts<'a> {
             b"type" if first == Some(b'"') => {
                 let kind = scanner.string()?.bytes();
                 self.content.has_images |= IMAGES.contains(&&*kind);
-                self.content.has_sealed_reasoning |= &*kind == b"redacted_thinking";
+                self.content.has_sealed_reasoning |=
+                    matches!(&*kind, b"redacted_thinking" | b"reasoning.encrypted");
             }
-            b"signature" | b"encrypted_content" if first == Some(b'"') => {
+            b"signature" if first == Some(b'"') => {
+                self.content.has_sealed_reasoning |= !scanner.string()?.inner().is_empty();
+            }
+            // Of a reasoning item. Results of searches, which are nested, have encrypted contents for all models.
+            b"encrypted_content" if first == Some(b'"') && depth == 0 => {
                 self.content.has_sealed_reasoning |= !scanner.string()?.inner().is_empty();
             }
             // A tool result, a tool's output, and a document that is made of parts.
-            b"content" | b"output" => self.read_all(scanner, depth + 1)?,
+            b"content" | b"output" | b"outputs" => self.read_all(scanner, depth + 1)?,
             b"source" | b"file" if first == Some(b'{') => self.read_all(scanner, depth + 1)?,
-            b"media_type" | b"mime_type" | b"file_data" if first == Some(b'"') => {
+            b"media_type" | b"mime_type" | b"mediaType" | b"mimeType" | b"file_data"
+                if first == Some(b'"') =>
+            {
                 self.content.has_images |= is_image_file(scanner.string()?.inner());
             }
-            b"input" | b"arguments" => self.content.tool_bytes += scanner.raw()?.len(),
+            // What tools are given and give back.
+            b"input" | b"arguments" | b"stdout" | b"stderr" | b"results" => {
+                self.content.tool_bytes += scanner.raw()?.len();
+            }
+            b"images" => self.content.has_images |= !is_nothing(scanner.raw()?),
             _ => {
                 let raw = scanner.raw()?;
-                self.content.has_images |= raw != b"null" && IMAGES.contains(&key);
+                self.content.has_images |= IMAGES.contains(&key) && !is_nothing(raw);
             }
         }
         Ok(())
@@ -181,10 +197,17 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Whether a media type, or a URL that holds the data itself, is an image's.
+/// Whether a media type, or a URL that holds the data itself, is an image's or a video's.
 fn is_image_file(written: &[u8]) -> bool {
-    let media_type = written.strip_prefix(b"data:").unwrap_or(written);
-    [&b"image/"[..], br"image\/"].into_iter().any(|start| media_type.starts_with(start))
+    let starts = |start: &[u8]| written.get(..start.len()).is_some_and(|it| it.eq_ignore_ascii_case(start));
+    [&b"image/"[..], br"image\/", b"video/", br"video\/", b"data:image", b"data:video"]
+        .into_iter()
+        .any(starts)
+}
+
+/// Whether a value, as written, is null or empty.
+fn is_nothing(raw: &[u8]) -> bool {
+    matches!(raw, b"null" | b"\"\"" | b"[]" | b"{}")
 }
 
 /// A chat's `messages`.
@@ -224,18 +247,18 @@ pub(super) fn input<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<Turn<'a>>, Body
     }
     let mut strings = Vec::new();
     let mut turns = Vec::new();
+    let mut numbers = 0;
     scanner.array(|scanner| {
         match scanner.peek() {
             Some(b'"') => strings.push(scanner.string()?),
             Some(b'{') => turns.push(Message::read(scanner)?.into_turn()),
-            _ => {
-                scanner.skip()?;
-            }
+            // A token's number, or a list of them.
+            _ => numbers += scanner.raw()?.split(|byte| *byte == b',').count(),
         }
         Ok::<_, BodyError>(())
     })?;
-    if !strings.is_empty() {
-        turns.push(user(Content::several(strings)));
+    if !strings.is_empty() || numbers > 0 {
+        turns.push(user(Content { tool_bytes: numbers * BYTES_PER_TOKEN, ..Content::several(strings) }));
     }
     Ok(turns)
 }
@@ -266,11 +289,14 @@ impl<'a> Message<'a> {
                     let raw = scanner.raw()?;
                     let rest = &mut message.rest.content;
                     rest.tool_bytes += raw.len();
-                    rest.has_sealed_reasoning |= memmem::find(raw, b"thought_signature").is_some();
+                    // A member of this name. In a call's arguments, which are a text, its quotes would be escaped.
+                    rest.has_sealed_reasoning |= memmem::find(raw, b"\"thought_signature\"").is_some();
                 }
+                // As gateways pass reasoning on: OpenRouter, LiteLLM.
                 b"reasoning_details" | b"thinking_blocks" => {
-                    let raw = scanner.raw()?;
-                    message.rest.content.has_sealed_reasoning |= is_sealed(raw);
+                    let mut reasoning = Parts::default();
+                    reasoning.read_all(scanner, 0)?;
+                    message.rest.content.has_sealed_reasoning |= reasoning.content.has_sealed_reasoning;
                 }
                 name => message.rest.read_member(name, scanner, 0)?,
             }
@@ -308,12 +334,4 @@ impl<'a> Message<'a> {
         content.tool_bytes += tool_bytes;
         Turn { role, content }
     }
-}
-
-/// Whether reasoning beside a message is signed or encrypted, as gateways pass it on (`reasoning_details` of OpenRouter,
-/// `thinking_blocks` of LiteLLM).
-fn is_sealed(raw: &[u8]) -> bool {
-    [&b"\"signature\""[..], b"reasoning.encrypted", b"redacted_thinking"]
-        .into_iter()
-        .any(|mark| memmem::find(raw, mark).is_some())
 }
