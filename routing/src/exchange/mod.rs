@@ -40,7 +40,7 @@ use crate::config::{Config, Mode};
 use crate::decision::{Decision, Reason};
 use crate::headers::{self, Headers};
 use crate::rejection::Rejection;
-use crate::request::{Request, RequestHead, Target};
+use crate::request::{Endpoint, Request, RequestHead, Target};
 use crate::requirements::Api;
 use crate::rewrite::Rewrite;
 use crate::router::{Outcome, Pending, Wanted};
@@ -270,6 +270,13 @@ impl Exchange {
     pub fn finish(&mut self, events: &mut impl EventSink) -> bool {
         self.response_end(events);
         self.abandon()
+    }
+
+    /// Whether the response to a held request must be read, since requests may continue it: a host that shows responses only
+    /// where it is asked to must be asked.
+    pub fn must_read_response(&self) -> bool {
+        let is_enforced = self.config().mode == Mode::Enforce;
+        matches!(&self.state, State::AwaitingBody(held) if is_enforced && held.target.endpoint == Endpoint::Responses)
     }
 
     /// Whether the request is held.

@@ -72,6 +72,19 @@ pub(super) fn without_interest(names: Vec<String>) -> ProcessingResponse {
     ProcessingResponse { mode_override: Some(mode), ..without_headers(names) }
 }
 
+/// The answer to the headers of a request whose response must be read, whatever Envoy's configuration says.
+pub(super) fn with_response(names: Vec<String>) -> ProcessingResponse {
+    let mode = ProcessingMode {
+        response_header_mode: HeaderSendMode::Send.into(),
+        request_body_mode: BodySendMode::Buffered.into(),
+        response_body_mode: BodySendMode::Streamed.into(),
+        request_trailer_mode: HeaderSendMode::Skip.into(),
+        response_trailer_mode: HeaderSendMode::Skip.into(),
+        ..ProcessingMode::default()
+    };
+    ProcessingResponse { mode_override: Some(mode), ..without_headers(names) }
+}
+
 /// The answer to response headers that sets some.
 pub(super) fn explained(set_headers: Vec<(&str, String)>) -> ProcessingResponse {
     let headers = set_headers.into_iter().map(|(key, value)| header(key.to_owned(), value));

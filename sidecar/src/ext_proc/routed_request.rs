@@ -63,6 +63,7 @@ impl RoutedRequest {
         let (remove, then) = self.exchange.request_headers(headers, has_body, &mut recorder);
         let answer = match then {
             OnHeaders::Continue => answer::without_interest(remove),
+            OnHeaders::Hold if self.exchange.must_read_response() => answer::with_response(remove),
             OnHeaders::Hold => answer::without_headers(remove),
             OnHeaders::Respond(response) => answer::responded(response),
         };
