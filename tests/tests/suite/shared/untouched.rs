@@ -34,7 +34,7 @@ async fn other_paths_and_methods_pass_as_they_are(host: Host) {
 /// More than the policy's `max_body`, and than Envoy may buffer.
 #[apply(for_each_host!)]
 async fn an_upload_of_any_size_passes(host: Host) {
-    let gateway = shared_gateway(host).await;
+    let gateway = Envoy::start(&bootstrap(host).await).await;
     let body: Vec<u8> = (0..12_u32 << 20).map(|at| at.to_le_bytes()[1]).collect();
     let upload = Request::new(Method::POST, "/v1/audio/transcriptions", body.clone());
     for request in [upload.clone(), upload.clone().in_pieces(64 << 10), upload.http2()] {
