@@ -1,6 +1,7 @@
 //! Plans a request: at once where no prediction is needed, else with the classifiers' predictions.
 
 mod choice;
+mod decide;
 mod match_input;
 mod pending;
 mod step;
@@ -10,9 +11,10 @@ mod tests;
 use std::sync::Arc;
 
 use choice::Choice;
+pub use decide::{Outcome, Progress};
 use match_input::RequestInput;
 use pending::{Facts, Message, Messages, OpenRule, Otherwise};
-pub use pending::{Known, Outcome, Pending, Progress, Wanted};
+pub use pending::{Known, Pending, Wanted};
 pub use step::{Step, Trace};
 
 use crate::config::{

@@ -1,0 +1,436 @@
+//! Decides on a request by what is known of its messages, or tells what is missing.
+//!
+//! The decision is a function of the request and of the predictions for the user's messages that it holds. So it is the same
+//! on every worker and replica, whatever they remember.
+
+use std::sync::Arc;
+
+use super::pending::{Known, OpenRule, Otherwise, Pending, Wanted};
+use super::step::{Step, Trace};
+use crate::classification::Classification;
+use crate::config::{
+    Classifier, HeadCondition, Mode, Model, OnFailure, Policy, Reject, Residual, Strategy, Target, Then,
+};
+use crate::decision::{Decision, Reason};
+use crate::rejection::Rejection;
+use crate::requirements::UnmetRequirement;
+
+/// How far a decision is.
+#[derive(Debug)]
+pub enum Progress {
+    /// These predictions are missing.
+    Wants(Wanted),
+    /// All is known.
+    Done(Result<Outcome, Rejection>),
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// To a model.
+    Route(Decision),
+    /// On, as the client sent it.
+    Passthrough,
+}
+
+/// Why an evaluation ends early.
+enum Stop {
+    Wants(Wanted),
+    Reject(Rejection),
+}
+
+impl From<Rejection> for Stop {
+    fn from(rejection: Rejection) -> Self {
+        Self::Reject(rejection)
+    }
+}
+
+/// What one message asks for.
+enum Choice<'p> {
+    Target(Candidate<'p>),
+    /// What does not depend on messages.
+    Otherwise,
+}
+
+/// A target that one of the messages asks for.
+struct Candidate<'p> {
+    target: &'p Target,
+    policy: Option<&'p Arc<Policy>>,
+    classification: Option<&'p Classification>,
+    reason: Reason,
+    /// The message's position.
+    message: usize,
+}
+
+/// The steps so far. They are reported once nothing is missing: what is missing comes later, and leads there anew.
+type Steps<'p> = Vec<Step<'p>>;
+
+/// What all messages together ask for.
+enum Chosen<'p> {
+    /// A target, and the model that the last message alone would have got, if that is known.
+    Target(Candidate<'p>, Option<Arc<Model>>),
+    /// What does not depend on messages.
+    Otherwise,
+}
+
+impl Pending {
+    /// Decides, if all is known that matters.
+    pub fn progress(&self, trace: &mut Trace<'_>) -> Progress {
+        let mut steps = Steps::new();
+        let chosen = match self.choose(&mut steps) {
+            Err(Stop::Wants(wanted)) => return Progress::Wants(wanted),
+            Err(Stop::Reject(rejection)) => Err(rejection),
+            Ok(chosen) => Ok(chosen),
+        };
+        steps.into_iter().for_each(&mut *trace);
+        Progress::Done(chosen.and_then(|chosen| match chosen {
+            Chosen::Target(best, current) => self.decide(best, current, trace).map(Outcome::Route),
+            Chosen::Otherwise => self.otherwise(),
+        }))
+    }
+
+    /// The strongest of what the messages that decide ask for.
+    fn choose<'p>(&'p self, steps: &mut Steps<'p>) -> Result<Chosen<'p>, Stop> {
+        let mut candidates = Vec::new();
+        // The last first: if time runs out, it is known what the user says now.
+        for message in (0..self.messages.deciding).rev() {
+            match self.of_message(message, steps)? {
+                Choice::Target(candidate) => candidates.push(candidate),
+                Choice::Otherwise => return Ok(Chosen::Otherwise),
+            }
+        }
+        let last = self.last_message();
+        let current = match candidates.first() {
+            Some(candidate) if candidate.message == last => self.pick(candidate.target).ok(),
+            _ => self.compared(last)?,
+        };
+        // A message without a prediction says nothing beside others that have one.
+        let is_known = |candidate: &Candidate<'_>| candidate.reason != Reason::Fallback;
+        if candidates.iter().any(is_known) {
+            candidates.retain(is_known);
+        }
+        let mut candidates = candidates.into_iter();
+        let mut best = candidates.next().ok_or_else(Rejection::classifier_unavailable)?;
+        for candidate in candidates {
+            if self.is_stronger(&candidate, &best)? {
+                best = candidate;
+            }
+        }
+        Ok(Chosen::Target(best, current))
+    }
+
+    fn decide(
+        &self,
+        best: Candidate<'_>,
+        current: Option<Arc<Model>>,
+        trace: &mut Trace<'_>,
+    ) -> Result<Decision, Rejection> {
+        let is_sticky = best.message != self.last_message();
+        let mut decision = self.route(best, trace)?;
+        if is_sticky && matches!(decision.reason, Reason::Classified | Reason::Cached | Reason::Default) {
+            decision.reason = Reason::Sticky;
+            trace(Step::Sticky(&decision.model));
+        }
+        decision.alternative = current.filter(|_| is_sticky);
+        Ok(decision)
+    }
+
+    /// The model that the last message alone would have got, where that is compared.
+    fn compared(&self, last: usize) -> Result<Option<Arc<Model>>, Stop> {
+        if !self.messages.compare {
+            return Ok(None);
+        }
+        match self.of_message(last, &mut Steps::new()) {
+            Err(Stop::Wants(wanted)) => Err(Stop::Wants(wanted)),
+            Ok(Choice::Target(candidate)) => Ok(self.pick(candidate.target).ok()),
+            Ok(Choice::Otherwise) | Err(Stop::Reject(_)) => Ok(None),
+        }
+    }
+
+    /// By the first rule that matches, else as the policy says.
+    fn of_message<'p>(&'p self, message: usize, steps: &mut Steps<'p>) -> Result<Choice<'p>, Stop> {
+        for rule in &self.rules {
+            if !self.matches(rule, message, steps)? {
+                continue;
+            }
+            match &rule.then {
+                Then::Reject(reject) => return Err(Stop::Reject(by_rule(reject))),
+                Then::Policy(policy) => return self.by_policy(policy, message, steps).map(Choice::Target),
+                Then::Target(target) => {
+                    let reason = Reason::Rule;
+                    let candidate = Candidate { target, policy: None, classification: None, reason, message };
+                    return Ok(Choice::Target(candidate));
+                }
+            }
+        }
+        match &self.otherwise {
+            Otherwise::Policy(policy) => self.by_policy(policy, message, steps).map(Choice::Target),
+            _ => Ok(Choice::Otherwise),
+        }
+    }
+
+    /// Whether a rule matches and is carried out.
+    fn matches(&self, rule: &OpenRule, message: usize, steps: &mut Steps<'_>) -> Result<bool, Stop> {
+        let Some(when) = &rule.when else { return Ok(true) };
+        let read = self.message_of(rule, message);
+        let matches = match self.evaluate(when, read) {
+            Some(matches) => matches,
+            None => self.without_prediction(when, read)?,
+        };
+        // Once, though each message asks.
+        if message + 1 == self.messages.deciding {
+            steps.push(Step::Rule { index: rule.index, matches: Some(matches) });
+        }
+        Ok(matches && rule.mode == Mode::Enforce)
+    }
+
+    /// Which message a rule reads: what is rejected is what the user says now.
+    fn message_of(&self, rule: &OpenRule, message: usize) -> usize {
+        match rule.then {
+            Then::Reject(_) => self.last_message(),
+            Then::Policy(_) | Then::Target(_) => message,
+        }
+    }
+
+    fn evaluate(&self, when: &Residual, message: usize) -> Option<bool> {
+        let message = self.messages.all.get(message)?;
+        when.evaluate(&mut |condition: &HeadCondition| {
+            Some(message.known_head(&condition.head)?.prediction()?.meets(&condition.test))
+        })
+    }
+
+    /// A condition that depends on a prediction that is missing does not hold.
+    fn without_prediction(&self, when: &Residual, index: usize) -> Result<bool, Stop> {
+        let Some(message) = self.messages.all.get(index).filter(|it| !it.prompt.is_empty()) else {
+            return Ok(false);
+        };
+        if when.heads().into_iter().any(|head| message.known_head(head).is_none()) {
+            return Err(Stop::Wants(self.wanted(index, None)));
+        }
+        match self.facts.on_failure {
+            OnFailure::Default => Ok(false),
+            OnFailure::Reject => Err(Stop::Reject(Rejection::classifier_unavailable())),
+        }
+    }
+
+    /// All heads that may be asked about a message, in one call, and this classifier.
+    fn wanted(&self, index: usize, classifier: Option<&Classifier>) -> Wanted {
+        let mut classifiers: Vec<Classifier> = classifier.into_iter().cloned().collect();
+        let mut add = |classifier: Classifier| {
+            let is_known = self.messages.all.get(index).is_some_and(|it| it.known(&classifier).is_some());
+            let is_second =
+                classifier.examples().is_some() && classifiers.iter().any(|other| other.examples().is_some());
+            if !is_known && !is_second && !classifiers.contains(&classifier) {
+                classifiers.push(classifier);
+            }
+        };
+        for rule in &self.rules {
+            let asked = match self.decides(index) {
+                true => true,
+                false => matches!(rule.then, Then::Reject(_)),
+            };
+            let reads = self.message_of(rule, index) == index;
+            if let Some(when) = rule.when.as_ref().filter(|_| asked && reads) {
+                when.heads().into_iter().for_each(|head| add(Classifier::Head(head.to_owned())));
+            }
+        }
+        if let Otherwise::Policy(policy) = &self.otherwise
+            && self.decides(index)
+        {
+            add(policy.classifier.clone());
+        }
+        Wanted { message: index, classifiers }
+    }
+
+    /// Whether a message decides on a model, be it for comparison.
+    fn decides(&self, index: usize) -> bool {
+        index < self.messages.deciding || self.messages.compare
+    }
+
+    fn by_policy<'p>(
+        &'p self,
+        policy: &'p Arc<Policy>,
+        index: usize,
+        steps: &mut Steps<'p>,
+    ) -> Result<Candidate<'p>, Stop> {
+        steps.push(Step::Policy(policy));
+        let Some(message) = self.messages.all.get(index).filter(|it| !it.prompt.is_empty()) else {
+            return Ok(by_default(policy, None, Reason::Default, index, steps));
+        };
+        steps.push(Step::Prompt(&message.prompt));
+        let (prediction, reason) = match message.known(&policy.classifier) {
+            None => return Err(Stop::Wants(self.wanted(index, Some(&policy.classifier)))),
+            Some(Known::Fresh(prediction)) => (prediction, Reason::Classified),
+            Some(Known::Cached(prediction)) => (prediction, Reason::Cached),
+            Some(Known::Unavailable) => {
+                steps.push(Step::Unavailable);
+                return match self.facts.on_failure {
+                    OnFailure::Default => Ok(by_default(policy, None, Reason::Fallback, index, steps)),
+                    OnFailure::Reject => Err(Stop::Reject(Rejection::classifier_unavailable())),
+                };
+            }
+        };
+        let classification = prediction.classification();
+        Ok(match self.target(policy, classification, steps) {
+            Some(target) => Candidate {
+                target,
+                policy: Some(policy),
+                classification: Some(classification),
+                reason,
+                message: index,
+            },
+            None => by_default(policy, Some(classification), Reason::Default, index, steps),
+        })
+    }
+
+    /// The target that a policy has for a classification.
+    fn target<'p>(
+        &self,
+        policy: &'p Policy,
+        classification: &'p Classification,
+        steps: &mut Steps<'p>,
+    ) -> Option<&'p Target> {
+        match (&policy.chooser, classification) {
+            (Strategy::Labels { routes, min_confidence }, classification) => {
+                let min_confidence = self.facts.threshold.unwrap_or(*min_confidence);
+                let label = classification.label();
+                let sure = label.filter(|label| label.confidence() >= min_confidence);
+                let target = sure.and_then(|label| routes.get(label.name()));
+                match label {
+                    Some(label) => steps.push(Step::Label { label, min_confidence, target }),
+                    None => steps.push(Step::WrongKind),
+                }
+                target
+            }
+            (Strategy::Bands(bands), Classification::Score(score)) => {
+                let (score, threshold) = (score.get(), self.facts.threshold);
+                let target = match threshold {
+                    Some(threshold) => bands.target_by_threshold(score, threshold),
+                    None => Some(bands.target(score)),
+                };
+                steps.push(Step::Score { score, threshold, target });
+                target
+            }
+            // The sidecar's head is not of the kind that the policy was written for.
+            (Strategy::Bands(_), Classification::Label(_)) => {
+                steps.push(Step::WrongKind);
+                None
+            }
+        }
+    }
+
+    /// Whether one candidate's model is stronger than another's: by the policy's bands, else by price.
+    fn is_stronger(&self, one: &Candidate<'_>, other: &Candidate<'_>) -> Result<bool, Rejection> {
+        let (model, than) = (self.pick(one.target)?, self.pick(other.target)?);
+        let bands = one.policy.zip(other.policy).filter(|(one, other)| one.id == other.id);
+        Ok(match bands.and_then(|(policy, _)| policy.bands()) {
+            Some(bands) => bands.rank(&model) > bands.rank(&than),
+            None => model.price() > than.price(),
+        })
+    }
+
+    fn pick(&self, target: &Target) -> Result<Arc<Model>, Rejection> {
+        // A validated target always has a model.
+        let model = target.pick(self.facts.conversation.number());
+        model.cloned().ok_or_else(Rejection::classifier_unavailable)
+    }
+
+    /// To the candidate's model, or to the first of its policy's fallback models that can take the request.
+    fn route(&self, candidate: Candidate<'_>, trace: &mut Trace<'_>) -> Result<Decision, Rejection> {
+        let Candidate { target, policy, classification, reason, .. } = candidate;
+        let chosen = self.pick(target)?;
+        let Some(policy) = policy else { return self.by_name(chosen, None, reason, None) };
+        let (model, reason) = match chosen.lacks(&self.facts.needs) {
+            None => (chosen, reason),
+            Some(unmet) => {
+                trace(Step::Unable { model: &chosen, unmet });
+                (self.fallback(policy, unmet, trace)?, Reason::Capability)
+            }
+        };
+        let next = self.next_after(policy, &model);
+        let (policy, classification) = (Some(Arc::clone(policy)), classification.cloned());
+        Ok(Decision { model, policy, classification, class: None, reason, next, alternative: None })
+    }
+
+    fn fallback(
+        &self,
+        policy: &Policy,
+        unmet: UnmetRequirement,
+        trace: &mut Trace<'_>,
+    ) -> Result<Arc<Model>, Rejection> {
+        for model in &policy.fallbacks {
+            match model.lacks(&self.facts.needs) {
+                None => {
+                    trace(Step::Fallback(model));
+                    return Ok(Arc::clone(model));
+                }
+                Some(unmet) => trace(Step::Unable { model, unmet }),
+            }
+        }
+        Err(Rejection::no_model_can(unmet))
+    }
+
+    /// Who can take the request too, should this model fail.
+    fn next_after(&self, policy: &Policy, model: &Arc<Model>) -> Vec<Arc<Model>> {
+        if !self.facts.failover {
+            return Vec::new();
+        }
+        let others = policy.fallbacks.iter().filter(|other| other.name != model.name);
+        others.filter(|other| other.lacks(&self.facts.needs).is_none()).cloned().collect()
+    }
+
+    fn otherwise(&self) -> Result<Outcome, Rejection> {
+        match &self.otherwise {
+            Otherwise::Model { model, policy, reason, class } => {
+                let model = Arc::clone(model);
+                Ok(Outcome::Route(self.by_name(model, policy.clone(), *reason, class.clone())?))
+            }
+            Otherwise::Default(policy) => {
+                let candidate = by_default(policy, None, Reason::Default, 0, &mut Steps::new());
+                Ok(Outcome::Route(self.route(candidate, &mut |_| ())?))
+            }
+            Otherwise::Passthrough => Ok(Outcome::Passthrough),
+            Otherwise::Reject(rejection) => Err(rejection.clone()),
+            // A policy is chosen by message.
+            Otherwise::Policy(_) => Err(Rejection::classifier_unavailable()),
+        }
+    }
+
+    /// To the model that was named. Its capabilities are the business of who named it; but a request in another API's
+    /// shape cannot be understood.
+    fn by_name(
+        &self,
+        model: Arc<Model>,
+        policy: Option<Arc<Policy>>,
+        reason: Reason,
+        class: Option<String>,
+    ) -> Result<Decision, Rejection> {
+        match model.lacks(&self.facts.needs) {
+            Some(lack @ UnmetRequirement::Api(_)) => Err(Rejection::model_cannot(model.name.as_str(), lack)),
+            _ => Ok(Decision {
+                model,
+                policy,
+                classification: None,
+                class,
+                reason,
+                next: Vec::new(),
+                alternative: None,
+            }),
+        }
+    }
+}
+
+fn by_rule(reject: &Reject) -> Rejection {
+    Rejection::by_policy(reject.status, &reject.message)
+}
+
+fn by_default<'p>(
+    policy: &'p Arc<Policy>,
+    classification: Option<&'p Classification>,
+    reason: Reason,
+    message: usize,
+    steps: &mut Steps<'p>,
+) -> Candidate<'p> {
+    steps.push(Step::Default(&policy.default));
+    Candidate { target: &policy.default, policy: Some(policy), classification, reason, message }
+}
