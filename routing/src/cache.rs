@@ -163,8 +163,7 @@ impl CachingRouter {
 
 /// The classifier and the prompt that it reads: the same for the same prediction.
 fn key(pending: &Pending, wanted: &Wanted, classifier: &Classifier) -> Option<Digest> {
-    let prompt = pending.digest(wanted)?.bytes();
-    Some(Digest::of(&[classifier.identity().as_bytes(), &prompt]))
+    Some(pending.digest(wanted)?.with_name(classifier.identity()))
 }
 
 /// A host's memory of the models that made responses, shared by what has no memory in common: the workers of a process, say.

@@ -1,5 +1,7 @@
 //! Short digests that stand for long texts, as keys of caches and to draw by.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use sha2::{Digest as _, Sha256};
 
 /// A digest of 128 bits. It is the same on every platform and in every process, so that all replicas draw alike, and nobody
@@ -30,8 +32,10 @@ impl Digest {
         self.0
     }
 
-    /// All of it.
-    pub fn bytes(self) -> [u8; 16] {
-        (u128::from(self.0) << 64 | u128::from(self.1)).to_be_bytes()
+    /// This digest with a name that no client chooses: another for each name. It is the same in one process only.
+    pub(crate) fn with_name(self, name: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        Self(self.0, self.1 ^ hasher.finish())
     }
 }
