@@ -3,7 +3,6 @@
 use super::ConfigError;
 use super::checks::within;
 use crate::config::raw;
-use crate::known_agents as known;
 use crate::request::{Harness, PromptSettings};
 
 /// Each list is compared with each user message.
@@ -14,24 +13,22 @@ pub(super) fn resolve(raw: raw::Prompt, limit: usize) -> Result<PromptSettings, 
     let context = usize::from(raw.context_messages);
     within(&context, &(0..=most), || "prompt.context_messages".to_owned())?;
     let knows_agents = raw.user_elements.iter().any(|entry| entry == raw::KNOWN_AGENTS);
-    let if_known = |list: &[&str]| match knows_agents {
-        true => list.iter().map(|&entry| entry.to_owned()).collect(),
-        false => Vec::new(),
-    };
+    let known = Harness::of_known_agents();
+    let if_known = |entries: Vec<String>| if knows_agents { entries } else { Vec::new() };
     let harness = Harness {
-        common_user_elements: if_known(known::COMMON_USER_ELEMENTS),
-        command_elements: if_known(known::COMMAND_ELEMENTS),
-        user_markers: if_known(known::USER_MARKERS),
-        added_elements: elements(raw.remove_elements, known::ADDED_ELEMENTS, "remove_elements")?,
-        user_elements: elements(raw.user_elements, known::USER_ELEMENTS, "user_elements")?,
-        written_texts: entries(raw.agent_texts, known::WRITTEN_TEXTS, "agent_texts")?,
-        tool_results: entries(raw.tool_results, known::TOOL_RESULTS, "tool_results")?,
+        common_user_elements: if_known(known.common_user_elements),
+        command_elements: if_known(known.command_elements),
+        user_markers: if_known(known.user_markers),
+        added_elements: elements(raw.remove_elements, &known.added_elements, "remove_elements")?,
+        user_elements: elements(raw.user_elements, &known.user_elements, "user_elements")?,
+        written_texts: entries(raw.agent_texts, &known.written_texts, "agent_texts")?,
+        tool_results: entries(raw.tool_results, &known.tool_results, "tool_results")?,
     };
     Ok(PromptSettings { limit, context, harness })
 }
 
 /// Names of elements, without brackets.
-fn elements(raw: Vec<String>, known: &[&str], field: &str) -> Result<Vec<String>, ConfigError> {
+fn elements(raw: Vec<String>, known: &[String], field: &str) -> Result<Vec<String>, ConfigError> {
     let all = entries(raw, known, field)?;
     match all.iter().find(|name| name.contains(['<', '>', '/', '"', '\\', '*'])) {
         None => Ok(all),
@@ -43,7 +40,7 @@ fn elements(raw: Vec<String>, known: &[&str], field: &str) -> Result<Vec<String>
 }
 
 /// The entries, with those of the known agents in place of their name.
-fn entries(raw: Vec<String>, known: &[&str], field: &str) -> Result<Vec<String>, ConfigError> {
+fn entries(raw: Vec<String>, known: &[String], field: &str) -> Result<Vec<String>, ConfigError> {
     let path = || format!("prompt.{field}");
     if raw.len() > MAX_ENTRIES {
         let problem = format!("has {} entries; {MAX_ENTRIES} is the most", raw.len());
@@ -52,7 +49,7 @@ fn entries(raw: Vec<String>, known: &[&str], field: &str) -> Result<Vec<String>,
     let mut all = Vec::new();
     for entry in raw {
         if entry == raw::KNOWN_AGENTS {
-            all.extend(known.iter().map(|&entry| entry.to_owned()));
+            all.extend_from_slice(known);
         } else if entry.to_ascii_lowercase().replace(['-', ' '], "_").starts_with("known_agent") {
             return Err(ConfigError::new(
                 path(),
