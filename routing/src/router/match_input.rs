@@ -3,20 +3,31 @@
 use std::cell::OnceCell;
 
 use crate::config::MatchInput;
-use crate::request::{PromptSettings, Request, RequestHead};
+use crate::request::{Prompt, PromptSettings, Request, RequestHead};
 use crate::requirements::Capability;
 
-/// The text is only put together if a rule looks at it.
+/// The prompt is only put together if something looks at it, and once.
 pub(super) struct RequestInput<'a> {
     request: &'a Request<'a>,
     head: &'a RequestHead,
     settings: &'a PromptSettings,
+    prompt: OnceCell<Prompt>,
     text: OnceCell<String>,
 }
 
 impl<'a> RequestInput<'a> {
     pub(super) fn new(request: &'a Request<'a>, head: &'a RequestHead, settings: &'a PromptSettings) -> Self {
-        Self { request, head, settings, text: OnceCell::new() }
+        Self { request, head, settings, prompt: OnceCell::new(), text: OnceCell::new() }
+    }
+
+    /// The human's last message.
+    pub(super) fn prompt(&self) -> &Prompt {
+        self.prompt.get_or_init(|| self.request.prompt(self.settings))
+    }
+
+    /// The same, of which nothing more is asked.
+    pub(super) fn into_prompt(self) -> Prompt {
+        self.prompt.into_inner().unwrap_or_else(|| self.request.prompt(self.settings))
     }
 }
 
@@ -42,6 +53,6 @@ impl MatchInput for RequestInput<'_> {
     }
 
     fn text(&self) -> &str {
-        self.text.get_or_init(|| self.request.prompt(self.settings).text())
+        self.text.get_or_init(|| self.prompt().text())
     }
 }

@@ -67,8 +67,9 @@ impl Router {
         let choice = self.choose(request, head, trace)?;
         let is_default = matches!(choice, Choice::Default { .. });
         let (chosen, threshold) = self.chosen(choice);
+        let input = RequestInput::new(request, head, &self.config.prompt);
         let elsewhere = match &chosen {
-            Otherwise::Policy(policy) => self.state_elsewhere(policy, request, maker, trace),
+            Otherwise::Policy(policy) => self.state_elsewhere(policy, request, &input, maker, trace),
             _ => None,
         };
         let is_default = is_default && elsewhere.is_none();
@@ -79,7 +80,7 @@ impl Router {
         {
             return Err(error.clone());
         }
-        let rules = self.rules(request, head, is_default, trace);
+        let rules = self.rules(request, &input, is_default, trace);
         let otherwise = elsewhere.unwrap_or(chosen);
         let reads_prompt = reads_prompt(&rules, &otherwise);
         if let Some(error) = request.prompt_error.as_ref().filter(|_| reads_prompt) {
@@ -91,7 +92,7 @@ impl Router {
         }
         let keeps_conversation = matches!(otherwise, Otherwise::Policy(_));
         let (messages, is_sealed) = match reads_prompt {
-            true => self.messages(request, keeps_conversation),
+            true => self.messages(request, input, keeps_conversation),
             false => (Messages::none(), false),
         };
         let facts = Facts {
@@ -127,16 +128,15 @@ impl Router {
     fn rules(
         &self,
         request: &Request<'_>,
-        head: &RequestHead,
+        input: &RequestInput<'_>,
         is_default: bool,
         trace: &mut Trace<'_>,
     ) -> Vec<OpenRule> {
-        let input = RequestInput::new(request, head, &self.config.prompt);
         let mut open = Vec::new();
         for (index, rule) in
             self.config.rules.iter().enumerate().filter(|(_, rule)| rule.always || is_default)
         {
-            let when = match rule.when.reduce(&input) {
+            let when = match rule.when.reduce(input) {
                 Ok(matches) => {
                     trace(Step::Rule { index, matches: Some(matches) });
                     match matches && rule.mode == Mode::Enforce {
@@ -166,6 +166,7 @@ impl Router {
         &self,
         policy: &Arc<Policy>,
         request: &Request<'_>,
+        input: &RequestInput<'_>,
         maker: &ResponseMaker<'_>,
         trace: &mut Trace<'_>,
     ) -> Option<Otherwise> {
@@ -192,7 +193,7 @@ impl Router {
             return None;
         }
         trace(Step::Continues(None));
-        let says_something = !request.prompt(&self.config.prompt).is_empty();
+        let says_something = !input.prompt().is_empty();
         let is_unknown = request.previous_response().is_some();
         match self.config.on_unknown_response {
             OnUnknownResponse::Reject if is_unknown && says_something => {
@@ -213,15 +214,19 @@ impl Router {
     }
 
     /// The messages that decide, and whether the model is bound to reasoning that it sealed.
-    fn messages(&self, request: &Request<'_>, keeps_conversation: bool) -> (Messages, bool) {
-        let settings = &self.config.prompt;
+    fn messages(
+        &self,
+        request: &Request<'_>,
+        input: RequestInput<'_>,
+        keeps_conversation: bool,
+    ) -> (Messages, bool) {
         let stickiness = self.config.stickiness.as_ref();
         let sealed = request.sealed_reasoning().filter(|_| keeps_conversation);
         let mode = stickiness.map(|stickiness| stickiness.mode).filter(|_| keeps_conversation);
         if mode.is_none() && sealed.is_none() {
-            return (Messages::only(request.prompt(settings)), false);
+            return (Messages::only(input.into_prompt()), false);
         }
-        let turns = request.human_turns(settings);
+        let turns = request.human_turns(&self.config.prompt);
         let last = turns.len().saturating_sub(1);
         // Reasoning was sealed by the model that answered the message before it.
         let bound = sealed.map_or(last, |position| turns.before(position).saturating_sub(1));
