@@ -80,15 +80,9 @@ impl Service {
             }
             _ => None,
         };
-        let outputs = match (&similarity, request::is_empty(&classifiers)) {
-            (None, _) => Outputs::Scores,
-            (Some(_), true) => Outputs::Embedding,
-            (Some(_), false) => Outputs::ScoresAndEmbedding,
-        };
-        let mut prediction =
-            self.score(text, outputs, deadline).await.map_err(|error| (outcome(&error), status(&error)))?;
-        let similar = similarity.zip(prediction.embedding.take());
-        let similar = similar.map(|(similarity, embedding)| similarity.compare(&embedding));
+        let heads = !request::is_empty(&classifiers);
+        let asked = self.score_and_compare(text, heads, similarity, deadline).await;
+        let (mut prediction, similar) = asked.map_err(|error| (outcome(&error), status(&error)))?;
         let scores = request::select(&classifiers, prediction.scores);
         prediction.scores = scores.map_err(|UnknownClassifier(name)| {
             let message = format!("the model has no classifier {name:?}");
@@ -143,18 +137,32 @@ impl Service {
             None => None,
         };
         let heads = classifiers.iter().any(|classifier| classifier.examples().is_none());
+        if similarity.is_none() && !heads {
+            return Ok(Vec::new());
+        }
+        let (mut prediction, similar) = self.score_and_compare(text, heads, similarity, deadline).await?;
+        let is_asked = |head: &str| classifiers.iter().any(|classifier| classifier.as_str() == head);
+        prediction.scores.retain(|scores| is_asked(&scores.head));
+        Ok(prediction.scores.into_iter().chain(similar).collect())
+    }
+
+    /// What the heads and a few-shot classifier say of a text, in one pass of the model. The heads are asked where nothing else
+    /// is.
+    async fn score_and_compare(
+        &self,
+        text: &str,
+        heads: bool,
+        similarity: Option<Arc<Similarity>>,
+        deadline: Option<Instant>,
+    ) -> Result<(Prediction, Option<HeadOutput>), EngineError> {
         let outputs = match (&similarity, heads) {
-            (None, false) => return Ok(Vec::new()),
-            (None, true) => Outputs::Scores,
+            (None, _) => Outputs::Scores,
             (Some(_), false) => Outputs::Embedding,
             (Some(_), true) => Outputs::ScoresAndEmbedding,
         };
         let mut prediction = self.score(text, outputs, deadline).await?;
-        let is_asked = |head: &str| classifiers.iter().any(|classifier| classifier.as_str() == head);
-        prediction.scores.retain(|scores| is_asked(&scores.head));
-        let similar = similarity.zip(prediction.embedding);
-        let similar = similar.map(|(similarity, embedding)| similarity.compare(&embedding));
-        Ok(prediction.scores.into_iter().chain(similar).collect())
+        let similar = similarity.zip(prediction.embedding.take());
+        Ok((prediction, similar.map(|(similarity, embedding)| similarity.compare(&embedding))))
     }
 
     /// What the model says of a text, unless that is too late.
