@@ -61,28 +61,12 @@ pub(super) fn without_headers(names: Vec<String>) -> ProcessingResponse {
 /// The answer to the headers of a request that is of no interest: Envoy sends nothing more of it, neither body nor response, and
 /// holds neither back. So bodies of any size pass, and protocols that a request is upgraded to.
 pub(super) fn without_interest(names: Vec<String>) -> ProcessingResponse {
-    let mode = ProcessingMode {
-        response_header_mode: HeaderSendMode::Skip.into(),
-        request_body_mode: BodySendMode::None.into(),
-        response_body_mode: BodySendMode::None.into(),
-        request_trailer_mode: HeaderSendMode::Skip.into(),
-        response_trailer_mode: HeaderSendMode::Skip.into(),
-        ..ProcessingMode::default()
-    };
-    ProcessingResponse { mode_override: Some(mode), ..without_headers(names) }
+    in_mode(HeaderSendMode::Skip, BodySendMode::None, BodySendMode::None, names)
 }
 
 /// The answer to the headers of a request whose response must be read, whatever Envoy's configuration says.
 pub(super) fn with_response(names: Vec<String>) -> ProcessingResponse {
-    let mode = ProcessingMode {
-        response_header_mode: HeaderSendMode::Send.into(),
-        request_body_mode: BodySendMode::Buffered.into(),
-        response_body_mode: BodySendMode::Streamed.into(),
-        request_trailer_mode: HeaderSendMode::Skip.into(),
-        response_trailer_mode: HeaderSendMode::Skip.into(),
-        ..ProcessingMode::default()
-    };
-    ProcessingResponse { mode_override: Some(mode), ..without_headers(names) }
+    in_mode(HeaderSendMode::Send, BodySendMode::Buffered, BodySendMode::Streamed, names)
 }
 
 /// The answer to response headers that sets some.
@@ -101,6 +85,24 @@ pub(super) fn responded(response: LocalResponse) -> ProcessingResponse {
         // For access logs, as RESPONSE_CODE_DETAILS.
         details: response.details.unwrap_or_default().to_owned(),
     }))
+}
+
+/// The answer to request headers that says what of the request and of its response Envoy sends from now on.
+fn in_mode(
+    response_headers: HeaderSendMode,
+    request_body: BodySendMode,
+    response_body: BodySendMode,
+    names: Vec<String>,
+) -> ProcessingResponse {
+    let mode = ProcessingMode {
+        response_header_mode: response_headers.into(),
+        request_body_mode: request_body.into(),
+        response_body_mode: response_body.into(),
+        request_trailer_mode: HeaderSendMode::Skip.into(),
+        response_trailer_mode: HeaderSendMode::Skip.into(),
+        ..ProcessingMode::default()
+    };
+    ProcessingResponse { mode_override: Some(mode), ..without_headers(names) }
 }
 
 fn request_body(common: CommonResponse, dynamic_metadata: Option<Struct>) -> ProcessingResponse {
