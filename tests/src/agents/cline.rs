@@ -106,7 +106,8 @@ fn feedback(prompt: &str) -> Value {
     ])
 }
 
-fn user(texts: &[&str]) -> Value {
+/// A message of the user, of these parts.
+pub(super) fn user(texts: &[&str]) -> Value {
     let parts: Vec<_> = texts.iter().map(|text| json!({ "type": "text", "text": text })).collect();
     json!({ "role": "user", "content": parts })
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::cline::{native_step, read_file};
+use super::cline::{native_step, read_file, user};
 use super::{Agent, Conversation, current_time};
 
 pub(super) const AGENT: Agent = Agent {
@@ -33,11 +33,6 @@ fn body(conversation: &Conversation) -> Value {
         }
     }
     json!({ "model": "auto", "stream": true, "messages": messages, "tools": [read_file()], "tool_choice": "auto" })
-}
-
-fn user(texts: &[&str]) -> Value {
-    let parts: Vec<_> = texts.iter().map(|text| json!({ "type": "text", "text": text })).collect();
-    json!({ "role": "user", "content": parts })
 }
 
 fn environment(step: usize) -> String {
