@@ -1,0 +1,113 @@
+//! Bodies as the LLM gets them.
+
+use super::*;
+
+#[test]
+fn only_the_model_changes() {
+    let body = "{ \"messages\" : [ {\"role\":\"user\",\"content\":\"\\u00e9 \\/ \\ud83d\"} ],\n\t\"temperature\": 1.0, \
+                \"seed\": 123456789012345678901234567890, \"model\" :  \"auto\" , \"top_p\": 1e-3 }";
+    let expected = body.replace("\"auto\"", r#""big/\"model\"""#);
+    assert_eq!(rewritten(body), expected);
+}
+
+#[test]
+fn a_missing_model_is_put_first() {
+    assert_eq!(
+        rewritten(r#" { "messages":[{"role":"user","content":"x"}]}"#),
+        r#" {"model":"big/\"model\"", "messages":[{"role":"user","content":"x"}]}"#
+    );
+}
+
+#[test]
+fn metadata_goes_with_its_comma_wherever_it_stands() {
+    let messages = r#""messages": [{"role": "user", "content": "nim-llm-router"}]"#;
+    let model = r#""model": "auto""#;
+    for (body, expected) in [
+        (format!(r#"{{"nim-llm-router": {{}}, {model}, {messages}}}"#), format!("{{{model}, {messages}}}")),
+        (
+            format!(r#"{{{model} , "nim-llm-router" : {{}} , {messages}}}"#),
+            format!("{{{model}  , {messages}}}"),
+        ),
+        (format!(r#"{{{model}, {messages}, "nim-llm-router": {{}} }}"#), format!("{{{model}, {messages} }}")),
+        (
+            format!(
+                r#"{{"nim-llm-router":{{}},"nim-llm-router":{{}},{model},{messages},"nim-llm-router":{{}}}}"#
+            ),
+            format!("{{{model},{messages}}}"),
+        ),
+        (
+            format!(r#"{{"nim\u002dllm-router": {{"policy": "x"}}, {model}, {messages}}}"#),
+            format!("{{{model}, {messages}}}"),
+        ),
+    ] {
+        let expected = expected.replace(model, r#""model": "big/\"model\"""#);
+        assert_eq!(rewritten(&body), expected, "from {body}");
+    }
+}
+
+#[test]
+fn of_several_models_only_the_last_stays() {
+    let body = r#"{"model":"a","messages":[{"role":"user","content":"x"}],"nim-llm-router":{},"model":"b","model":"c"}"#;
+    assert_eq!(chat(body).model.as_deref(), Some("c"));
+    let expected = r#"{"messages":[{"role":"user","content":"x"}],"model":"big/\"model\""}"#;
+    assert_eq!(rewritten(body), expected);
+}
+
+#[test]
+fn a_body_never_grows_by_more_than_is_said() {
+    const MODEL: &str = "vendor/\"model\"";
+    let messages = r#""messages":[{"role":"user","content":"x"}]"#;
+    for models in ["", r#""model":"","#, &r#""model":"","#.repeat(10_000)] {
+        let body = format!("{{{models}{messages}}}");
+        let rewritten = chat(&body).into_rewrite().apply(body.as_bytes(), MODEL, &BodyEdits::default());
+        assert!(rewritten.len() <= body.len() + growth(MODEL, &BodyEdits::default()), "{}", rewritten.len());
+    }
+}
+
+proptest! {
+    /// Whatever else a request holds, the rewritten one holds the same, but for the model and the metadata.
+    #[test]
+    fn the_rewritten_body_is_the_same_but_for_the_model(
+        members in prop::collection::vec(("[a-z\"\\\\é]{0,6}", any_json()), 0..6),
+        place in 0_usize..6, metadata_place in 0_usize..6, model: Option<String>, pretty: bool,
+    ) {
+        let mut all: Vec<(String, Value)> = members;
+        all.retain(|(key, _)| key != "model" && key != "messages");
+        let mut insert = |place: usize, key: &str, value: Value| {
+            all.insert(place.min(all.len()), (key.to_owned(), value));
+        };
+        insert(place, "messages", json!([{"role": "user", "content": "x"}]));
+        insert(metadata_place, "nim-llm-router", json!({"policy": "p,\"}{"}));
+        if let Some(model) = &model {
+            insert(place, "model", json!(model));
+        }
+        let comma = if pretty { " ,\n " } else { "," };
+        let colon = if pretty { " : " } else { ":" };
+        let written: Vec<_> = all.iter().map(|(key, value)| format!("{}{colon}{value}", json!(key))).collect();
+        let body = format!("{{{}}}", written.join(comma));
+
+        let request = chat(&body);
+        prop_assert_eq!(request.model.as_deref(), model.as_deref().filter(|model| !model.is_empty()));
+        let after: Value = serde_json::from_slice(&request.into_rewrite().apply(body.as_bytes(), "new", &BodyEdits::default())).unwrap();
+        let mut expected: Value = serde_json::from_str(&body).unwrap();
+        expected.as_object_mut().unwrap().remove("nim-llm-router");
+        expected["model"] = json!("new");
+        prop_assert_eq!(after, expected);
+    }
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(any::<String>(), inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}

@@ -1,0 +1,184 @@
+//! Rules, with and without predictions.
+
+use super::*;
+
+#[test]
+fn the_first_rule_that_matches_chooses_before_the_default_policy() {
+    let router = router(|config| {
+        config["rules"] = json!([
+            {"when": {"header": {"x-tenant": "acme"}}, "policy": "topic_router"},
+            {"when": {"has_tools": true, "text_matches": "(?i)\\bsql\\b"}, "model": "large"},
+            {"when": {"min_tokens": 1000}, "model": "large"},
+            {"when": {"path_prefix": "/team-b/"}, "model": "small"},
+            {"when": {"has_images": true}, "model": "small"},
+        ]);
+    });
+    let run = |path: &str, tenant: &str, body: Value| {
+        plan_with(&router, &body, [(":path", path), ("x-tenant", tenant)])
+    };
+    let say = |text: &str| json!({"model": "auto", "messages": [{"role": "user", "content": text}]});
+    let ruled = |name: &str| (name.to_owned(), Reason::Rule);
+    assert_eq!(policy_of(run("/v1/chat/completions", "acme", say("hi"))), "topic_router");
+    assert_eq!(policy_of(run("/v1/chat/completions", "other", say("write SQL"))), "task_router");
+    let mut with_tools = say("write SQL");
+    with_tools["tools"] = json!([{"type": "function"}]);
+    assert_eq!(route_of(run("/v1/chat/completions", "", with_tools)), ruled("large"));
+    assert_eq!(route_of(run("/v1/chat/completions", "", say(&"x".repeat(4000)))), ruled("large"));
+    for path in [
+        "/team-b/v1/chat/completions",
+        "//team-b/v1/chat/completions",
+        "/x/%2e%2e/TEAM-%62/v1/chat/completions",
+    ] {
+        assert_eq!(route_of(run(path, "", say("hi"))), ruled("small"), "{path}");
+    }
+    let image = json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]});
+    assert_eq!(route_of(run("/v1/chat/completions", "", image)), ruled("small"));
+    let named = json!({"model": "task_router", "messages": [{"role": "user", "content": "x".repeat(4000)}]});
+    assert_eq!(policy_of(run("/v1/chat/completions", "", named)), "task_router");
+}
+
+fn guarded(config: &mut Value) {
+    config["rules"] = json!([
+        {"when": {"safety": {"above": 0.9, "of": ["harmful", "jailbreak"]}}, "reject": {"status": 403, "message": "no"}},
+        {"when": {"all": [{"domain": ["law", "health"]}, {"complexity": {"above": 0.6}}]}, "model": "large"},
+        {"when": {"not": {"domain": "law"}, "header": {"x-tenant": "acme"}}, "policy": "topic_router"},
+    ]);
+}
+
+/// Predictions of all heads that are asked, and which those are.
+struct Heads {
+    harmful: f32,
+    domain: &'static str,
+    complexity: f32,
+    asked: Vec<Vec<String>>,
+}
+
+impl Heads {
+    fn new(harmful: f32, domain: &'static str, complexity: f32) -> Self {
+        Self { harmful, domain, complexity, asked: Vec::new() }
+    }
+
+    fn answer(&self, head: &str) -> Known {
+        match head {
+            "safety" => {
+                let label = Classification::Label(Label::new("benign", 1.0 - self.harmful).unwrap());
+                let numbers = [
+                    ("harmful".to_owned(), self.harmful / 2.0),
+                    ("jailbreak".to_owned(), self.harmful / 2.0),
+                ];
+                Known::Fresh(Prediction::new(label, numbers))
+            }
+            "domain" => label(self.domain, 0.9),
+            "complexity" => fresh(Classification::Score(Score::new(self.complexity, []).unwrap())),
+            _ => label("Chatbot", 0.9),
+        }
+    }
+
+    fn decide(&mut self, mut pending: Pending) -> Result<Decision, Rejection> {
+        loop {
+            match pending.progress(&mut |_| ()) {
+                Progress::Done(Ok(Outcome::Route(decision))) => return Ok(decision),
+                Progress::Done(Ok(Outcome::Passthrough)) => panic!("not routed"),
+                Progress::Done(Err(rejection)) => return Err(rejection),
+                Progress::Wants(wanted) => {
+                    let names = wanted.classifiers.iter().map(ToString::to_string).collect();
+                    self.asked.push(names);
+                    for classifier in &wanted.classifiers {
+                        pending.learn(&wanted, classifier, self.answer(classifier.as_str()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn conditions_on_several_heads_ask_once() {
+    let router = router(guarded);
+    let run = |harmful, domain, complexity, tenant: &str| {
+        let body = json!({"model": "auto", "messages": [{"role": "user", "content": "hi"}]});
+        let headers = [(":path", "/v1/chat/completions"), ("x-tenant", tenant)];
+        let mut heads = Heads::new(harmful, domain, complexity);
+        let decision = heads.decide(plan_with(&router, &body, headers).unwrap());
+        let names = decision.map(|decision| (decision.model.name.to_string(), decision.reason));
+        (names.map_err(|rejection| (rejection.status(), rejection.code())), heads.asked.len())
+    };
+    let rejected = Err((403, "rejected_by_policy"));
+    let by = |name: &str, reason| Ok((name.to_owned(), reason));
+    assert_eq!(run(0.95, "math", 0.1, ""), (rejected, 1));
+    assert_eq!(run(0.1, "law", 0.7, ""), (by("large", Reason::Rule), 1));
+    assert_eq!(run(0.1, "law", 0.5, ""), (by("small", Reason::Classified), 1));
+    assert_eq!(run(0.1, "math", 0.7, ""), (by("small", Reason::Classified), 1));
+    // The topic router's default.
+    assert_eq!(run(0.1, "math", 0.7, "acme").0, by("large", Reason::Default));
+    assert_eq!(run(0.1, "law", 0.1, "acme").0, by("small", Reason::Classified));
+}
+
+#[test]
+fn rules_that_reject_hold_whatever_the_client_names_and_others_only_if_they_say_so() {
+    for (always, expected) in [(None, "small"), (Some(true), "large")] {
+        let router = router(|config| {
+            guarded(config);
+            config["rules"][1]["always"] = json!(always);
+        });
+        for name in ["small", "task_router", "auto", "unknown"] {
+            let decide = |harmful| {
+                Heads::new(harmful, "law", 0.9).decide(plan(&router, name, Value::Null, None).unwrap())
+            };
+            assert_eq!(decide(0.95).unwrap_err().status(), 403, "{name}");
+            let model = decide(0.1).unwrap().model.name.to_string();
+            let expected = if ["auto", "unknown"].contains(&name) { "large" } else { expected };
+            assert_eq!(model, expected, "{name}");
+        }
+    }
+    // Without a guard, a named model asks nobody.
+    let mut heads = Heads::new(0.0, "law", 0.0);
+    heads.decide(plan(&router(|_| {}), "small", Value::Null, None).unwrap()).unwrap();
+    assert!(heads.asked.is_empty());
+}
+
+#[test]
+fn a_condition_without_its_prediction_does_not_hold() {
+    let tenant = [(":path", "/v1/chat/completions"), ("x-tenant", "acme")];
+    let body = json!({"model": "auto", "messages": [{"role": "user", "content": "hi"}]});
+    let only_task =
+        |name: &str| if name == "task" { label("Code Generation", 0.9) } else { Known::Unavailable };
+    let open = router(guarded);
+    let decision = with(plan_with(&open, &body, tenant).unwrap(), &mut { only_task }).unwrap();
+    assert_eq!((decision.model.name.as_str(), decision.reason), ("large", Reason::Classified));
+    let closed = router(|config| {
+        guarded(config);
+        config["sidecar"]["on_failure"] = json!("reject");
+    });
+    assert_eq!(
+        with(plan_with(&closed, &body, tenant).unwrap(), &mut { only_task }).unwrap_err().status(),
+        503
+    );
+    // Nothing to classify is no failure.
+    let silent = json!({"model": "auto", "messages": [{"role": "user", "content": ""}]});
+    assert_eq!(route_of(plan_with(&closed, &silent, tenant)), ("small".to_owned(), Reason::Default));
+}
+
+#[test]
+fn a_request_that_names_its_model_passes_with_a_prompt_that_cannot_be_read() {
+    let body = |model: &str| json!({"model": model, "messages": "hi"});
+    let open = router(|_| {});
+    assert_eq!(route_of(plan_body(&open, &body("small"), None)).0, "small");
+    assert_eq!(plan_body(&open, &body("auto"), None).unwrap_err().status(), 400);
+    // But not around a guard, whatever that reads.
+    let by_text = router_with_text_guard();
+    for messages in [
+        json!([{"role": "user", "content": "bomb"}, {"content": "x"}]),
+        json!([{"role": "user", "content": "bomb"}, 7]),
+    ] {
+        let body = json!({"model": "small", "messages": messages});
+        assert_eq!(plan_body(&by_text, &body, None).unwrap_err().status(), 400);
+    }
+    assert_eq!(plan_body(&router(guarded), &body("small"), None).unwrap_err().status(), 400);
+}
+
+fn router_with_text_guard() -> Router {
+    router(|config| {
+        config["rules"] = json!([{"when": {"text_matches": "bomb"}, "reject": {"message": "no"}}]);
+    })
+}
