@@ -63,7 +63,7 @@ fn parse(text: &str) -> Result<Vec<Value>, String> {
         .map_err(|error| secrets::masked(&error.to_string()))
 }
 
-/// A document with a list of policies of which none has LLMs: each is reported.
+/// A document with a list of policies without LLMs: each is reported.
 fn without_llms(document: &Value) -> Option<Blueprint> {
     let policies = document.get("policies")?.as_array()?;
     Some(Blueprint {

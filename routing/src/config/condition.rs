@@ -32,9 +32,9 @@ pub enum RequestCondition {
     HasTools(bool),
     /// Whether the request shows images.
     HasImages(bool),
-    /// At least so many tokens, by estimate.
+    /// This number of tokens or more, by estimate.
     MinTokens(u64),
-    /// At most so many tokens, by estimate.
+    /// This number of tokens or fewer, by estimate.
     MaxTokens(u64),
 }
 

@@ -163,7 +163,7 @@ pub(super) struct Model {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(super) struct BodyEdits {
     /// Members that get these values, whatever the client sends. Where a member of a member is set, the outer one is made
-    /// if it is missing, and replaced if it is no object.
+    /// if it is missing, and replaced if it is not an object.
     #[serde(deserialize_with = "unique")]
     pub(super) set: BTreeMap<String, Value>,
     /// Members that get these values where the client sends none, or null.
@@ -263,7 +263,7 @@ pub(super) struct Reject {
     #[serde(default = "default_reject_status")]
     #[cfg_attr(feature = "schema", schemars(range(min = 400, max = 599)))]
     pub(super) status: u16,
-    /// What the client is told, in the error of its API.
+    /// The message of the error that the client gets, in its API's format.
     pub(super) message: String,
 }
 

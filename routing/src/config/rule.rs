@@ -36,6 +36,6 @@ pub enum Then {
 pub struct Reject {
     /// The HTTP status, 400 to 599.
     pub status: u16,
-    /// What the client is told.
+    /// The error's message.
     pub message: String,
 }

@@ -1,4 +1,4 @@
-//! Decides on a request by what is known of its messages, or tells what is missing.
+//! Decides on a request by what is known of its messages, or says what is missing.
 //!
 //! The decision is a function of the request and of the predictions for the user's messages that it holds. So it is the same
 //! on every worker and replica, whatever they remember.

@@ -25,7 +25,7 @@ impl<'a> RequestInput<'a> {
         self.prompt.get_or_init(|| self.request.prompt(self.settings))
     }
 
-    /// The same, of which nothing more is asked.
+    /// The same, for good.
     pub(super) fn into_prompt(self) -> Prompt {
         self.prompt.into_inner().unwrap_or_else(|| self.request.prompt(self.settings))
     }

@@ -51,7 +51,7 @@ impl Router {
         &self.config
     }
 
-    /// What decides on a request: [`Pending::progress`] tells the decision, or what is missing for it.
+    /// What decides on a request: [`Pending::progress`] returns the decision, or what it lacks.
     ///
     /// # Errors
     /// A 404 if the client names a policy or model that is not configured; a 400 if a prompt that must be classified cannot
@@ -242,7 +242,7 @@ impl Router {
         (Messages::new(&turns, &deciding, compare), sealed.is_some())
     }
 
-    /// By the first source that the request has. All are one where none needs to be told.
+    /// By the first source that the request has. Where nothing asks for it, all conversations have one digest.
     fn conversation(&self, request: &Request<'_>, head: &RequestHead) -> Digest {
         if !self.needs_conversation_key {
             return Digest::NONE;

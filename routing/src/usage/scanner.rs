@@ -42,7 +42,7 @@ pub(super) struct Scanner {
     has_content: bool,
 }
 
-/// A usage object of which the end has not come yet.
+/// A usage object whose end has not come yet.
 #[derive(Clone, Copy, Debug)]
 struct OpenUsage {
     /// The depth at which it stands.

@@ -143,7 +143,7 @@ mod tests {
         by_file(&format!("p: {{classifier: complexity, {policy}}}"), None, "complexity", &[])
     }
 
-    /// The settings for a head by a file with these policies, the default of which is `p`.
+    /// The settings for a head by a file with these policies, with `p` as the default.
     fn by_file(policies: &str, name: Option<&str>, head: &str, positive: &[&str]) -> Result<WinRateSettings> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         let text = format!(

@@ -160,10 +160,10 @@ pub(crate) struct WhenSchema {
     has_tools: Option<bool>,
     /// Whether the request shows images or videos.
     has_images: Option<bool>,
-    /// The request has at least so many tokens, at 4 bytes a token.
+    /// The request has this number of tokens or more, at 4 bytes a token.
     #[schemars(with = "Option<Count>")]
     min_tokens: Option<Tokens>,
-    /// The request has at most so many tokens, at 4 bytes a token.
+    /// The request has this number of tokens or fewer, at 4 bytes a token.
     #[schemars(with = "Option<Count>")]
     max_tokens: Option<Tokens>,
     /// What a head must predict, by its name.

@@ -22,7 +22,7 @@ async fn an_unknown_policy_is_not_found(host: Host) {
     assert_rejected(&by_header, 404, "x-llm-policy", "nope");
 }
 
-/// Except with 400, after which Envoy closes each HTTP/1 connection, whoever responds.
+/// Except with 400, after which Envoy closes each HTTP/1 connection, no matter which host responds.
 #[apply(for_each_host!)]
 async fn a_rejected_request_leaves_its_connection_open(host: Host) {
     let gateway = shared_gateway(host).await;
