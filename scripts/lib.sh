@@ -17,7 +17,7 @@ export LIBTORCH=${LIBTORCH:-$SETUP/libtorch}
 # The packages that link libtorch, and the test programs beside them. They are always built as this one set: cargo compiles a dependency
 # again for a set of packages that needs other features of it. The default members are the other set, and need no libtorch.
 TORCH_SET=(--release --locked --workspace
-  --exclude llm-router-routing --exclude llm-router-proto --exclude llm-router-filter --exclude llm-router-cli)
+  --exclude llm-router-routing --exclude llm-router-proto --exclude llm-router-filter-common --exclude llm-router-filter --exclude llm-router-cli)
 
 # For scripts that use only some of these.
 : "$VENV" "$LINT" "$MODEL" "$FILTER_WASM" "$SIDECAR_BIN" "$TRAIN_BIN" "$POLICY_BIN" "${TORCH_SET[@]}"

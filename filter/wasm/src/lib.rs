@@ -2,7 +2,7 @@
 //!
 //! [`root`] configures a [`worker`], which its requests share. [`router_filter`] takes one request through its phases,
 //! with its [`body`] in Envoy's buffer and the [`sidecar_client`] for prompts to classify. A [`recorder`] receives what is
-//! recorded: [`stats`] and [`filter_state`]. [`retry_filter`] is a filter of its own, which Envoy runs once per attempt, in
+//! recorded: [`stats`] and filter state. [`retry_filter`] is a filter of its own, which Envoy runs once per attempt, in
 //! front of the LLMs. [`envoy_version`] and [`body_watchdog`] report Envoys in which requests would hang. [`host`] has
 //! Envoy's functions for all of them.
 
@@ -10,7 +10,6 @@ mod body;
 mod body_watchdog;
 mod configuration;
 mod envoy_version;
-mod filter_state;
 mod host;
 mod recorder;
 mod retry_filter;
@@ -19,8 +18,6 @@ mod router_filter;
 mod shared_responses;
 mod sidecar_client;
 mod stats;
-mod trace;
-mod warnings;
 mod worker;
 
 /// Registers our contexts with the SDK; Envoy calls it once in each VM.

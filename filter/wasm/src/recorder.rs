@@ -1,10 +1,11 @@
 //! Where the events of a request go: Envoy's stats, its filter state for access logs, and the debug log.
 
+use llm_router_filter_common::filter_state::{self, PREFIX};
 use llm_router_routing::config::Config;
 use llm_router_routing::exchange::{Event, EventSink};
 use log::debug;
 
-use crate::filter_state;
+use crate::host;
 use crate::stats::Stats;
 
 /// Records events in one of Envoy's callbacks.
@@ -23,7 +24,9 @@ impl EventSink for Recorder<'_> {
         }
         self.stats.record(&event, self.config);
         if self.sets_filter_state {
-            filter_state::record(&event);
+            filter_state::fields(&event, |field, value| {
+                host::set_filter_state(&format!("{PREFIX}{field}"), value)
+            });
         }
     }
 }

@@ -2,6 +2,9 @@
 
 use std::rc::Rc;
 
+use llm_router_filter_common::filter_state::FAILOVER;
+use llm_router_filter_common::response::Failure;
+use llm_router_filter_common::trace;
 use llm_router_routing::exchange::{
     Attempt, CallResult, Exchange, Forward, LocalResponse, OnBody, OnHeaders, OnResponse, ResponseHead,
 };
@@ -9,10 +12,8 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, Status};
 
 use crate::body::{BodyCopy, BufferedBody};
-use crate::filter_state;
 use crate::host::{self, CallId, RequestHeaders};
 use crate::sidecar_client;
-use crate::trace;
 use crate::worker::Worker;
 
 /// One request.
@@ -78,7 +79,7 @@ impl RouterFilter {
                     }
                     Err(status) => {
                         let problem = format_args!("the sidecar cannot be called: {status:?}");
-                        self.worker.warnings.warn(host::now(), problem);
+                        self.worker.warn(|| problem.to_string());
                         self.classified(CallResult::NotCalled)
                     }
                 },
@@ -116,7 +117,7 @@ impl RouterFilter {
 
     fn result(&self, status: u32, size: usize) -> CallResult {
         let Some(query) = self.exchange.query() else { return CallResult::Unavailable };
-        let warn = |failure| self.worker.warnings.warn(host::now(), failure);
+        let warn = |failure: Failure| self.worker.warn(|| failure.to_string());
         sidecar_client::response(status, size, &query, warn).unwrap_or_else(|failure| {
             warn(failure);
             CallResult::Unavailable
@@ -148,7 +149,7 @@ fn send_on(forward: &Forward) {
         RequestHeaders.set(name, value);
     }
     if let Some(failover) = &forward.failover {
-        filter_state::prepare_retries(failover);
+        host::set_filter_state(FAILOVER, &failover.to_json());
     }
 }
 
@@ -261,7 +262,7 @@ impl Context for RouterFilter {
         if lacks_examples && action != OnBody::Classify {
             let problem =
                 "the sidecar does not know the policy's examples, and there is no time left to send them";
-            self.worker.warnings.warn(host::now(), problem);
+            self.worker.warn(|| problem.to_string());
         }
         if self.carry_out(action) == Action::Continue {
             host::resume_request();

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use llm_router_filter_common::warnings::Warnings;
 use llm_router_routing::cache::CachingRouter;
 use llm_router_routing::config::{Config, Mode};
+use log::warn;
 
 use crate::body_watchdog::BodyWatchdog;
+use crate::host;
 use crate::recorder::Recorder;
 use crate::shared_responses::HostResponses;
 use crate::sidecar_client::SidecarClient;
 use crate::stats::Stats;
-use crate::warnings::Warnings;
 
 /// One of Envoy's workers, with its configuration.
 pub(crate) struct Worker {
@@ -19,7 +21,7 @@ pub(crate) struct Worker {
     pub(crate) headroom: usize,
     pub(crate) sidecar: SidecarClient,
     pub(crate) stats: Stats,
-    pub(crate) warnings: Warnings,
+    warnings: Warnings,
     pub(crate) body_watchdog: BodyWatchdog,
 }
 
@@ -32,6 +34,13 @@ impl Worker {
             stats: Stats::default(),
             warnings: Warnings::default(),
             body_watchdog: BodyWatchdog::default(),
+        }
+    }
+
+    /// Logs a warning, unless one was logged just before.
+    pub(crate) fn warn(&self, message: impl FnOnce() -> String) {
+        if let Some(message) = self.warnings.limit(host::now(), message) {
+            warn!("{message}");
         }
     }
 

@@ -7,16 +7,19 @@ use llm_router_routing::classification::{NotAClassification, Prediction};
 use llm_router_routing::config::Classifier;
 use llm_router_routing::exchange::{CallResult, Query};
 
-use crate::host;
-
 /// The longest gRPC status message that is logged, in characters.
 const MAX_MESSAGE: usize = 300;
 
 /// Why there is no prediction.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// The call ended with another gRPC status than OK, and this message.
-    Status { code: u32, message: String },
+    Status {
+        /// The status.
+        code: u32,
+        /// The message that came with it; may be empty.
+        message: String,
+    },
     /// The response is not one of the contract, or of another major version.
     Response(ResponseError),
     /// The response has no prediction by this classifier.
@@ -50,26 +53,34 @@ fn line(text: &str) -> String {
     text.chars().take(MAX_MESSAGE).map(|it| if it.is_control() { ' ' } else { it }).collect()
 }
 
-/// How a call ended, in its callback. `on_missing` gets what is wrong with some of the predictions where others can be used.
-pub(crate) fn response(
-    code: u32,
-    size: usize,
-    query: &Query<'_>,
-    on_missing: impl FnMut(Failure),
-) -> Result<CallResult, Failure> {
-    const OK: u32 = 0;
+/// The gRPC status of a call that succeeded.
+pub const OK: u32 = 0;
+
+/// How a call ended that has another status than [`OK`].
+///
+/// # Errors
+/// What is to be logged, unless the sidecar only lacks the policy's few-shot examples.
+pub fn status(code: u32, query: &Query<'_>, message: impl FnOnce() -> String) -> Result<CallResult, Failure> {
     match code {
-        OK => {
-            let message = host::grpc_response(size).unwrap_or_default();
-            read(&message, query.classifiers, on_missing).map(CallResult::Classified)
-        }
         UNKNOWN_DIGEST if query.examples().is_some() => Ok(CallResult::UnknownExamples),
-        _ => Err(Failure::Status { code, message: host::grpc_status_message() }),
+        _ => Err(Failure::Status { code, message: message() }),
     }
 }
 
+/// The predictions of a call that succeeded. `on_missing` gets what is wrong with some of them where others can be used.
+///
+/// # Errors
+/// There is no usable prediction.
+pub fn read(
+    message: &[u8],
+    query: &Query<'_>,
+    on_missing: impl FnMut(Failure),
+) -> Result<CallResult, Failure> {
+    predictions(message, query.classifiers, on_missing).map(CallResult::Classified)
+}
+
 /// The usable predictions. If there is none, the first failure is an error.
-fn read(
+fn predictions(
     message: &[u8],
     classifiers: &[Classifier],
     mut on_missing: impl FnMut(Failure),
@@ -122,7 +133,7 @@ mod tests {
     }
 
     fn read_one(message: &[u8], classifier: Classifier) -> Result<Classification, Failure> {
-        let found = read(message, &[classifier], |failure| panic!("{failure}"))?;
+        let found = predictions(message, &[classifier], |failure| panic!("{failure}"))?;
         Ok(found[0].1.classification().clone())
     }
 
@@ -135,7 +146,7 @@ mod tests {
         let message = message(CONTRACT_VERSION, label(0.75));
         let mut missing = Vec::new();
         let asked = [classifier(), Classifier::from("mood")];
-        let found = read(&message, &asked, |failure| missing.push(failure)).unwrap();
+        let found = predictions(&message, &asked, |failure| missing.push(failure)).unwrap();
         assert_eq!(found.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["task"]);
         assert_eq!(missing, [Failure::NoPrediction(Classifier::from("mood"))]);
     }

@@ -9,7 +9,7 @@ const STATE: &str = "tracestate";
 const LONGEST_STATE: usize = 512;
 
 /// `traceparent` and `tracestate`, if they are well-formed.
-pub(crate) fn headers(all: &Headers) -> Vec<(&str, &[u8])> {
+pub fn headers(all: &Headers) -> Vec<(&str, &[u8])> {
     let Some(parent) = all.only(PARENT).filter(|value| is_parent(value)) else { return Vec::new() };
     let state = all.only(STATE).filter(|value| is_state(value));
     [(PARENT, parent)].into_iter().chain(state.map(|state| (STATE, state))).collect()

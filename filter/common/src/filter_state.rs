@@ -1,0 +1,37 @@
+//! What access logs, rate limits and later filters read of a request, as Envoy's filter state.
+//!
+//! One field each, because Envoy puts filter state into its JSON log as a string: an object would be escaped.
+
+use llm_router_routing::exchange::Event;
+use llm_router_routing::headers::EXPLANATION_PREFIX;
+
+/// What the names of all fields start with.
+pub const PREFIX: &str = "llm_router.";
+
+/// Holds the [`Failover`](llm_router_routing::failover::Failover) of a request, for the filter that sees its retries.
+pub const FAILOVER: &str = "llm_router.failover";
+
+/// Holds digests of the keys that a request came with, for its retries.
+pub const CREDENTIALS: &str = "llm_router.credentials";
+
+/// Calls `set` with the fields that an event adds, without [`PREFIX`]: a decision under the names of its response headers,
+/// `refused`, `estimated_tokens`, and the usage as `input_tokens`, `output_tokens` and their sum, `tokens`.
+pub fn fields(event: &Event<'_>, mut set: impl FnMut(&str, &str)) {
+    match event {
+        Event::Estimated { tokens } => set("estimated_tokens", &tokens.to_string()),
+        Event::Routed(decision) | Event::FailedOver { decision, .. } => {
+            for (header, value) in decision.response_headers() {
+                if let Some(field) = header.strip_prefix(EXPLANATION_PREFIX) {
+                    set(field, &value);
+                }
+            }
+        }
+        Event::Rejected(rejection) => set("refused", rejection.code()),
+        Event::Used { usage, .. } => {
+            set("input_tokens", &usage.input_tokens.to_string());
+            set("output_tokens", &usage.output_tokens.to_string());
+            set("tokens", &usage.input_tokens.saturating_add(usage.output_tokens).to_string());
+        }
+        Event::Step(_) | Event::Classified { .. } | Event::FirstToken { .. } => {}
+    }
+}
