@@ -7,6 +7,7 @@ VENV=$SETUP/venv
 LINT=$SETUP/lint
 MODEL=$REPO/models/minilm
 FILTER_WASM=$REPO/target/llm_router_filter.wasm
+FILTER_MODULE=$REPO/target/libllm_router.so
 SIDECAR_BIN=$REPO/target/release/llm-router-sidecar
 TRAIN_BIN=$REPO/target/release/llm-router-train
 POLICY_BIN=$REPO/target/debug/llm-router
@@ -17,10 +18,10 @@ export LIBTORCH=${LIBTORCH:-$SETUP/libtorch}
 # The packages that link libtorch, and the test programs beside them. They are always built as this one set: cargo compiles a dependency
 # again for a set of packages that needs other features of it. The default members are the other set, and need no libtorch.
 TORCH_SET=(--release --locked --workspace
-  --exclude llm-router-routing --exclude llm-router-proto --exclude llm-router-filter-common --exclude llm-router-filter --exclude llm-router-cli)
+  --exclude llm-router-routing --exclude llm-router-proto --exclude llm-router-filter-common --exclude llm-router-filter --exclude llm-router-module --exclude llm-router-cli)
 
 # For scripts that use only some of these.
-: "$VENV" "$LINT" "$MODEL" "$FILTER_WASM" "$SIDECAR_BIN" "$TRAIN_BIN" "$POLICY_BIN" "${TORCH_SET[@]}"
+: "$VENV" "$LINT" "$MODEL" "$FILTER_WASM" "$FILTER_MODULE" "$SIDECAR_BIN" "$TRAIN_BIN" "$POLICY_BIN" "${TORCH_SET[@]}"
 
 # Builds the default members and their tests, with them POLICY_BIN. `cargo build` alone would choose other features for dependencies.
 build_core() { (cd "$REPO" && cargo test --locked --no-run --quiet); }

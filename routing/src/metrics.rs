@@ -123,9 +123,30 @@ impl Metric {
         }
     }
 
+    /// The names of its labels, in the order of [`Series::labels`].
+    pub fn label_names(self) -> &'static [&'static str] {
+        match self {
+            Self::Requests => &["policy", "model", "reason"],
+            Self::Labels => &["policy", "label"],
+            Self::Rejected => &["code"],
+            Self::Rules => &["rule", "mode"],
+            Self::CacheHits | Self::CacheMisses => &[],
+            Self::Calls => &["classifier", "outcome"],
+            Self::CallDuration => &["classifier"],
+            Self::Failovers
+            | Self::TimeToFirstToken
+            | Self::InputTokens
+            | Self::OutputTokens
+            | Self::Cost
+            | Self::MaxCost
+            | Self::StickyCost
+            | Self::SwitchCost => &["model"],
+        }
+    }
+
     /// Whether it has labels.
     pub fn has_labels(self) -> bool {
-        !matches!(self, Self::CacheHits | Self::CacheMisses)
+        !self.label_names().is_empty()
     }
 
     /// How it is aggregated.
@@ -273,6 +294,7 @@ mod tests {
     use super::*;
     use crate::classification::Label;
     use crate::config::Model;
+    use crate::rejection::Rejection;
     use crate::usage::Usage;
 
     fn config() -> Config {
@@ -325,6 +347,32 @@ mod tests {
         assert_eq!(of(Some("Code")), [requests, "labels{policy=p,label=Code} 1"]);
         assert_eq!(of(Some("Poetry")), [requests, "labels{policy=p,label=unrouted} 1"]);
         assert_eq!(of(None), ["requests{policy=none,model=large,reason=classified} 1"]);
+    }
+
+    #[test]
+    fn the_names_of_labels_are_those_of_the_series() {
+        let config = config();
+        let decision = decision(&config, Some("Code"));
+        let rejection = Rejection::body_too_large(1);
+        let model = model(&config, "small");
+        let classifiers = std::slice::from_ref(&config.default_policy.classifier);
+        let (after, took) = (Duration::ZERO, Duration::ZERO);
+        let events = [
+            Event::Routed(&decision),
+            Event::Rejected(&rejection),
+            Event::FailedOver { from: &model, decision: &decision },
+            Event::FirstToken { model: &model, after },
+            Event::Used { decision: &decision, usage: &USAGE },
+            Event::Classified { classifiers, answered: true, took },
+            Event::Step(Step::Lookup { is_hit: true }),
+        ];
+        for event in &events {
+            measure(event, &config, |series, _| {
+                let labels = series.labels(&config);
+                let names: Vec<_> = labels.iter().map(|(name, _)| *name).collect();
+                assert_eq!(names, series.metric.label_names(), "{:?}", series.metric);
+            });
+        }
     }
 
     /// What is counted of these tokens.

@@ -23,6 +23,7 @@ enum Kind {
     BodyTooLarge,
     UnsupportedEncoding,
     ClassifierUnavailable,
+    Internal,
 }
 
 /// A client should wait this long, in seconds, before it asks again after a 503.
@@ -103,6 +104,12 @@ impl Rejection {
         Self { kind: Kind::ClassifierUnavailable, message, param: None }
     }
 
+    /// 500: a bug in the router, which has lost the request's state.
+    pub fn internal() -> Self {
+        let message = "the router failed to process the request".to_owned();
+        Self { kind: Kind::Internal, message, param: None }
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self.kind {
@@ -111,6 +118,7 @@ impl Rejection {
             Kind::PolicyNotFound | Kind::ModelNotFound => 404,
             Kind::BodyTooLarge => 413,
             Kind::UnsupportedEncoding => 415,
+            Kind::Internal => 500,
             Kind::ClassifierUnavailable => 503,
         }
     }
@@ -126,6 +134,7 @@ impl Rejection {
             Kind::BodyTooLarge => "request_too_large",
             Kind::UnsupportedEncoding => "unsupported_encoding",
             Kind::ClassifierUnavailable => "classifier_unavailable",
+            Kind::Internal => "internal_error",
         }
     }
 
@@ -242,6 +251,7 @@ mod tests {
         assert_eq!(error(Rejection::body_too_large(1)), "request_too_large");
         assert_eq!(error(Rejection::unsupported_encoding("gzip")), "invalid_request_error");
         assert_eq!(error(Rejection::classifier_unavailable()), "overloaded_error");
+        assert_eq!(error(Rejection::internal()), "api_error");
         assert_eq!(
             [403, 429, 500].map(anthropic_type),
             ["permission_error", "rate_limit_error", "api_error"]

@@ -146,8 +146,11 @@ impl Drop for Envoy {
 pub fn samples(text: &str) -> HashMap<String, f64> {
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     let samples = samples.filter_map(|line| line.rsplit_once(' '));
-    // Envoy writes that there are no labels.
-    let name = |name: &str| name.trim_end_matches("{}").to_owned();
+    // Envoy writes that there are no labels. The module's names have Envoy's prefix, which deploy/observability/prometheus.yml removes.
+    let name = |name: &str| {
+        let name = name.trim_end_matches("{}");
+        name.strip_prefix("envoy_dynamicmodulescustom_").unwrap_or(name).to_owned()
+    };
     samples.filter_map(|(before, value)| Some((name(before), value.parse().ok()?))).collect()
 }
 

@@ -18,6 +18,8 @@ pub const TEST_TIMEOUT: Duration = Duration::from_secs(300);
 pub enum Host {
     /// Our filter, in Envoy's Wasm runtime. The sidecar only classifies.
     Wasm,
+    /// Our filter, which Envoy loads as a dynamic module. The sidecar only classifies.
+    Module,
     /// The sidecar, which Envoy's own ext_proc filter calls for each request.
     ExtProc,
 }
@@ -38,6 +40,14 @@ fn wasm() -> Setup {
     }
 }
 
+fn module() -> Setup {
+    Setup {
+        routing: || MOCK_LLMS.behind(Bootstrap::module()),
+        shadow: || Bootstrap::module_shadow().cluster("llm", MOCK_LLMS.address("llama-8b")),
+        failover: Some(|| MOCK_LLMS.behind(Bootstrap::module_failover())),
+    }
+}
+
 fn ext_proc() -> Setup {
     Setup {
         routing: || MOCK_LLMS.behind(Bootstrap::native()),
@@ -47,11 +57,12 @@ fn ext_proc() -> Setup {
 }
 
 impl Host {
-    const COUNT: usize = 2;
+    const COUNT: usize = 3;
 
     fn setup(self) -> Setup {
         match self {
             Self::Wasm => wasm(),
+            Self::Module => module(),
             Self::ExtProc => ext_proc(),
         }
     }
@@ -99,7 +110,7 @@ impl<T> PerHost<T> {
 /// Makes a test on each host of an `async fn name(host: Host)`: `name::wasm` and so on.
 #[macro_export]
 macro_rules! for_each_host {
-    ($($test:tt)+) => { $crate::host_tests! { [wasm(Wasm) ext_proc(ExtProc)] $($test)+ } };
+    ($($test:tt)+) => { $crate::host_tests! { [wasm(Wasm) module(Module) ext_proc(ExtProc)] $($test)+ } };
 }
 
 /// As [`for_each_host!`], of what only a host inside Envoy can do: call the sidecar itself, and decide when it fails.
@@ -107,7 +118,7 @@ macro_rules! for_each_host {
 macro_rules! for_each_host_inside_envoy {
     ($($test:tt)+) => {
         $crate::host_tests! {
-            [wasm(Wasm); ext_proc = "ext_proc: it is not inside Envoy, see ext_proc_only"] $($test)+
+            [wasm(Wasm) module(Module); ext_proc = "ext_proc: it is not inside Envoy, see ext_proc_only"] $($test)+
         }
     };
 }
@@ -117,7 +128,7 @@ macro_rules! for_each_host_inside_envoy {
 macro_rules! for_each_host_with_failover {
     ($($test:tt)+) => {
         $crate::host_tests! {
-            [wasm(Wasm); ext_proc = "ext_proc: Envoy does not call the sidecar again for a retry"] $($test)+
+            [wasm(Wasm) module(Module); ext_proc = "ext_proc: Envoy does not call the sidecar again for a retry"] $($test)+
         }
     };
 }

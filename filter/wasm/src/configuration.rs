@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use llm_router_filter_common::fractions;
 use llm_router_proto::{Kind, Struct, Value};
 use prost::Message;
 use serde_json::{Map, Number};
@@ -19,47 +20,11 @@ pub(crate) fn to_json(configuration: &[u8]) -> Cow<'_, [u8]> {
     match Struct::decode(configuration) {
         Ok(fields) => {
             let mut configuration = object(fields);
-            restore_fractions(&mut configuration);
+            fractions::restore(&mut configuration);
             Cow::Owned(configuration.to_string().into_bytes())
         }
         Err(_) => Cow::Borrowed(configuration),
     }
-}
-
-/// Envoy's YAML loader turns fractions in a Struct into text (`temperature: 0.3` into `"0.3"`). The policy's own fields
-/// take both; but what a model's edits put into request bodies must be a number there.
-fn restore_fractions(configuration: &mut serde_json::Value) {
-    let models = configuration.get_mut("models").and_then(serde_json::Value::as_object_mut);
-    for model in models.into_iter().flat_map(Map::values_mut) {
-        for list in ["set", "default"] {
-            if let Some(values) = model.get_mut("body").and_then(|body| body.get_mut(list)) {
-                texts_to_numbers(values);
-            }
-        }
-    }
-}
-
-fn texts_to_numbers(value: &mut serde_json::Value) {
-    match value {
-        serde_json::Value::String(text) => {
-            if let Some(number) = fraction(text) {
-                *value = number.into();
-            }
-        }
-        serde_json::Value::Array(items) => items.iter_mut().for_each(texts_to_numbers),
-        serde_json::Value::Object(members) => members.values_mut().for_each(texts_to_numbers),
-        _ => {}
-    }
-}
-
-/// The number that a text was written as, if it has a fraction or an exponent: whole numbers stay numbers in a Struct.
-fn fraction(text: &str) -> Option<Number> {
-    let is_digits = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
-    let is_whole = !text.contains(['.', 'e', 'E']);
-    if is_whole || !text.bytes().all(is_digits) {
-        return None;
-    }
-    Number::from_f64(text.parse().ok()?)
 }
 
 fn object(value: Struct) -> serde_json::Value {
@@ -111,30 +76,12 @@ mod tests {
 
     #[test]
     fn fractions_of_body_edits_become_numbers_again() {
-        let kwargs = structure([("top_p", "1.5e-1".into()), ("stop", list(["0.5", "1.2.3"]))]);
-        let set = structure([
-            ("temperature", "0.3".into()),
-            ("kwargs", kwargs),
-            ("user", "7".into()),
-            ("tag", "e".into()),
-            ("version", "v1.5".into()),
-        ]);
-        let body = structure([
-            ("set", set),
-            ("default", structure([("top_k", "-.5".into())])),
-            ("remove", list(["0.5"])),
-        ]);
+        let body = structure([("set", structure([("temperature", "0.3".into())]))]);
         let model = structure([("model", "1.5".into()), ("body", body)]);
-        let bytes =
-            fields([("models", structure([("m", model)])), ("default_policy", "0.3".into())]).encode_to_vec();
+        let bytes = fields([("models", structure([("m", model)]))]).encode_to_vec();
         let json: serde_json::Value = serde_json::from_slice(&to_json(&bytes)).unwrap();
-        let set = serde_json::json!({
-            "temperature": 0.3, "kwargs": {"top_p": 0.15, "stop": [0.5, "1.2.3"]}, "user": "7", "tag": "e", "version": "v1.5",
-        });
-        let body = serde_json::json!({"set": set, "default": {"top_k": -0.5}, "remove": ["0.5"]});
-        let expected =
-            serde_json::json!({"models": {"m": {"model": "1.5", "body": body}}, "default_policy": "0.3"});
-        assert_eq!(json, expected);
+        let model = serde_json::json!({"model": "1.5", "body": {"set": {"temperature": 0.3}}});
+        assert_eq!(json, serde_json::json!({"models": {"m": model}}));
     }
 
     #[test]

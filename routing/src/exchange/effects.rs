@@ -74,6 +74,11 @@ impl LocalResponse {
         }
     }
 
+    /// The response to a request whose state is lost by a bug.
+    pub fn internal_error(api: Api) -> Self {
+        Self::rejection(&Rejection::internal(), api)
+    }
+
     /// A list, or what is in one.
     pub(super) fn json(body: Vec<u8>) -> Self {
         Self { status: 200, headers: vec![("content-type", "application/json")], body, details: None }

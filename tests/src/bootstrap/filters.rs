@@ -9,7 +9,8 @@ use super::{Bootstrap, CONNECTION_MANAGER};
 const EXTENSION: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 const FILTER: &str = "llm_router";
 const EXT_PROC: &str = "envoy.filters.http.ext_proc";
-const POLICY: &str = "/typed_config/config/configuration/value";
+/// Where the policy is in the configuration of the filter, by what Envoy loads it as.
+const POLICIES: [&str; 2] = ["/typed_config/config/configuration/value", "/typed_config/filter_config/value"];
 
 impl Bootstrap {
     /// Changes the policy, of our filter or of the sidecar.
@@ -75,7 +76,9 @@ impl Bootstrap {
     }
 
     pub(super) fn filter_policy(&mut self) -> &mut Value {
-        self.http_filter(FILTER).pointer_mut(POLICY).expect("a policy in the filter's configuration")
+        let filter = self.http_filter(FILTER);
+        let pointer = POLICIES.into_iter().find(|pointer| filter.pointer(pointer).is_some());
+        pointer.and_then(|it| filter.pointer_mut(it)).expect("a policy in the filter's configuration")
     }
 
     pub(super) fn http_filter(&mut self, name: &str) -> &mut Value {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use llm_router_test_support::artifacts::FILTER;
+use llm_router_test_support::artifacts::{Artifact, FILTER, MODULE};
 use serde_json::json;
 
 use super::{Bootstrap, LISTENER, PORT, read};
@@ -12,6 +12,24 @@ impl Bootstrap {
     #[must_use]
     pub fn wasm() -> Self {
         Self::with_filter("wasm.yaml")
+    }
+
+    /// `envoy/module.yaml`: our filter decides, as a dynamic module.
+    #[must_use]
+    pub fn module() -> Self {
+        Self::with_module("module.yaml")
+    }
+
+    /// `envoy/module-shadow.yaml`: the module only reports what it would decide.
+    #[must_use]
+    pub fn module_shadow() -> Self {
+        Self::with_module("module-shadow.yaml")
+    }
+
+    /// `envoy/module-failover.yaml`: the module decides, and replaces a model that fails.
+    #[must_use]
+    pub fn module_failover() -> Self {
+        Self::with_module("module-failover.yaml")
     }
 
     /// `envoy/shadow.yaml`: our filter only reports what it would decide.
@@ -75,7 +93,16 @@ impl Bootstrap {
 
     /// A file in `envoy/` that has our filter, which must be built.
     fn with_filter(name: &str) -> Self {
-        let _ = crate::fresh(&FILTER);
+        Self::with_built(name, &FILTER)
+    }
+
+    /// A file in `envoy/` that has our module, which must be built.
+    fn with_module(name: &str) -> Self {
+        Self::with_built(name, &MODULE)
+    }
+
+    fn with_built(name: &str, artifact: &Artifact) -> Self {
+        let _ = crate::fresh(artifact);
         Self::load(name)
     }
 

@@ -29,6 +29,13 @@ pub const FILTER: Artifact = Artifact {
     command: "scripts/build-filter",
 };
 
+/// The filter as a dynamic module.
+pub const MODULE: Artifact = Artifact {
+    path: "target/libllm_router.so",
+    dep_info: "target/libllm_router.d",
+    command: "scripts/build-module",
+};
+
 impl Artifact {
     /// The file, if it is not older than any of its sources.
     ///

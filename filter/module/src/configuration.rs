@@ -1,0 +1,100 @@
+//! What Envoy configures the module for: the filter that routes, or the one in front of the LLMs.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use llm_router_filter_common::fractions;
+use llm_router_routing::config::Config;
+use serde_json::Value;
+
+use crate::abi::{ConfigPtr, LogLevel};
+use crate::gateway::Gateway;
+use crate::stats::{Flushing, Stats};
+use crate::{log, program};
+
+/// The `filter_name` of the filter that routes.
+const ROUTER: &str = "llm_router";
+/// The `filter_name` of the filter in front of the LLMs.
+const FAILOVER: &str = "failover";
+
+/// A configuration of the filter in Envoy.
+#[derive(Debug)]
+pub(crate) enum FilterConfig {
+    /// The filter that routes.
+    Router {
+        /// What its requests share.
+        gateway: Arc<Gateway>,
+        /// Envoy's configuration, for the counts.
+        envoy: ConfigPtr,
+        /// Ends before `gateway` when Envoy destroys the configuration.
+        flushing: Option<Flushing>,
+    },
+    /// The filter in front of the LLMs.
+    Failover,
+}
+
+impl FilterConfig {
+    /// # Errors
+    /// What is wrong with the configuration, by its path, and what to write instead.
+    ///
+    /// # Safety
+    /// In `config_new` only, with the pointer that Envoy passed to it.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn new(envoy: ConfigPtr, name: &str, configuration: &[u8]) -> Result<Self, String> {
+        match name {
+            ROUTER => {
+                let config =
+                    Config::from_json(&with_fractions(configuration)).map_err(|error| error.to_string())?;
+                // SAFETY: as above.
+                let stats = Arc::new(unsafe { Stats::define(envoy) });
+                let message = format!(
+                    "configured: default policy {}, mode {:?}",
+                    config.default_policy.name, config.mode
+                );
+                log::write(LogLevel::Info, &message);
+                let gateway = Arc::new(Gateway::new(config, Arc::clone(&stats)));
+                // SAFETY: as above.
+                let flushing = Some(unsafe { Flushing::start(envoy, stats) });
+                Ok(Self::Router { gateway, envoy, flushing })
+            }
+            FAILOVER if program::can_fail_over() => Ok(Self::Failover),
+            FAILOVER => {
+                Err("Envoy 1.38 cannot choose another cluster for a retry; use Envoy 1.39 or later, or no \
+                             failover"
+                    .to_owned())
+            }
+            _ => Err(format!(
+                "filter_name: {name:?} is unknown; write {ROUTER}, or {FAILOVER} for the filter in front of the LLMs"
+            )),
+        }
+    }
+
+    /// Hands Envoy what was counted. On Envoy's main thread.
+    #[allow(unsafe_code)]
+    pub(crate) fn flush(&self) {
+        if let Self::Router { gateway, envoy, .. } = self {
+            // SAFETY: the configuration exists until Envoy destroys it, and this object with it.
+            unsafe { gateway.stats.flush(*envoy, gateway.config()) };
+        }
+    }
+}
+
+/// The configuration with the fractions that Envoy's YAML loader turned into texts.
+fn with_fractions(json: &[u8]) -> Cow<'_, [u8]> {
+    match serde_json::from_slice::<Value>(json) {
+        Ok(mut value) if fractions::may_be_from_yaml(json, &value) => {
+            fractions::restore(&mut value);
+            Cow::Owned(value.to_string().into_bytes())
+        }
+        _ => Cow::Borrowed(json),
+    }
+}
+
+impl Drop for FilterConfig {
+    fn drop(&mut self) {
+        if let Self::Router { flushing, .. } = self {
+            drop(flushing.take());
+            self.flush();
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! An Envoy for tests: the callbacks, of a request that is only data. It calls hooks within callbacks where Envoy does.
+#![allow(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::ptr;
+use std::rc::Rc;
+
+use crate::abi::{
+    Attribute, Body, BodyStatus, Buffer, ConfigPtr, FilterPtr, Header, HeaderMap, HeadersStatus, LogLevel,
+};
+use crate::configuration::FilterConfig;
+use crate::http_filter::HttpFilter;
+
+type Headers = Vec<(String, Vec<u8>)>;
+
+/// One request, as Envoy has it.
+#[derive(Default)]
+pub(crate) struct FakeEnvoy {
+    filter: RefCell<Option<Rc<HttpFilter>>>,
+    pub(crate) request_headers: RefCell<Headers>,
+    pub(crate) response_headers: RefCell<Headers>,
+    /// What just came of a body.
+    received: RefCell<Vec<u8>>,
+    /// What the filter chain holds.
+    buffered: RefCell<Vec<u8>>,
+    /// What went on.
+    pub(crate) forwarded: RefCell<Vec<u8>>,
+    pub(crate) has_continued: Cell<bool>,
+    pub(crate) response: RefCell<Option<(u32, Vec<u8>)>>,
+    pub(crate) filter_state: RefCell<HashMap<String, Vec<u8>>>,
+    /// The streams that were started: cluster and body. Those that were reset.
+    pub(crate) streams: RefCell<Vec<(String, Vec<u8>)>>,
+    pub(crate) resets: RefCell<Vec<u64>>,
+    /// Refuses to start streams with this code.
+    pub(crate) stream_error: Cell<u32>,
+    /// Ends a stream within the callback that starts it.
+    pub(crate) ends_stream_at_once: Cell<bool>,
+    /// Answers by itself, and destroys the filter, when a body is appended, as Envoy may do over a limit.
+    pub(crate) gives_up_on_append: Cell<bool>,
+    pub(crate) buffer_limit: Cell<u64>,
+    counters: RefCell<HashMap<String, u64>>,
+}
+
+thread_local! {
+    /// Names of the metrics of this thread's configuration, by number.
+    static METRICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+impl FakeEnvoy {
+    /// A request to a filter of this configuration.
+    pub(crate) fn new(config: &FilterConfig, headers: &[(&str, &str)]) -> Box<Self> {
+        let envoy = Box::new(Self::default());
+        envoy.buffer_limit.set(1 << 20);
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), value.as_bytes().to_vec());
+        envoy.request_headers.replace(headers.iter().map(owned).collect());
+        // SAFETY: the filter is destroyed before this object.
+        let filter = unsafe { HttpFilter::new(config, envoy.pointer()) };
+        envoy.filter.replace(Some(Rc::new(filter)));
+        envoy
+    }
+
+    fn pointer(&self) -> FilterPtr {
+        ptr::from_ref(self).cast_mut().cast::<c_void>()
+    }
+
+    /// The filter, which lives on while a hook runs.
+    pub(crate) fn filter(&self) -> Option<Rc<HttpFilter>> {
+        self.filter.borrow().clone()
+    }
+
+    pub(crate) fn headers(&self, end_of_stream: bool) -> HeadersStatus {
+        let filter = self.filter().expect("a filter");
+        let status = filter.request_headers(end_of_stream);
+        self.has_continued.set(status == HeadersStatus::Continue);
+        status
+    }
+
+    /// A chunk comes. What the filter leaves of it goes on when the filter says so.
+    pub(crate) fn body(&self, chunk: &[u8], end_of_stream: bool) -> Option<BodyStatus> {
+        let filter = self.filter()?;
+        self.received.replace(chunk.to_vec());
+        let status = filter.request_body(end_of_stream);
+        let received = self.received.take();
+        if status == BodyStatus::Continue {
+            self.go_on();
+            self.forwarded.borrow_mut().extend(received);
+        }
+        Some(status)
+    }
+
+    pub(crate) fn trailers(&self) -> Option<HeadersStatus> {
+        let status = self.filter()?.request_trailers();
+        if status == HeadersStatus::Continue {
+            self.go_on();
+        }
+        Some(status)
+    }
+
+    fn go_on(&self) {
+        self.has_continued.set(true);
+        let buffered = self.buffered.take();
+        self.forwarded.borrow_mut().extend(buffered);
+    }
+
+    /// The response of an LLM comes.
+    pub(crate) fn respond(&self, chunks: &[&[u8]]) {
+        let Some(filter) = self.filter() else { return };
+        filter.response_headers();
+        for (index, chunk) in chunks.iter().enumerate() {
+            self.received.replace(chunk.to_vec());
+            filter.response_body(index + 1 == chunks.len());
+        }
+    }
+
+    /// The sidecar's response comes on a stream.
+    pub(crate) fn answer_call(&self, stream: u64, status: &str, body: &[u8]) {
+        let Some(filter) = self.filter() else { return };
+        filter.call_headers(stream, [(&b":status"[..], &b"200"[..])].into_iter());
+        filter.call_data(stream, body.chunks(7));
+        filter.call_headers(stream, [(&b"grpc-status"[..], status.as_bytes())].into_iter());
+        filter.call_ended(stream, false);
+    }
+
+    pub(crate) fn destroy(&self) {
+        if let Some(filter) = self.filter.take() {
+            filter.finish();
+            filter.destroyed();
+        }
+    }
+
+    pub(crate) fn request_header(&self, name: &str) -> Option<String> {
+        let headers = self.request_headers.borrow();
+        let (_, value) = headers.iter().find(|(key, _)| key == name)?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    }
+
+    fn map(&self, map: HeaderMap) -> &RefCell<Headers> {
+        match map {
+            HeaderMap::Request => &self.request_headers,
+            HeaderMap::Response => &self.response_headers,
+        }
+    }
+}
+
+impl Drop for FakeEnvoy {
+    fn drop(&mut self) {
+        self.destroy();
+    }
+}
+
+/// # Safety
+/// `filter` is a [`FakeEnvoy`]'s.
+unsafe fn fake<'f>(filter: FilterPtr) -> &'f FakeEnvoy {
+    // SAFETY: as above.
+    unsafe { &*filter.cast_const().cast::<FakeEnvoy>() }
+}
+
+fn text(buffer: Buffer) -> String {
+    // SAFETY: in a callback, what the module passes is valid.
+    String::from_utf8_lossy(unsafe { buffer.bytes() }).into_owned()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_callback_log(level: LogLevel, message: Buffer) {
+    eprintln!("{level:?}: {}", text(message));
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_callback_log_enabled(_level: LogLevel) -> bool {
+    true
+}
+
+unsafe fn define(name: Buffer, id: *mut usize) -> u32 {
+    METRICS.with_borrow_mut(|metrics| {
+        metrics.push(text(name));
+        // SAFETY: the module waits for the number.
+        unsafe { *id = metrics.len() - 1 };
+    });
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_filter_config_define_counter(
+    _config: ConfigPtr,
+    name: Buffer,
+    _labels: *const Buffer,
+    _labels_length: usize,
+    id: *mut usize,
+) -> u32 {
+    // SAFETY: the module's place for the number.
+    unsafe { define(name, id) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_filter_config_define_histogram(
+    _config: ConfigPtr,
+    name: Buffer,
+    _labels: *const Buffer,
+    _labels_length: usize,
+    id: *mut usize,
+) -> u32 {
+    // SAFETY: the module's place for the number.
+    unsafe { define(name, id) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_filter_increment_counter(
+    filter: FilterPtr,
+    id: usize,
+    _values: *const Buffer,
+    _values_length: usize,
+    by: u64,
+) -> u32 {
+    let name = METRICS.with_borrow(|metrics| metrics[id].clone());
+    // SAFETY: the module's filter.
+    *unsafe { fake(filter) }.counters.borrow_mut().entry(name).or_default() += by;
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_callback_http_filter_record_histogram_value(
+    _filter: FilterPtr,
+    _id: usize,
+    _values: *const Buffer,
+    _values_length: usize,
+    _value: u64,
+) -> u32 {
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_callback_http_filter_config_scheduler_new(
+    config: ConfigPtr,
+) -> *mut c_void {
+    config
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_callback_http_filter_config_scheduler_commit(
+    _scheduler: *mut c_void,
+    _event: u64,
+) {
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_callback_http_filter_config_scheduler_delete(_scheduler: *mut c_void) {}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_get_header(
+    filter: FilterPtr,
+    map: HeaderMap,
+    key: Buffer,
+    value: *mut Buffer,
+    index: usize,
+    _count: *mut usize,
+) -> bool {
+    // SAFETY: the module's filter.
+    let headers = unsafe { fake(filter) }.map(map).borrow();
+    let key = text(key);
+    let found = headers.iter().filter(|(name, _)| *name == key).nth(index);
+    if let Some((_, bytes)) = found {
+        // SAFETY: the module's place for the value.
+        unsafe { *value = Buffer::new(bytes) };
+    }
+    found.is_some()
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_get_headers_size(
+    filter: FilterPtr,
+    map: HeaderMap,
+) -> usize {
+    // SAFETY: the module's filter.
+    unsafe { fake(filter) }.map(map).borrow().len()
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_get_headers(
+    filter: FilterPtr,
+    map: HeaderMap,
+    all: *mut Header,
+) -> bool {
+    // SAFETY: the module's filter, and its places for all headers.
+    unsafe {
+        for (index, (name, value)) in fake(filter).map(map).borrow().iter().enumerate() {
+            *all.add(index) = Header::new(name, value);
+        }
+    }
+    true
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_set_header(
+    filter: FilterPtr,
+    map: HeaderMap,
+    key: Buffer,
+    value: Buffer,
+) -> bool {
+    // SAFETY: the module's filter and value.
+    let (mut headers, value) =
+        unsafe { (fake(filter).map(map).borrow_mut(), value.is_some().then(|| value.bytes())) };
+    let key = text(key);
+    headers.retain(|(name, _)| *name != key);
+    headers.extend(value.map(|value| (key, value.to_vec())));
+    true
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_send_response(
+    filter: FilterPtr,
+    status: u32,
+    _headers: *const Header,
+    _headers_length: usize,
+    body: Buffer,
+    _details: Buffer,
+) {
+    // SAFETY: the module's filter and body.
+    let (envoy, body) = unsafe { (fake(filter), body.bytes().to_vec()) };
+    assert!(envoy.response.replace(Some((status, body))).is_none(), "a second response");
+    // As Envoy does, within the callback.
+    if let Some(filter) = envoy.filter() {
+        filter.response_headers();
+        filter.response_body(true);
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_get_body_chunks_size(
+    filter: FilterPtr,
+    _body: Body,
+) -> usize {
+    // SAFETY: the module's filter.
+    unsafe { fake(filter) }.received.borrow().chunks(5).count()
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_get_body_chunks(
+    filter: FilterPtr,
+    _body: Body,
+    chunks: *mut Buffer,
+) -> bool {
+    // SAFETY: the module's filter, and its places for all chunks.
+    unsafe {
+        for (index, chunk) in fake(filter).received.borrow().chunks(5).enumerate() {
+            *chunks.add(index) = Buffer::new(chunk);
+        }
+    }
+    true
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_append_body(
+    filter: FilterPtr,
+    body: Body,
+    data: Buffer,
+) -> bool {
+    // SAFETY: the module's filter and data.
+    let (envoy, data) = unsafe { (fake(filter), data.bytes()) };
+    if envoy.gives_up_on_append.get() {
+        if let Some(filter) = envoy.filter() {
+            filter.response_headers();
+        }
+        envoy.destroy();
+        return true;
+    }
+    match body {
+        Body::BufferedRequest => envoy.buffered.borrow_mut().extend_from_slice(data),
+        Body::ReceivedRequest | Body::ReceivedResponse => envoy.received.borrow_mut().extend_from_slice(data),
+    }
+    true
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_drain_body(
+    filter: FilterPtr,
+    _body: Body,
+    bytes: usize,
+) -> bool {
+    // SAFETY: the module's filter.
+    unsafe { fake(filter) }.received.borrow_mut().drain(..bytes);
+    true
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_get_buffer_limit(filter: FilterPtr) -> u64 {
+    // SAFETY: the module's filter.
+    unsafe { fake(filter) }.buffer_limit.get()
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_set_buffer_limit(filter: FilterPtr, limit: u64) {
+    // SAFETY: the module's filter.
+    unsafe { fake(filter) }.buffer_limit.set(limit);
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_set_filter_state_bytes(
+    filter: FilterPtr,
+    key: Buffer,
+    value: Buffer,
+) -> bool {
+    // SAFETY: the module's filter and value.
+    let (envoy, value) = unsafe { (fake(filter), value.bytes().to_vec()) };
+    envoy.filter_state.borrow_mut().insert(text(key), value);
+    true
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_get_filter_state_bytes(
+    filter: FilterPtr,
+    key: Buffer,
+    value: *mut Buffer,
+) -> bool {
+    // SAFETY: the module's filter, and its place for the value.
+    unsafe {
+        let state = fake(filter).filter_state.borrow();
+        state.get(&text(key)).map(|bytes| *value = Buffer::new(bytes)).is_some()
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_callback_http_filter_get_attribute_string(
+    _filter: FilterPtr,
+    _attribute: Attribute,
+    _value: *mut Buffer,
+) -> bool {
+    false
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_callback_http_filter_get_attribute_int(
+    _filter: FilterPtr,
+    _attribute: Attribute,
+    _value: *mut u64,
+) -> bool {
+    false
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_callback_http_clear_route_cache(_filter: FilterPtr) {}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_filter_continue_decoding(filter: FilterPtr) {
+    // SAFETY: the module's filter.
+    unsafe { fake(filter) }.go_on();
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_filter_start_http_stream(
+    filter: FilterPtr,
+    id: *mut u64,
+    cluster: Buffer,
+    _headers: *const Header,
+    _headers_length: usize,
+    body: Buffer,
+    end_stream: bool,
+    timeout_ms: u64,
+) -> u32 {
+    assert!(end_stream && timeout_ms > 0);
+    // SAFETY: the module's filter and body.
+    let (envoy, body) = unsafe { (fake(filter), body.bytes().to_vec()) };
+    if envoy.stream_error.get() > 0 {
+        return envoy.stream_error.get();
+    }
+    let number = {
+        let mut streams = envoy.streams.borrow_mut();
+        streams.push((text(cluster), body));
+        streams.len() as u64
+    };
+    if envoy.ends_stream_at_once.get()
+        && let Some(filter) = envoy.filter()
+    {
+        filter.call_headers(number, [(&b":status"[..], &b"503"[..])].into_iter());
+        filter.call_ended(number, false);
+    }
+    // SAFETY: the module's place for the number.
+    unsafe { *id = number };
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_filter_reset_http_stream(filter: FilterPtr, id: u64) {
+    // SAFETY: the module's filter.
+    let envoy = unsafe { fake(filter) };
+    envoy.resets.borrow_mut().push(id);
+    if let Some(filter) = envoy.filter() {
+        filter.call_ended(id, true);
+    }
+}

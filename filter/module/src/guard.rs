@@ -1,0 +1,51 @@
+//! Keeps panics inside the module: unwinding into Envoy would abort it.
+
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+
+use crate::abi::LogLevel;
+use crate::log;
+
+thread_local! {
+    /// Where this thread panicked last.
+    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Takes note of where panics happen. Their messages may quote prompts, so those are never logged.
+pub(crate) fn install_hook() {
+    panic::set_hook(Box::new(|panic: &PanicHookInfo<'_>| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let _ = PLACE.try_with(|it| it.replace(place));
+    }));
+}
+
+/// Runs a hook. If it panics, that is logged, and `recover` says what the hook returns; `None` if that panics, too.
+pub(crate) fn run<T>(hook: impl FnOnce() -> T, recover: impl FnOnce() -> T) -> Option<T> {
+    // What a panic leaves half changed is not used again: `recover` begins anew.
+    if let Ok(value) = panic::catch_unwind(AssertUnwindSafe(hook)) {
+        return Some(value);
+    }
+    report();
+    let recovered = panic::catch_unwind(AssertUnwindSafe(recover));
+    if recovered.is_err() {
+        report();
+    }
+    recovered.ok()
+}
+
+#[cfg(test)]
+thread_local!(static PANICS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+
+/// How often hooks of this thread panicked since it was asked for last.
+#[cfg(test)]
+pub(crate) fn take_panics() -> usize {
+    PANICS.take()
+}
+
+fn report() {
+    #[cfg(test)]
+    PANICS.set(PANICS.get() + 1);
+    let place = PLACE.try_with(|it| it.take()).unwrap_or_default();
+    let message = format!("a bug in the router: panicked at {place}; please report it");
+    let _ = panic::catch_unwind(|| log::write(LogLevel::Error, &message));
+}

@@ -1,0 +1,74 @@
+//! Envoy's numbers of our metrics.
+#![allow(unsafe_code)]
+
+use llm_router_routing::metrics::{Kind, Metric};
+
+use crate::abi::{self, Buffer, ConfigPtr, SUCCESS};
+
+/// All metrics, defined when the configuration is made: Envoy takes no new ones later.
+#[derive(Debug)]
+pub(super) struct Definitions(Vec<(Metric, usize)>);
+
+impl Definitions {
+    /// # Safety
+    /// In `config_new` only, with the pointer that Envoy passed to it.
+    pub(super) unsafe fn new(config: ConfigPtr) -> Self {
+        // SAFETY: as above.
+        let define = |metric: &Metric| Some((*metric, unsafe { define(config, *metric) }?));
+        Self(Metric::ALL.iter().filter_map(define).collect())
+    }
+
+    pub(super) fn id(&self, metric: Metric) -> Option<usize> {
+        self.0.iter().find_map(|(it, id)| (*it == metric).then_some(*id))
+    }
+}
+
+/// # Safety
+/// As [`Definitions::new`].
+unsafe fn define(config: ConfigPtr, metric: Metric) -> Option<usize> {
+    let (name, labels) = (name(metric), labels(metric));
+    let labels: Vec<_> = labels.iter().map(|label| Buffer::new(label.as_bytes())).collect();
+    let define = match metric.kind() {
+        Kind::Counter => abi::envoy_dynamic_module_callback_http_filter_config_define_counter,
+        Kind::Histogram => abi::envoy_dynamic_module_callback_http_filter_config_define_histogram,
+    };
+    let mut id = 0;
+    // SAFETY: the configuration lives; Envoy copies name and labels.
+    let result =
+        unsafe { define(config, Buffer::new(name.as_bytes()), labels.as_ptr(), labels.len(), &raw mut id) };
+    (result == SUCCESS).then_some(id)
+}
+
+/// The name that Prometheus gets, after Envoy's prefix.
+fn name(metric: Metric) -> String {
+    let suffix = if metric.kind() == Kind::Counter { "_total" } else { "" };
+    format!("llmrouter_{}{suffix}", metric.name())
+}
+
+/// The names of the labels, as the Wasm filter's `stats_tags` make them.
+fn labels(metric: Metric) -> Vec<String> {
+    metric.label_names().iter().map(|name| exposed(name)).collect()
+}
+
+/// Names that are also those of Envoy's own labels, or too general, are ours by their prefix.
+fn exposed(name: &str) -> String {
+    match name {
+        "policy" | "model" | "reason" | "label" | "classifier" | "rule" => format!("llm_{name}"),
+        _ => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_labels_are_those_of_the_wasm_filter() {
+        assert_eq!(name(Metric::Requests), "llmrouter_requests_total");
+        assert_eq!(labels(Metric::Requests), ["llm_policy", "llm_model", "llm_reason"]);
+        assert_eq!(name(Metric::CallDuration), "llmrouter_call_duration_microseconds");
+        assert_eq!(labels(Metric::Calls), ["llm_classifier", "outcome"]);
+        assert_eq!(labels(Metric::Rules), ["llm_rule", "mode"]);
+        assert!(labels(Metric::CacheHits).is_empty());
+    }
+}

@@ -1,0 +1,88 @@
+//! Envoy stats of what the router did, with real labels.
+//!
+//! Counts are added up here and handed to Envoy once a second, because a call into Envoy costs more than an addition. Envoy 1.38
+//! cannot take counts outside of requests, and so gets each at once.
+
+mod counts;
+mod definitions;
+mod flusher;
+
+use counts::Counts;
+use definitions::Definitions;
+use llm_router_routing::config::Config;
+use llm_router_routing::exchange::Event;
+use llm_router_routing::metrics::{self, Kind, Series};
+
+pub(crate) use flusher::Flushing;
+
+use crate::abi::{self, Buffer, ConfigIncrementCounter, ConfigPtr};
+use crate::envoy::EnvoyFilter;
+
+/// The stats of one configuration, for all workers.
+#[derive(Debug)]
+pub(crate) struct Stats {
+    definitions: Definitions,
+    counts: Counts,
+    increment: Option<ConfigIncrementCounter>,
+}
+
+/// What Envoy gets in the callback in which it was measured.
+#[derive(Debug, Default)]
+pub(crate) struct Measured(Vec<(Series, u64)>);
+
+impl Stats {
+    /// # Safety
+    /// In `config_new` only, with the pointer that Envoy passed to it.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn define(config: ConfigPtr) -> Self {
+        // SAFETY: as above.
+        let definitions = unsafe { Definitions::new(config) };
+        Self { definitions, counts: Counts::default(), increment: abi::config_increment_counter() }
+    }
+
+    /// Counts what an event adds. What cannot wait is added to `measured`.
+    pub(crate) fn measure(&self, event: &Event<'_>, config: &Config, measured: &mut Measured) {
+        metrics::measure(event, config, |series, value| {
+            if series.metric.kind() == Kind::Counter && self.increment.is_some() {
+                self.counts.add(series, value);
+            } else {
+                measured.0.push((series, value));
+            }
+        });
+    }
+
+    /// Hands Envoy what cannot wait.
+    pub(crate) fn record(&self, measured: Measured, config: &Config, envoy: &EnvoyFilter) {
+        for (series, value) in measured.0 {
+            let Some(id) = self.definitions.id(series.metric) else { continue };
+            let labels = series.labels(config);
+            let labels: Vec<_> = labels.iter().map(|(_, value)| Buffer::new(value.as_bytes())).collect();
+            match series.metric.kind() {
+                Kind::Counter => envoy.increment_counter(id, &labels, value),
+                Kind::Histogram => envoy.record_histogram(id, &labels, value),
+            }
+        }
+    }
+
+    /// Hands Envoy what was counted since the last time.
+    ///
+    /// # Safety
+    /// `envoy` is the configuration's pointer, and Envoy has not destroyed it.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn flush(&self, envoy: ConfigPtr, config: &Config) {
+        let Some(increment) = self.increment else { return };
+        // No lock is held while Envoy is called.
+        for (series, value) in self.counts.take() {
+            let Some(id) = self.definitions.id(series.metric) else { continue };
+            let labels = series.labels(config);
+            let labels: Vec<_> = labels.iter().map(|(_, value)| Buffer::new(value.as_bytes())).collect();
+            // SAFETY: as above; Envoy copies the labels.
+            unsafe { increment(envoy, id, labels.as_ptr(), labels.len(), value) };
+        }
+    }
+
+    /// Whether there is something to hand over.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.counts.is_dirty()
+    }
+}
