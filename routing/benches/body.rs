@@ -29,7 +29,7 @@ fn body(size: usize) -> Vec<u8> {
 fn ours(body: &[u8], settings: &PromptSettings) -> Vec<u8> {
     let request = Request::parse(Endpoint::ChatCompletions, body).unwrap();
     black_box(request.prompt(settings).to_body());
-    request.into_rewrite().apply(body, "meta/llama-3.1-8b-instruct", &BodyEdits::default())
+    request.into_rewrite().for_model("meta/llama-3.1-8b-instruct", &BodyEdits::default(), body).apply(body)
 }
 
 fn tree(body: &[u8]) -> Vec<u8> {

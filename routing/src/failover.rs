@@ -42,7 +42,8 @@ pub struct Retry {
 }
 
 impl Failover {
-    /// None if there are no fallback models. `host` and `body` are the client's.
+    /// None if there are no fallback models. `host` and `body` are the client's; the body may be empty if the decision's
+    /// model does not edit it.
     pub fn new(
         config: &Config,
         decision: &Decision,
@@ -78,7 +79,7 @@ impl Failover {
             None => Cow::Borrowed(first),
         };
         let rewrite = Request::parse(endpoint, &clients).ok()?.into_rewrite();
-        Some(rewrite.apply(&clients, &retry.model, &retry.edits))
+        Some(rewrite.for_model(&retry.model, &retry.edits, &clients).apply(&clients))
     }
 
     /// As filter state carries it.

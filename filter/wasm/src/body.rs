@@ -1,6 +1,8 @@
 //! A request's body in Envoy's buffer. Large ones stay there while the sidecar is called: a VM's memory never shrinks
 //! again.
 
+use llm_router_routing::rewrite::Rewritten;
+
 use crate::host;
 
 /// Bodies up to this many bytes are copied once. A thousand that wait need 16 MiB.
@@ -59,10 +61,22 @@ impl BufferedBody {
         BodyCopy { buffered: host::request_body(), headroom: self.headroom.unwrap_or(0) }
     }
 
+    /// Replaces the body by what becomes of it: what follows the last change stays in Envoy's buffer. `copy` is the body, if
+    /// there is a copy of it.
+    pub(crate) fn rewrite(&self, rewritten: &Rewritten, copy: Option<&BodyCopy>) {
+        let headroom = self.headroom.unwrap_or(0);
+        let changes = rewritten.last_change();
+        let replacement = match copy.and_then(|copy| copy.bytes().get(..changes)) {
+            Some(original) => rewritten.apply(original),
+            None => rewritten.apply(&host::part_of_request_body(headroom, changes)),
+        };
+        host::replace_start_of_request_body(headroom + changes, &replacement);
+    }
+
     /// Takes the headroom away again, from a request that goes on as it came.
     pub(crate) fn restore(&self) {
-        if self.headroom.is_some_and(|headroom| headroom > 0) {
-            host::set_request_body(self.copy().bytes());
+        if let Some(headroom) = self.headroom.filter(|headroom| *headroom > 0) {
+            host::replace_start_of_request_body(headroom, &[]);
         }
     }
 }

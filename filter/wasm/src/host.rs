@@ -43,6 +43,16 @@ pub(crate) fn set_request_body(body: &[u8]) {
     let _ = hostcalls::set_buffer(BufferType::HttpRequestBody, 0, usize::MAX, body);
 }
 
+/// A part of the request body, once it is buffered.
+pub(crate) fn part_of_request_body(start: usize, length: usize) -> Bytes {
+    hostcalls::get_buffer(BufferType::HttpRequestBody, start, length).ok().flatten().unwrap_or_default()
+}
+
+/// Replaces the first bytes of the request body, of which there must be that many, while it is held.
+pub(crate) fn replace_start_of_request_body(length: usize, with: &[u8]) {
+    let _ = hostcalls::set_buffer(BufferType::HttpRequestBody, 0, length, with);
+}
+
 /// Puts bytes in front of the first piece of the body, in its callback.
 pub(crate) fn prepend_to_request_body(bytes: &[u8]) {
     let _ = hostcalls::set_buffer(BufferType::HttpRequestBody, 0, 0, bytes);

@@ -23,8 +23,9 @@ pub(crate) struct RouterFilter {
     body: BufferedBody,
     /// The call to the sidecar that is under way.
     call: Option<CallId>,
-    /// The body, while the request is held, if it is small: reading it from Envoy again would cost more.
-    small_body: Option<BodyCopy>,
+    /// The body, while it is decided on; while the sidecar is called only if it is small: reading it from Envoy again would
+    /// cost more.
+    copy: Option<BodyCopy>,
     /// Whether the body is complete by its announced length, and Envoy has yet to report the request's end.
     awaits_end: bool,
     /// The response that waits for that end.
@@ -39,7 +40,7 @@ impl RouterFilter {
             exchange,
             body: BufferedBody::default(),
             call: None,
-            small_body: None,
+            copy: None,
             awaits_end: false,
             response: None,
         }
@@ -49,7 +50,7 @@ impl RouterFilter {
     fn body_complete(&mut self) -> Action {
         let body = self.body.copy();
         let action = self.exchange.request_body(body.bytes(), host::now(), &mut self.worker.recorder());
-        self.small_body = body.if_small();
+        self.copy = Some(body);
         self.carry_out(action)
     }
 
@@ -58,22 +59,24 @@ impl RouterFilter {
         loop {
             action = match action {
                 OnBody::Continue => {
-                    self.small_body = None;
+                    self.copy = None;
                     self.body.restore();
                     return Action::Continue;
                 }
                 OnBody::Forward(forward) => {
+                    let copy = self.copy.take();
+                    self.body.rewrite(&forward.body, copy.as_ref());
                     send_on(&forward);
-                    self.small_body = None;
                     return Action::Continue;
                 }
                 OnBody::Respond(response) => {
-                    self.small_body = None;
+                    self.copy = None;
                     return self.respond(response);
                 }
                 OnBody::Classify => match self.call_sidecar() {
                     Ok(call) => {
                         self.body.reserve();
+                        self.copy = self.copy.take().and_then(BodyCopy::if_small);
                         self.call = call;
                         return Action::Pause;
                     }
@@ -110,9 +113,13 @@ impl RouterFilter {
 
     /// The call has ended.
     fn classified(&mut self, result: CallResult) -> OnBody {
-        let (copy, body) = (self.small_body.take(), &self.body);
-        let read = move || copy.unwrap_or_else(|| body.copy());
-        self.exchange.classified(result, read, host::now(), &mut self.worker.recorder())
+        let (body, copy) = (&self.body, &mut self.copy);
+        self.exchange.classified(
+            result,
+            move || &*copy.get_or_insert_with(|| body.copy()),
+            host::now(),
+            &mut self.worker.recorder(),
+        )
     }
 
     fn result(&self, status: u32, size: usize) -> CallResult {
@@ -142,9 +149,8 @@ impl RouterFilter {
     }
 }
 
-/// Makes of the held request the one that the chosen model gets.
+/// Makes of the held request, with its body rewritten, the one that the chosen model gets.
 fn send_on(forward: &Forward) {
-    host::set_request_body(&forward.body);
     for (name, value) in &forward.headers {
         RequestHeaders.set(name, value);
     }

@@ -47,9 +47,9 @@ fn check(endpoint: Endpoint, body: &[u8], tree: Option<&Map<String, Value>>) {
     request.sealed_reasoning();
     let model = request.model.clone();
     let rewrite = request.into_rewrite();
-    let edited = rewrite.apply(body, MODEL, &EDITS);
+    let edited = rewrite.for_model(MODEL, &EDITS, body).apply(body);
     assert!(edited.len() <= body.len() + growth(MODEL, &EDITS));
-    let rewritten = rewrite.apply(body, MODEL, &BodyEdits::default());
+    let rewritten = rewrite.for_model(MODEL, &BodyEdits::default(), body).apply(body);
     assert!(rewritten.len() <= body.len() + growth(MODEL, &BodyEdits::default()));
     if let Some(tree) = tree {
         let named = tree.get("model").and_then(Value::as_str).filter(|name| !name.is_empty());

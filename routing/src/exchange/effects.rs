@@ -3,6 +3,7 @@
 use crate::failover::Failover;
 use crate::rejection::Rejection;
 use crate::requirements::Api;
+use crate::rewrite::Rewritten;
 
 /// What to do once the request headers are there.
 #[derive(Debug, PartialEq)]
@@ -33,8 +34,8 @@ pub enum OnBody {
 pub struct Forward {
     /// Headers to set: the cluster of the chosen model, and those that do not fit the model or the body any more.
     pub headers: Vec<(String, String)>,
-    /// The body that replaces the client's.
-    pub body: Vec<u8>,
+    /// What replaces the client's body.
+    pub body: Rewritten,
     /// What Envoy's retries need to reach the policy's other models. Hosts without access to retries ignore it.
     pub failover: Option<Failover>,
 }

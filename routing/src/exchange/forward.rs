@@ -5,21 +5,24 @@ use crate::config::Config;
 use crate::decision::Decision;
 use crate::failover::Failover;
 use crate::request::{RequestHead, Target};
-use crate::rewrite::Rewrite;
+use crate::rewrite::{Rewrite, Rewritten};
 
-/// The changes that send a request to the decision's model. `body` is the one that `rewrite` was found in.
-pub(super) fn forward(
+/// The changes that send a request to the decision's model. `body` is the one that `rewrite` was found in; it is asked for
+/// only if the model edits it.
+pub(super) fn forward<B: AsRef<[u8]>>(
     config: &Config,
     target: &Target,
     head: &RequestHead,
     decision: &Decision,
     rewrite: &Rewrite,
-    body: &[u8],
+    body: impl FnOnce() -> B,
 ) -> Forward {
     let model = &decision.model;
-    let rewritten = rewrite.apply(body, &model.upstream, &model.body);
+    let edited = (!model.body.is_empty()).then(body);
+    let text = edited.as_ref().map(AsRef::as_ref).unwrap_or_default();
+    let body = rewrite.for_model(&model.upstream, &model.body, text);
     let mut headers = vec![(config.cluster_header.clone(), model.cluster.clone())];
-    headers.extend(content_length(head, &rewritten));
+    headers.extend(content_length(head, &body));
     let path = target.path_at(model.base_path.as_deref());
     if head.header(":path") != Some(&path) {
         headers.push((":path".to_owned(), path));
@@ -28,17 +31,17 @@ pub(super) fn forward(
         headers.push((":authority".to_owned(), host.clone()));
     }
     let host = head.header(":authority").unwrap_or_default();
-    let failover = Failover::new(config, decision, target, host, body);
-    Forward { headers, body: rewritten, failover }
+    let failover = Failover::new(config, decision, target, host, text);
+    Forward { headers, body, failover }
 }
 
 /// The changes that take routing metadata out of a request that is not routed; none if it has none.
-pub(super) fn without_metadata(head: &RequestHead, rewrite: &Rewrite, body: &[u8]) -> Option<Forward> {
-    let body = rewrite.without_metadata(body)?;
+pub(super) fn without_metadata(head: &RequestHead, rewrite: &Rewrite) -> Option<Forward> {
+    let body = rewrite.without_metadata()?;
     Some(Forward { headers: content_length(head, &body).into_iter().collect(), body, failover: None })
 }
 
 /// The header that fits the new body, where the client announced the old one's length.
-fn content_length(head: &RequestHead, body: &[u8]) -> Option<(String, String)> {
+fn content_length(head: &RequestHead, body: &Rewritten) -> Option<(String, String)> {
     head.headers().get("content-length").map(|_| ("content-length".to_owned(), body.len().to_string()))
 }

@@ -185,7 +185,7 @@ impl Exchange {
     }
 
     /// The classifier's call ended, or could not be made. `body` is the request's, as [`Exchange::request_body`] got it; it
-    /// is read only if the request is forwarded.
+    /// is asked for only if the chosen model edits it.
     pub fn classified<B: AsRef<[u8]>>(
         &mut self,
         result: CallResult,
@@ -425,7 +425,7 @@ impl Exchange {
     ) -> OnBody {
         match outcome {
             Outcome::Route(decision) => self.forward(decision, held, rewrite, body, now, events),
-            Outcome::Passthrough => self.pass(held, rewrite, body().as_ref()),
+            Outcome::Passthrough => self.pass(held, rewrite),
         }
     }
 
@@ -443,10 +443,8 @@ impl Exchange {
             decision.next.clear();
             OnBody::Continue
         } else {
-            let body = body();
-            let config = self.config();
             let Held { target, head } = held;
-            let forward = forward::forward(config, target, head, &decision, rewrite, body.as_ref());
+            let forward = forward::forward(self.config(), target, head, &decision, rewrite, body);
             OnBody::Forward(Box::new(forward))
         };
         events.record(Event::Routed(&decision));
@@ -455,11 +453,11 @@ impl Exchange {
     }
 
     /// The request is not routed: it goes on as it came, but for routing metadata, which is not the LLM's business.
-    fn pass(&self, held: &Held, rewrite: &Rewrite, body: &[u8]) -> OnBody {
+    fn pass(&self, held: &Held, rewrite: &Rewrite) -> OnBody {
         if self.config().mode == Mode::Shadow {
             return OnBody::Continue;
         }
-        let forward = forward::without_metadata(&held.head, rewrite, body);
+        let forward = forward::without_metadata(&held.head, rewrite);
         forward.map_or(OnBody::Continue, |forward| OnBody::Forward(Box::new(forward)))
     }
 

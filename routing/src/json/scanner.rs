@@ -34,11 +34,16 @@ impl fmt::Display for SyntaxError {
     }
 }
 
-/// A member's key and where it starts.
+/// A member's key and its place.
 pub(crate) struct Key<'a> {
     /// Its characters, however they are written.
     pub(crate) name: Cow<'a, [u8]>,
+    /// Where it starts.
     pub(crate) start: usize,
+    /// Where the comma before it is; none before the first.
+    pub(crate) comma: Option<usize>,
+    /// How many members come before it.
+    pub(crate) place: usize,
 }
 
 impl<'a> Scanner<'a> {
@@ -72,17 +77,20 @@ impl<'a> Scanner<'a> {
         if self.take(b'}') {
             return Ok(());
         }
-        loop {
+        let mut comma = None;
+        for place in 0.. {
             self.peek();
             let start = self.at;
             let name = self.string().map_err(|error| SyntaxError { problem: "expected a key", ..error })?;
             self.expect(b':', "expected a colon")?;
-            member(self, Key { name: name.bytes(), start })?;
+            member(self, Key { name: name.bytes(), start, comma, place })?;
             if self.take(b'}') {
-                return Ok(());
+                break;
             }
             self.expect(b',', "expected a comma or the end of the object")?;
+            comma = Some(self.at - 1);
         }
+        Ok(())
     }
 
     /// Calls `item` for each item of an array, with the scanner at it, which it must step over.

@@ -1,22 +1,23 @@
 //! The one pass over a body: what is not wanted is skipped, not built.
 
 use std::mem;
-use std::ops::Range;
 
 use super::error::BodyError;
 use super::identity::Identity;
 use super::options::Options;
 use super::turn::{self, BYTES_PER_TOKEN, Turn};
 use super::{Directives, Endpoint, METADATA_FIELD, Request};
-use crate::json::{RawString, Scanner};
+use crate::json::{Key, RawString, Scanner};
 use crate::rejection::Rejection;
 use crate::requirements::{Capability, Requirements};
-use crate::rewrite::{Member, Rewrite};
+use crate::rewrite::{Member, Object, Rewrite, brace};
 
 pub(super) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Request<'_>, Rejection> {
     let mut fields = Fields::read(endpoint, body)?;
     let options = mem::take(&mut fields.options);
-    let rewrite = Rewrite::new(mem::take(&mut fields.models), mem::take(&mut fields.metadata));
+    let (models, metadata) = (mem::take(&mut fields.models), mem::take(&mut fields.metadata));
+    let object = Object { brace: brace(body), members: fields.members };
+    let rewrite = Rewrite::new(models, metadata, object, body.len());
     let model = fields.model.take().map(RawString::text).filter(|name| !name.is_empty());
     let directives = fields.directives.take();
     let identity = mem::take(&mut fields.identity);
@@ -62,6 +63,8 @@ struct Fields<'a> {
     system: Option<Turn<'a>>,
     identity: Identity,
     options: Options,
+    /// How many members there are.
+    members: usize,
 }
 
 /// The members that [`Fields::read_member`] knows.
@@ -91,23 +94,21 @@ impl<'a> Fields<'a> {
         let mut fields = Self::default();
         let mut scanner = Scanner::new(body);
         let mut field = None;
-        let mut place = 0;
         let read = scanner.object(|scanner, key| {
             let found = Field::find(endpoint, &key.name);
             field = found.map(|(_, name)| name);
+            fields.members += 1;
+            for member in [fields.models.last_mut(), fields.metadata.last_mut()].into_iter().flatten() {
+                member.before(&key);
+            }
             match found {
-                Some((known, name)) => fields.read_member(known, name, scanner, |value| Member {
-                    place,
-                    key: key.start,
-                    value,
-                })?,
+                Some((known, name)) => fields.read_member(known, name, scanner, &key)?,
                 None => {
                     fields.identity.read(&key.name, scanner)?;
                     fields.options.read(endpoint, &key.name, scanner)?;
                 }
             }
             field = None;
-            place += 1;
             Ok::<_, BodyError>(())
         });
         read.map_err(|error| error.refusal(field))?;
@@ -120,7 +121,7 @@ impl<'a> Fields<'a> {
         field: Field,
         name: &'static str,
         scanner: &mut Scanner<'a>,
-        member: impl FnOnce(Range<usize>) -> Member,
+        key: &Key<'a>,
     ) -> Result<(), BodyError> {
         match field {
             Field::Model => {
@@ -129,11 +130,11 @@ impl<'a> Fields<'a> {
                     Some(b'n') => None,
                     _ => Some(at.string().map_err(|_| BodyError::Type("must be a string"))?),
                 };
-                self.models.push(member(scanner.skip()?));
+                self.models.push(Member::new(key, scanner.skip()?));
             }
             Field::Metadata => {
                 let raw = scanner.clone().raw()?;
-                self.metadata.push(member(scanner.skip()?));
+                self.metadata.push(Member::new(key, scanner.skip()?));
                 self.directives = Directives::parse(raw)?;
             }
             Field::Prompt => self.prompt = read_prompt(name, scanner)?,

@@ -1,11 +1,12 @@
 //! A model's changes of the bodies that it gets: members that are set, added or removed.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::quoted;
-use super::splice::{Member, ObjectChange, Splices};
+use super::splice::{Member, Object, ObjectChange, Splices};
 use crate::json::{Scanner, SyntaxError};
 
 /// Changes of a body's members, each by its own key. Empty for a model that takes bodies as clients send them.
@@ -92,11 +93,10 @@ impl BodyEdits {
         self.0.iter().map(growth).sum()
     }
 
-    /// Finds what changes in the body, which starts at `brace`. Values that change within a member are left to
-    /// `splices`.
-    pub(super) fn find<'a>(&'a self, splices: &mut Splices<'a>, body: &[u8], brace: usize) -> ObjectChange {
+    /// Finds what changes in the body. Values that change within a member are left to `splices`.
+    pub(super) fn find(&self, splices: &mut Splices, text: &[u8], body: Object) -> ObjectChange {
         let edits: Vec<_> = self.0.iter().map(|(key, edit)| (key.as_str(), EditRef::new(edit))).collect();
-        find(splices, body, brace, &edits)
+        find(splices, text, body.brace, &edits).0
     }
 }
 
@@ -134,16 +134,15 @@ impl<'e> EditRef<'e> {
     }
 }
 
-/// Finds what these edits change in the object that starts at `brace`.
-fn find<'e>(
-    splices: &mut Splices<'e>,
+/// Finds what these edits change in the object that starts at `brace`, and the object.
+fn find(
+    splices: &mut Splices,
     text: &[u8],
     brace: usize,
-    edits: &[(&'e str, EditRef<'e>)],
-) -> ObjectChange {
+    edits: &[(&str, EditRef<'_>)],
+) -> (ObjectChange, Object) {
     let mut found: Vec<_> = edits.iter().map(|_| Found::default()).collect();
-    // The text was parsed before, so there is no error to report.
-    let _ = members(text, brace, |name, member| {
+    let object = members(text, brace, |name, member| {
         for ((key, edit), found) in edits.iter().zip(&mut found) {
             if name == key.as_bytes() {
                 found.others.extend(found.last.replace(member.clone()));
@@ -160,7 +159,7 @@ fn find<'e>(
             EditRef::Inner(members) => edit_inner(splices, text, &mut change, key, last, members),
         }
     }
-    change
+    (change, object)
 }
 
 /// The members of an object that have one key.
@@ -172,13 +171,13 @@ struct Found {
     others: Vec<Member>,
 }
 
-fn edit_value<'e>(
-    splices: &mut Splices<'e>,
+fn edit_value(
+    splices: &mut Splices,
     text: &[u8],
     change: &mut ObjectChange,
     key: &str,
     last: Option<Member>,
-    edit: &'e ValueEdit,
+    edit: &ValueEdit,
 ) {
     match (edit, last) {
         (ValueEdit::Set(value) | ValueEdit::Default(value), None) => change.added.push(member(key, value)),
@@ -191,13 +190,13 @@ fn edit_value<'e>(
     }
 }
 
-fn edit_inner<'e>(
-    splices: &mut Splices<'e>,
+fn edit_inner(
+    splices: &mut Splices,
     text: &[u8],
     change: &mut ObjectChange,
     key: &str,
     last: Option<Member>,
-    edits: &'e [(String, ValueEdit)],
+    edits: &[(String, ValueEdit)],
 ) {
     let sets = edits.iter().any(|(_, edit)| matches!(edit, ValueEdit::Set(_)));
     let adds = edits.iter().any(|(_, edit)| edit.value().is_some());
@@ -205,9 +204,8 @@ fn edit_inner<'e>(
         Some(parent) if value_of(text, &parent).starts_with(b"{") => {
             let edits: Vec<_> =
                 edits.iter().map(|(key, edit)| (key.as_str(), EditRef::Whole(edit))).collect();
-            let brace = parent.value.start;
-            let inner = find(splices, text, brace, &edits);
-            splices.change_members(brace, inner);
+            let (change, object) = find(splices, text, parent.value.start, &edits);
+            splices.change_members(object, change);
         }
         Some(parent) if sets || (adds && value_of(text, &parent) == b"null") => {
             splices.replace(parent.value, new_object(edits).into_bytes());
@@ -227,20 +225,26 @@ fn value_of<'t>(text: &'t [u8], member: &Member) -> &'t [u8] {
     text.get(member.value.clone()).unwrap_or_default()
 }
 
-/// Calls `visit` with each member of the object that starts at `brace`, and its key's characters.
-pub(super) fn members(
-    text: &[u8],
-    brace: usize,
-    mut visit: impl FnMut(&[u8], Member),
-) -> Result<(), SyntaxError> {
-    let mut place = 0;
-    Scanner::new(text.get(brace..).unwrap_or_default()).object(|scanner, key| {
-        let value = scanner.skip()?;
-        let value = brace + value.start..brace + value.end;
-        visit(&key.name, Member { place, key: brace + key.start, value });
-        place += 1;
+/// Calls `visit` with each member of the object that starts at `brace`, and its key's characters. The text must have been
+/// parsed before: there is no error to report.
+pub(super) fn members(text: &[u8], brace: usize, mut visit: impl FnMut(&[u8], Member)) -> Object {
+    let mut members = 0;
+    // What comes after a member is known with the next key.
+    let mut last: Option<(Cow<'_, [u8]>, Member)> = None;
+    let _ = Scanner::new(text.get(brace..).unwrap_or_default()).object(|scanner, key| {
+        let member = Member::new(&key, scanner.skip()?);
+        members += 1;
+        if let Some((name, mut before)) = last.take() {
+            before.before(&key);
+            visit(&name, before.at(brace));
+        }
+        last = Some((key.name, member));
         Ok::<_, SyntaxError>(())
-    })
+    });
+    if let Some((name, member)) = last {
+        visit(&name, member.at(brace));
+    }
+    Object { brace, members }
 }
 
 /// Whether some server can take a name in a body for this key: Go's also takes some characters beyond ASCII for letters.

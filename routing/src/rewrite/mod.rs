@@ -2,12 +2,14 @@
 
 mod edits;
 mod restore;
+mod rewritten;
 mod splice;
 
 pub use edits::BodyEdits;
 pub(crate) use edits::{ValueEdit, is_same_but_for_case};
 pub(crate) use restore::Restore;
-pub(crate) use splice::Member;
+pub use rewritten::Rewritten;
+pub(crate) use splice::{Member, Object};
 use splice::{ObjectChange, Splices};
 
 /// The places of a body to change, found when it was parsed.
@@ -17,9 +19,13 @@ pub struct Rewrite {
     models: Vec<Member>,
     /// The members with routing metadata.
     metadata: Vec<Member>,
+    /// The whole body.
+    body: Object,
+    /// The body's length.
+    length: usize,
 }
 
-/// How many bytes longer than the body [`Rewrite::apply`] can make it for this model, whatever the body is.
+/// How many bytes longer than the body [`Rewrite::for_model`] can make it for this model, whatever the body is.
 pub fn growth(model: &str, edits: &BodyEdits) -> usize {
     edits::member(MODEL, &quoted(model)).len() + ",".len() + edits.growth()
 }
@@ -34,44 +40,47 @@ fn quoted(text: &str) -> String {
 impl Rewrite {
     /// `models`: the members that name the model, in order; the last stays, and gets the chosen one's name. The others
     /// are removed: they would only leave it to the LLM's parser which counts. `metadata`: further members to remove.
-    pub(crate) fn new(models: Vec<Member>, metadata: Vec<Member>) -> Self {
-        Self { models, metadata }
+    pub(crate) fn new(models: Vec<Member>, metadata: Vec<Member>, body: Object, length: usize) -> Self {
+        Self { models, metadata, body, length }
     }
 
-    /// The body with `model` as the LLM's API wants it, with that model's edits, and without routing metadata. `body`
-    /// must be the one that was parsed.
-    pub fn apply(&self, body: &[u8], model: &str, edits: &BodyEdits) -> Vec<u8> {
-        let mut splices = Splices::new(body);
-        let brace = brace(body).unwrap_or(0);
-        let mut change =
-            if edits.is_empty() { ObjectChange::default() } else { edits.find(&mut splices, body, brace) };
+    /// The body with `model` as the LLM's API wants it, with that model's edits, and without routing metadata.
+    ///
+    /// `text` is the body that was parsed. It is read only if there are edits, and may be empty otherwise.
+    pub fn for_model(&self, model: &str, edits: &BodyEdits, text: &[u8]) -> Rewritten {
+        let mut splices = Splices::default();
+        let mut change = if edits.is_empty() {
+            ObjectChange::default()
+        } else {
+            edits.find(&mut splices, text, self.body)
+        };
         change.removed.extend_from_slice(&self.metadata);
         match self.models.split_last() {
             Some((last, others)) => {
-                splices.replace(last.value.clone(), quoted(model).into_bytes());
+                splices.replace(last.value.clone(), quoted(model));
                 change.removed.extend_from_slice(others);
             }
             None => change.added.push(edits::member(MODEL, &quoted(model))),
         }
-        splices.change_members(brace, change);
-        splices.apply()
+        splices.change_members(self.body, change);
+        splices.rewritten(self.length)
     }
 
-    /// The body without routing metadata, if it has some. `body` must be the one that was parsed.
-    pub fn without_metadata(&self, body: &[u8]) -> Option<Vec<u8>> {
+    /// The body without routing metadata, if it has some.
+    pub fn without_metadata(&self) -> Option<Rewritten> {
         if self.metadata.is_empty() {
             return None;
         }
-        let mut splices = Splices::new(body);
+        let mut splices = Splices::default();
         let change = ObjectChange { removed: self.metadata.clone(), added: Vec::new() };
-        splices.change_members(brace(body)?, change);
-        Some(splices.apply())
+        splices.change_members(self.body, change);
+        Some(splices.rewritten(self.length))
     }
 }
 
 /// Where a body starts that is an object, as every body is that was parsed.
-fn brace(body: &[u8]) -> Option<usize> {
-    body.iter().position(|byte| *byte == b'{')
+pub(crate) fn brace(body: &[u8]) -> usize {
+    body.iter().position(|byte| *byte == b'{').unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ impl Restore {
         }
         let keys: Vec<_> = edits.keys().map(str::to_owned).collect();
         let mut originals = Vec::new();
-        let _ = members(body, brace(body)?, |name, member| {
+        members(body, brace(body), |name, member| {
             if is_one_of(name, &keys) {
                 let written = body.get(member.key..member.value.end).unwrap_or_default();
                 originals.push(String::from_utf8_lossy(written).into_owned());
@@ -34,18 +34,16 @@ impl Restore {
 
     /// The edited body with the client's members.
     pub(crate) fn apply(&self, edited: &[u8]) -> Vec<u8> {
-        let mut splices = Splices::new(edited);
-        if let Some(brace) = brace(edited) {
-            let added = self.members.iter().map(|member| member.clone().into_bytes()).collect();
-            let mut change = ObjectChange { removed: Vec::new(), added };
-            let _ = members(edited, brace, |name, member| {
-                if is_one_of(name, &self.keys) {
-                    change.removed.push(member);
-                }
-            });
-            splices.change_members(brace, change);
-        }
-        splices.apply()
+        let mut removed = Vec::new();
+        let body = members(edited, brace(edited), |name, member| {
+            if is_one_of(name, &self.keys) {
+                removed.push(member);
+            }
+        });
+        let added = self.members.iter().map(|member| member.clone().into_bytes()).collect();
+        let mut splices = Splices::default();
+        splices.change_members(body, ObjectChange { removed, added });
+        splices.rewritten(edited.len()).apply(edited)
     }
 }
 

@@ -28,7 +28,7 @@ fn edits(set: Value, default: Value, remove: &[&str]) -> BodyEdits {
 
 fn apply(body: &str, edits: &BodyEdits) -> String {
     let rewrite = Request::parse(Endpoint::ChatCompletions, body.as_bytes()).unwrap().into_rewrite();
-    String::from_utf8(rewrite.apply(body.as_bytes(), "m", edits)).unwrap()
+    String::from_utf8(rewrite.for_model("m", edits, body.as_bytes()).apply(body.as_bytes())).unwrap()
 }
 
 /// The body with these members, edited, must have exactly these members.
@@ -163,6 +163,18 @@ fn any_edits() -> impl Strategy<Value = BodyEdits> {
     })
 }
 
+/// The members with `model` and routing metadata among them, once or more often.
+fn any_body() -> impl Strategy<Value = String> {
+    let routed = select(vec![("model", json!("auto")), ("nim-llm-router", json!({"policy": "},"}))]);
+    let routed = prop::collection::vec((routed, 0_usize..12), 0..5);
+    (any_members(), routed, 0_usize..8, any::<bool>()).prop_map(|(mut members, routed, place, pretty)| {
+        for ((key, value), place) in routed {
+            members.insert(place.min(members.len()), (key.to_owned(), value));
+        }
+        written(&members, place, pretty)
+    })
+}
+
 /// The edits by a tree: what the splices must come to.
 fn expected(body: &str, edits: &BodyEdits) -> Value {
     let mut tree: Map<String, Value> = serde_json::from_str(body).unwrap();
@@ -219,12 +231,40 @@ proptest! {
         prop_assert!(edited.len() <= body.len() + growth("m", &edits), "{} of {}", edits, body);
     }
 
+    #[test]
+    fn the_pieces_make_the_body_and_what_follows_the_last_change_stays(body in any_body(), edits in any_edits()) {
+        let rewrite = Request::parse(Endpoint::ChatCompletions, body.as_bytes()).unwrap().into_rewrite();
+        for rewritten in [Some(rewrite.for_model("m", &edits, body.as_bytes())), rewrite.without_metadata()] {
+            let Some(rewritten) = rewritten else { continue };
+            let whole = rewritten.apply(body.as_bytes());
+            prop_assert_eq!(rewritten.len(), whole.len());
+            let pieces: Vec<_> = rewritten.pieces(body.as_bytes()).collect();
+            prop_assert!(pieces.iter().all(|piece| !piece.is_empty()));
+            prop_assert_eq!(pieces.concat(), whole.clone());
+            let (changed, stays) = body.as_bytes().split_at(rewritten.last_change());
+            prop_assert_eq!([&rewritten.apply(changed), stays].concat(), whole);
+        }
+    }
+
+    #[test]
+    fn without_edits_the_text_is_not_read(body in any_body()) {
+        let rewrite = Request::parse(Endpoint::ChatCompletions, body.as_bytes()).unwrap().into_rewrite();
+        let none = BodyEdits::default();
+        let rewritten = rewrite.for_model("m", &none, b"");
+        prop_assert_eq!(&rewritten, &rewrite.for_model("m", &none, body.as_bytes()));
+        let found: Value = serde_json::from_slice(&rewritten.apply(body.as_bytes())).unwrap();
+        let mut tree: Map<String, Value> = serde_json::from_str(&body).unwrap();
+        tree.remove("nim-llm-router");
+        tree.insert("model".to_owned(), json!("m"));
+        prop_assert_eq!(found, Value::from(tree));
+    }
+
     /// No parser can see another value of a member that the policy sets or removes.
     #[test]
     fn no_edited_member_comes_twice(members in any_members(), place in 0_usize..8, edits in any_edits()) {
         let edited = apply(&written(&members, place, false), &edits);
         let mut keys = Vec::new();
-        edits::members(edited.as_bytes(), 0, |name, _| keys.push(name.to_vec())).unwrap();
+        edits::members(edited.as_bytes(), 0, |name, _| keys.push(name.to_vec()));
         for (key, _) in edits.by_key() {
             prop_assert!(keys.iter().filter(|name| **name == key.as_bytes()).count() <= 1, "{}", edited);
         }

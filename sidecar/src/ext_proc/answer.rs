@@ -39,13 +39,14 @@ pub(super) fn classified(said: &Prediction, version: Version) -> ProcessingRespo
     request_body(common, Some(metadata::of_prediction(said, version)))
 }
 
-/// The answer to a body that goes to the chosen model: changed, and with the headers of [`classified`]. A `content-length`
+/// The answer to this body that goes to the chosen model: changed, and with the headers of [`classified`]. A `content-length`
 /// among the changes must fit the body, or Envoy answers 500.
-pub(super) fn forwarded(forward: Forward, scores: &[HeadOutput]) -> ProcessingResponse {
+pub(super) fn forwarded(forward: Forward, body: &[u8], scores: &[HeadOutput]) -> ProcessingResponse {
+    let body = forward.body.apply(body);
     let routing = forward.headers.into_iter().map(|(key, value)| header(key, value));
     let common = CommonResponse {
         header_mutation: Some(set(routing.chain(scores.iter().flat_map(headers)))),
-        body_mutation: Some(BodyMutation { mutation: Some(Mutation::Body(forward.body)) }),
+        body_mutation: Some(BodyMutation { mutation: Some(Mutation::Body(body)) }),
         clear_route_cache: true,
         ..CommonResponse::default()
     };

@@ -81,7 +81,7 @@ impl RoutedRequest {
         }
         let answer = match action {
             OnBody::Continue | OnBody::Classify => answer::unchanged(),
-            OnBody::Forward(forward) => answer::forwarded(*forward, &recorder.scores),
+            OnBody::Forward(forward) => answer::forwarded(*forward, body, &recorder.scores),
             OnBody::Respond(response) => answer::responded(response),
         };
         ProcessingResponse { dynamic_metadata: recorder.metadata, ..answer }

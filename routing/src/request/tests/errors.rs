@@ -96,7 +96,9 @@ fn invalid_utf8_is_the_llms_business() {
     let body = b"{\"messages\": [{\"role\": \"user\", \"content\": \"caf\xe9 au lait\"}]}";
     let request = Request::parse(CHAT, body).unwrap();
     assert_eq!(request.prompt(&settings(LIMIT)).text(), "caf\u{fffd} au lait");
-    assert!(request.into_rewrite().apply(body, "m", &BodyEdits::default()).ends_with(&body[1..]));
+    assert!(
+        request.into_rewrite().for_model("m", &BodyEdits::default(), body).apply(body).ends_with(&body[1..])
+    );
 }
 
 proptest! {

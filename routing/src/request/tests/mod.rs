@@ -29,8 +29,13 @@ fn refusal(endpoint: Endpoint, body: &[u8]) -> (u16, Value, String) {
 
 fn rewritten(body: &str) -> String {
     let request = chat(body);
-    String::from_utf8(request.into_rewrite().apply(body.as_bytes(), "big/\"model\"", &BodyEdits::default()))
-        .unwrap()
+    String::from_utf8(
+        request
+            .into_rewrite()
+            .for_model("big/\"model\"", &BodyEdits::default(), body.as_bytes())
+            .apply(body.as_bytes()),
+    )
+    .unwrap()
 }
 
 fn settings(limit: usize) -> PromptSettings {

@@ -59,7 +59,10 @@ fn a_body_never_grows_by_more_than_is_said() {
     let messages = r#""messages":[{"role":"user","content":"x"}]"#;
     for models in ["", r#""model":"","#, &r#""model":"","#.repeat(10_000)] {
         let body = format!("{{{models}{messages}}}");
-        let rewritten = chat(&body).into_rewrite().apply(body.as_bytes(), MODEL, &BodyEdits::default());
+        let rewritten = chat(&body)
+            .into_rewrite()
+            .for_model(MODEL, &BodyEdits::default(), body.as_bytes())
+            .apply(body.as_bytes());
         assert!(rewritten.len() <= body.len() + growth(MODEL, &BodyEdits::default()), "{}", rewritten.len());
     }
 }
@@ -88,7 +91,7 @@ proptest! {
 
         let request = chat(&body);
         prop_assert_eq!(request.model.as_deref(), model.as_deref().filter(|model| !model.is_empty()));
-        let after: Value = serde_json::from_slice(&request.into_rewrite().apply(body.as_bytes(), "new", &BodyEdits::default())).unwrap();
+        let after: Value = serde_json::from_slice(&request.into_rewrite().for_model("new", &BodyEdits::default(), body.as_bytes()).apply(body.as_bytes())).unwrap();
         let mut expected: Value = serde_json::from_str(&body).unwrap();
         expected.as_object_mut().unwrap().remove("nim-llm-router");
         expected["model"] = json!("new");

@@ -47,7 +47,7 @@ impl Run {
             self.request.exchange.request_body(body.as_bytes(), self.request.router.now(), &mut recorder);
         let answer = match action {
             OnBody::Continue => answer::unchanged(),
-            OnBody::Forward(forward) => answer::forwarded(*forward, &[]),
+            OnBody::Forward(forward) => answer::forwarded(*forward, body.as_bytes(), &[]),
             OnBody::Respond(response) => answer::responded(response),
             OnBody::Classify => panic!("needs a classifier"),
         };
