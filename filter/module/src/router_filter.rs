@@ -298,8 +298,7 @@ impl RouterFilter {
         }
         // Envoy chose a route before there was a decision.
         envoy.clear_route_cache();
-        put_body(envoy, [forward.body.as_slice()], forward.body.len(), hook);
-        drop(body);
+        put_body(envoy, forward.body.pieces(&body), forward.body.len(), hook);
     }
 
     fn respond(&self, envoy: &EnvoyFilter, response: &LocalResponse) {
