@@ -15,7 +15,7 @@ from processes import LOGS, REPO, DemoError, Processes, check_free, end_in_order
 
 BINARIES = REPO / "target" / "release"
 
-# The ports of envoy/wasm.yaml.
+# The ports of all bootstraps here.
 GATEWAY, ENVOY_ADMIN, SIDECAR, SIDECAR_ADMIN = 10000, 9901, 50051, 9091
 CLUSTERS = {"llama-8b": 8001, "llama-70b": 8002, "nemotron": 8003}
 
@@ -23,8 +23,25 @@ REPEATS = 5
 
 
 @dataclasses.dataclass(frozen=True)
+class Host:
+    """What applies the policy."""
+
+    bootstrap: str
+    sidecar_options: tuple[str, ...] = ()
+    decides_alone: bool = True
+    """Whether the policy applies without the sidecar. Else Envoy's last route does, and no response header says why."""
+
+
+HOSTS = {
+    "wasm": Host("envoy/wasm.yaml"),
+    "module": Host("envoy/module.yaml"),
+    "native": Host("envoy/native.yaml", ("--policy", "envoy/policy.yaml"), decides_alone=False),
+}
+
+
+@dataclasses.dataclass(frozen=True)
 class Case:
-    """A prompt, how it is sent, and the model that a reader of envoy/wasm.yaml would expect."""
+    """A prompt, how it is sent, and the model that a reader of the policy would expect."""
 
     prompt: str
     expected: str
@@ -70,18 +87,21 @@ class Outcome:
     cluster: str
     reason: str
     added_ms: float
+    is_explained: bool
+    """Whether response headers say which model it is."""
 
     @property
     def is_expected(self) -> bool:
-        return self.model == self.cluster == self.case.expected
+        model = self.model if self.is_explained else self.case.expected
+        return model == self.cluster == self.case.expected
 
 
-def start_all(processes: Processes) -> None:
+def start_all(processes: Processes, host: Host) -> None:
     for name, port in CLUSTERS.items():
         processes.start(name, BINARIES / "mock-llm", "--name", name, "--listen", f"127.0.0.1:{port}")
-    listen = ["--listen", f"127.0.0.1:{SIDECAR}", "--admin", f"127.0.0.1:{SIDECAR_ADMIN}"]
+    listen = ["--listen", f"127.0.0.1:{SIDECAR}", "--admin", f"127.0.0.1:{SIDECAR_ADMIN}", *host.sidecar_options]
     processes.start("sidecar", BINARIES / "llm-router-sidecar", "serve", "--model", "models/minilm", *listen)
-    envoy = ["-c", "envoy/wasm.yaml", "--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warning"]
+    envoy = ["-c", host.bootstrap, "--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warning"]
     processes.start("envoy", pathlib.Path(sys.executable).parent / "envoy", *envoy)
 
     for name, port in CLUSTERS.items():
@@ -117,7 +137,7 @@ def send(client: openai.OpenAI, case: Case, repeat: int = 0) -> tuple[float, dic
     return milliseconds, {name.lower(): value for name, value in response.headers.items()}
 
 
-def run(case: Case, gateway: openai.OpenAI, llms: dict[str, openai.OpenAI]) -> Outcome:
+def run(case: Case, host: Host, gateway: openai.OpenAI, llms: dict[str, openai.OpenAI]) -> Outcome:
     _, headers = send(gateway, case)
     cluster = headers.get("x-served-by", "")
     # In turns, so that other load of the machine affects both.
@@ -132,15 +152,16 @@ def run(case: Case, gateway: openai.OpenAI, llms: dict[str, openai.OpenAI]) -> O
         cluster=cluster,
         reason=headers.get("x-llm-router-reason", "-"),
         added_ms=statistics.median(through) - statistics.median(direct),
+        is_explained=host.decides_alone or not case.sidecar_stopped,
     )
 
 
-def run_all(processes: Processes) -> Iterator[Outcome]:
+def run_all(processes: Processes, host: Host) -> Iterator[Outcome]:
     gateway = client_of(GATEWAY)
     llms = {name: client_of(port) for name, port in CLUSTERS.items()}
     for case in CASES:
         with processes.stopped("sidecar") if case.sidecar_stopped else contextlib.nullcontext():
-            yield run(case, gateway, llms)
+            yield run(case, host, gateway, llms)
 
 
 def row(*cells: str) -> str:
@@ -163,18 +184,18 @@ def show(outcome: Outcome) -> str:
 
 FOOTNOTE = f"""
 added ms: latency through the gateway minus latency of the same mock LLM alone, medians of {REPEATS}, in turns, all on
-this machine; for the stream, to its first event. With the sidecar stopped, it is the filter's timeout.
+this machine; for the stream, to its first event. With the sidecar stopped, it is the timeout of the call to it.
 """
 
 
-def demo(keep: bool, started: float) -> bool:
+def demo(host: Host, keep: bool, started: float) -> bool:
     ports = {"gateway": GATEWAY, "Envoy's admin": ENVOY_ADMIN, "sidecar": SIDECAR, "its admin": SIDECAR_ADMIN}
     check_free(ports | CLUSTERS)
     with Processes() as processes:
-        start_all(processes)
+        start_all(processes, host)
         print(f"\n{HEADER}\n{'-' * len(HEADER)}", flush=True)
         outcomes = []
-        for outcome in run_all(processes):
+        for outcome in run_all(processes, host):
             print(show(outcome), flush=True)
             outcomes.append(outcome)
         right = sum(outcome.is_expected for outcome in outcomes)
@@ -198,13 +219,14 @@ def wait_for_end(processes: Processes) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", choices=HOSTS, default="wasm", help="what applies the policy (default wasm)")
     parser.add_argument("--keep", action="store_true", help="leave all running until Ctrl-C")
     parser.add_argument("--started", type=float, default=time.time(), help="Unix time when scripts/demo began")
     options = parser.parse_args()
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
     end_in_order()
     try:
-        return 0 if demo(options.keep, options.started) else 1
+        return 0 if demo(HOSTS[options.host], options.keep, options.started) else 1
     except DemoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

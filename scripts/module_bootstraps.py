@@ -1,4 +1,4 @@
-"""Writes the bootstraps of the dynamic module, envoy/module*.yaml, from those of the Wasm filter, so that both stay alike.
+"""Writes the configurations of the dynamic module, envoy/module*, from those of the Wasm filter, so that both stay alike.
 
 usage: scripts/module_bootstraps.py [--check]
 
@@ -10,7 +10,10 @@ import re
 import sys
 
 ENVOY = pathlib.Path(__file__).resolve().parent.parent / "envoy"
-NAMES = ["wasm", "shadow", "failover", "limits", "providers", "replicas"]
+BOOTSTRAPS = ["wasm", "shadow", "failover", "limits", "providers", "replicas"]
+DYNAMIC = [f"dynamic/{name}" for name in ["bootstrap", "clusters", "listeners", "policy"]]
+FILTERS = {"failover": 2, "dynamic/bootstrap": 0, "dynamic/clusters": 0, "dynamic/listeners": 0}
+"""How many filters of ours a file has, if not one."""
 
 WASM = re.compile(
     r"""^(?P<indent>\ +)"@type":\ type\.googleapis\.com/envoy\.extensions\.filters\.http\.wasm\.v3\.Wasm\n
@@ -24,6 +27,8 @@ WASM = re.compile(
 STATS = re.compile(r"(?:^#.*\n)+^stats_config:\n(?:^  .*\n)+\n", re.MULTILINE)
 LIMIT = re.compile(r"(?:^ +#.*\n)+^ +request_body_buffer_limit: .*\n", re.MULTILINE)
 
+WASM_TYPE = "envoy.extensions.filters.http.wasm.v3.Wasm"
+MODULE_TYPE = "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter"
 MODULE = """\
 {indent}"@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter
 {indent}dynamic_module_config:
@@ -44,6 +49,12 @@ def file_name(name: str) -> str:
     return "module.yaml" if name == "wasm" else f"module-{name}.yaml"
 
 
+def replace_names(text: str) -> str:
+    for name in BOOTSTRAPS:
+        text = text.replace(f"envoy/{name}.yaml", f"envoy/{file_name(name)}")
+    return text.replace("envoy/dynamic/", "envoy/module-dynamic/")
+
+
 def filter_block(match: re.Match[str]) -> str:
     indent, configuration = match["indent"], match["configuration"]
     if configuration is None:
@@ -57,12 +68,11 @@ def converted(name: str) -> str:
     text = (ENVOY / f"{name}.yaml").read_text()
     text = STATS.sub("", text)
     text, filters = WASM.subn(filter_block, text)
-    if filters != (2 if name == "failover" else 1):
+    if filters != FILTERS.get(name, 1):
         raise SystemExit(f"envoy/{name}.yaml: {filters} Wasm filters were found")
     text = LIMIT.sub("", text)
     text = text.replace("wasm.llm_router.", "llm_router.")
-    for other in NAMES:
-        text = text.replace(f"envoy/{other}.yaml", f"envoy/{file_name(other)}")
+    text = replace_names(text.replace(WASM_TYPE, MODULE_TYPE))
     text = text.replace("our Wasm filter chooses", "our filter, a dynamic module, chooses")
     text = re.sub(r" +(?=\(from the repository root)", "   ", text)
     text = text.replace("where target/llm_router_filter.wasm lies", "where target/libllm_router.so lies")
@@ -75,12 +85,13 @@ def converted(name: str) -> str:
 
 def main() -> int:
     stale = []
-    for name in NAMES:
+    for name in BOOTSTRAPS + DYNAMIC:
         path, text = ENVOY / file_name(name), converted(name)
         if path.exists() and path.read_text() == text:
             continue
-        stale.append(path.name)
+        stale.append(file_name(name))
         if "--check" not in sys.argv:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text)
     if stale and "--check" in sys.argv:
         print(f"not as written by scripts/module_bootstraps.py: {', '.join(stale)}", file=sys.stderr)
