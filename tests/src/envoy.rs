@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
 use http_body_util::BodyExt;
@@ -44,6 +44,8 @@ impl Envoy {
         let _ = std::fs::remove_file(&admin_file);
         let mut command = Command::new(executable());
         command.current_dir(repository());
+        // Where it keeps modules that it fetched.
+        command.env("TMPDIR", config.parent().expect("a folder"));
         command.arg("--config-path").arg(&config).arg("--admin-address-path").arg(&admin_file);
         command.args(["--use-dynamic-base-id", "--disable-hot-restart", "--log-level", "warning"]);
         command.args(["--concurrency", &workers.to_string()]);
@@ -109,6 +111,21 @@ impl Envoy {
             if counted { Ok(stats) } else { Err(stats) }
         })
         .await
+    }
+
+    /// What files its process has in memory, as `/proc/PID/maps` lists them.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[must_use]
+    pub fn mapped_files(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/maps", self.process.id())).expect("a running process")
+    }
+
+    /// Asks it to end, and returns how it did.
+    pub async fn terminate(&self) -> ExitStatus {
+        self.process.signal("TERM");
+        poll(async || self.process.exit_status().ok_or("it still runs")).await
     }
 
     /// Waits until its output has this text.

@@ -79,6 +79,46 @@ impl Host {
         (self.setup().shadow)()
     }
 
+    /// Clients with keys and limits.
+    ///
+    /// # Panics
+    /// If the host is not inside Envoy.
+    #[must_use]
+    pub fn limits_bootstrap(self) -> Bootstrap {
+        Bootstrap::inside_envoy(self, "limits")
+    }
+
+    /// Providers with TLS and keys.
+    ///
+    /// # Panics
+    /// If the host is not inside Envoy.
+    #[must_use]
+    pub fn providers_bootstrap(self) -> Bootstrap {
+        Bootstrap::inside_envoy(self, "providers")
+    }
+
+    /// Three sidecars.
+    ///
+    /// # Panics
+    /// If the host is not inside Envoy.
+    #[must_use]
+    pub fn replicas_bootstrap(self) -> Bootstrap {
+        Bootstrap::inside_envoy(self, "replicas")
+    }
+
+    /// The folder in `envoy/` of the files that change while Envoy runs.
+    ///
+    /// # Panics
+    /// If the host is not inside Envoy.
+    #[must_use]
+    pub fn dynamic_folder(self) -> &'static str {
+        match self {
+            Self::Wasm => "dynamic",
+            Self::Module => "module-dynamic",
+            Self::ExtProc => panic!("the sidecar is not inside Envoy"),
+        }
+    }
+
     /// The host replaces a model that fails.
     ///
     /// # Panics

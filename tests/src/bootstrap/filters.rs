@@ -50,6 +50,14 @@ impl Bootstrap {
         self.ext_proc(|filter| filter["processing_mode"]["response_body_mode"] = json!("STREAMED"))
     }
 
+    /// Has Envoy load the module from this file.
+    #[must_use]
+    pub fn module_file(self, file: &Path) -> Self {
+        self.filter(FILTER, |filter| {
+            filter["dynamic_module_config"]["module"]["local"]["filename"] = json!(file);
+        })
+    }
+
     /// Moves the filter's configuration to this file, from which Envoy takes it, and again when the file is replaced.
     #[must_use]
     pub fn discovering(mut self, file: &Path) -> Self {

@@ -6,6 +6,7 @@ use llm_router_test_support::artifacts::{Artifact, FILTER, MODULE};
 use serde_json::json;
 
 use super::{Bootstrap, LISTENER, PORT, read};
+use crate::host::Host;
 
 impl Bootstrap {
     /// `envoy/wasm.yaml`: our filter decides.
@@ -26,6 +27,14 @@ impl Bootstrap {
         Self::with_module("module-shadow.yaml")
     }
 
+    /// `envoy/module-remote.yaml`: Envoy fetches the module, with this digest (SHA-256, hexadecimal).
+    #[must_use]
+    pub fn module_remote(digest: &str) -> Self {
+        Self::load("module-remote.yaml").filter("llm_router", |filter| {
+            filter["dynamic_module_config"]["module"]["remote"]["sha256"] = json!(digest);
+        })
+    }
+
     /// `envoy/module-failover.yaml`: the module decides, and replaces a model that fails.
     #[must_use]
     pub fn module_failover() -> Self {
@@ -44,34 +53,25 @@ impl Bootstrap {
         Self::with_filter("failover.yaml")
     }
 
-    /// `envoy/providers.yaml`: our filter, and providers with TLS and keys.
-    #[must_use]
-    pub fn providers() -> Self {
-        Self::with_filter("providers.yaml")
-    }
-
-    /// `envoy/limits.yaml`: our filter, and clients with keys and limits.
-    #[must_use]
-    pub fn limits() -> Self {
-        Self::with_filter("limits.yaml")
-    }
-
-    /// `envoy/replicas.yaml`: our filter, and three sidecars.
-    #[must_use]
-    pub fn replicas() -> Self {
-        Self::with_filter("replicas.yaml")
-    }
-
     /// `envoy/install/STEP.yaml`: a step of `docs/install-envoy.md`.
     #[must_use]
     pub fn install(step: &str) -> Self {
         Self::with_filter(&format!("install/{step}.yaml"))
     }
 
-    /// `envoy/dynamic/bootstrap.yaml`, which finds the other files in this folder.
+    /// A file in `envoy/` for a host inside Envoy: `NAME.yaml` has the Wasm filter, `module-NAME.yaml` the dynamic module.
+    pub(crate) fn inside_envoy(host: Host, name: &str) -> Self {
+        match host {
+            Host::Wasm => Self::with_filter(&format!("{name}.yaml")),
+            Host::Module => Self::with_module(&format!("module-{name}.yaml")),
+            Host::ExtProc => panic!("the sidecar is not inside Envoy"),
+        }
+    }
+
+    /// `bootstrap.yaml` of the host's folder of files that change, which finds the other files in this folder.
     #[must_use]
-    pub fn dynamic(folder: &Path) -> Self {
-        let mut envoy = read("dynamic/bootstrap.yaml");
+    pub fn dynamic(host: Host, folder: &Path) -> Self {
+        let mut envoy = read(&format!("{}/bootstrap.yaml", host.dynamic_folder()));
         for (source, file) in [("lds_config", "listeners.yaml"), ("cds_config", "clusters.yaml")] {
             envoy["dynamic_resources"][source]["path_config_source"]["path"] = json!(folder.join(file));
         }

@@ -36,6 +36,13 @@ pub const MODULE: Artifact = Artifact {
     command: "scripts/build-module",
 };
 
+/// The dynamic module in a build that panics on request.
+pub const PANICKING_MODULE: Artifact = Artifact {
+    path: "target/panic-drill/libllm_router.so",
+    dep_info: "target/panic-drill/libllm_router.d",
+    command: "scripts/build-module target/panic-drill/libllm_router.so --panic-drill",
+};
+
 impl Artifact {
     /// The file, if it is not older than any of its sources.
     ///

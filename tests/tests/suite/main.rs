@@ -1,7 +1,7 @@
 //! Requests through real Envoy to mock LLMs, on each host of the routing core.
 //!
 //! - `shared` runs on every host; a host that cannot do something has an ignored test that says why.
-//! - `wasm_only` and `ext_proc_only` are about one host, or a bootstrap that we ship for one.
+//! - `wasm_only`, `module_only` and `ext_proc_only` are about one host, or a bootstrap that we ship for one.
 //! - `control_planes` runs what Istio, Envoy Gateway and the kubelet make of `k8s/overlays`.
 //! - `shipped` is about all configurations that we ship.
 //! - `harness` is about what the tests themselves rely on.
@@ -12,6 +12,7 @@
 mod control_planes;
 mod ext_proc_only;
 mod harness;
+mod module_only;
 mod shared;
 mod shipped;
 mod support;

@@ -1,16 +1,18 @@
-//! Providers behind TLS, with keys that clients do not have: `envoy/providers.yaml`. Only addresses, the authority and the
+//! Providers behind TLS, with keys that clients do not have: `envoy/providers.yaml` and
+//! `envoy/module-providers.yaml`. Only addresses, the authority and the
 //! files of the keys are the tests' own.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use hyper::Version;
-use llm_router_tests::bootstrap::Bootstrap;
 use llm_router_tests::client::{Request, Response, chat};
 use llm_router_tests::fakes::scripted_gateway::ScriptedGateway;
+use llm_router_tests::host::Host;
 use llm_router_tests::mock_llms::{serve_plain, serve_tls};
 use llm_router_tests::tls::Authority;
-use llm_router_tests::{poll, scratch_file};
+use llm_router_tests::{for_each_host_inside_envoy, poll, scratch_file};
+use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 
 /// Clusters, host names, the header of the key, and what comes before it.
@@ -23,9 +25,9 @@ const PROVIDERS: [(&str, &str, &str, &str); 4] = [
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::default);
 
-#[tokio::test]
-async fn each_provider_gets_its_host_its_path_and_its_key_by_tls() {
-    let gateway = start(|_, host| host).await;
+#[apply(for_each_host_inside_envoy!)]
+async fn each_provider_gets_its_host_its_path_and_its_key_by_tls(host: Host) {
+    let gateway = start(host, |_, host| host).await;
     let paths = [
         ("gpt", "/v1/chat/completions", "/v1/chat/completions"),
         ("gpt", "/v1/responses", "/v1/responses"),
@@ -58,26 +60,27 @@ async fn each_provider_gets_its_host_its_path_and_its_key_by_tls() {
     assert!(!received.headers.contains_key("authorization"), "{received:?}");
 }
 
-#[tokio::test]
-async fn a_request_in_anthropics_shape_goes_to_the_model_that_takes_it() {
-    let gateway = start(|_, host| host).await;
+#[apply(for_each_host_inside_envoy!)]
+async fn a_request_in_anthropics_shape_goes_to_the_model_that_takes_it(host: Host) {
+    let gateway = start(host, |_, host| host).await;
     let response = gateway.send(Request::post("/v1/messages", chat("auto", "Hi"))).await;
     assert_eq!(response.header("x-llm-router-model"), "claude", "{response:?}");
     assert_eq!(response.header("x-served-by"), "anthropic");
 }
 
-#[tokio::test]
-async fn a_provider_with_the_certificate_of_another_receives_nothing() {
-    let gateway = start(|cluster, host| if cluster == "openai" { "elsewhere.example" } else { host }).await;
+#[apply(for_each_host_inside_envoy!)]
+async fn a_provider_with_the_certificate_of_another_receives_nothing(host: Host) {
+    let gateway =
+        start(host, |cluster, host| if cluster == "openai" { "elsewhere.example" } else { host }).await;
     let response = gateway.send(Request::chat(chat("gpt", "Hi"))).await;
     assert_eq!(response.status, 503, "{response:?}");
     response.assert_not_forwarded();
     assert_routed_to(&gateway.send(Request::chat(chat("nemotron", "Hi"))).await, "nvidia");
 }
 
-#[tokio::test]
-async fn a_new_key_is_taken_over_without_a_restart() {
-    let gateway = start(|_, host| host).await;
+#[apply(for_each_host_inside_envoy!)]
+async fn a_new_key_is_taken_over_without_a_restart(host: Host) {
+    let gateway = start(host, |_, host| host).await;
     let first = gateway.send(Request::chat(chat("gpt", "Hi"))).await;
     assert_eq!(first.received().headers["authorization"], "Bearer key of openai");
     put_key(&gateway.keys[0], "openai", "Bearer another");
@@ -89,9 +92,9 @@ async fn a_new_key_is_taken_over_without_a_restart() {
     .await;
 }
 
-#[tokio::test]
-async fn what_the_filter_does_not_route_reaches_no_provider() {
-    let gateway = start(|_, host| host).await;
+#[apply(for_each_host_inside_envoy!)]
+async fn what_the_filter_does_not_route_reaches_no_provider(host: Host) {
+    let gateway = start(host, |_, host| host).await;
     let response = gateway.send(Request::new(hyper::Method::GET, "/v1/files", "")).await;
     assert_eq!(response.status, 404);
     response.assert_not_forwarded();
@@ -110,10 +113,11 @@ impl Providers {
 }
 
 /// `certified` says whose certificate the provider of a cluster has.
-async fn start(certified: impl Fn(&str, &'static str) -> &'static str) -> Providers {
+async fn start(host: Host, certified: impl Fn(&str, &'static str) -> &'static str) -> Providers {
     let authority = scratch_file("authority", "pem");
     std::fs::write(&authority, AUTHORITY.pem()).expect("the authority's file");
-    let mut bootstrap = Bootstrap::providers().with_long_timeouts().cluster("ollama", serve_plain("ollama"));
+    let mut bootstrap =
+        host.providers_bootstrap().with_long_timeouts().cluster("ollama", serve_plain("ollama"));
     let mut keys = Vec::new();
     for (cluster, host, _, prefix) in PROVIDERS {
         let file = scratch_file(cluster, "yaml");

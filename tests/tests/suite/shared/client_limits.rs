@@ -1,19 +1,21 @@
-//! Clients with keys and limits: `envoy/limits.yaml`.
+//! Clients with keys and limits: `envoy/limits.yaml` and `envoy/module-limits.yaml`.
 
 use llm_router_tests::bootstrap::Bootstrap;
 use llm_router_tests::client::{Request, chat};
 use llm_router_tests::fakes::rate_limit_service;
 use llm_router_tests::fakes::scripted_gateway::ScriptedGateway;
 use llm_router_tests::fakes::scripted_sidecar::labelled;
+use llm_router_tests::host::Host;
 use llm_router_tests::mock_llms::MOCK_LLMS;
-use llm_router_tests::{TIMEOUT, refusing_address, repository, within};
+use llm_router_tests::{TIMEOUT, for_each_host_inside_envoy, refusing_address, repository, within};
+use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 
 use crate::support::{GREETING, SPELLINGS, assert_routed, policy_of};
 
-#[tokio::test]
-async fn only_clients_with_a_key_are_served_and_their_keys_go_no_further() {
-    let gateway = start(|it| it).await;
+#[apply(for_each_host_inside_envoy!)]
+async fn only_clients_with_a_key_are_served_and_their_keys_go_no_further(host: Host) {
+    let gateway = start(host, |it| it).await;
     for key in [None, Some("Bearer wrong"), Some("replace-me")] {
         let request = Request::chat(chat("llama-70b", GREETING));
         let response =
@@ -34,9 +36,9 @@ async fn only_clients_with_a_key_are_served_and_their_keys_go_no_further() {
     assert_eq!(logged["client"], "team-a");
 }
 
-#[tokio::test]
-async fn rejections_by_the_filter_keep_their_shape() {
-    let gateway = start(|it| it).await;
+#[apply(for_each_host_inside_envoy!)]
+async fn rejections_by_the_filter_keep_their_shape(host: Host) {
+    let gateway = start(host, |it| it).await;
     let response = gateway.send(of_team("a", "{}")).await;
     assert_eq!(
         (response.status.as_u16(), &response.json()["error"]["code"]),
@@ -44,22 +46,22 @@ async fn rejections_by_the_filter_keep_their_shape() {
     );
 }
 
-#[tokio::test]
-async fn rules_can_match_clients() {
+#[apply(for_each_host_inside_envoy!)]
+async fn rules_can_match_clients(host: Host) {
     let rule = json!([{ "when": { "header": { "x-client-id": "team-b" } }, "model": "nemotron" }]);
-    let gateway = start(|it| it.policy(|policy| policy["rules"] = rule)).await;
+    let gateway = start(host, |it| it.policy(|policy| policy["rules"] = rule)).await;
     let prompt = labelled("Chatbot");
     assert_routed(&gateway.send(of_team("a", chat("auto", &prompt))).await, "llama-8b", "classified");
     assert_routed(&gateway.send(of_team("b", chat("auto", &prompt))).await, "nemotron", "rule");
 }
 
-#[tokio::test]
-async fn each_client_has_its_own_tokens_a_minute() {
+#[apply(for_each_host_inside_envoy!)]
+async fn each_client_has_its_own_tokens_a_minute(host: Host) {
     let few = |filter: &mut Value| {
         filter["descriptors"][0]["token_bucket"]["max_tokens"] = json!(1000);
         filter["descriptors"][0]["token_bucket"]["tokens_per_fill"] = json!(1000);
     };
-    let gateway = start(|it| it.filter("envoy.filters.http.local_ratelimit", few)).await;
+    let gateway = start(host, |it| it.filter("envoy.filters.http.local_ratelimit", few)).await;
     let mut body = chat("llama-70b", GREETING);
     // With the prompt, a bit over 300.
     body["max_tokens"] = json!(300);
@@ -77,15 +79,15 @@ async fn each_client_has_its_own_tokens_a_minute() {
     assert_routed(&gateway.send(of_team("a", &body)).await, "llama-70b", "manual");
 }
 
-#[tokio::test]
-async fn after_the_limit_no_spelling_of_the_path_leads_past_it() {
+#[apply(for_each_host_inside_envoy!)]
+async fn after_the_limit_no_spelling_of_the_path_leads_past_it(host: Host) {
     let few = |filter: &mut Value| {
         filter["descriptors"][0]["token_bucket"]["max_tokens"] = json!(100);
         filter["descriptors"][0]["token_bucket"]["tokens_per_fill"] = json!(100);
     };
     for keep in [false, true] {
         let change = |it: Bootstrap| it.filter("envoy.filters.http.local_ratelimit", few);
-        let gateway = start(|it| if keep { change(it).keeping_paths() } else { change(it) }).await;
+        let gateway = start(host, |it| if keep { change(it).keeping_paths() } else { change(it) }).await;
         let mut body = chat("llama-70b", GREETING);
         body["max_tokens"] = json!(101);
         for path in SPELLINGS {
@@ -97,10 +99,10 @@ async fn after_the_limit_no_spelling_of_the_path_leads_past_it() {
     }
 }
 
-#[tokio::test]
-async fn an_endpoint_that_fails_is_retried_elsewhere_and_then_ejected() {
+#[apply(for_each_host_inside_envoy!)]
+async fn an_endpoint_that_fails_is_retried_elsewhere_and_then_ejected(host: Host) {
     let bad = |it: Bootstrap| it.endpoint("llama-8b", 1, refusing_address());
-    let gateway = start(bad).await;
+    let gateway = start(host, bad).await;
     for _ in 0..20 {
         assert_routed(&gateway.send(of_team("a", chat("llama-8b", GREETING))).await, "llama-8b", "manual");
     }
@@ -112,16 +114,18 @@ async fn an_endpoint_that_fails_is_retried_elsewhere_and_then_ejected() {
 }
 
 /// As `docs/limits.md` says.
-#[tokio::test]
-async fn a_rate_limit_service_gets_the_tokens_of_the_responses() {
+#[apply(for_each_host_inside_envoy!)]
+async fn a_rate_limit_service_gets_the_tokens_of_the_responses(host: Host) {
     let (service, mut calls) = rate_limit_service::start();
     let page = std::fs::read_to_string(repository().join("docs/limits.md")).expect("the page");
     let (_, yaml) = page.split_once("```yaml\n").expect("the filter");
     let (yaml, _) = yaml.split_once("```").expect("its end");
-    let filter: Vec<Value> = serde_saphyr::from_str(yaml).expect("YAML");
+    // Only the Wasm runtime puts this before the names of filter state.
+    let yaml = if host == Host::Module { yaml.replace("(wasm.", "(") } else { yaml.to_owned() };
+    let filter: Vec<Value> = serde_saphyr::from_str(&yaml).expect("YAML");
     let with_service =
         |it: Bootstrap| it.add_filter(filter[0].clone()).add_grpc_cluster("ratelimit", service);
-    let gateway = start(with_service).await;
+    let gateway = start(host, with_service).await;
     let mut body = chat("llama-70b", "one two three");
     for stream in [false, true] {
         body["stream"] = json!(stream);
@@ -139,12 +143,12 @@ async fn a_rate_limit_service_gets_the_tokens_of_the_responses() {
 
 #[test]
 fn its_bootstrap_has_the_policy_of_the_others() {
-    assert_eq!(policy_of(Bootstrap::limits()), policy_of(Bootstrap::wasm()));
+    assert_eq!(policy_of(Host::Wasm.limits_bootstrap()), policy_of(Bootstrap::wasm()));
 }
 
-async fn start(change: impl FnOnce(Bootstrap) -> Bootstrap) -> ScriptedGateway {
+async fn start(host: Host, change: impl FnOnce(Bootstrap) -> Bootstrap) -> ScriptedGateway {
     let bootstrap =
-        MOCK_LLMS.behind(Bootstrap::limits()).endpoint("llama-8b", 1, MOCK_LLMS.address("llama-8b"));
+        MOCK_LLMS.behind(host.limits_bootstrap()).endpoint("llama-8b", 1, MOCK_LLMS.address("llama-8b"));
     ScriptedGateway::start(change(bootstrap.with_long_timeouts()), 1).await
 }
 

@@ -1,13 +1,14 @@
 //! Three sidecars, and what happens to requests when one of them fails: `envoy/replicas.yaml`. With `--nocapture`, it
 //! prints the figures of `docs/operations.md`.
 
-use llm_router_tests::bootstrap::Bootstrap;
 use llm_router_tests::client::{Request, chat};
 use llm_router_tests::envoy::Envoy;
+use llm_router_tests::host::Host;
 use llm_router_tests::load::Load;
 use llm_router_tests::mock_llms::MOCK_LLMS;
-use llm_router_tests::poll;
 use llm_router_tests::sidecar::Sidecar;
+use llm_router_tests::{for_each_host_inside_envoy, poll};
+use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 use tokio::time::{Duration, sleep};
 
@@ -20,10 +21,10 @@ const SLACK: Duration = Duration::from_secs(5);
 /// How long requests are measured after something happened to a sidecar.
 const MEASURED: Duration = Duration::from_secs(2);
 
-#[tokio::test]
-async fn a_sidecar_that_dies_hangs_or_leaves_costs_no_request() {
+#[apply(for_each_host_inside_envoy!)]
+async fn a_sidecar_that_dies_hangs_or_leaves_costs_no_request(host: Host) {
     let sidecars = [Sidecar::alone().await, Sidecar::alone().await, Sidecar::alone().await];
-    let mut bootstrap = MOCK_LLMS.behind(Bootstrap::replicas());
+    let mut bootstrap = MOCK_LLMS.behind(host.replicas_bootstrap());
     for (place, sidecar) in sidecars.iter().enumerate() {
         bootstrap = bootstrap.endpoint("llm-router-sidecar", place, sidecar.address());
     }

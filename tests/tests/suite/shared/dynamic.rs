@@ -1,24 +1,27 @@
-//! Configuration from files that change while requests go on: `envoy/dynamic/`.
+//! Configuration from files that change while requests go on: `envoy/dynamic/` and `envoy/module-dynamic/`.
 
 use std::path::PathBuf;
 
 use llm_router_tests::bootstrap::{Bootstrap, read};
 use llm_router_tests::client::{Request, Response, chat};
 use llm_router_tests::envoy::Envoy;
+use llm_router_tests::host::Host;
 use llm_router_tests::load::Load;
 use llm_router_tests::mock_llms::MOCK_LLMS;
-use llm_router_tests::{poll, refusing_address, scratch_file};
+use llm_router_tests::{for_each_host_inside_envoy, poll, refusing_address, scratch_file};
+use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 
 use crate::support::assert_routed;
 
-const POLICY: &str = "/resources/0/typed_config/config/configuration/value";
+const POLICIES: [&str; 2] =
+    ["/resources/0/typed_config/config/configuration/value", "/resources/0/typed_config/filter_config/value"];
 const CONNECTION_MANAGER: &str = "/resources/0/filter_chains/0/filters/0/typed_config";
 
-#[tokio::test]
-async fn policy_clusters_and_listener_change_under_load_and_no_request_fails() {
-    let files = Files::new();
-    let gateway = Envoy::start(&Bootstrap::dynamic(&files.folder)).await;
+#[apply(for_each_host_inside_envoy!)]
+async fn policy_clusters_and_listener_change_under_load_and_no_request_fails(host: Host) {
+    let files = Files::new(host);
+    let gateway = Envoy::start(&Bootstrap::dynamic(host, &files.folder)).await;
     // No sidecar is needed for these.
     let load = Load::start(gateway.address(), 3, || Request::chat(chat("gpt-4o", "Hi")));
     for model in ["nemotron", "llama-8b", "llama-70b"] {
@@ -47,10 +50,10 @@ async fn policy_clusters_and_listener_change_under_load_and_no_request_fails() {
     assert!(outcome.with("x-llm-router-model", "nemotron") > 0, "the load did not see the changes");
 }
 
-#[tokio::test]
-async fn an_invalid_policy_is_rejected_and_the_one_before_stays_in_force() {
-    let files = Files::new();
-    let gateway = Envoy::start(&Bootstrap::dynamic(&files.folder)).await;
+#[apply(for_each_host_inside_envoy!)]
+async fn an_invalid_policy_is_rejected_and_the_one_before_stays_in_force(host: Host) {
+    let files = Files::new(host);
+    let gateway = Envoy::start(&Bootstrap::dynamic(host, &files.folder)).await;
     files.put_policy(|policy| policy["aliases"]["gpt-4o"] = json!("nemotron"));
     until(&gateway, |response| response.header("x-llm-router-model") == "nemotron").await;
     let load = Load::start(gateway.address(), 2, || Request::chat(chat("gpt-4o", "Hi")));
@@ -93,14 +96,15 @@ fn its_files_are_the_parts_of_the_static_bootstrap() {
 
 /// Copies of the files that Envoy watches, on any free ports.
 struct Files {
+    host: Host,
     folder: PathBuf,
 }
 
 impl Files {
-    fn new() -> Self {
+    fn new(host: Host) -> Self {
         let folder = scratch_file("dynamic", "d");
         std::fs::create_dir_all(&folder).expect("a folder");
-        let files = Self { folder };
+        let files = Self { host, folder };
         files.put_policy(|_| {});
         files.put("clusters.yaml", |_| {});
         files.put("listeners.yaml", |_| {});
@@ -109,12 +113,15 @@ impl Files {
 
     /// Puts the shipped policy there, changed.
     fn put_policy(&self, change: impl FnOnce(&mut Value)) {
-        self.put("policy.yaml", |file| change(file.pointer_mut(POLICY).expect("a policy")));
+        self.put("policy.yaml", |file| {
+            let pointer = POLICIES.into_iter().find(|pointer| file.pointer(pointer).is_some());
+            change(pointer.and_then(|it| file.pointer_mut(it)).expect("a policy"));
+        });
     }
 
     /// Puts the shipped file there, changed, by a move: Envoy watches for nothing else.
     fn put(&self, name: &str, change: impl FnOnce(&mut Value)) {
-        let mut file = read(&format!("dynamic/{name}"));
+        let mut file = read(&format!("{}/{name}", self.host.dynamic_folder()));
         match name {
             "clusters.yaml" => {
                 for cluster in ["llama-8b", "llama-70b", "nemotron"] {

@@ -1,0 +1,6 @@
+//! What only the dynamic module can do, or must not do to Envoy.
+
+mod loading;
+mod panics;
+mod remote;
+mod workers;
