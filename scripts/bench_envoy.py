@@ -1,227 +1,222 @@
-"""Measures the filter in Envoy, and prints the tables of docs/performance.md. See scripts/bench."""
+"""Measures our filter in its hosts and its peers, and prints the tables of docs/performance.md. See scripts/bench."""
 
-import contextlib
-import dataclasses
-import json
-import os
+import argparse
 import pathlib
-import socket
 import statistics
-from collections.abc import Iterable
+import sys
 
 import bench_bootstrap
-import bench_load
+import bench_gateways
 import bench_report
-from processes import LOGS, DemoError, Processes, is_ready, reserve_ports
+import bench_setting
+from bench_load import Gateway, LoadError, memory_mb, run, write_paced
+from bench_setting import BUFFER, CACHE, MODULE_HOST, NATIVE, PLAIN, WASM_HOST, Setting, script
+from bench_turns import SLICE_SECONDS, Variant, cpu_us, difference, measure, median, p50_ms, ratio
+from processes import DemoError, Processes, end_in_order
 
-REPO = bench_bootstrap.REPO
-SLICE_SECONDS = 1
-BUSY = 8
-"""Connections for measuring processor time. Latency is measured with one."""
+NAMED, CACHED, TRIVIAL, REAL = "model named", "decision from the cache", "trivial sidecar", "real sidecar"
 
-PAUSE_MS = 25
-"""Pause before each request of a connection, for measuring processor time at about the same rate."""
+LOADS = {"full_8": (8, 0), "full_1": (1, 0), "paced_8": (8, 25), "paced_1": (1, 5)}
+"""Connections, and the pause of each before a request, in milliseconds."""
 
-PROMPT = "Hello! How are you today? Tell me, in a few words, what the weather is like where you live. "
 SIZES = {"1 KB": 1 << 10, "100 KB": 100 << 10, "1 MB": 1 << 20, "8 MB": 8 << 20}
+SIZE_CONNECTIONS = 2
+
+Rows = list[bench_report.Row]
+Tables = dict[str, Rows]
+Ways = dict[tuple[str, str], tuple[Gateway, pathlib.Path]]
+"""A gateway and a script for each host and each way of a request through it."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Gateway:
-    pid: int
-    port: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Variant:
-    """One way to measure."""
-
-    name: str
-    gateway: Gateway
-    script: pathlib.Path
-    connections: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Medians over all turns."""
-
-    cpu_us: float
-    p50_ms: float
-    requests: float
-    """Requests in a turn."""
-
-
-def measure(variants: list[Variant], rounds: int) -> list[Result]:
-    """Measures in turns, so that other load of the machine affects all variants."""
-    slices: list[list[bench_load.Slice]] = [[] for _ in variants]
-    for turn in range(rounds + 1):
-        for variant, results in zip(variants, slices, strict=True):
-            gateway = variant.gateway
-            slice_ = bench_load.run(gateway.pid, gateway.port, variant.script, variant.connections, SLICE_SECONDS)
-            if turn > 0:  # the first warms up
-                results.append(slice_)
-    return [
-        Result(
-            statistics.median(slice_.cpu_us for slice_ in results),
-            statistics.median(slice_.p50_ms for slice_ in results),
-            statistics.median(slice_.requests for slice_ in results),
-        )
-        for results in slices
-    ]
-
-
-class Setting:
-    """The measured processes, and those that they need."""
-
-    def __init__(self, processes: Processes, folder: pathlib.Path) -> None:
-        self._processes = processes
-        self._folder = folder
-        llm = self._envoy("llm", bench_bootstrap.llm, ()).port
-        real, trivial = reserve_ports(["real", "trivial"]).values()
-        self._start_sidecars(real, trivial)
-        self.plain = self._envoy("plain", bench_bootstrap.plain, (llm,))
-        self.manual = self._envoy("manual", bench_bootstrap.routing, (llm, trivial, 1000))
-        self.trivial = self._envoy("trivial", bench_bootstrap.routing, (llm, trivial, 0))
-        self.real = self._envoy("real", bench_bootstrap.routing, (llm, real, 0))
-        self.before: Gateway | None = None
-        if before := os.environ.get("BEFORE"):
-            arguments = (llm, trivial, 1000, pathlib.Path(before).resolve())
-            self.before = self._envoy("before", bench_bootstrap.routing, arguments)
-
-    def script(self, name: str, model: str, size: int) -> pathlib.Path:
-        """Writes the script for a conversation of about this many bytes, with turns of some kilobytes."""
-        turn = (PROMPT + 'fn main() {\n\tprintln!("grüße, world");\n}\n') * 30
-        turns = [turn[:size]] * max(1, size // len(turn))
-        roles = ("user", "assistant")
-        # The last one is the user's, which is classified.
-        texts = [*turns, PROMPT]
-        messages = [{"role": roles[(len(texts) - 1 - i) % 2], "content": text} for i, text in enumerate(texts)]
-        body = {
-            "model": model,
-            "messages": messages[-1:] if size < 2048 else messages,
-            "stream": False,
-            "temperature": 0.7,
+def ways_of(setting: Setting) -> Ways:
+    """Starts the gateways of the 1 KB requests."""
+    auto, named = script("auto", "auto", 1 << 10), script("named", "small", 1 << 10)
+    trivial = setting.trivial()
+    real, caching = (setting.sidecar(f"sidecar-{entries}", bench_bootstrap.policy(entries)) for entries in (0, CACHE))
+    ways: Ways = {(host, "no routing"): (setting.gateway(host, trivial), named) for host in (PLAIN, BUFFER)}
+    for host in bench_setting.filters():
+        manual = setting.gateway(host, trivial)
+        ways |= {
+            (host, NAMED): (manual, named),
+            (host, CACHED): (manual, auto),
+            (host, TRIVIAL): (setting.gateway(host, trivial, cache=0), auto),
         }
-        body["user"] = "x" * max(0, 960 - len(json.dumps(body)))
-        return bench_load.write_script(self._folder / name, json.dumps(body, ensure_ascii=False))
-
-    def _start_sidecars(self, real: int, trivial: int) -> None:
-        binaries, (admin,) = REPO / "target" / "release", reserve_ports(["admin"]).values()
-        serve = ("serve", "--model", "models/minilm", "--listen", f"127.0.0.1:{real}")
-        self._processes.start("bench-sidecar", binaries / "llm-router-sidecar", *serve, "--admin", f"127.0.0.1:{admin}")
-        self._processes.start("bench-trivial", binaries / "trivial-sidecar", "--listen", f"127.0.0.1:{trivial}")
-        self._processes.wait_ready("bench-sidecar", lambda: is_ready(admin, "/readyz"))
-        self._processes.wait_ready("bench-trivial", lambda: _accepts(trivial))
-
-    def _envoy(self, name: str, bootstrap, arguments: Iterable[object]) -> Gateway:
-        (port,) = reserve_ports([name]).values()
-        config = self._folder / f"{name}.json"
-        config.write_text(json.dumps(bootstrap(port, *arguments)))
-        options = ("--use-dynamic-base-id", "--disable-hot-restart", "--log-level", "warning")
-        name = f"bench-envoy-{name}"
-        pid = self._processes.start(
-            name, REPO / ".setup/venv/bin/envoy", "--config-path", config, "--concurrency", "1", *options
-        )
-        self._processes.wait_ready(name, lambda: _accepts(port))
-        return Gateway(pid, port)
+        if host in (WASM_HOST, MODULE_HOST):
+            ways[host, REAL] = (setting.gateway(host, real, cache=0), auto)
+    native = setting.gateway(NATIVE, caching)
+    ways |= {
+        (NATIVE, NAMED): (native, named),
+        (NATIVE, CACHED): (native, auto),
+        (NATIVE, REAL): (setting.gateway(NATIVE, real), auto),
+    }
+    return ways
 
 
-def _accepts(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
-
-
-def paths(setting: Setting, rounds: int) -> list[dict[str, object]]:
-    """The cost of a small request, for each way through the gateway."""
-    auto = setting.script("auto", "auto", 1 << 10)
-    named = setting.script("named", "small", 1 << 10)
-    ways = [
-        ("no filter", setting.plain, auto),
-        ("model named, no classification", setting.manual, named),
-        ("decision from the cache", setting.manual, auto),
-        ("trivial sidecar", setting.trivial, auto),
-        ("real sidecar, CPU", setting.real, auto),
-    ]
-    if setting.before:
-        ways += [
-            ("model named, the filter before", setting.before, named),
-            ("decision from the cache, the filter before", setting.before, auto),
-        ]
-    variants = []
-    for name, gateway, script in ways:
-        paced = bench_load.write_paced(script, PAUSE_MS)
-        variants += [Variant(name, gateway, script, connections) for connections in (BUSY, 1)]
-        variants.append(Variant(name, gateway, paced, BUSY))
-    results = measure(variants, rounds)
-    rows = []
-    for (name, _, _), busy, single, slow in zip(ways, results[::3], results[1::3], results[2::3], strict=True):
-        rows.append(
-            {
-                "way": name,
-                "cpu_us": round(busy.cpu_us, 1),
-                "cpu_ratio": round(busy.cpu_us / results[0].cpu_us, 2),
-                "p50_ms": round(single.p50_ms, 3),
-                "requests_per_second": round(busy.requests / SLICE_SECONDS),
-                "paced_cpu_us": round(slow.cpu_us),
-                "paced_ratio": round(slow.cpu_us / results[2].cpu_us, 2),
-                "paced_requests_per_second": round(slow.requests / SLICE_SECONDS),
-            }
-        )
-    return rows
-
-
-def sizes(setting: Setting, rounds: int) -> list[dict[str, object]]:
-    """The cost of bodies by size, with the model named."""
-    variants = []
-    megabytes = []
-    for name, size in SIZES.items():
-        script = setting.script(f"size-{size}", "small", size)
-        megabytes.append(script.with_suffix(".json").stat().st_size / 1e6)
-        variants += [Variant(name, gateway, script, 2) for gateway in (setting.plain, setting.manual)]
-    results = measure(variants, rounds)
-    rows = []
-    for name, size, plain, ours in zip(SIZES, megabytes, results[::2], results[1::2], strict=True):
-        extra = (ours.cpu_us - plain.cpu_us) / 1e3
-        rows.append(
-            {
-                "body": name,
-                "plain_cpu_ms": round(plain.cpu_us / 1e3, 3),
-                "filter_cpu_ms": round(ours.cpu_us / 1e3, 3),
-                "ms_per_mb": round(extra / size, 3),
-            }
-        )
-    return rows
-
-
-def measure_all(rounds: int) -> dict[str, list[bench_report.Row]]:
-    """Both tables."""
+def paths(rounds: int) -> Tables:
+    """The cost of a small request, for each way through each gateway."""
     with Processes() as processes:
-        folder = LOGS.parent / "bench"
-        folder.mkdir(parents=True, exist_ok=True)
-        setting = Setting(processes, folder)
-        return {"paths": paths(setting, rounds), "sizes": sizes(setting, rounds)}
+        ways = ways_of(Setting(processes))
+        # Load by load, so that what is compared is measured close in time.
+        variants = {
+            (load, way): Variant(gateway, write_paced(script, pause) if pause else script, connections)
+            for load, (connections, pause) in LOADS.items()
+            for way, (gateway, script) in ways.items()
+        }
+        found = measure(variants, rounds)
+    tables: Tables = {}
+    for load in LOADS:
+        base = found[load, (PLAIN, "no routing")]
+        tables[load] = [
+            {
+                "host": host,
+                "way": way,
+                "cpu_us": round(median(slices, cpu_us), 1),
+                "ratio": ratio(slices, base, cpu_us),
+                "added_us": round(median(slices, cpu_us) - median(base, cpu_us), 1),
+                "sidecar_us": round(median(slices, lambda slice_: slice_.helper_us), 1),
+                "p50_ms": round(median(slices, p50_ms), 3),
+                "per_second": round(median(slices, lambda slice_: slice_.per_second)),
+            }
+            for host, way in ways
+            for slices in [found[load, (host, way)]]
+        ]
+    return tables
 
 
-TABLES = {
-    "paths": {
-        "way": "1 KB request",
-        "cpu_us": "Envoy CPU, µs/request",
-        "cpu_ratio": "× plain Envoy",
-        "p50_ms": "p50, ms (1 connection)",
-        "requests_per_second": f"requests/s ({BUSY} connections)",
-        "paced_cpu_us": "Envoy CPU, paced",
-        "paced_ratio": "× plain, paced",
-        "paced_requests_per_second": "requests/s, paced",
-    },
+def sizes(rounds: int) -> Tables:
+    """The cost of bodies by size, with the model named."""
+    with Processes() as processes:
+        setting = Setting(processes)
+        sidecar = setting.sidecar("sidecar", bench_bootstrap.policy(CACHE))
+        gateways = {host: setting.gateway(host, sidecar) for host in kinds()}
+        scripts = {name: script(f"size-{size}", "small", size) for name, size in SIZES.items()}
+        found = measure(
+            {
+                (size, host): Variant(gateway, script, SIZE_CONNECTIONS)
+                for size, script in scripts.items()
+                for host, gateway in gateways.items()
+            },
+            rounds,
+        )
+    rows = []
+    for host in gateways:
+        largest, base = found["8 MB", host], found["8 MB", PLAIN]
+        megabytes = scripts["8 MB"].with_suffix(".json").stat().st_size / (1 << 20)
+        rows.append(
+            {"host": host}
+            | {f"cpu_ms_{size}": round(median(found[size, host], cpu_us) / 1e3, 3) for size in SIZES}
+            | {
+                "ratio": ratio(largest, base, cpu_us),
+                "per_megabyte": difference(largest, base, cpu_us, unit=1e3 * megabytes),
+                "sidecar_ms": round(median(largest, lambda slice_: slice_.helper_us) / 1e3, 3),
+            }
+        )
+    return {"sizes": rows}
+
+
+def kinds() -> list[str]:
+    """All kinds of gateways."""
+    return [PLAIN, BUFFER, *bench_setting.filters(), NATIVE]
+
+
+def memory(rounds: int) -> Tables:
+    """Resident memory, and the time until a gateway listens."""
+    with Processes() as processes:
+        setting = Setting(processes)
+        sidecar = setting.sidecar("sidecar", bench_bootstrap.policy(CACHE))
+        small, large = script("small", "small", SIZES["1 KB"]), script("large", "small", SIZES["8 MB"])
+        starts: dict[str, list[float]] = {host: [] for host in kinds()}
+        rows: Rows = []
+        for turn in range(rounds):
+            for host, taken in starts.items():
+                with Processes() as own:
+                    gateway = Setting(own, setting.llm).gateway(host, sidecar)
+                    taken.append(gateway.start_ms)
+                    if turn == 0:
+                        rows.append({"host": host} | load_memory(gateway, small, large))
+                        # The others call no sidecar for a named model.
+                        rows[-1]["sidecar_mb"] = round(memory_mb(sidecar.pid, "VmHWM")) if host == NATIVE else 0
+        for row, taken in zip(rows, starts.values(), strict=True):
+            row["start_ms"] = round(statistics.median(taken))
+    return {"memory": rows}
+
+
+def load_memory(gateway: Gateway, small: pathlib.Path, large: pathlib.Path) -> bench_report.Row:
+    """The memory of a new gateway before and after load."""
+    row: bench_report.Row = {"start_mb": round(memory_mb(gateway.pid))}
+    run(gateway, small, 8, SLICE_SECONDS)
+    row["small_mb"] = round(memory_mb(gateway.pid))
+    run(gateway, large, SIZE_CONNECTIONS, 2 * SLICE_SECONDS)
+    row["peak_mb"] = round(memory_mb(gateway.pid, "VmHWM"))
+    return row
+
+
+def tables_of(parts: list[str], rounds: int) -> Tables:
+    """All tables of these parts."""
+    tables: Tables = {}
+    for part in parts:
+        print(f"measuring {part}", file=sys.stderr)
+        tables |= PARTS[part](rounds)
+    return tables
+
+
+PARTS = {"paths": paths, "sizes": sizes, "memory": memory, "gateways": bench_gateways.measure_all}
+
+_LOAD = {
+    "host": "{}",
+    "way": "1 KB request",
+    "cpu_us": "Envoy CPU, µs/request",
+    "ratio": "× plain Envoy [95 %]",
+    "added_us": "added, µs",
+    "sidecar_us": "sidecar CPU, µs/request",
+    "p50_ms": "p50, ms",
+    "per_second": "requests/s",
+}
+_LOAD_TITLES = {
+    "full_8": "full load, 8 connections",
+    "full_1": "full load, 1 connection",
+    "paced_8": "8 connections, 25 ms pause",
+    "paced_1": "1 connection, 5 ms pause",
+}
+TABLES = {load: _LOAD | {"host": title} for load, title in _LOAD_TITLES.items()} | {
     "sizes": {
-        "body": "body",
-        "plain_cpu_ms": "no filter, CPU ms/request",
-        "filter_cpu_ms": "filter, CPU ms/request",
-        "ms_per_mb": "filter's ms/MB",
+        "host": "Envoy CPU, ms/request",
+        **{f"cpu_ms_{size}": size for size in SIZES},
+        "ratio": "8 MB: × plain Envoy [95 %]",
+        "per_megabyte": "8 MB: added, ms/MB [95 %]",
+        "sidecar_ms": "8 MB: sidecar CPU, ms/request",
     },
+    "memory": {
+        "host": "resident memory, MB",
+        "start_mb": "at start",
+        "small_mb": "after 1 KB requests",
+        "peak_mb": "peak, after 8 MB requests",
+        "sidecar_mb": "sidecar, peak",
+        "start_ms": "start to listening, ms",
+    },
+    "gateways": bench_gateways.TITLES,
 }
 
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--parts", default="paths,sizes,memory")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", type=pathlib.Path, help="also write the JSON to this file")
+    options = parser.parse_args()
+    end_in_order()
+    parts = options.parts.split(",")
+    if unknown := set(parts) - PARTS.keys():
+        sys.exit(f"error: no part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
+    try:
+        found = tables_of(parts, options.rounds)
+    except (DemoError, LoadError) as error:
+        sys.exit(f"error: {error}")
+    bench_report.show(found, TABLES, options.json)
+    if options.save:
+        options.save.write_text(bench_report.as_json(found))
+
+
 if __name__ == "__main__":
-    bench_report.run(measure_all, TABLES, errors=(DemoError, bench_load.LoadError))
+    main()

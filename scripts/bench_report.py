@@ -1,6 +1,7 @@
 """What the benchmarks share: their options, and how they print what they measured."""
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -20,11 +21,22 @@ def run(measure: Callable[[int], dict[str, list[Row]]], tables: dict[str, Titles
         found = measure(options.rounds)
     except errors as error:
         sys.exit(f"error: {error}")
-    if options.json:
-        print(json.dumps(found, indent=2))
+    show(found, tables, options.json)
+
+
+def show(found: dict[str, list[Row]], tables: dict[str, Titles], json_: bool) -> None:
+    """Prints the tables that were measured, or JSON."""
+    if json_:
+        print(as_json(found))
         return
     for name, titles in tables.items():
-        print_table(found[name], titles)
+        if name in found:
+            print_table(found[name], titles)
+
+
+def as_json(found: dict[str, list[Row]]) -> str:
+    """The tables as JSON. An estimate is an object."""
+    return json.dumps(found, indent=2, ensure_ascii=False, default=dataclasses.asdict)
 
 
 def print_table(rows: list[Row], titles: Titles) -> None:

@@ -58,13 +58,13 @@ class Processes:
             )
         return self._running[name].pid
 
-    def wait_ready(self, name: str, is_ready: Callable[[], bool]) -> None:
+    def wait_ready(self, name: str, is_ready: Callable[[], bool], every: float = 0.05) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not is_ready():
             self.check()
             if time.monotonic() > deadline:
                 raise DemoError(f"{name} is not ready after {START_SECONDS} s\n{log_tail(name)}")
-            time.sleep(0.05)
+            time.sleep(every)
 
     def check(self) -> None:
         for name, process in self._running.items():
