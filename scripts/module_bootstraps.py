@@ -1,4 +1,4 @@
-"""Writes the configurations of the dynamic module, envoy/module*, from those of the Wasm filter, so that both stay alike.
+"""Writes the configurations of the dynamic module, envoy/module*, from those of the Wasm filter, so both stay alike.
 
 usage: scripts/module_bootstraps.py [--check]
 
