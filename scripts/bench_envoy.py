@@ -22,6 +22,9 @@ LOADS = {"full_8": (8, 0), "full_1": (1, 0), "paced_8": (8, 25), "paced_1": (1, 
 SIZES = {"1 KB": 1 << 10, "100 KB": 100 << 10, "1 MB": 1 << 20, "8 MB": 8 << 20}
 SIZE_CONNECTIONS = 2
 
+STARTS = 3
+"""New processes of each kind, to measure memory and the time to start."""
+
 Rows = list[bench_report.Row]
 Tables = dict[str, Rows]
 Ways = dict[tuple[str, str], tuple[Gateway, pathlib.Path]]
@@ -120,35 +123,35 @@ def kinds() -> list[str]:
 
 
 def memory(rounds: int) -> Tables:
-    """Resident memory, and the time until a gateway listens."""
+    """Resident memory, and the time until a gateway listens: medians over new processes."""
     with Processes() as processes:
         setting = Setting(processes)
         sidecar = setting.sidecar("sidecar", bench_bootstrap.policy(CACHE))
         small, large = script("small", "small", SIZES["1 KB"]), script("large", "small", SIZES["8 MB"])
-        starts: dict[str, list[float]] = {host: [] for host in kinds()}
-        rows: Rows = []
-        for turn in range(rounds):
-            for host, taken in starts.items():
+        taken: dict[str, list[dict[str, float]]] = {host: [] for host in kinds()}
+        for _ in range(min(rounds, STARTS)):
+            for host, results in taken.items():
                 with Processes() as own:
-                    gateway = Setting(own, setting.llm).gateway(host, sidecar)
-                    taken.append(gateway.start_ms)
-                    if turn == 0:
-                        rows.append({"host": host} | load_memory(gateway, small, large))
-                        # The others call no sidecar for a named model.
-                        rows[-1]["sidecar_mb"] = round(memory_mb(sidecar.pid, "VmHWM")) if host == NATIVE else 0
-        for row, taken in zip(rows, starts.values(), strict=True):
-            row["start_ms"] = round(statistics.median(taken))
-    return {"memory": rows}
+                    results.append(start_and_load(Setting(own, setting.llm).gateway(host, sidecar), small, large))
+        # For a named model, only Envoy's ext_proc filter calls the sidecar.
+        sidecar_mb = round(memory_mb(sidecar.pid, "VmHWM"))
+    return {
+        "memory": [
+            {"host": host, "sidecar_mb": sidecar_mb if host == NATIVE else 0}
+            | {key: round(statistics.median(result[key] for result in results)) for key in results[0]}
+            for host, results in taken.items()
+        ]
+    }
 
 
-def load_memory(gateway: Gateway, small: pathlib.Path, large: pathlib.Path) -> bench_report.Row:
+def start_and_load(gateway: Gateway, small: pathlib.Path, large: pathlib.Path) -> dict[str, float]:
     """The memory of a new gateway before and after load."""
-    row: bench_report.Row = {"start_mb": round(memory_mb(gateway.pid))}
+    start = memory_mb(gateway.pid)
     run(gateway, small, 8, SLICE_SECONDS)
-    row["small_mb"] = round(memory_mb(gateway.pid))
+    after_small = memory_mb(gateway.pid)
     run(gateway, large, SIZE_CONNECTIONS, 2 * SLICE_SECONDS)
-    row["peak_mb"] = round(memory_mb(gateway.pid, "VmHWM"))
-    return row
+    peak = memory_mb(gateway.pid, "VmHWM")
+    return {"start_mb": start, "small_mb": after_small, "peak_mb": peak, "start_ms": gateway.start_ms}
 
 
 def tables_of(parts: list[str], rounds: int) -> Tables:
