@@ -5,10 +5,10 @@
 #![allow(unsafe_code)]
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::Stats;
+use super::thread::Thread;
 use crate::abi::{self, ConfigPtr, LogLevel, SchedulerPtr};
 use crate::log;
 
@@ -28,7 +28,7 @@ static CHANGED: Condvar = Condvar::new();
 struct State {
     next: u64,
     targets: Vec<Target>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
     /// The number of the thread that is to run; others end.
     generation: u64,
 }
@@ -66,9 +66,7 @@ impl Flushing {
         state.next = id.wrapping_add(1);
         state.targets.push(Target { id, scheduler, stats });
         if state.thread.is_none() {
-            let generation = state.generation;
-            let spawned = Builder::new().name("llm_router".to_owned()).spawn(move || run(generation));
-            match spawned {
+            match Thread::start(run, state.generation) {
                 Ok(thread) => state.thread = Some(thread),
                 Err(error) => {
                     log::write(LogLevel::Error, &format!("counters stay as they are: no thread: {error}"));
@@ -90,8 +88,7 @@ impl Drop for Flushing {
         drop(state);
         if let Some(thread) = ended {
             CHANGED.notify_all();
-            // It never panics; if it did, it has ended as well.
-            let _ = thread.join();
+            thread.join();
         }
     }
 }

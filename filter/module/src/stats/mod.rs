@@ -6,6 +6,7 @@
 mod counts;
 mod definitions;
 mod flusher;
+mod thread;
 
 use counts::Counts;
 use definitions::Definitions;
