@@ -24,10 +24,8 @@ pub(crate) enum FilterConfig {
     Router {
         /// What its requests share.
         gateway: Arc<Gateway>,
-        /// Envoy's configuration, for the counts.
-        envoy: ConfigPtr,
-        /// Ends before `gateway` when Envoy destroys the configuration.
-        flushing: Option<Flushing>,
+        /// Hands Envoy what is counted, until Envoy destroys the configuration.
+        _flushing: Flushing,
     },
     /// The filter in front of the LLMs.
     Failover,
@@ -46,16 +44,16 @@ impl FilterConfig {
                 let config =
                     Config::from_json(&with_fractions(configuration)).map_err(|error| error.to_string())?;
                 // SAFETY: as above.
-                let stats = Arc::new(unsafe { Stats::define(envoy) });
+                let stats = unsafe { Stats::define(envoy) };
                 let message = format!(
                     "configured: default policy {}, mode {:?}",
                     config.default_policy.name, config.mode
                 );
                 log::write(LogLevel::Info, &message);
-                let gateway = Arc::new(Gateway::new(config, Arc::clone(&stats)));
+                let gateway = Arc::new(Gateway::new(config, stats));
                 // SAFETY: as above.
-                let flushing = Some(unsafe { Flushing::start(envoy, stats) });
-                Ok(Self::Router { gateway, envoy, flushing })
+                let _flushing = unsafe { Flushing::start(envoy, Arc::clone(&gateway)) };
+                Ok(Self::Router { gateway, _flushing })
             }
             FAILOVER if program::can_fail_over() => Ok(Self::Failover),
             FAILOVER => {
@@ -68,15 +66,6 @@ impl FilterConfig {
             )),
         }
     }
-
-    /// Hands Envoy what was counted. On Envoy's main thread.
-    #[allow(unsafe_code)]
-    pub(crate) fn flush(&self) {
-        if let Self::Router { gateway, envoy, .. } = self {
-            // SAFETY: the configuration exists until Envoy destroys it, and this object with it.
-            unsafe { gateway.stats.flush(*envoy, gateway.config()) };
-        }
-    }
 }
 
 /// The configuration with the fractions that Envoy's YAML loader turned into texts.
@@ -87,14 +76,5 @@ fn with_fractions(json: &[u8]) -> Cow<'_, [u8]> {
             Cow::Owned(value.to_string().into_bytes())
         }
         _ => Cow::Borrowed(json),
-    }
-}
-
-impl Drop for FilterConfig {
-    fn drop(&mut self) {
-        if let Self::Router { flushing, .. } = self {
-            drop(flushing.take());
-            self.flush();
-        }
     }
 }

@@ -17,7 +17,7 @@ use crate::{clock, log};
 pub(crate) struct Gateway {
     router: Arc<CachingRouter>,
     pub(crate) encoder: RequestEncoder,
-    pub(crate) stats: Arc<Stats>,
+    pub(crate) stats: Stats,
     /// The `:authority` of calls to the sidecar.
     pub(crate) authority: String,
     /// Whether Envoy's log level was `debug` when the configuration came.
@@ -26,7 +26,7 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    pub(crate) fn new(config: Config, stats: Arc<Stats>) -> Self {
+    pub(crate) fn new(config: Config, stats: Stats) -> Self {
         Self {
             authority: authority(&config.sidecar.cluster).to_owned(),
             router: Arc::new(CachingRouter::with_shared_responses(config, Some(Box::new(ProcessResponses)))),

@@ -11,7 +11,7 @@ use std::{ptr, slice};
 use crate::abi::{BodyStatus, Buffer, ConfigPtr, FilterPtr, Header, HeadersStatus, LogLevel};
 use crate::configuration::FilterConfig;
 use crate::http_filter::HttpFilter;
-use crate::{guard, log, program};
+use crate::{guard, log, program, stats};
 
 /// The hooks of one request with a module's filter, which do nothing but pass their arguments on.
 type Filter = *const HttpFilter;
@@ -75,15 +75,12 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(config: 
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_scheduled(
+extern "C" fn envoy_dynamic_module_on_http_filter_config_scheduled(
     _envoy: ConfigPtr,
-    config: *const FilterConfig,
+    _config: *const FilterConfig,
     _event: u64,
 ) {
-    // SAFETY: Envoy calls this for configurations that it has not destroyed; one that was never made is null.
-    if let Some(config) = unsafe { config.as_ref() } {
-        guard::run(|| config.flush(), || ());
-    }
+    guard::run(stats::flush, || ());
 }
 
 #[unsafe(no_mangle)]

@@ -1,33 +1,46 @@
-//! The thread that has Envoy's main thread ask for the counts once a second.
+//! Hands Envoy the counts of all configurations, once a second.
 //!
-//! It lives as long as there is a configuration: Envoy unloads a module that no configuration needs, and no thread may be in it
-//! then.
+//! Envoy drops a counter with the last configuration that has used it. So the newest configuration uses all counters that this
+//! process has, and hands over what the others counted: a change of the policy loses no count.
+//!
+//! A thread has Envoy's main thread call us. It lives as long as there is a configuration: Envoy unloads a module that no
+//! configuration needs, and no thread may be in it then.
 #![allow(unsafe_code)]
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Stats;
 use super::thread::Thread;
+use super::{Counter, Stats};
 use crate::abi::{self, ConfigPtr, LogLevel, SchedulerPtr};
+use crate::gateway::Gateway;
 use crate::log;
 
 /// How often Envoy gets the counts. Prometheus asks less often.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// The most counters that are carried over to a new configuration. Their labels come from configurations, of which there may be
+/// many over time.
+const MAX_CARRIED: usize = 4096;
+
 /// A configuration whose counts are handed over. Ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Flushing(u64);
 
-/// What the thread and the configurations share.
-static STATE: Mutex<State> = Mutex::new(State { next: 0, targets: Vec::new(), thread: None, generation: 0 });
+/// What the thread and the configurations share. It is locked while Envoy is called, which keeps the configurations alive; these
+/// calls run no hook.
+static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
 /// Wakes a thread that is to end.
 static CHANGED: Condvar = Condvar::new();
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     next: u64,
+    /// In the order in which they came.
     targets: Vec<Target>,
+    /// The counters that Envoy has.
+    known: HashSet<Counter>,
     thread: Option<Thread>,
     /// The number of the thread that is to run; others end.
     generation: u64,
@@ -36,35 +49,83 @@ struct State {
 #[derive(Debug)]
 struct Target {
     id: u64,
+    envoy: ConfigPtr,
     scheduler: Scheduler,
-    stats: Arc<Stats>,
+    gateway: Arc<Gateway>,
 }
+
+// SAFETY: Envoy's stats may be used on any thread.
+unsafe impl Send for Target {}
 
 /// Has Envoy's main thread call `config_scheduled`.
 #[derive(Debug)]
 struct Scheduler(SchedulerPtr);
 
-// SAFETY: Envoy's scheduler may be used and deleted on any thread.
-unsafe impl Send for Scheduler {}
-
 impl Drop for Scheduler {
     fn drop(&mut self) {
-        // SAFETY: it was made by `scheduler_new`, and nobody else has it.
+        // SAFETY: it was made by `scheduler_new`, and nobody else has it. It may be deleted on any thread.
         unsafe { abi::envoy_dynamic_module_callback_http_filter_config_scheduler_delete(self.0) };
     }
 }
 
+impl Target {
+    fn stats(&self) -> &Stats {
+        &self.gateway.stats
+    }
+
+    fn add(&self, counter: &Counter, by: u64) {
+        // SAFETY: a configuration is a target until Envoy destroys it.
+        unsafe { self.stats().add(self.envoy, counter, by) };
+    }
+
+    fn take(&self) -> Vec<(Counter, u64)> {
+        self.stats().take(self.gateway.config())
+    }
+}
+
+impl State {
+    /// Hands Envoy what all configurations counted.
+    fn flush(&mut self) {
+        let counted: Vec<_> = self.targets.iter().flat_map(Target::take).collect();
+        self.hand_over(counted);
+    }
+
+    /// Hands Envoy these counts, by the newest configuration.
+    fn hand_over(&mut self, counted: Vec<(Counter, u64)>) {
+        let Some(newest) = self.targets.last() else { return };
+        for (counter, by) in counted {
+            newest.add(&counter, by);
+            if self.known.len() < MAX_CARRIED {
+                self.known.insert(counter);
+            }
+        }
+    }
+
+    /// Has the newest configuration use all counters.
+    fn carry_over(&self) {
+        if let Some(newest) = self.targets.last() {
+            self.known.iter().for_each(|counter| newest.add(counter, 0));
+        }
+    }
+}
+
+/// Hands Envoy what all configurations counted.
+pub(crate) fn flush() {
+    lock().flush();
+}
+
 impl Flushing {
     /// # Safety
-    /// `config` is the configuration's pointer, and Envoy has not destroyed it.
-    pub(crate) unsafe fn start(config: ConfigPtr, stats: Arc<Stats>) -> Self {
+    /// `envoy` is the configuration's pointer, and Envoy has not destroyed it before this is dropped.
+    pub(crate) unsafe fn start(envoy: ConfigPtr, gateway: Arc<Gateway>) -> Self {
         // SAFETY: as above.
         let scheduler =
-            Scheduler(unsafe { abi::envoy_dynamic_module_callback_http_filter_config_scheduler_new(config) });
+            Scheduler(unsafe { abi::envoy_dynamic_module_callback_http_filter_config_scheduler_new(envoy) });
         let mut state = lock();
         let id = state.next;
         state.next = id.wrapping_add(1);
-        state.targets.push(Target { id, scheduler, stats });
+        state.targets.push(Target { id, envoy, scheduler, gateway });
+        state.carry_over();
         if state.thread.is_none() {
             match Thread::start(run, state.generation) {
                 Ok(thread) => state.thread = Some(thread),
@@ -80,13 +141,21 @@ impl Flushing {
 impl Drop for Flushing {
     fn drop(&mut self) {
         let mut state = lock();
-        state.targets.retain(|target| target.id != self.0);
-        let ended = if state.targets.is_empty() { state.thread.take() } else { None };
-        if ended.is_some() {
+        let Some(place) = state.targets.iter().position(|target| target.id == self.0) else { return };
+        if state.targets.len() == 1 {
+            state.flush();
+        }
+        let ended = state.targets.remove(place);
+        // Envoy still has the counters of the one that ends.
+        state.carry_over();
+        let counted = ended.take();
+        state.hand_over(counted);
+        let thread = if state.targets.is_empty() { state.thread.take() } else { None };
+        if thread.is_some() {
             state.generation = state.generation.wrapping_add(1);
         }
         drop(state);
-        if let Some(thread) = ended {
+        if let Some(thread) = thread {
             CHANGED.notify_all();
             thread.join();
         }
@@ -98,10 +167,11 @@ fn run(generation: u64) {
     while state.generation == generation {
         let (woken, _) = CHANGED.wait_timeout(state, INTERVAL).unwrap_or_else(PoisonError::into_inner);
         state = woken;
-        for target in state.targets.iter().filter(|target| target.stats.is_dirty()) {
+        let is_dirty = state.targets.iter().any(|target| target.stats().is_dirty());
+        if let Some(newest) = state.targets.last().filter(|_| is_dirty) {
             // SAFETY: the scheduler lives as long as its target. Envoy only takes note of it here, and calls us later.
             unsafe {
-                abi::envoy_dynamic_module_callback_http_filter_config_scheduler_commit(target.scheduler.0, 0);
+                abi::envoy_dynamic_module_callback_http_filter_config_scheduler_commit(newest.scheduler.0, 0);
             }
         }
     }

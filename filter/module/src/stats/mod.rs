@@ -12,9 +12,9 @@ use counts::Counts;
 use definitions::Definitions;
 use llm_router_routing::config::Config;
 use llm_router_routing::exchange::Event;
-use llm_router_routing::metrics::{self, Kind, Series};
+use llm_router_routing::metrics::{self, Kind, Metric, Series};
 
-pub(crate) use flusher::Flushing;
+pub(crate) use flusher::{Flushing, flush};
 
 use crate::abi::{self, Buffer, ConfigIncrementCounter, ConfigPtr};
 use crate::envoy::EnvoyFilter;
@@ -30,6 +30,9 @@ pub(crate) struct Stats {
 /// What Envoy gets in the callback in which it was measured.
 #[derive(Debug, Default)]
 pub(crate) struct Measured(Vec<(Series, u64)>);
+
+/// A counter, by the values of its labels. Unlike a [`Series`], it means the same in every configuration.
+type Counter = (Metric, Vec<String>);
 
 impl Stats {
     /// # Safety
@@ -65,25 +68,29 @@ impl Stats {
         }
     }
 
-    /// Hands Envoy what was counted since the last time.
-    ///
-    /// # Safety
-    /// `envoy` is the configuration's pointer, and Envoy has not destroyed it.
-    #[allow(unsafe_code)]
-    pub(crate) unsafe fn flush(&self, envoy: ConfigPtr, config: &Config) {
-        let Some(increment) = self.increment else { return };
-        // No lock is held while Envoy is called.
-        for (series, value) in self.counts.take() {
-            let Some(id) = self.definitions.id(series.metric) else { continue };
-            let labels = series.labels(config);
-            let labels: Vec<_> = labels.iter().map(|(_, value)| Buffer::new(value.as_bytes())).collect();
-            // SAFETY: as above; Envoy copies the labels.
-            unsafe { increment(envoy, id, labels.as_ptr(), labels.len(), value) };
-        }
+    /// Whether something was counted since [`Stats::take`].
+    fn is_dirty(&self) -> bool {
+        self.counts.is_dirty()
     }
 
-    /// Whether there is something to hand over.
-    pub(crate) fn is_dirty(&self) -> bool {
-        self.counts.is_dirty()
+    /// Takes what was counted since the last time.
+    fn take(&self, config: &Config) -> Vec<(Counter, u64)> {
+        let counter = |series: Series| {
+            let labels = series.labels(config).into_iter().map(|(_, value)| value.into_owned());
+            (series.metric, labels.collect())
+        };
+        self.counts.take().into_iter().map(|(series, by)| (counter(series), by)).collect()
+    }
+
+    /// Adds to a counter of Envoy's.
+    ///
+    /// # Safety
+    /// `envoy` is this configuration's pointer, and Envoy has not destroyed it.
+    #[allow(unsafe_code)]
+    unsafe fn add(&self, envoy: ConfigPtr, (metric, labels): &Counter, by: u64) {
+        let (Some(increment), Some(id)) = (self.increment, self.definitions.id(*metric)) else { return };
+        let labels: Vec<_> = labels.iter().map(|value| Buffer::new(value.as_bytes())).collect();
+        // SAFETY: as above; Envoy copies the labels.
+        unsafe { increment(envoy, id, labels.as_ptr(), labels.len(), by) };
     }
 }
