@@ -41,7 +41,7 @@ impl Buffer {
     }
 
     /// Whether there are bytes, if only none of them.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn is_some(self) -> bool {
         !self.data.is_null()
     }

@@ -33,17 +33,17 @@ pub(crate) fn run<T>(hook: impl FnOnce() -> T, recover: impl FnOnce() -> T) -> O
     recovered.ok()
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 thread_local!(static PANICS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
 
 /// How often hooks of this thread panicked since it was asked for last.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn take_panics() -> usize {
     PANICS.take()
 }
 
 fn report() {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     PANICS.set(PANICS.get() + 1);
     let place = PLACE.try_with(|it| it.take()).unwrap_or_default();
     let message = format!("a bug in the router: panicked at {place}; please report it");

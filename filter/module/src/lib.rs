@@ -10,8 +10,10 @@ mod clock;
 mod configuration;
 mod drill;
 mod envoy;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 mod fake_envoy;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gateway;
 mod grpc;
 mod guard;
