@@ -1,5 +1,7 @@
 //! An Envoy for tests: the callbacks, of a request that is only data. It calls hooks within callbacks where Envoy does.
 #![allow(unsafe_code)]
+// A test's Envoy fails by panics.
+#![allow(clippy::expect_used, clippy::indexing_slicing)]
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
