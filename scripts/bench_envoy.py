@@ -11,13 +11,15 @@ import bench_report
 import bench_setting
 from bench_load import Gateway, LoadError, memory_mb, run, write_paced
 from bench_setting import BUFFER, CACHE, MODULE_HOST, NATIVE, PLAIN, WASM_HOST, Setting, script
-from bench_turns import SLICE_SECONDS, Variant, cpu_us, difference, measure, median, p50_ms, ratio
+from bench_turns import SLICE_SECONDS, Slices, Variant, cpu_us, difference, measure, median, p50_ms, ratio
 from processes import DemoError, Processes, end_in_order
 
+UNROUTED = "passed on"
 NAMED, CACHED, TRIVIAL, REAL = "model named", "decision from the cache", "trivial sidecar", "real sidecar"
 
 LOADS = {"full_8": (8, 0), "full_1": (1, 0), "paced_8": (8, 25), "paced_1": (1, 5)}
 """Connections, and the pause of each before a request, in milliseconds."""
+OTHER_LOADS = {"full_1": "1 connection", "paced_8": "8 paced", "paced_1": "1 paced"}
 
 SIZES = {"1 KB": 1 << 10, "100 KB": 100 << 10, "1 MB": 1 << 20, "8 MB": 8 << 20}
 SIZE_CONNECTIONS = 2
@@ -36,7 +38,7 @@ def ways_of(setting: Setting) -> Ways:
     auto, named = script("auto", "auto", 1 << 10), script("named", "small", 1 << 10)
     trivial = setting.trivial()
     real, caching = (setting.sidecar(f"sidecar-{entries}", bench_bootstrap.policy(entries)) for entries in (0, CACHE))
-    ways: Ways = {(host, "no routing"): (setting.gateway(host, trivial), named) for host in (PLAIN, BUFFER)}
+    ways: Ways = {(host, UNROUTED): (setting.gateway(host, trivial), named) for host in (PLAIN, BUFFER)}
     for host in bench_setting.filters():
         manual = setting.gateway(host, trivial)
         ways |= {
@@ -66,24 +68,33 @@ def paths(rounds: int) -> Tables:
             for way, (gateway, script) in ways.items()
         }
         found = measure(variants, rounds)
-    tables: Tables = {}
-    for load in LOADS:
-        base = found[load, (PLAIN, "no routing")]
-        tables[load] = [
-            {
-                "host": host,
-                "way": way,
-                "cpu_us": round(median(slices, cpu_us), 1),
-                "ratio": ratio(slices, base, cpu_us),
+    full: Rows = []
+    others: Rows = []
+    for host, way in ways:
+        slices, base = found["full_8", (host, way)], found["full_8", (PLAIN, UNROUTED)]
+        row: bench_report.Row = {"host": host, "way": way}
+        full.append(
+            row
+            | _cpu(slices, base)
+            | {
                 "added_us": round(median(slices, cpu_us) - median(base, cpu_us), 1),
                 "sidecar_us": round(median(slices, lambda slice_: slice_.helper_us), 1),
-                "p50_ms": round(median(slices, p50_ms), 3),
                 "per_second": round(median(slices, lambda slice_: slice_.per_second)),
             }
-            for host, way in ways
-            for slices in [found[load, (host, way)]]
-        ]
-    return tables
+        )
+        for load in OTHER_LOADS:
+            figures = _cpu(found[load, (host, way)], found[load, (PLAIN, UNROUTED)])
+            row |= {f"{load}_{key}": value for key, value in figures.items()}
+        others.append(row)
+    return {"full": full, "others": others}
+
+
+def _cpu(slices: Slices, base: Slices) -> bench_report.Row:
+    return {
+        "cpu_us": round(median(slices, cpu_us), 1),
+        "ratio": ratio(slices, base, cpu_us),
+        "p50_ms": round(median(slices, p50_ms), 3),
+    }
 
 
 def sizes(rounds: int) -> Tables:
@@ -165,23 +176,26 @@ def tables_of(parts: list[str], rounds: int) -> Tables:
 
 PARTS = {"paths": paths, "sizes": sizes, "memory": memory, "gateways": bench_gateways.measure_all}
 
-_LOAD = {
-    "host": "{}",
-    "way": "1 KB request",
-    "cpu_us": "Envoy CPU, µs/request",
-    "ratio": "× plain Envoy [95 %]",
-    "added_us": "added, µs",
-    "sidecar_us": "sidecar CPU, µs/request",
-    "p50_ms": "p50, ms",
-    "per_second": "requests/s",
-}
-_LOAD_TITLES = {
-    "full_8": "full load, 8 connections",
-    "full_1": "full load, 1 connection",
-    "paced_8": "8 connections, 25 ms pause",
-    "paced_1": "1 connection, 5 ms pause",
-}
-TABLES = {load: _LOAD | {"host": title} for load, title in _LOAD_TITLES.items()} | {
+TABLES = {
+    "full": {
+        "host": "1 KB, full load, 8 connections",
+        "way": "request",
+        "cpu_us": "Envoy CPU, µs/request",
+        "ratio": "× plain Envoy [95 %]",
+        "added_us": "added, µs",
+        "sidecar_us": "sidecar CPU, µs/request",
+        "p50_ms": "p50, ms",
+        "per_second": "requests/s",
+    },
+    "others": {
+        "host": "1 KB, other loads",
+        "way": "request",
+        **{
+            f"{load}_{key}": f"{title}: {unit}"
+            for load, title in OTHER_LOADS.items()
+            for key, unit in {"cpu_us": "CPU, µs", "ratio": "× plain [95 %]", "p50_ms": "p50, ms"}.items()
+        },
+    },
     "sizes": {
         "host": "Envoy CPU, ms/request",
         **{f"cpu_ms_{size}": size for size in SIZES},

@@ -68,7 +68,7 @@ def gateways(axes: Axes, rows: list[Row]) -> None:
     )
 
 
-PANELS = {"full_8": paths, "sizes": sizes, "gateways": gateways}
+PANELS = {"full": paths, "sizes": sizes, "gateways": gateways}
 
 
 def main(source: str, target: str) -> None:
