@@ -41,10 +41,11 @@ pub(super) struct Config {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(extend("default" = "enforce")))]
     pub(super) mode: Mode,
-    /// Whether decisions are told in Envoy's filter state too, for access logs: `wasm.llm_router.model`, `.policy`,
+    /// Whether decisions are recorded in Envoy's filter state too, for access logs: `wasm.llm_router.model`, `.policy`,
     /// `.reason`, `.label`, `.confidence` and `.score`, and `.refused`; and for rate limits, `.estimated_tokens` before
     /// the request goes on, and `.tokens`, `.input_tokens` and `.output_tokens` when the answer is complete. Without,
-    /// access logs have the response headers, for less work a request. The native mode has no filter state.
+    /// access logs have the response headers, for less work a request. The dynamic module's names have no `wasm.`; the
+    /// native mode has no filter state.
     #[serde(default)]
     pub(super) filter_state: bool,
     /// Whether Envoy's retries of a request go to the next model of the policy's `fallback`, if it was a policy that
@@ -302,7 +303,7 @@ impl Default for Prompt {
 /// Stands for our list of what the coding agents of today do.
 pub(super) const KNOWN_AGENTS: &str = "known_agents";
 
-/// Remembers the classifier's answers; in the Wasm filter, each of Envoy's workers for itself.
+/// Remembers the classifier's answers; in the Wasm filter, each of Envoy's workers for itself, in the dynamic module all together.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
