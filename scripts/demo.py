@@ -120,7 +120,7 @@ def client_of(port: int) -> openai.OpenAI:
 def send(client: openai.OpenAI, case: Case, repeat: int = 0) -> tuple[float, dict[str, str]]:
     """Returns the milliseconds to the response, or to a stream's first event, and the response headers."""
     # Another text each time: the router caches predictions.
-    prompt = case.prompt + " " * repeat
+    prompt = f"{case.prompt} ({repeat})" if repeat else case.prompt
     start = time.perf_counter()
     response = client.chat.completions.with_raw_response.create(
         model=case.model,
