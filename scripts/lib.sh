@@ -54,3 +54,40 @@ apt_install() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
   )
 }
+
+# The target of Rust that this machine is.
+host_target() { rustc -vV | sed -n 's/^host: //p'; }
+
+has_target() { [ -d "$(rustc --print sysroot)/lib/rustlib/$1" ]; }
+
+add_target() {
+  command -v rustup >/dev/null || return 1
+  step "asking rustup for $1"
+  # Without a network, rustup retries for minutes.
+  timeout 60 rustup target add "$1" >/dev/null 2>&1 && has_target "$1"
+}
+
+# Runs cargo for a target, and sets TARGET_DIR to the folder that it builds in. Where rustup cannot download the target's standard
+# library, Debian's rustc-web builds it from its source package.
+#
+# usage: cargo_for TARGET STD COMMAND ARGUMENT...
+#
+#   STD       the crates of the standard library, for -Zbuild-std
+#   COMMAND   of cargo, with its arguments
+cargo_for() {
+  local target=$1 std=$2 command=$3
+  shift 3
+  if has_target "$target" || { [ ! -d "$REPO/target/debian" ] && add_target "$target"; }; then
+    TARGET_DIR=$REPO/target
+    cargo "$command" --target "$target" "$@"
+    return
+  fi
+  if ! { [ -x /usr/bin/cargo ] && compgen -G "/usr/src/rustc-*/library" >/dev/null; }; then
+    step "installing Debian's Rust for $target"
+    apt_install rustc-web cargo-web rust-web-src
+  fi
+  TARGET_DIR=$REPO/target/debian
+  # -Zbuild-std is for nightly toolchains; RUSTC_BOOTSTRAP lets Debian's stable one do the same.
+  RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
+    /usr/bin/cargo "$command" --target "$target" --target-dir "$TARGET_DIR" "-Zbuild-std=$std" "$@"
+}

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use serde_json::Value;
 use crate::bootstrap::Bootstrap;
 use crate::client::{OpenResponse, Request, Response};
 use crate::sidecar::Sidecar;
+use crate::versions::Version;
 use crate::{TIMEOUT, poll, repository, within};
 
 /// A running Envoy. It ends with the last clone.
@@ -35,23 +35,19 @@ impl Envoy {
     /// Starts Envoy, and waits until it is ready. Each worker has its own cache in the Wasm filter, and any of them may get
     /// a connection.
     pub async fn start_with_workers(bootstrap: &Bootstrap, workers: u32) -> Self {
+        Self::start_version(Version::default(), bootstrap, workers).await
+    }
+
+    /// Starts an Envoy of a certain version, and waits until it is ready.
+    pub async fn start_version(version: Version, bootstrap: &Bootstrap, workers: u32) -> Self {
         let (bootstrap, sidecar) = Sidecar::behind(bootstrap.clone()).await;
-        // Not .json, which Envoy reads by other rules: in YAML, it takes 0.3 for a string.
-        let config = crate::scratch_file("envoy", "yaml");
-        std::fs::write(&config, bootstrap.to_yaml()).expect("the bootstrap's copy");
-        let admin_file = config.with_extension("admin");
+        let admin_file = crate::scratch_file("envoy", "admin");
         // An earlier run's would be taken for this one's.
         let _ = std::fs::remove_file(&admin_file);
-        let mut command = Command::new(executable());
-        command.current_dir(repository());
-        // Where it keeps modules that it fetched.
-        command.env("TMPDIR", config.parent().expect("a folder"));
-        command.arg("--config-path").arg(&config).arg("--admin-address-path").arg(&admin_file);
-        command.args(["--use-dynamic-base-id", "--disable-hot-restart", "--log-level", "warning"]);
+        let mut command = command(version, &bootstrap);
+        command.arg("--admin-address-path").arg(&admin_file);
         command.args(["--concurrency", &workers.to_string()]);
-        // Access logs are buffered for ten seconds otherwise.
-        command.args(["--file-flush-interval-msec", "100"]);
-        let process = Process::spawn(&command, config.with_extension("log")).expect("starting Envoy");
+        let process = Process::spawn(&command, admin_file.with_extension("log")).expect("starting Envoy");
 
         let admin = poll(async || {
             process.assert_running();
@@ -68,6 +64,18 @@ impl Envoy {
         let listeners = get(admin, "/listeners?format=json").await.expect("Envoy's listeners");
         let address = first_listener(&listeners).expect("the gateway's address");
         Self { process: Arc::new(process), sidecar, address, admin }
+    }
+
+    /// Starts an Envoy of a certain version with what it must not accept, and returns its output when it has ended.
+    ///
+    /// # Panics
+    /// If it ends in order.
+    pub async fn rejecting(version: Version, bootstrap: &Bootstrap) -> String {
+        let log = crate::scratch_file("envoy", "log");
+        let process = Process::spawn(&command(version, bootstrap), log).expect("starting Envoy");
+        let exit = poll(async || process.exit_status().ok_or_else(|| process.log_tail())).await;
+        assert!(!exit.success(), "{}", process.log_tail());
+        process.output()
     }
 
     /// Where it serves.
@@ -171,11 +179,22 @@ pub fn samples(text: &str) -> HashMap<String, f64> {
     samples.filter_map(|(before, value)| Some((name(before), value.parse().ok()?))).collect()
 }
 
-fn executable() -> PathBuf {
-    let executable = std::env::var_os("ENVOY").map(PathBuf::from);
-    let executable = executable.unwrap_or_else(|| repository().join(".setup/venv/bin/envoy"));
-    assert!(executable.exists(), "{} is missing: run `scripts/setup`", executable.display());
-    executable
+/// How to run it on a bootstrap.
+fn command(version: Version, bootstrap: &Bootstrap) -> Command {
+    // Not .json, which Envoy reads by other rules: in YAML, it takes 0.3 for a string.
+    let config = crate::scratch_file("envoy", "yaml");
+    std::fs::write(&config, bootstrap.to_yaml()).expect("the bootstrap's copy");
+    let mut command = Command::new(version.executable());
+    command.current_dir(repository());
+    // Where it keeps modules that it fetched.
+    command.env("TMPDIR", config.parent().expect("a folder"));
+    // Where Envoy 1.37 looks for modules, which it knows by name only.
+    command.env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", repository().join("target"));
+    command.arg("--config-path").arg(&config);
+    command.args(["--use-dynamic-base-id", "--disable-hot-restart", "--log-level", "warning"]);
+    // Access logs are buffered for ten seconds otherwise.
+    command.args(["--file-flush-interval-msec", "100"]);
+    command
 }
 
 fn first_listener(listeners: &str) -> Option<SocketAddr> {

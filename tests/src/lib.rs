@@ -15,6 +15,7 @@ pub mod mesh;
 pub mod mock_llms;
 pub mod sidecar;
 pub mod tls;
+pub mod versions;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;

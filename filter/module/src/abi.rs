@@ -20,15 +20,8 @@
 use std::ffi::{CStr, c_void};
 use std::{ptr, slice};
 
-/// The version of the ABI that this Envoy has: what this file declares is the same in all of them. Envoy warns of another version
-/// than its own.
-pub(crate) fn version() -> &'static CStr {
-    // Since Envoy 1.40, as v0.2.0.
-    match find(c"envoy_dynamic_module_callback_http_get_timing_info") {
-        Some(_) => c"v0.2.0",
-        None => c"v0.1.0",
-    }
-}
+/// The version of the ABI that this file declares. Envoy only warns of another one.
+pub(crate) const VERSION: &CStr = c"v0.2.0";
 
 /// A pointer and a length: both `envoy_buffer` and `module_buffer`.
 #[repr(C)]
@@ -138,7 +131,6 @@ pub(crate) enum BodyStatus {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Attribute {
     UpstreamRequestAttemptCount = 53,
-    XdsClusterName = 57,
 }
 
 /// The result of a call, of a stat, and of a call to another cluster, if it succeeded.
@@ -210,12 +202,10 @@ callbacks! {
     pub(crate) fn envoy_dynamic_module_callback_http_get_filter_state_bytes(
         filter: FilterPtr, key: Buffer, value: *mut Buffer,
     ) -> bool;
-    pub(crate) fn envoy_dynamic_module_callback_http_filter_get_attribute_string(
-        filter: FilterPtr, attribute: Attribute, value: *mut Buffer,
-    ) -> bool;
     pub(crate) fn envoy_dynamic_module_callback_http_filter_get_attribute_int(
         filter: FilterPtr, attribute: Attribute, value: *mut u64,
     ) -> bool;
+    pub(crate) fn envoy_dynamic_module_callback_http_get_cluster_name(filter: FilterPtr, name: *mut Buffer) -> bool;
     pub(crate) fn envoy_dynamic_module_callback_http_clear_route_cache(filter: FilterPtr);
     pub(crate) fn envoy_dynamic_module_callback_http_filter_continue_decoding(filter: FilterPtr);
 

@@ -275,11 +275,7 @@ impl EnvoyFilter {
             ) {
                 attempt.number = number.max(1);
             }
-            if abi::envoy_dynamic_module_callback_http_filter_get_attribute_string(
-                filter,
-                Attribute::XdsClusterName,
-                &raw mut cluster,
-            ) {
+            if abi::envoy_dynamic_module_callback_http_get_cluster_name(filter, &raw mut cluster) {
                 attempt.cluster = String::from_utf8(cluster.bytes().to_vec()).ok();
             }
         }

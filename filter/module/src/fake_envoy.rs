@@ -423,10 +423,9 @@ unsafe extern "C" fn envoy_dynamic_module_callback_http_get_filter_state_bytes(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_callback_http_filter_get_attribute_string(
+extern "C" fn envoy_dynamic_module_callback_http_get_cluster_name(
     _filter: FilterPtr,
-    _attribute: Attribute,
-    _value: *mut Buffer,
+    _name: *mut Buffer,
 ) -> bool {
     false
 }

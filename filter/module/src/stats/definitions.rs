@@ -28,14 +28,26 @@ impl Definitions {
 unsafe fn define(config: ConfigPtr, metric: Metric) -> Option<usize> {
     let (name, labels) = (name(metric), labels(metric));
     let labels: Vec<_> = labels.iter().map(|label| Buffer::new(label.as_bytes())).collect();
-    let define = match metric.kind() {
-        Kind::Counter => abi::envoy_dynamic_module_callback_http_filter_config_define_counter,
-        Kind::Histogram => abi::envoy_dynamic_module_callback_http_filter_config_define_histogram,
-    };
-    let mut id = 0;
+    let (name, mut id) = (Buffer::new(name.as_bytes()), 0);
     // SAFETY: the configuration lives; Envoy copies name and labels.
-    let result =
-        unsafe { define(config, Buffer::new(name.as_bytes()), labels.as_ptr(), labels.len(), &raw mut id) };
+    let result = unsafe {
+        match metric.kind() {
+            Kind::Counter => abi::envoy_dynamic_module_callback_http_filter_config_define_counter(
+                config,
+                name,
+                labels.as_ptr(),
+                labels.len(),
+                &raw mut id,
+            ),
+            Kind::Histogram => abi::envoy_dynamic_module_callback_http_filter_config_define_histogram(
+                config,
+                name,
+                labels.as_ptr(),
+                labels.len(),
+                &raw mut id,
+            ),
+        }
+    };
     (result == SUCCESS).then_some(id)
 }
 

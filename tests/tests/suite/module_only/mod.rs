@@ -3,4 +3,5 @@
 mod loading;
 mod panics;
 mod remote;
+mod versions;
 mod workers;

@@ -46,7 +46,10 @@ async fn each_provider_gets_its_host_its_path_and_its_key_by_tls(host: Host) {
         let (_, host, header, prefix) = provider(&received.cluster);
         assert_eq!(received.path, expected);
         assert_eq!(received.headers[header], format!("{prefix}key of {}", received.cluster));
-        assert!(!received.headers.values().any(|it| it.to_str().unwrap().contains("client")), "{received:?}");
+        assert!(
+            !received.headers.values().any(|it| it.to_str().expect("text").contains("client")),
+            "{received:?}"
+        );
         // By ALPN. There, the host is the authority, which the mock LLM's server does not repeat as a header.
         assert_eq!(received.version, Version::HTTP_2);
         assert_eq!(received.authority.as_deref(), Some(host));
@@ -56,7 +59,7 @@ async fn each_provider_gets_its_host_its_path_and_its_key_by_tls(host: Host) {
         gateway.send(Request::chat(chat("qwen", "Hi")).header("authorization", "Bearer client")).await;
     assert_eq!(response.header("x-served-by"), "ollama", "{response:?}");
     let received = response.received();
-    assert_eq!(serde_json::from_slice::<Value>(&received.body).unwrap()["model"], "qwen3:8b");
+    assert_eq!(serde_json::from_slice::<Value>(&received.body).expect("JSON")["model"], "qwen3:8b");
     assert!(!received.headers.contains_key("authorization"), "{received:?}");
 }
 
