@@ -1,5 +1,8 @@
 //! HTTP headers: the names that the router reads and writes, and a list of them as a request has it.
 
+use std::mem;
+use std::ops::Range;
+
 /// Chooses a policy by name; weaker than the body's metadata, stronger than the body's `model`.
 pub const POLICY: &str = "x-llm-policy";
 
@@ -39,13 +42,36 @@ pub fn is_own(name: &str, cluster_header: &str) -> bool {
 }
 
 /// Headers with lower-case names, in their order. Values are bytes: a client's need not be UTF-8.
+///
+/// All names share one allocation, and so do all values: every request has its headers copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(String, Vec<u8>)>);
+pub struct Headers {
+    names: String,
+    values: Vec<u8>,
+    /// Where each header's name and value end.
+    ends: Vec<(usize, usize)>,
+}
 
 impl Headers {
+    /// No headers, with room for so many whose names and values take so many bytes.
+    pub fn with_capacity(headers: usize, name_bytes: usize, value_bytes: usize) -> Self {
+        Self {
+            names: String::with_capacity(name_bytes),
+            values: Vec::with_capacity(value_bytes),
+            ends: Vec::with_capacity(headers),
+        }
+    }
+
+    /// Adds a header.
+    pub fn push(&mut self, name: &str, value: &[u8]) {
+        self.names.push_str(name);
+        self.values.extend_from_slice(value);
+        self.ends.push((self.names.len(), self.values.len()));
+    }
+
     /// The first value of a header.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find_map(|(key, value)| (key == name).then_some(value))
+        self.all(name).next()
     }
 
     /// The first value of a header, if it is text.
@@ -55,40 +81,64 @@ impl Headers {
 
     /// The value of a header that is there once.
     pub fn only(&self, name: &str) -> Option<&[u8]> {
-        let mut values = self.iter().filter(|(key, _)| *key == name).map(|(_, value)| value);
+        let mut values = self.all(name);
         values.next().filter(|_| values.next().is_none())
     }
 
     /// Whether `content-encoding` says that the body is encoded, as by gzip. `identity` and nothing at all say that it is
     /// not.
     pub fn is_encoded(&self) -> bool {
-        let values = self.iter().filter(|(name, _)| *name == "content-encoding").map(|(_, value)| value);
+        let values = self.all("content-encoding");
         let mut codings = values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
         codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+        self.places().map(|(name, value)| (self.names.get(name).unwrap_or_default(), self.value(value)))
+    }
+
+    /// All values of a header.
+    fn all<'h>(&'h self, name: &str) -> impl Iterator<Item = &'h [u8]> {
+        let is_wanted = |place: Range<usize>| {
+            place.len() == name.len() && self.names.as_bytes().get(place) == Some(name.as_bytes())
+        };
+        self.places().filter_map(move |(name, value)| is_wanted(name).then(|| self.value(value)))
+    }
+
+    /// Where each header's name and value lie.
+    fn places(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let mut start = (0, 0);
+        self.ends.iter().map(move |end| {
+            let start = mem::replace(&mut start, *end);
+            (start.0..end.0, start.1..end.1)
+        })
+    }
+
+    fn value(&self, place: Range<usize>) -> &[u8] {
+        self.values.get(place).unwrap_or_default()
+    }
+}
+
+impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(headers: I) -> Self {
+        let mut all = Self::default();
+        for (name, value) in headers {
+            all.push(name.as_ref(), value.as_ref());
+        }
+        all
     }
 }
 
 impl From<Vec<(String, Vec<u8>)>> for Headers {
     fn from(headers: Vec<(String, Vec<u8>)>) -> Self {
-        Self(headers)
+        headers.into_iter().collect()
     }
 }
 
 impl<const N: usize> From<[(&str, &str); N]> for Headers {
     fn from(headers: [(&str, &str); N]) -> Self {
         headers.into_iter().collect()
-    }
-}
-
-impl<'h> FromIterator<(&'h str, &'h str)> for Headers {
-    fn from_iter<I: IntoIterator<Item = (&'h str, &'h str)>>(headers: I) -> Self {
-        let pair = |(name, value): (&str, &str)| (name.to_owned(), value.as_bytes().to_vec());
-        Self(headers.into_iter().map(pair).collect())
     }
 }
 
@@ -114,6 +164,17 @@ mod tests {
         }
         assert!(Headers::from([("content-encoding", "identity"), ("content-encoding", "gzip")]).is_encoded());
         assert!(!Headers::default().is_encoded());
+    }
+
+    #[test]
+    fn headers_keep_their_order() {
+        let mut headers = Headers::with_capacity(3, 0, 0);
+        let all = [("a", &b"1"[..]), ("", b""), ("b", b""), ("c", b"\xff")];
+        for (name, value) in all {
+            headers.push(name, value);
+        }
+        assert_eq!(headers.iter().collect::<Vec<_>>(), all);
+        assert_eq!(headers, all.into_iter().collect());
     }
 
     #[test]

@@ -77,12 +77,13 @@ impl EnvoyFilter {
             }
             all
         };
-        let owned = all.into_iter().map(|header| {
+        let mut headers = Headers::default();
+        for header in all {
             // SAFETY: no header changes before both are copied. Envoy's names are ASCII.
             let (key, value) = unsafe { (header.key.bytes(), header.value.bytes()) };
-            (String::from_utf8_lossy(key).into_owned(), value.to_vec())
-        });
-        owned.collect::<Vec<_>>().into()
+            headers.push(&String::from_utf8_lossy(key), value);
+        }
+        headers
     }
 
     /// Replaces all values of a request header.

@@ -3,6 +3,8 @@
 //! The SDK's trait methods unwrap, and its functions panic on a status that they do not know; so each of ours says
 //! when it may be called. Header values are bytes here: the SDK panics where a client's are not UTF-8.
 
+mod headers;
+
 use std::ptr;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -14,8 +16,22 @@ use proxy_wasm::types::{BufferType, Bytes, MapType, MetricType, Status};
 pub(crate) struct RequestHeaders;
 
 impl RequestHeaders {
+    /// The SDK's function makes two allocations for each header.
+    #[allow(unsafe_code)]
     pub(crate) fn get_all(&self) -> Headers {
-        hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default().into()
+        #[link(wasm_import_module = "env")]
+        unsafe extern "C" {
+            fn proxy_get_header_map_pairs(map: u32, pairs: *mut *mut u8, size: *mut usize) -> u32;
+        }
+        let (mut pairs, mut size) = (ptr::null_mut(), 0);
+        let map = MapType::HttpRequestHeaders as u32;
+        // SAFETY: the host writes to the two places only, and only while the function runs.
+        let status = unsafe { proxy_get_header_map_pairs(map, &raw mut pairs, &raw mut size) };
+        if status != Status::Ok as u32 || pairs.is_null() {
+            return Headers::default();
+        }
+        // SAFETY: the host had the SDK allocate the pairs as a vector of this size, filled it, and gave it to us.
+        headers::from_pairs(&unsafe { Vec::from_raw_parts(pairs, size, size) })
     }
 
     /// Replaces all values of this name.
