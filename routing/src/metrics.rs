@@ -3,6 +3,9 @@
 //! Label values come from the configuration or are constants, so their number is bounded.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
 
 use crate::classification::Classification;
 use crate::config::{ClassifierSet, Config, ModelId, PolicyId};
@@ -165,6 +168,9 @@ pub struct Series {
     pub metric: Metric,
     labels: Labels,
 }
+
+/// Something for each series. No client chooses the keys, so a fast hash will do.
+pub type BySeries<V> = HashMap<Series, V, FixedState>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Labels {

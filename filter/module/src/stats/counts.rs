@@ -1,11 +1,10 @@
 //! Counts of all workers, until Envoy gets them.
 
-use std::collections::HashMap;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use llm_router_routing::metrics::Series;
+use llm_router_routing::metrics::{BySeries, Series};
 
 /// Parts with a lock each. A worker always uses the same one, so that workers do not wait for each other.
 const SHARDS: usize = 16;
@@ -13,7 +12,7 @@ const SHARDS: usize = 16;
 /// What was counted. Label values come from the configuration, so the number of series is bounded.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    shards: [Mutex<HashMap<Series, u64>>; SHARDS],
+    shards: [Mutex<BySeries<u64>>; SHARDS],
     is_dirty: AtomicBool,
 }
 
@@ -35,9 +34,9 @@ impl Counts {
     }
 
     /// Takes all counts.
-    pub(super) fn take(&self) -> HashMap<Series, u64> {
+    pub(super) fn take(&self) -> BySeries<u64> {
         self.is_dirty.store(false, Ordering::Release);
-        let mut all = HashMap::new();
+        let mut all = BySeries::default();
         for shard in &self.shards {
             for (series, by) in mem::take(&mut *lock(shard)) {
                 let count: &mut u64 = all.entry(series).or_default();
@@ -49,7 +48,7 @@ impl Counts {
 }
 
 /// A panic in another thread leaves the counts whole.
-fn lock(shard: &Mutex<HashMap<Series, u64>>) -> MutexGuard<'_, HashMap<Series, u64>> {
+fn lock(shard: &Mutex<BySeries<u64>>) -> MutexGuard<'_, BySeries<u64>> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -94,8 +93,8 @@ mod tests {
             }
         });
         assert!(counts.is_dirty());
-        assert_eq!(counts.take(), HashMap::from([(large, 8000), (unavailable, 40)]));
+        assert_eq!(counts.take(), BySeries::from_iter([(large, 8000), (unavailable, 40)]));
         assert!(!counts.is_dirty());
-        assert_eq!(counts.take(), HashMap::new());
+        assert_eq!(counts.take(), BySeries::default());
     }
 }

@@ -1,17 +1,17 @@
 //! Counters that are added up here and handed to Envoy now and then: a call into Envoy costs more than an addition.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::Hash;
 use std::mem;
 
+use llm_router_routing::metrics::{BySeries, Series};
 use proxy_wasm::types::MetricType;
 
 use crate::host;
 
-/// The counters that were used, by key. What Envoy does not have yet, it gets when they are dropped.
-pub(super) struct Counters<K>(RefCell<HashMap<K, Counter>>);
+/// The counters that were used. What Envoy does not have yet, it gets when they are dropped.
+#[derive(Default)]
+pub(super) struct Counters(RefCell<BySeries<Counter>>);
 
 struct Counter {
     id: u32,
@@ -19,11 +19,11 @@ struct Counter {
     pending: u64,
 }
 
-impl<K: Eq + Hash> Counters<K> {
-    /// `name` is only called the first time a key is seen.
-    pub(super) fn add(&self, key: K, by: u64, name: impl FnOnce() -> String) {
+impl Counters {
+    /// `name` is only called the first time a series is seen.
+    pub(super) fn add(&self, series: Series, by: u64, name: impl FnOnce() -> String) {
         let mut counters = self.0.borrow_mut();
-        let counter = match counters.entry(key) {
+        let counter = match counters.entry(series) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
                 let Some(id) = host::define_stat(MetricType::Counter, &name()) else { return };
@@ -32,9 +32,7 @@ impl<K: Eq + Hash> Counters<K> {
         };
         counter.pending = counter.pending.saturating_add(by);
     }
-}
 
-impl<K> Counters<K> {
     /// Hands Envoy what changed.
     pub(super) fn flush(&self) {
         for counter in self.0.borrow_mut().values_mut().filter(|counter| counter.pending > 0) {
@@ -43,13 +41,7 @@ impl<K> Counters<K> {
     }
 }
 
-impl<K> Default for Counters<K> {
-    fn default() -> Self {
-        Self(RefCell::default())
-    }
-}
-
-impl<K> Drop for Counters<K> {
+impl Drop for Counters {
     fn drop(&mut self) {
         self.flush();
     }

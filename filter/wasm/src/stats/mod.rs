@@ -3,13 +3,12 @@
 mod counters;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::time::Duration;
 
 use counters::Counters;
 use llm_router_routing::config::Config;
 use llm_router_routing::exchange::Event;
-use llm_router_routing::metrics::{self, Kind, Series};
+use llm_router_routing::metrics::{self, BySeries, Kind, Series};
 use proxy_wasm::types::MetricType;
 
 use crate::host;
@@ -20,9 +19,9 @@ pub(crate) const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// The stats of one worker; Envoy adds the workers' up.
 #[derive(Default)]
 pub(crate) struct Stats {
-    counters: Counters<Series>,
+    counters: Counters,
     /// Envoy's numbers of the histograms that were used already. It wants each value by itself.
-    histograms: RefCell<HashMap<Series, u32>>,
+    histograms: RefCell<BySeries<u32>>,
 }
 
 impl Stats {
