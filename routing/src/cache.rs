@@ -101,7 +101,9 @@ impl CachingRouter {
         };
         let head = classifier.as_str();
         prediction.retain(|name| self.config().compared_labels(head).any(|label| label == name));
-        if let (Some(predictions), Some(key)) = (&self.predictions, key(pending, wanted, classifier)) {
+        if let Some(predictions) = &self.predictions
+            && let Some(key) = key(pending, wanted, classifier)
+        {
             lock(predictions).put(key, prediction.clone(), now);
         }
         pending.learn(wanted, classifier, Known::Fresh(prediction));
@@ -152,8 +154,9 @@ impl CachingRouter {
         classifier: &Classifier,
         now: Duration,
     ) -> Option<Prediction> {
+        let predictions = self.predictions.as_ref()?;
         let key = key(pending, wanted, classifier)?;
-        let mut predictions = lock(self.predictions.as_ref()?);
+        let mut predictions = lock(predictions);
         match pending.is_last(wanted) {
             true => predictions.get(&key, self.ttl?, now),
             false => predictions.get_and_renew(&key, self.earlier_ttl?, now),

@@ -103,9 +103,29 @@ impl Decision {
             (headers::CHOSEN_POLICY, policy.map(Cow::Borrowed)),
             (headers::LABEL, label.map(|label| Cow::Borrowed(label.name()))),
             (headers::CHOSEN_CLASSIFIER, chosen.map(Cow::Borrowed)),
-            (headers::CONFIDENCE, label.map(|label| Cow::Owned(format!("{:.3}", label.confidence())))),
-            (headers::SCORE, score.map(|score| Cow::Owned(format!("{score:.3}")))),
+            (headers::CONFIDENCE, label.map(|label| Cow::Owned(thousandths(label.confidence())))),
+            (headers::SCORE, score.map(|score| Cow::Owned(thousandths(score)))),
         ];
         all.into_iter().filter_map(|(name, value)| Some((name, value?)))
+    }
+}
+
+/// A number of 0 to 1 with three decimals. Writing a float is slow, most of all in Wasm; a multiple of 1000 is exact.
+fn thousandths(number: f32) -> String {
+    let thousandths = (f64::from(number) * 1000.0).round_ties_even() as u32;
+    format!("{}.{:03}", thousandths / 1000, thousandths % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn three_decimals_are_those_of_the_float(number in prop_oneof![0.0..=1.0_f32, (0..=16_u8).prop_map(|it| f32::from(it) / 16.0)]) {
+            prop_assert_eq!(thousandths(number), format!("{number:.3}"));
+        }
     }
 }

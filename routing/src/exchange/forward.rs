@@ -23,9 +23,9 @@ pub(super) fn forward<B: AsRef<[u8]>>(
     let body = rewrite.for_model(&model.upstream, &model.body, text);
     let mut headers = vec![(config.cluster_header.clone(), model.cluster.clone())];
     headers.extend(content_length(head, &body));
-    let path = target.path_at(model.base_path.as_deref());
-    if head.header(":path") != Some(&path) {
-        headers.push((":path".to_owned(), path));
+    let base_path = model.base_path.as_deref();
+    if !head.header(":path").is_some_and(|path| target.is_path_at(path, base_path)) {
+        headers.push((":path".to_owned(), target.path_at(base_path)));
     }
     if let Some(host) = &model.host {
         headers.push((":authority".to_owned(), host.clone()));

@@ -46,6 +46,10 @@ impl Harness {
 
 /// The human's words in the texts of a message; none if it says nothing, or is all the harness's.
 pub(super) fn human_texts<'a>(texts: &[RawString<'a>], harness: &Harness) -> Vec<RawString<'a>> {
+    if !texts.iter().any(|text| may_have_elements(*text)) {
+        let written = without_written(&said(texts), harness);
+        return written.into_iter().map(|text| after_marker(text, &harness.user_markers)).collect();
+    }
     let added = without_elements(texts, &harness.added_elements);
     let rest = without_written(&without_elements(&added, &harness.command_elements), harness);
     let has_more = rest.inner_bytes() < said(texts).inner_bytes();
@@ -59,6 +63,15 @@ pub(super) fn human_texts<'a>(texts: &[RawString<'a>], harness: &Harness) -> Vec
         return inner_of(texts, &harness.command_elements, harness);
     }
     rest.into_iter().map(|text| after_marker(text, &harness.user_markers)).collect()
+}
+
+/// Whether a text can have elements: most have no bracket.
+fn may_have_elements(text: RawString<'_>) -> bool {
+    memchr(b'<', text.inner()).is_some() || has_escaped_bracket(text.inner())
+}
+
+fn has_escaped_bracket(bytes: &[u8]) -> bool {
+    ESCAPED_LESS.into_iter().any(|escape| memmem::find(bytes, escape).is_some())
 }
 
 /// What elements of these names hold, without what the harness adds.
@@ -99,8 +112,10 @@ fn without_elements<'a>(texts: &[RawString<'a>], names: &[String]) -> Vec<RawStr
 
 /// The texts that the harness did not write.
 fn without_written<'a>(texts: &[RawString<'a>], harness: &Harness) -> Vec<RawString<'a>> {
-    let before_results = texts.iter().take_while(|text| !is_written(**text, &harness.tool_results));
-    before_results.filter(|text| !is_written(**text, &harness.written_texts)).copied().collect()
+    let starts = texts.iter().map(|text| (text, text.head(LONGEST_BEGINNING).text()));
+    let before_results = starts.take_while(|(_, start)| !begins_with_any(start, &harness.tool_results));
+    let humans = before_results.filter(|(_, start)| !begins_with_any(start, &harness.written_texts));
+    humans.map(|(text, _)| *text).collect()
 }
 
 /// What is in these elements.
@@ -139,11 +154,11 @@ fn ends_with_escape(bytes: &[u8], letter: u8) -> bool {
     *last == letter && before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-fn is_written(text: RawString<'_>, beginnings: &[String]) -> bool {
-    // Longer lines than this begin no message of a harness.
-    const LONGEST: usize = 512;
-    let start = text.head(LONGEST).text();
-    beginnings.iter().any(|beginning| begins_with(&start, beginning))
+/// Longer lines than this, in bytes, begin no message of a harness.
+const LONGEST_BEGINNING: usize = 512;
+
+fn begins_with_any(text: &str, patterns: &[String]) -> bool {
+    patterns.iter().any(|pattern| begins_with(text, pattern))
 }
 
 /// Whether a text begins with a pattern, in which `*` stands for anything within a line.
@@ -186,7 +201,7 @@ const LONGEST_TAG: usize = 1 << 10;
 impl<'t> Elements<'t> {
     fn new(text: RawString<'t>, names: &'t [String]) -> Self {
         let bytes = text.inner();
-        let escapes_brackets = ESCAPED_LESS.into_iter().any(|escape| memmem::find(bytes, escape).is_some());
+        let escapes_brackets = has_escaped_bracket(bytes);
         Self { bytes, names: names.iter().map(String::as_str).collect(), at: 0, done: 0, escapes_brackets }
     }
 

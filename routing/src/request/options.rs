@@ -13,7 +13,8 @@ use crate::requirements::{Capabilities, Capability};
 /// The options that routing reads. Values of wrong types are left to the LLM to reject.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Options {
-    fields: [Need; FIELDS.len()],
+    /// What the fields that there are need, each with its position in [`FIELDS`]. Most requests have one or two.
+    fields: Vec<(usize, Need)>,
 }
 
 /// What one field needs.
@@ -62,7 +63,7 @@ enum Of {
     All,
 }
 
-const FIELDS: [(&[u8], Of, Meaning); 21] = [
+static FIELDS: [(&[u8], Of, Meaning); 21] = [
     (b"tools", Of::All, Meaning::Tools),
     (b"functions", Of::Chat, Meaning::Tools),
     (b"mcp_servers", Of::Messages, Meaning::Tools),
@@ -93,22 +94,26 @@ const LONGEST: usize = 4 << 10;
 impl Options {
     /// The tokens that the response may have at most; 0 if the client does not say.
     pub(super) fn max_tokens(&self) -> u64 {
-        self.fields.iter().map(|need| need.max_tokens).max().unwrap_or(0)
+        self.needs().map(|need| need.max_tokens).max().unwrap_or(0)
     }
 
     /// What the tools take of the prompt, in bytes.
     pub(super) fn tool_bytes(&self) -> usize {
-        self.fields.iter().map(|need| need.tool_bytes).sum()
+        self.needs().map(|need| need.tool_bytes).sum()
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
-        let any = |needs: fn(&Need) -> bool| self.fields.iter().any(needs);
+        let any = |needs: fn(&Need) -> bool| self.needs().any(needs);
         let needed = [
             (Capability::Tools, any(|need| need.tool_bytes > 0)),
             (Capability::Json, any(|need| need.json)),
             (Capability::Reasoning, any(|need| need.reasoning)),
         ];
         needed.into_iter().filter_map(|(capability, needed)| needed.then_some(capability)).collect()
+    }
+
+    fn needs(&self) -> impl Iterator<Item = &Need> {
+        self.fields.iter().map(|(_, need)| need)
     }
 
     /// Reads the member, or steps over one that is no option of the endpoint.
@@ -119,11 +124,11 @@ impl Options {
         scanner: &mut Scanner<'_>,
     ) -> Result<(), SyntaxError> {
         let raw = scanner.raw()?;
-        let fields = self.fields.iter_mut().zip(FIELDS);
-        for (need, (name, of, meaning)) in fields {
-            if name == key && of.is_read_by(endpoint) {
-                *need = Need::new(meaning, raw);
-            }
+        let found =
+            FIELDS.iter().enumerate().find(|(_, (name, of, _))| *name == key && of.is_read_by(endpoint));
+        if let Some((index, (_, _, meaning))) = found {
+            self.fields.retain(|(other, _)| *other != index);
+            self.fields.push((index, Need::new(*meaning, raw)));
         }
         Ok(())
     }

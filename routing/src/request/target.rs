@@ -1,5 +1,7 @@
 //! What a request asks for, by its path.
 
+use std::borrow::Cow;
+
 use super::endpoint::Endpoint;
 use super::path::{NormalPath, encode, split_once, strip_suffix};
 use crate::requirements::Api;
@@ -28,7 +30,7 @@ pub struct Target {
     /// The model's name, if the path has it, as Azure's clients send it.
     pub deployment: Option<String>,
     /// What an LLM's path begins with, unless its model has something else: the client's own up to `/v1`.
-    base: String,
+    base: Cow<'static, str>,
     /// With its question mark.
     query: String,
 }
@@ -45,6 +47,12 @@ impl Target {
     pub fn path_at(&self, base_path: Option<&str>) -> String {
         let base = base_path.unwrap_or(&self.base);
         format!("{base}{}{}", self.endpoint.suffix(), self.query)
+    }
+
+    /// Whether this is the path at a model with this `base_path`.
+    pub(crate) fn is_path_at(&self, path: &str, base_path: Option<&str>) -> bool {
+        let after_base = path.strip_prefix(base_path.unwrap_or(&self.base));
+        after_base.and_then(|rest| rest.strip_prefix(self.endpoint.suffix())) == Some(&self.query)
     }
 
     /// The endpoint that a `:path` names.
@@ -92,9 +100,10 @@ const MODELS: &str = "/models";
 const V1: &str = "/v1";
 
 /// What the LLM's path begins with, and the deployment, if `before` can come before the endpoint's own part.
-fn base_of(endpoint: Endpoint, before: &str) -> Option<(String, Option<String>)> {
+fn base_of(endpoint: Endpoint, before: &str) -> Option<(Cow<'static, str>, Option<String>)> {
     if let Some(prefix) = strip_suffix(before, V1) {
-        return Some((encode(prefix) + V1, None));
+        let base = if prefix.is_empty() { V1.into() } else { (encode(prefix) + V1).into() };
+        return Some((base, None));
     }
     let deployment = deployment(before).filter(|_| endpoint.api() == Api::Openai);
     let is_routed = deployment.is_some()
@@ -104,7 +113,7 @@ fn base_of(endpoint: Endpoint, before: &str) -> Option<(String, Option<String>)>
             Endpoint::Completions | Endpoint::Responses | Endpoint::Embeddings => is_api(before),
             Endpoint::Messages | Endpoint::CountTokens => false,
         };
-    is_routed.then(|| (V1.to_owned(), deployment))
+    is_routed.then(|| (V1.into(), deployment))
 }
 
 /// The model's name in `/openai/deployments/NAME` (Azure) and `/v1/engines/NAME` (OpenAI's first API). It may have slashes.
@@ -130,6 +139,7 @@ mod tests {
     fn target(path: &str) -> (Endpoint, Option<String>, String) {
         let target = Target::from_path(path).unwrap_or_else(|| panic!("{path} is not routed"));
         let at = target.path_at(None);
+        assert!(target.is_path_at(&at, None) && !target.is_path_at(&format!("{at}x"), None), "{at}");
         (target.endpoint, target.deployment, at)
     }
 

@@ -95,16 +95,14 @@ impl Splices {
     pub(super) fn rewritten(self, length: usize) -> Rewritten {
         let Self(mut all) = self;
         all.sort_by_key(|(range, _)| (range.start, range.end));
-        let mut merged: Vec<(Range<usize>, Vec<u8>)> = Vec::with_capacity(all.len());
-        for (range, with) in all {
-            match merged.last_mut() {
-                Some((last, text)) if last.end == range.start => {
-                    last.end = range.end;
-                    text.extend(with);
-                }
-                _ => merged.push((range, with)),
+        all.dedup_by(|(range, with), (before, text)| {
+            let is_adjacent = before.end == range.start;
+            if is_adjacent {
+                before.end = range.end;
+                text.append(with);
             }
-        }
-        Rewritten::new(merged, length)
+            is_adjacent
+        });
+        Rewritten::new(all, length)
     }
 }

@@ -1,6 +1,6 @@
 //! A request whose decision may depend on predictions, and what is known of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::classification::Prediction;
 use crate::config::{Classifier, Mode, Model, OnFailure, Policy, Residual, Then};
@@ -60,14 +60,13 @@ pub(super) struct Messages {
 #[derive(Clone, Debug)]
 pub(super) struct Message {
     pub(super) prompt: Prompt,
-    digest: Digest,
+    digest: OnceLock<Digest>,
     known: Vec<(Classifier, Known)>,
 }
 
 impl Message {
     pub(super) fn new(prompt: Prompt) -> Self {
-        let digest = if prompt.is_empty() { Digest::NONE } else { prompt.digest() };
-        Self { digest, prompt, known: Vec::new() }
+        Self { prompt, digest: OnceLock::new(), known: Vec::new() }
     }
 
     pub(super) fn known(&self, classifier: &Classifier) -> Option<&Known> {
@@ -128,9 +127,10 @@ impl Pending {
         self.messages.all.get(wanted.message).map(|message| &message.prompt)
     }
 
-    /// The digest of a message's prompt.
+    /// The digest of a message's prompt. Computed once, and only where something is cached by it.
     pub(crate) fn digest(&self, wanted: &Wanted) -> Option<Digest> {
-        self.messages.all.get(wanted.message).map(|message| message.digest)
+        let message = self.messages.all.get(wanted.message)?;
+        Some(*message.digest.get_or_init(|| message.prompt.digest()))
     }
 
     /// Whether a message is the request's own, and not one of an earlier turn.
