@@ -149,8 +149,8 @@ impl RouterFilter {
             .with_exchange(envoy, |exchange, recorder| exchange.response_headers(head, || attempt, recorder));
         match then {
             OnResponse::Continue => {}
-            OnResponse::Explain(headers) => {
-                for (name, value) in headers {
+            OnResponse::Explain(explanation) => {
+                for (name, value) in explanation.headers() {
                     envoy.set_response_header(name, &value);
                 }
             }

@@ -230,8 +230,8 @@ impl HttpContext for RouterFilter {
         let head = ResponseHead { content_type: content_type.as_deref(), is_encoded: false };
         match self.exchange.response_headers(head, attempt, &mut self.worker.recorder()) {
             OnResponse::Continue => {}
-            OnResponse::Explain(headers) => {
-                for (name, value) in headers {
+            OnResponse::Explain(explanation) => {
+                for (name, value) in explanation.headers() {
                     host::set_response_header(name, &value);
                 }
             }

@@ -1,5 +1,9 @@
 //! What a host has to do for a request.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::decision::Decision;
 use crate::failover::Failover;
 use crate::rejection::Rejection;
 use crate::requirements::Api;
@@ -45,10 +49,32 @@ pub struct Forward {
 pub enum OnResponse {
     /// Let the response go on.
     Continue,
-    /// Set these headers, which explain the decision.
-    Explain(Vec<(&'static str, String)>),
+    /// Set the headers that explain the decision.
+    Explain(Explanation),
     /// Envoy responded itself while the classifier was called: cancel that call.
     CancelCall,
+}
+
+/// Why a model responds.
+#[derive(Clone, Debug)]
+pub struct Explanation(Arc<Decision>);
+
+impl Explanation {
+    pub(super) fn new(decision: &Arc<Decision>) -> Self {
+        Self(Arc::clone(decision))
+    }
+
+    /// The response headers that say so.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
+        self.0.response_headers()
+    }
+}
+
+/// What clients see counts.
+impl PartialEq for Explanation {
+    fn eq(&self, other: &Self) -> bool {
+        self.headers().eq(other.headers())
+    }
 }
 
 /// A response in place of an LLM's.

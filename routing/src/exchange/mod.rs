@@ -29,7 +29,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use effects::{Forward, LocalResponse, OnBody, OnHeaders, OnResponse};
+pub use effects::{Explanation, Forward, LocalResponse, OnBody, OnHeaders, OnResponse};
 pub use event::{Event, EventSink};
 pub use query::{CallResult, ExamplesPayload, Query};
 pub use response::{Attempt, ResponseHead};
@@ -448,7 +448,8 @@ impl Exchange {
             OnBody::Forward(Box::new(forward))
         };
         events.record(Event::Routed(&decision));
-        self.state = State::Forwarded(Box::new(Forwarded::new(decision, held.target.endpoint, now)));
+        let forwarded = Forwarded::new(Arc::new(decision), held.target.endpoint, now);
+        self.state = State::Forwarded(Box::new(forwarded));
         action
     }
 

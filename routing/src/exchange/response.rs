@@ -4,6 +4,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::effects::Explanation;
 use super::event::{Event, EventSink};
 use crate::config::Model;
 use crate::decision::{Decision, Reason};
@@ -32,7 +33,7 @@ pub struct Attempt {
 /// A request that went on, and its response.
 #[derive(Debug)]
 pub(super) struct Forwarded {
-    decision: Decision,
+    decision: Arc<Decision>,
     endpoint: Endpoint,
     /// When the request went on.
     since: Duration,
@@ -45,7 +46,7 @@ pub(super) struct Forwarded {
 }
 
 impl Forwarded {
-    pub(super) fn new(decision: Decision, endpoint: Endpoint, now: Duration) -> Self {
+    pub(super) fn new(decision: Arc<Decision>, endpoint: Endpoint, now: Duration) -> Self {
         Self {
             decision,
             endpoint,
@@ -57,13 +58,13 @@ impl Forwarded {
         }
     }
 
-    /// The headers that explain the decision.
+    /// Why the model responds.
     pub(super) fn headers(
         &mut self,
         head: ResponseHead<'_>,
         attempt: impl FnOnce() -> Attempt,
         events: &mut impl EventSink,
-    ) -> Vec<(&'static str, String)> {
+    ) -> Explanation {
         self.find_responder(attempt, events);
         // A response in one piece begins with its last token. In shadow mode another model responds: its tokens show what
         // the chosen one would cost, its speed shows nothing.
@@ -71,8 +72,11 @@ impl Forwarded {
             && self.decision.reason != Reason::Shadow;
         // An encoded response could only be read by holding it back.
         let is_read = self.endpoint.takes_tokens() && !head.is_encoded;
-        self.usage = is_read.then(|| UsageReader::new(head.content_type));
-        self.decision.response_headers().map(|(name, value)| (name, value.into_owned())).collect()
+        self.usage = is_read.then(|| match self.endpoint {
+            Endpoint::Responses => UsageReader::with_response_id(head.content_type),
+            _ => UsageReader::new(head.content_type),
+        });
+        Explanation::new(&self.decision)
     }
 
     /// Perhaps Envoy's retries went to another model.
@@ -86,10 +90,11 @@ impl Forwarded {
         if model.name == self.decision.model.name || attempt.cluster.as_ref() != Some(&model.cluster) {
             return;
         }
-        let failed = mem::replace(&mut self.decision.model, model);
-        self.decision.reason = Reason::Failover;
+        let decision = Arc::make_mut(&mut self.decision);
+        let failed = mem::replace(&mut decision.model, model);
+        decision.reason = Reason::Failover;
         // The conversation's model did not respond, so nothing was gained or lost by keeping it.
-        self.decision.alternative = None;
+        decision.alternative = None;
         events.record(Event::FailedOver { from: &failed, decision: &self.decision });
     }
 

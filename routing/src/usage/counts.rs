@@ -2,7 +2,7 @@
 //! hides no other.
 
 use super::Usage;
-use super::members::members;
+use super::members::{members, members_after_brace};
 
 /// The members of a usage object that are read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,10 +28,10 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Reads the text of an object.
+    /// Reads the text of an object, without its first brace.
     pub(super) fn from_json(object: &[u8]) -> Self {
         let mut counts = Self::default();
-        for (name, value) in members(object) {
+        for (name, value) in members_after_brace(object) {
             match name {
                 b"prompt_tokens" => counts.prompt_tokens = count(value),
                 b"completion_tokens" => counts.completion_tokens = count(value),

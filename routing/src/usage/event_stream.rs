@@ -29,8 +29,8 @@ enum Line {
 const DATA: &[u8] = b"data:";
 
 impl EventStream {
-    pub(super) fn new() -> Self {
-        Self { line: Line::Start, scanner: Scanner::new(Form::Event) }
+    pub(super) fn new(reads_id: bool) -> Self {
+        Self { line: Line::Start, scanner: Scanner::new(Form::Event, reads_id) }
     }
 
     pub(super) fn scanner(&self) -> &Scanner {

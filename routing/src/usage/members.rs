@@ -5,7 +5,12 @@ use std::iter;
 /// The members of an object, as they are written: the keys without quotes, the values without space around them.
 /// Anything but an object has none.
 pub(super) fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut rest = object.trim_ascii_start().strip_prefix(b"{");
+    object.trim_ascii_start().strip_prefix(b"{").into_iter().flat_map(members_after_brace)
+}
+
+/// The members of an object whose first brace is left out.
+pub(super) fn members_after_brace(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = Some(object);
     iter::from_fn(move || {
         let text = rest?;
         let (end, is_last) = end_of_member(text);

@@ -53,11 +53,20 @@ enum Source {
 impl UsageReader {
     /// A reader for an answer with this `content-type`.
     pub fn new(content_type: Option<&str>) -> Self {
+        Self::reading(content_type, false)
+    }
+
+    /// The same for an answer by OpenAI's Responses API, of which the id is read, too.
+    pub fn with_response_id(content_type: Option<&str>) -> Self {
+        Self::reading(content_type, true)
+    }
+
+    fn reading(content_type: Option<&str>, id: bool) -> Self {
         let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
         Self(if essence.eq_ignore_ascii_case("application/json") {
-            Source::Body(Scanner::new(Form::Body))
+            Source::Body(Scanner::new(Form::Body, id))
         } else if essence.eq_ignore_ascii_case("text/event-stream") {
-            Source::Events(EventStream::new())
+            Source::Events(EventStream::new(id))
         } else {
             Source::Other
         })
@@ -84,7 +93,7 @@ impl UsageReader {
     }
 
     /// The response's id by OpenAI's Responses API: the `id` of a body, or `response.id` of events. Clients name it as
-    /// `previous_response_id`. At most 128 printable characters.
+    /// `previous_response_id`. At most 128 printable characters. None unless the reader reads it.
     pub fn response_id(&self) -> Option<&str> {
         self.scanner().and_then(Scanner::id)
     }

@@ -69,10 +69,6 @@ impl Path {
         Self { steps: [Item; TRACKED], depth: 0 }
     }
 
-    pub(super) fn depth(&self) -> usize {
-        self.depth
-    }
-
     pub(super) fn open_object(&mut self) {
         self.open(Step::Key);
     }

@@ -1,5 +1,7 @@
 //! One pass over JSON in chunks, that keeps its place and little else.
 
+use std::mem;
+
 use memchr::memchr2;
 
 use super::Usage;
@@ -31,24 +33,14 @@ pub(super) struct Scanner {
     token: Token,
     /// The next byte is the one that a backslash escapes.
     is_escaped: bool,
-    /// What has been read of a key, of an id, or of a usage object.
+    /// What earlier chunks had of a key, of an id, or of a usage object.
     kept: Vec<u8>,
-    /// The usage object that is being kept.
-    usage: Option<OpenUsage>,
     counts: Counts,
     /// Counts from where only some servers have them. They are used where there are no others.
     other_counts: Counts,
+    reads_id: bool,
     id: Option<String>,
     has_content: bool,
-}
-
-/// A usage object whose end has not come yet.
-#[derive(Clone, Copy, Debug)]
-struct OpenUsage {
-    /// The depth at which it stands.
-    depth: usize,
-    /// Whether it stands where only some servers have it.
-    is_other: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,19 +54,32 @@ enum Token {
     Content,
     /// A string of no interest.
     Text,
+    Usage(OpenUsage),
+}
+
+/// A usage object whose end has not come yet.
+#[derive(Clone, Copy, Debug)]
+struct OpenUsage {
+    /// Whether it is where only some servers have it.
+    is_other: bool,
+    /// Objects and arrays that are open, itself among them.
+    depth: usize,
+    is_in_string: bool,
+    is_too_long: bool,
 }
 
 impl Scanner {
-    pub(super) fn new(form: Form) -> Self {
+    /// At the start of some JSON. The response's id is found only if `reads_id`.
+    pub(super) fn new(form: Form, reads_id: bool) -> Self {
         Self {
             form,
             path: Path::top(),
             token: Token::Between,
             is_escaped: false,
             kept: Vec::new(),
-            usage: None,
             counts: Counts::default(),
             other_counts: Counts::default(),
+            reads_id,
             id: None,
             has_content: false,
         }
@@ -85,7 +90,6 @@ impl Scanner {
         self.path = Path::top();
         self.token = Token::Between;
         self.is_escaped = false;
-        self.usage = None;
     }
 
     pub(super) fn usage(&self) -> Option<Usage> {
@@ -111,6 +115,7 @@ impl Scanner {
             bytes = match self.token {
                 Token::Between => self.read_between(bytes),
                 Token::Key | Token::Id | Token::Content | Token::Text => self.read_string(bytes),
+                Token::Usage(open) => self.read_usage(bytes, open),
             };
         }
     }
@@ -124,13 +129,12 @@ impl Scanner {
             b',' => commas,
             _ => false,
         };
-        let (before, bound, after) = split_at(bytes, bytes.iter().position(is_bound));
-        self.keep_usage(before, bound);
+        let (_, bound, after) = split_at(bytes, bytes.iter().position(is_bound));
         match bound {
             Some(b'"') => self.open_string(),
             Some(b'{') => self.open_object(),
             Some(b'[') => self.path.open_array(),
-            Some(b'}' | b']') => self.close(),
+            Some(b'}' | b']') => self.path.close(),
             Some(_) => self.path.next(),
             None => {}
         }
@@ -139,38 +143,60 @@ impl Scanner {
 
     /// Reads up to and with the next quote or escape, and gives what is left.
     fn read_string<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        if self.is_escaped
-            && let Some((escaped, after)) = bytes.split_first()
-        {
+        if self.is_escaped {
             self.is_escaped = false;
-            self.keep_usage(&[], Some(*escaped));
-            return after;
+            return bytes.get(1..).unwrap_or_default();
         }
-        let (before, bound, after) = split_at(bytes, memchr2(b'"', b'\\', bytes));
-        self.keep_usage(before, bound);
+        let (before, bound, after) = split_at(bytes, quote_or_backslash(bytes));
         self.is_escaped = bound == Some(b'\\');
+        let has_ended = bound == Some(b'"');
         match self.token {
-            Token::Key => self.keep_text(before, Name::LONGEST),
-            Token::Id => self.keep_text(before, MAX_ID_BYTES),
+            Token::Key | Token::Id if has_ended && self.kept.is_empty() => self.found_text(before),
+            Token::Key | Token::Id => {
+                self.keep_text(before);
+                if has_ended {
+                    let kept = mem::take(&mut self.kept);
+                    self.found_text(&kept);
+                }
+            }
             Token::Content if self.is_escaped || !before.is_empty() => {
                 self.has_content = true;
                 self.token = Token::Text;
             }
             _ => {}
         }
-        if bound == Some(b'"') {
-            self.close_string();
+        if has_ended {
+            self.token = Token::Between;
         }
         after
     }
 
+    /// Reads up to and with the end of a usage object, and gives what is left.
+    fn read_usage<'a>(&mut self, bytes: &'a [u8], mut open: OpenUsage) -> &'a [u8] {
+        let end = bytes.iter().position(|byte| open.ends_at(*byte, &mut self.is_escaped));
+        let length = end.map_or(bytes.len(), |end| end + 1);
+        let (object, after) = bytes.split_at_checked(length).unwrap_or((bytes, &[]));
+        open.is_too_long |= self.kept.len() + object.len() >= MAX_USAGE_BYTES;
+        if open.is_too_long {
+            self.kept.clear();
+        } else if end.is_some() && self.kept.is_empty() {
+            self.found_usage(object, open.is_other);
+        } else {
+            self.kept.extend_from_slice(object);
+            if end.is_some() {
+                let kept = mem::take(&mut self.kept);
+                self.found_usage(&kept, open.is_other);
+            }
+        }
+        self.token = if end.is_some() { Token::Between } else { Token::Usage(open) };
+        after
+    }
+
     fn open_string(&mut self) {
-        self.token = if self.usage.is_some() {
-            Token::Text
-        } else if self.path.is_before_key() {
+        self.token = if self.path.is_before_key() {
             self.kept.clear();
             Token::Key
-        } else if self.is_id() {
+        } else if self.reads_id && self.is_id() {
             self.kept.clear();
             Token::Id
         } else if matches!(self.form, Form::Event) && !self.has_content && self.path.is_content() {
@@ -180,13 +206,12 @@ impl Scanner {
         };
     }
 
-    fn close_string(&mut self) {
+    fn found_text(&mut self, text: &[u8]) {
         match self.token {
-            Token::Key => self.path.enter(Name::of(&self.kept)),
-            Token::Id => self.id = plain_id(&self.kept),
+            Token::Key => self.path.enter(Name::of(text)),
+            Token::Id => self.id = plain_id(text),
             _ => {}
         }
-        self.token = Token::Between;
     }
 
     fn is_id(&self) -> bool {
@@ -205,23 +230,18 @@ impl Scanner {
             Form::Event => self.path.is_usage_of_event(),
         };
         let is_other = self.path.is_other_usage();
-        if self.usage.is_none() && (is_usage || is_other) {
+        if is_usage || is_other {
             self.kept.clear();
-            self.kept.push(b'{');
-            self.usage = Some(OpenUsage { depth: self.path.depth(), is_other });
-        }
-        self.path.open_object();
-    }
-
-    fn close(&mut self) {
-        self.path.close();
-        if let Some(usage) = self.usage.take_if(|usage| usage.depth == self.path.depth()) {
-            self.read_usage(usage.is_other);
+            let open = OpenUsage { is_other, depth: 1, is_in_string: false, is_too_long: false };
+            self.token = Token::Usage(open);
+        } else {
+            self.path.open_object();
         }
     }
 
-    fn read_usage(&mut self, is_other: bool) {
-        let counts = Counts::from_json(&self.kept);
+    /// Takes note of a usage object, of which the first brace is left out.
+    fn found_usage(&mut self, object: &[u8], is_other: bool) {
+        let counts = Counts::from_json(object);
         match self.form {
             _ if is_other => self.other_counts.update(counts),
             // Of several members of one name the last counts, as most JSON parsers have it.
@@ -230,24 +250,35 @@ impl Scanner {
         }
     }
 
-    /// Keeps bytes if they are a usage object's. One that is too long is let go.
-    fn keep_usage(&mut self, bytes: &[u8], bound: Option<u8>) {
-        if self.usage.is_none() {
-            return;
-        }
-        if self.kept.len() + bytes.len() < MAX_USAGE_BYTES {
-            self.kept.extend_from_slice(bytes);
-            self.kept.extend(bound);
-        } else {
-            self.usage = None;
-        }
-    }
-
     /// Keeps so much of a text that one which is too long or escaped cannot be taken for a shorter or plain one.
-    fn keep_text(&mut self, bytes: &[u8], longest: usize) {
+    fn keep_text(&mut self, bytes: &[u8]) {
+        let longest = if matches!(self.token, Token::Key) { Name::LONGEST } else { MAX_ID_BYTES };
         let room = (longest + 1).saturating_sub(self.kept.len());
         self.kept.extend(bytes.iter().chain(self.is_escaped.then_some(&b'\\')).take(room));
     }
+}
+
+impl OpenUsage {
+    /// Reads a byte, and returns whether the object ends with it.
+    fn ends_at(&mut self, byte: u8, is_escaped: &mut bool) -> bool {
+        match byte {
+            _ if *is_escaped => *is_escaped = false,
+            b'\\' if self.is_in_string => *is_escaped = true,
+            b'"' => self.is_in_string = !self.is_in_string,
+            _ if self.is_in_string => {}
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => self.depth -= 1,
+            _ => {}
+        }
+        self.depth == 0
+    }
+}
+
+/// Keys and most values are shorter than it takes to start a fast search.
+fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
+    const SHORT: usize = 16;
+    let short = bytes.iter().take(SHORT).position(|byte| matches!(byte, b'"' | b'\\'));
+    short.or_else(|| Some(SHORT + memchr2(b'"', b'\\', bytes.get(SHORT..)?)?))
 }
 
 /// An id as servers make them: short, of printable ASCII characters, and without escapes.

@@ -1,5 +1,7 @@
 //! The answers to Envoy and to our filter, as messages. Pure.
 
+use std::borrow::Cow;
+
 use llm_router_proto::Struct;
 use llm_router_proto::contract::Version;
 use llm_router_proto::envoy::config::core::v3::{
@@ -71,8 +73,10 @@ pub(super) fn with_response(names: Vec<String>) -> ProcessingResponse {
 }
 
 /// The answer to response headers that sets some.
-pub(super) fn explained(set_headers: Vec<(&str, String)>) -> ProcessingResponse {
-    let headers = set_headers.into_iter().map(|(key, value)| header(key.to_owned(), value));
+pub(super) fn explained<'a>(
+    set_headers: impl IntoIterator<Item = (&'a str, Cow<'a, str>)>,
+) -> ProcessingResponse {
+    let headers = set_headers.into_iter().map(|(key, value)| header(key.to_owned(), value.into_owned()));
     of(Response::ResponseHeaders(with_headers(set(headers))))
 }
 

@@ -96,9 +96,9 @@ impl RoutedRequest {
         let first = || Attempt { number: 1, cluster: None };
         let mut recorder = Recorder::new(&self.router, &self.metrics);
         match self.exchange.response_headers(head, first, &mut recorder) {
-            OnResponse::Explain(headers) => answer::explained(headers),
+            OnResponse::Explain(explanation) => answer::explained(explanation.headers()),
             // Messages are answered one after the other, so no call is under way.
-            OnResponse::Continue | OnResponse::CancelCall => answer::explained(Vec::new()),
+            OnResponse::Continue | OnResponse::CancelCall => answer::explained([]),
         }
     }
 

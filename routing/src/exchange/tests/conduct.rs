@@ -1,6 +1,10 @@
 //! What becomes of requests, phase by phase.
 
+use std::sync::Mutex;
+
 use super::*;
+use crate::cache::SharedResponses;
+use crate::digest::Digest;
 use crate::failover::Failover;
 
 fn pairs(headers: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -165,10 +169,9 @@ fn a_decision_sets_the_cluster_and_the_body_with_its_length() {
     assert_eq!(forward.body.apply(NAMED.as_bytes()), REWRITTEN.as_bytes());
     assert_eq!(forward.failover, None);
     assert_eq!(run.log.0, ["routed big manual"]);
-    let explained = run.response_headers("application/json");
-    let expected =
-        vec![("x-llm-router-model", "big".to_owned()), ("x-llm-router-reason", "manual".to_owned())];
-    assert_eq!(explained, OnResponse::Explain(expected));
+    let OnResponse::Explain(explanation) = run.response_headers("application/json") else { panic!() };
+    let explained: Vec<_> = explanation.headers().collect();
+    assert_eq!(explained, [("x-llm-router-model", "big".into()), ("x-llm-router-reason", "manual".into())]);
 }
 
 #[test]
@@ -266,8 +269,11 @@ fn in_shadow_mode_a_decision_changes_nothing_and_is_recorded() {
     let mut run = Run::held(shadow());
     assert_eq!(run.body(NAMED), OnBody::Continue);
     assert_eq!(run.log.0, ["routed big shadow"]);
-    let OnResponse::Explain(headers) = run.response_headers("text/event-stream") else { panic!() };
-    assert!(headers.contains(&("x-llm-router-reason", "shadow".to_owned())), "{headers:?}");
+    let OnResponse::Explain(explanation) = run.response_headers("text/event-stream") else { panic!() };
+    assert!(
+        explanation.headers().any(|it| it == ("x-llm-router-reason", "shadow".into())),
+        "{explanation:?}"
+    );
     run.chunk(b"data: {\"choices\": [{\"delta\": {\"content\": \"a\"}}]}\n\n", 5);
     assert_eq!(run.log.count("first token"), 0, "another model's speed");
 }
@@ -428,4 +434,37 @@ fn each_attempt_has_the_edits_of_its_own_model() {
     assert_eq!(attempt(2), small);
     let plain = json!({"model": "vendor/plain", "messages": messages, "seed": 7, "kwargs": {"a": 1}});
     assert_eq!(attempt(3), plain);
+}
+
+/// Which responses are remembered.
+#[derive(Debug, Default)]
+struct Remembered(Arc<Mutex<Vec<(Digest, String)>>>);
+
+impl SharedResponses for Remembered {
+    fn get(&self, _: Digest) -> Option<String> {
+        None
+    }
+
+    fn put(&self, response: Digest, model: &str) {
+        self.0.lock().unwrap().push((response, model.to_owned()));
+    }
+}
+
+/// Requests name no others by their ids.
+#[test]
+fn only_the_responses_of_the_responses_api_are_remembered() {
+    let input = r#"{"model": "big", "input": "Hi"}"#;
+    for (path, body, expected) in [(PATH, NAMED, None), ("/v1/responses", input, Some("big"))] {
+        let remembered = Remembered::default();
+        let all = Arc::clone(&remembered.0);
+        let router = CachingRouter::with_shared_responses(enforce(), Some(Box::new(remembered)));
+        let mut run = Run { exchange: Exchange::new(Arc::new(router)), log: Log::default() };
+        assert_eq!(run.headers_of("POST", path).1, OnHeaders::Hold);
+        forward(run.body(body));
+        run.response_headers("application/json");
+        run.chunk(br#"{"id": "resp_1", "usage": {}}"#, 0);
+        let expected: Vec<_> =
+            expected.map(|model| (Digest::of(&["resp_1"]), model.to_owned())).into_iter().collect();
+        assert_eq!(*all.lock().unwrap(), expected, "{path}");
+    }
 }

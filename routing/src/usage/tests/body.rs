@@ -161,6 +161,13 @@ fn sums_beyond_any_count_stay_at_the_most() {
 }
 
 #[test]
+fn an_id_is_read_only_where_it_is_asked_for() {
+    let mut reader = UsageReader::new(Some(JSON));
+    reader.read(br#"{"id": "chatcmpl-1", "usage": {"prompt_tokens": 1}}"#);
+    assert_eq!((reader.response_id(), reader.usage()), (None, usage(1, 0)));
+}
+
+#[test]
 fn a_bodys_id_is_the_responses() {
     let id = |answer: &str| reader(JSON, answer).response_id().map(str::to_owned);
     assert_eq!(

@@ -77,7 +77,7 @@ fn at_once(content_type: &str, answer: &[u8]) -> Found {
 fn in_pieces(content_type: &str, answer: &[u8], cuts: &[Index]) -> Found {
     let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(answer.len() + 1)).collect();
     cuts.sort_unstable();
-    let mut reader = UsageReader::new(Some(content_type));
+    let mut reader = UsageReader::with_response_id(Some(content_type));
     let mut from = 0;
     for to in cuts.into_iter().chain([answer.len()]) {
         reader.read(&answer[from..to]);

@@ -11,7 +11,7 @@ const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream; charset=utf-8";
 
 fn reader(content_type: &str, answer: impl AsRef<[u8]>) -> UsageReader {
-    let mut reader = UsageReader::new(Some(content_type));
+    let mut reader = UsageReader::with_response_id(Some(content_type));
     reader.read(answer.as_ref());
     reader
 }
