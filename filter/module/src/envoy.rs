@@ -14,6 +14,7 @@ use llm_router_routing::headers::Headers;
 
 use crate::abi::{self, Attribute, Body, Buffer, FilterPtr, Header, HeaderMap, SUCCESS};
 use crate::drill::Drill;
+use crate::held_body::HeldBody;
 
 /// The request's filter in Envoy; none once it is destroyed.
 #[derive(Debug)]
@@ -161,13 +162,13 @@ impl EnvoyFilter {
     }
 
     /// Moves what just came of the request body to the end of `to`.
-    pub(crate) fn take_request_chunk(&self, to: &mut Vec<u8>) {
+    pub(crate) fn take_request_chunk(&self, to: &mut HeldBody) {
         let Some(filter) = self.filter.get() else { return };
         let mut length = 0_usize;
         for chunk in self.chunks(filter, Body::ReceivedRequest) {
             // SAFETY: the body does not change before it is copied.
             let bytes = unsafe { chunk.bytes() };
-            to.extend_from_slice(bytes);
+            to.push(bytes);
             length = length.saturating_add(bytes.len());
         }
         if length > 0 {

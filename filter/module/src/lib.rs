@@ -17,6 +17,7 @@ pub mod fuzzing;
 mod gateway;
 mod grpc;
 mod guard;
+mod held_body;
 mod hooks;
 mod http_filter;
 mod log;

@@ -9,6 +9,7 @@ use llm_router_routing::failover::Failover;
 
 use crate::abi::{BodyStatus, HeadersStatus};
 use crate::envoy::EnvoyFilter;
+use crate::held_body::HeldBody;
 
 /// One attempt.
 #[derive(Debug, Default)]
@@ -18,7 +19,7 @@ pub(crate) struct RetryFilter(RefCell<Option<Box<Waiting>>>);
 #[derive(Debug)]
 struct Waiting {
     retried: RetriedBody,
-    body: Vec<u8>,
+    body: HeldBody,
 }
 
 impl RetryFilter {
@@ -40,7 +41,7 @@ impl RetryFilter {
         if let Some(credentials) = &plan.credentials {
             envoy.set_filter_state(CREDENTIALS, credentials);
         }
-        let waiting = plan.body.map(|retried| Box::new(Waiting { retried, body: Vec::new() }));
+        let waiting = plan.body.map(|retried| Box::new(Waiting { retried, body: HeldBody::new(None) }));
         let status = if waiting.is_some() { HeadersStatus::StopIteration } else { HeadersStatus::Continue };
         self.0.replace(waiting);
         status
@@ -67,8 +68,8 @@ impl RetryFilter {
 }
 
 fn finish(envoy: &EnvoyFilter, waiting: &Waiting, in_body_hook: bool) {
-    let Some((body, length)) = waiting.retried.rewrite(&waiting.body) else {
-        envoy.append_request_body(&waiting.body, in_body_hook);
+    let Some((body, length)) = waiting.retried.rewrite(waiting.body.bytes()) else {
+        envoy.append_request_body(waiting.body.bytes(), in_body_hook);
         return;
     };
     if let Some(length) = length {

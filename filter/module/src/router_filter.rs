@@ -16,11 +16,9 @@ use crate::abi::{BodyStatus, HeadersStatus};
 use crate::clock;
 use crate::envoy::EnvoyFilter;
 use crate::gateway::Gateway;
+use crate::held_body::HeldBody;
 use crate::recorder::Recorder;
 use crate::sidecar_call::{Call, CallRequest};
-
-/// Bodies up to this length are under every limit of Envoy's that is in use.
-const SMALL: usize = 16 << 10;
 
 /// One request.
 ///
@@ -30,7 +28,7 @@ pub(crate) struct RouterFilter {
     gateway: Arc<Gateway>,
     exchange: RefCell<Exchange>,
     /// The body of a held request.
-    body: RefCell<Vec<u8>>,
+    body: RefCell<HeldBody>,
     call: RefCell<Option<Call>>,
     phase: Cell<Phase>,
 }
@@ -91,8 +89,7 @@ impl RouterFilter {
         match then {
             OnHeaders::Continue => HeadersStatus::Continue,
             OnHeaders::Hold => {
-                let announced = self.exchange.borrow().announced_length().unwrap_or(0);
-                self.body.borrow_mut().reserve_exact(announced);
+                self.body.replace(HeldBody::new(self.exchange.borrow().announced_length()));
                 self.phase.set(Phase::AwaitingBody);
                 HeadersStatus::StopIteration
             }
@@ -112,7 +109,7 @@ impl RouterFilter {
         }
         let mut body = self.body.take();
         envoy.take_request_chunk(&mut body);
-        let length = body.len();
+        let length = body.bytes().len();
         self.body.replace(body);
         let progress =
             self.with_exchange(envoy, |exchange, recorder| exchange.request_progress(length, recorder));
@@ -220,9 +217,9 @@ impl RouterFilter {
         let action = self.with_exchange(envoy, |exchange, recorder| {
             let body = self.body.borrow();
             exchange.request_headers(headers, true, recorder);
-            let mut action = exchange.request_body(&body, clock::now(), recorder);
+            let mut action = exchange.request_body(body.bytes(), clock::now(), recorder);
             while action == OnBody::Classify {
-                action = exchange.classified(CallResult::NotCalled, || &body[..], clock::now(), recorder);
+                action = exchange.classified(CallResult::NotCalled, || body.bytes(), clock::now(), recorder);
             }
             action
         });
@@ -248,7 +245,7 @@ impl RouterFilter {
         self.phase.set(Phase::Complete);
         let action = self.with_exchange(envoy, |exchange, recorder| {
             envoy.drill.at("deciding");
-            exchange.request_body(&self.body.borrow(), clock::now(), recorder)
+            exchange.request_body(self.body.borrow().bytes(), clock::now(), recorder)
         });
         self.carry_out(envoy, action, hook)
     }
@@ -260,7 +257,7 @@ impl RouterFilter {
                 OnBody::Continue => {
                     self.phase.set(Phase::Passing);
                     let body = self.body.take();
-                    put_body(envoy, [body.as_slice()], body.len(), hook);
+                    put_body(envoy, [body.bytes()], body.bytes().len(), hook);
                     return Then::GoOn;
                 }
                 OnBody::Forward(forward) => {
@@ -298,7 +295,7 @@ impl RouterFilter {
         }
         // Envoy chose a route before there was a decision.
         envoy.clear_route_cache();
-        put_body(envoy, forward.body.pieces(&body), forward.body.len(), hook);
+        put_body(envoy, forward.body.pieces(body.bytes()), forward.body.len(), hook);
     }
 
     fn respond(&self, envoy: &EnvoyFilter, response: &LocalResponse) {
@@ -342,7 +339,7 @@ impl RouterFilter {
         let action = self.with_exchange(envoy, |exchange, recorder| {
             envoy.drill.at("classified");
             let body = self.body.borrow();
-            exchange.classified(result, || &body[..], clock::now(), recorder)
+            exchange.classified(result, || body.bytes(), clock::now(), recorder)
         });
         if lacks_examples && action != OnBody::Classify {
             self.gateway.warn(|| {
@@ -381,9 +378,7 @@ impl RouterFilter {
 
 /// Puts the whole body where the filter chain finds it.
 fn put_body<'b>(envoy: &EnvoyFilter, pieces: impl IntoIterator<Item = &'b [u8]>, length: usize, hook: Hook) {
-    if length > SMALL {
-        envoy.allow_body(length);
-    }
+    envoy.allow_body(length);
     for piece in pieces {
         envoy.append_request_body(piece, hook == Hook::Body);
     }
