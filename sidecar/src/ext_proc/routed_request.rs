@@ -96,7 +96,10 @@ impl RoutedRequest {
         let first = || Attempt { number: 1, cluster: None };
         let mut recorder = Recorder::new(&self.router, &self.metrics);
         match self.exchange.response_headers(head, first, &mut recorder) {
-            OnResponse::Explain(explanation) => answer::explained(explanation.headers()),
+            OnResponse::Explain(explanation) => {
+                let headers: Vec<_> = explanation.headers().collect();
+                answer::explained(headers)
+            }
             // Messages are answered one after the other, so no call is under way.
             OnResponse::Continue | OnResponse::CancelCall => answer::explained([]),
         }
