@@ -20,8 +20,15 @@
 use std::ffi::{CStr, c_void};
 use std::{ptr, slice};
 
-/// The version of the ABI that this file declares. Envoy only warns of another one.
-pub(crate) const VERSION: &CStr = c"v0.2.0";
+/// The version of the ABI that this Envoy has: what this file declares is the same in all of them. Envoy warns of another version
+/// than its own.
+pub(crate) fn version() -> &'static CStr {
+    // Since Envoy 1.40, as v0.2.0.
+    match find(c"envoy_dynamic_module_callback_http_get_timing_info") {
+        Some(_) => c"v0.2.0",
+        None => c"v0.1.0",
+    }
+}
 
 /// A pointer and a length: both `envoy_buffer` and `module_buffer`.
 #[repr(C)]

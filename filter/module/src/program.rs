@@ -11,7 +11,7 @@ pub(crate) fn init() -> Option<&'static CStr> {
     guard::install_hook();
     let Some(missing) = abi::missing() else {
         log::write(LogLevel::Info, concat!("version ", env!("CARGO_PKG_VERSION"), " loaded"));
-        return Some(abi::VERSION);
+        return Some(abi::version());
     };
     // Envoy's own message does not say why, and its log may be among what is missing.
     let missing = missing.to_string_lossy();

@@ -33,6 +33,9 @@ async fn requests_are_routed_by_name_and_by_prompt(version: Version) {
     assert_eq!(gateway.sidecar.times_classified(&prompt), 2);
     let logged = gateway.envoy.access_log(|it| it["llm_reason"] == "classified").await;
     assert_eq!((&logged["llm_model"], &logged["llm_label"]), (&json!("nemotron"), &json!("Code Generation")));
+    // Envoy's warning of another version than its own.
+    let output = gateway.envoy.output();
+    assert!(!output.contains("ABI version"), "{output}");
 }
 
 /// Envoy's own limit is 1 MiB, and the module raises it to the policy's 8 MiB.
