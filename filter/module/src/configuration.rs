@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::abi::{ConfigPtr, LogLevel};
 use crate::gateway::Gateway;
 use crate::stats::{Flushing, Stats};
-use crate::{log, program};
+use crate::{log, own_file, program};
 
 /// The `filter_name` of the filter that routes.
 const ROUTER: &str = "llm_router";
@@ -39,6 +39,9 @@ impl FilterConfig {
     /// In `config_new` only, with the pointer that Envoy passed to it.
     #[allow(unsafe_code)]
     pub(crate) unsafe fn new(envoy: ConfigPtr, name: &str, configuration: &[u8]) -> Result<Self, String> {
+        if let Some(warning) = own_file::warning() {
+            log::write(LogLevel::Warn, &warning);
+        }
         match name {
             ROUTER => {
                 let config =

@@ -3,7 +3,7 @@
 //! Envoy calls [`hooks`], which pass to an [`http_filter`]: the [`router_filter`], or the [`retry_filter`] in front of the LLMs. A
 //! [`configuration`] makes a [`gateway`], which the requests of all workers share: cache, [`stats`], [`responses`]. A
 //! [`sidecar_call`] asks the sidecar, by [`grpc`]. A [`recorder`] receives what is recorded. [`guard`] keeps panics inside;
-//! [`program`] refuses Envoys that are too old. [`envoy`] and [`log`] have Envoy's functions for all of them, after [`abi`].
+//! [`program`] refuses Envoys that are too old, and [`own_file`] reports a file that was replaced. [`envoy`] and [`log`] have Envoy's functions for all of them, after [`abi`].
 
 mod abi;
 mod clock;
@@ -21,6 +21,7 @@ mod held_body;
 mod hooks;
 mod http_filter;
 mod log;
+mod own_file;
 mod program;
 mod recorder;
 mod responses;

@@ -4,11 +4,12 @@
 use std::ffi::CStr;
 
 use crate::abi::{self, LogLevel};
-use crate::{guard, log};
+use crate::{guard, log, own_file};
 
 /// The module is loaded. Returns the version of the ABI that it speaks; none if Envoy must not use it.
 pub(crate) fn init() -> Option<&'static CStr> {
     guard::install_hook();
+    own_file::remember();
     let Some(missing) = abi::missing() else {
         log::write(LogLevel::Info, concat!("version ", env!("CARGO_PKG_VERSION"), " loaded"));
         return Some(abi::version());

@@ -43,6 +43,20 @@ async fn a_module_under_a_new_name_takes_over_and_the_old_one_is_unloaded() {
 }
 
 #[tokio::test]
+async fn new_content_under_the_same_name_is_warned_of() {
+    let module = copy_of_the_module();
+    let configuration = scratch_file("filter", "yaml");
+    let put = |alias: &str| {
+        let bootstrap = without_sidecar(Host::Module).module_file(&module);
+        bootstrap.policy(|policy| policy["aliases"]["gpt-4o"] = json!(alias)).discovering(&configuration)
+    };
+    let gateway = Envoy::start(&put("llama-8b")).await;
+    std::fs::rename(copy_of_the_module(), &module).expect("the file's new content");
+    let _ = put("nemotron");
+    gateway.log_has("has changed since Envoy loaded it").await;
+}
+
+#[tokio::test]
 async fn an_envoy_with_the_module_ends_in_order() {
     for _ in 0..10 {
         let gateway = Envoy::start(&without_sidecar(Host::Module)).await;
