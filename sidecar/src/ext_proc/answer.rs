@@ -74,7 +74,7 @@ pub(super) fn with_response(names: Vec<String>) -> ProcessingResponse {
 
 /// The answer to response headers that sets some.
 pub(super) fn explained<'a>(
-    set_headers: impl IntoIterator<Item = (&'a str, Cow<'a, str>)>,
+    set_headers: impl IntoIterator<Item = (&'static str, Cow<'a, str>)>,
 ) -> ProcessingResponse {
     let headers = set_headers.into_iter().map(|(key, value)| header(key.to_owned(), value.into_owned()));
     of(Response::ResponseHeaders(with_headers(set(headers))))
