@@ -63,6 +63,8 @@ class Setup:
         self.rejecting = {**self.ports, **reserve_ports([9901, 10000])}
         # Its stats have no labels, like those of gateways with a bootstrap of their own.
         self.unlabelled = {**self.ports, **reserve_ports([9901, 10000])}
+        # Has the dynamic module, whose stats have labels by themselves.
+        self.module = {**self.ports, **reserve_ports([9901, 10000])}
 
     def start(self):
         """Starts all processes and waits until they are ready."""
@@ -75,6 +77,8 @@ class Setup:
         self._start_envoy("envoy", with_ports(bootstrap, self.ports))
         without = re.sub(r"^stats_config:\n(?: .*\n)+", "", bootstrap, flags=re.MULTILINE)
         self._start_envoy("unlabelled-envoy", with_ports(without, self.unlabelled))
+        module = (REPO / "envoy/module-failover.yaml").read_text()
+        self._start_envoy("module-envoy", with_ports(module, self.module))
         for file in (REPO / "envoy/dynamic").iterdir():
             text = with_ports(file.read_text(), self.rejecting).replace("envoy/dynamic/", f"{self.work}/")
             (self.work / file.name).write_text(text)
@@ -84,6 +88,7 @@ class Setup:
         self._wait("envoy", self.ports[9901], "/ready")
         self._wait("rejecting-envoy", self.rejecting[9901], "/ready")
         self._wait("unlabelled-envoy", self.unlabelled[9901], "/ready")
+        self._wait("module-envoy", self.module[9901], "/ready")
         self._wait("prometheus", self.ports["prometheus"], "/-/ready")
 
     def send_invalid_policy(self, number):
@@ -105,7 +110,7 @@ class Setup:
 
     def _start_prometheus(self):
         text = (OBSERVABILITY / "prometheus.yml").read_text().replace("15s", "1s")
-        envoys = ", ".join(f"127.0.0.1:{ports[9901]}" for ports in (self.ports, self.rejecting, self.unlabelled))
+        envoys = ", ".join(f"127.0.0.1:{ports[9901]}" for ports in self._all_ports())
         text = replaced(replaced(text, "envoy:9901", envoys), "sidecar:9091", f"127.0.0.1:{self.ports[9091]}")
         (self.work / "prometheus.yml").write_text(text)
         shutil.copy(OBSERVABILITY / "rules.yaml", self.work)
@@ -116,6 +121,9 @@ class Setup:
             f"--storage.tsdb.path={self.work}/data",
             f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}",
         )
+
+    def _all_ports(self):
+        return self.ports, self.rejecting, self.unlabelled, self.module
 
     def _wait(self, name, port, path):
         self.processes.wait_ready(f"observability-{name}", lambda: is_ready(port, path))
@@ -215,8 +223,12 @@ def is_missing(prometheus, query):
 
 
 def label_problems(prometheus, setup):
-    """Where the labels that Prometheus makes differ from those that Envoy makes with the shipped stats_tags."""
-    (expected, models), (found, others) = (prometheus.labels(ports[9901]) for ports in (setup.ports, setup.unlabelled))
+    """Where labels differ from those of the shipped stats_tags: the module's, and those that Prometheus makes."""
+    expected, models = prometheus.labels(setup.ports[9901])
+    found, others = prometheus.labels(setup.module[9901])
+    if found != expected or models != others:
+        yield f"module: missing {expected - found}, too many {found - expected}; models are {others} and not {models}"
+    found, others = prometheus.labels(setup.unlabelled[9901])
     if not expected or found != expected:
         yield f"without stats_tags: missing {expected - found}, too many {found - expected}"
     if {model.replace("-", "_") for model in models if model} != {model for model in others if model}:
@@ -226,12 +238,14 @@ def label_problems(prometheus, setup):
 def drive(setup, prometheus):
     """Sends traffic until every query has data, and both Envoys the same labels."""
     gateway, unlabelled = Gateway(setup.ports[10000]), Gateway(setup.unlabelled[10000])
+    module = Gateway(setup.module[10000])
     end = time.monotonic() + LIMIT_SECONDS
     missing = all_queries(prometheus)
     print(f"{len(missing)} queries")
     for number in itertools.count():
         gateway.send_one_of_each(number)
         unlabelled.send_one_of_each(number)
+        module.send_one_of_each(number)
         # More than once: Prometheus sees a counter rise only after its first look at it.
         if number % 3 == 2:
             setup.send_invalid_policy(number)
