@@ -1,4 +1,4 @@
-"""Writes the configurations of the dynamic module, envoy/module*, from those of the Wasm filter, so both stay alike.
+"""Writes the configurations of the dynamic module, envoy/module* and deploy/compose/module-*, from the Wasm filter's.
 
 usage: scripts/module_bootstraps.py [--check]
 
@@ -8,11 +8,20 @@ usage: scripts/module_bootstraps.py [--check]
 import pathlib
 import re
 import sys
+import tomllib
 
-ENVOY = pathlib.Path(__file__).resolve().parent.parent / "envoy"
-BOOTSTRAPS = ["wasm", "shadow", "failover", "limits", "providers", "replicas"]
-DYNAMIC = [f"dynamic/{name}" for name in ["bootstrap", "clusters", "listeners", "policy"]]
-FILTERS = {"failover": 2, "dynamic/bootstrap": 0, "dynamic/clusters": 0, "dynamic/listeners": 0}
+REPO = pathlib.Path(__file__).resolve().parent.parent
+SOURCES = [
+    *(f"envoy/{name}.yaml" for name in ["wasm", "shadow", "failover", "limits", "providers", "replicas"]),
+    *(f"envoy/dynamic/{name}.yaml" for name in ["bootstrap", "clusters", "listeners", "policy"]),
+    *(f"deploy/compose/{name}.yaml" for name in ["mock-llms", "providers"]),
+]
+FILTERS = {
+    "envoy/failover.yaml": 2,
+    "envoy/dynamic/bootstrap.yaml": 0,
+    "envoy/dynamic/clusters.yaml": 0,
+    "envoy/dynamic/listeners.yaml": 0,
+}
 """How many filters of ours a file has, if not one."""
 
 WASM = re.compile(
@@ -24,8 +33,8 @@ WASM = re.compile(
     (?P<configuration>(?:(?P=indent)\ \ \ \ .*\n|\n)+))?""",
     re.MULTILINE | re.VERBOSE,
 )
-STATS = re.compile(r"(?:^#.*\n)+^stats_config:\n(?:^  .*\n)+\n", re.MULTILINE)
-LIMIT = re.compile(r"(?:^ +#.*\n)+^ +request_body_buffer_limit: .*\n", re.MULTILINE)
+STATS = re.compile(r"(?:^#.*\n)*^stats_config:\n(?:^  .*\n)+\n", re.MULTILINE)
+LIMIT = re.compile(r"(?:^ +#.*\n)*^ +request_body_buffer_limit: .*\n", re.MULTILINE)
 
 WASM_TYPE = "envoy.extensions.filters.http.wasm.v3.Wasm"
 MODULE_TYPE = "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter"
@@ -33,63 +42,70 @@ MODULE = """\
 {indent}"@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter
 {indent}dynamic_module_config:
 {indent}  # A new version needs a new file name: Envoy keeps the code that it has loaded from a path.
-{indent}  module: {{ local: {{ filename: target/libllm_router.so }} }}
+{indent}  module: {{ local: {{ filename: {file} }} }}
 {indent}filter_name: {name}
 """
 FAILOVER_MODULE = """\
 {indent}"@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter
 {indent}dynamic_module_config:
-{indent}  module: {{ local: {{ filename: target/libllm_router.so }} }}
+{indent}  module: {{ local: {{ filename: {file} }} }}
 {indent}# The filter in front of the LLMs; the other, which decides, is llm_router.
 {indent}filter_name: failover
 """
 
 
-def file_name(name: str) -> str:
-    return "module.yaml" if name == "wasm" else f"module-{name}.yaml"
+def target(source: str) -> str:
+    """The path of what is written."""
+    if source.startswith("envoy/dynamic/"):
+        return source.replace("dynamic/", "module-dynamic/")
+    folder, name = source.rsplit("/", 1)
+    return f"{folder}/module.yaml" if name == "wasm.yaml" else f"{folder}/module-{name}"
 
 
-def replace_names(text: str) -> str:
-    for name in BOOTSTRAPS:
-        text = text.replace(f"envoy/{name}.yaml", f"envoy/{file_name(name)}")
-    return text.replace("envoy/dynamic/", "envoy/module-dynamic/")
+def module_file(source: str) -> str:
+    """Where Envoy finds the module."""
+    if not source.startswith("deploy/"):
+        return "target/libllm_router.so"
+    version = tomllib.loads((REPO / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+    return f"/etc/llm-router/libllm_router-{version}.so"
 
 
-def filter_block(match: re.Match[str]) -> str:
+def filter_block(match: re.Match[str], file: str) -> str:
     indent, configuration = match["indent"], match["configuration"]
     if configuration is None:
-        return FAILOVER_MODULE.format(indent=indent)
-    block = MODULE.format(indent=indent, name=match["name"])
+        return FAILOVER_MODULE.format(indent=indent, file=file)
+    block = MODULE.format(indent=indent, name=match["name"], file=file)
     dedented = re.sub(r"^  ", "", configuration, flags=re.MULTILINE)
     return f"{block}{indent}filter_config:\n{dedented}"
 
 
-def converted(name: str) -> str:
-    text = (ENVOY / f"{name}.yaml").read_text()
+def converted(source: str) -> str:
+    text = (REPO / source).read_text()
     text = STATS.sub("", text)
-    text, filters = WASM.subn(filter_block, text)
-    if filters != FILTERS.get(name, 1):
-        raise SystemExit(f"envoy/{name}.yaml: {filters} Wasm filters were found")
+    text, filters = WASM.subn(lambda match: filter_block(match, module_file(source)), text)
+    if filters != FILTERS.get(source, 1):
+        raise SystemExit(f"{source}: {filters} Wasm filters were found")
     text = LIMIT.sub("", text)
     text = text.replace("wasm.llm_router.", "llm_router.")
-    text = replace_names(text.replace(WASM_TYPE, MODULE_TYPE))
+    text = text.replace(WASM_TYPE, MODULE_TYPE).replace("envoy/dynamic/", "envoy/module-dynamic/")
+    for other in SOURCES:
+        text = text.replace(other, target(other))
     text = text.replace("our Wasm filter chooses", "our filter, a dynamic module, chooses")
     text = re.sub(r" +(?=\(from the repository root)", "   ", text)
     text = text.replace("where target/llm_router_filter.wasm lies", "where target/libllm_router.so lies")
     text = text.replace("1.35 or newer for allow_on_headers_stop_iteration", "1.38 or newer")
-    source = f"# Written by scripts/module_bootstraps.py from envoy/{name}.yaml.\n"
     if "asm" in text:
-        raise SystemExit(f"envoy/{name}.yaml: what is left names Wasm")
-    return source + text
+        raise SystemExit(f"{source}: what is left names Wasm")
+    return f"# Written by scripts/module_bootstraps.py from {source}.\n{text}"
 
 
 def main() -> int:
     stale = []
-    for name in BOOTSTRAPS + DYNAMIC:
-        path, text = ENVOY / file_name(name), converted(name)
+    for source in SOURCES:
+        path, text = REPO / target(source), converted(source)
         if path.exists() and path.read_text() == text:
             continue
-        stale.append(file_name(name))
+        stale.append(target(source))
         if "--check" not in sys.argv:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text)
