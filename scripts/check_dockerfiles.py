@@ -1,7 +1,7 @@
 """Checks what a linter of Dockerfiles cannot know.
 
 What they copy and run must exist, and the build's context must have every file of ours that the builds here were made
-of. Needs the Wasm filter, the sidecar and the mock LLM, built.
+of. Needs the Wasm filter, the dynamic module, the sidecar and the mock LLM, built.
 """
 
 import fnmatch
@@ -17,6 +17,7 @@ SOURCES = (
     "release/llm-router-sidecar.d",
     "release/mock-llm.d",
     "llm_router_filter.d",
+    "libllm_router.d",
 )
 
 
@@ -56,7 +57,7 @@ def problems(dockerfile, files):
     folders = {parent for file in files for parent in file.parents}
     stages = set()
     for name, rest in instructions(dockerfile):
-        words = [word for word in rest.split() if not word.startswith("--mount")]
+        words = [word for word in rest.split() if not word.startswith(("--mount", "--platform"))]
         if name == "FROM":
             stages |= set(words[2:])
             image, _, tag = words[0].partition(":")

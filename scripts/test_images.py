@@ -8,13 +8,16 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
+import sysconfig
 
 from check_dockerfiles import instructions
 from processes import REPO, DemoError, Processes, is_ready, replaced, reserve_ports, run_as_test
 
-ROOT = REPO / "target/images/sidecar"
-FILTER = REPO / "target/images/plugin.wasm"
+IMAGES = REPO / "target/images"
+ROOT = IMAGES / "sidecar"
+# The image of Envoy with our filters. The build puts these two into its /etc/llm-router.
+ENVOY_ROOT = IMAGES / "envoy"
+FILTERS = ENVOY_ROOT / "etc/llm-router"
 MOCK_LLM = REPO / "target/release/mock-llm"
 BINARY = "opt/llm-router/bin/llm-router-sidecar"
 # The libraries that the base image, distroless cc-debian12, has of Debian's libc6, libgcc-s1 and libstdc++6.
@@ -29,6 +32,8 @@ BASE_IMAGE = {
     "libstdc++.so.6",
     "libutil.so.1",
 }
+# Envoy's own, distroless base-nossl-debian12, has those of libc6 only.
+ENVOY_BASE_IMAGE = BASE_IMAGE - {"libgcc_s.so.1", "libstdc++.so.6"}
 SUDO = [] if os.geteuid() == 0 else ["sudo"]
 PROMPT = "Write a Python function that merges two sorted lists into one."
 
@@ -66,19 +71,23 @@ def is_program(path):
     return start[:2] == b"#!" or (start == b"\x7fELF" and ".so" not in path.name)
 
 
-def add_base_image():
-    """Adds the libraries of the base image to the image's files. No others may be missing."""
-    objects = [ROOT / BINARY, *(ROOT / "opt/llm-router/lib").iterdir()]
+def add_base_image(root, objects, base):
+    """Adds the libraries of the base image to an image's files. No others may be missing."""
     listed = subprocess.run(["ldd", *objects], check=True, capture_output=True, text=True, env={"LC_ALL": "C"}).stdout
     if missing := re.findall(r"(\S+) => not found", listed):
         raise DemoError(f"the image lacks {', '.join(sorted(set(missing)))}")
-    outside = {pathlib.Path(path) for path in re.findall(r"(/\S+) \(0x", listed) if not path.startswith(f"{ROOT}/")}
-    if unknown := {path.name for path in outside} - BASE_IMAGE:
+    outside = {pathlib.Path(path) for path in re.findall(r"(/\S+) \(0x", listed) if not path.startswith(f"{root}/")}
+    if unknown := {path.name for path in outside} - base:
         raise DemoError(f"neither the image nor its base has {', '.join(sorted(unknown))}")
     for path in outside:
-        target = ROOT / path.relative_to("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, target)
+        add_file(root, path)
+
+
+def add_file(root, path, place=None):
+    """Copies a file into an image, to the same place if no other is named."""
+    target = root / (place or path).relative_to("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(path, target)
 
 
 def add_proc():
@@ -120,10 +129,10 @@ class Image:
         return subprocess.run(command, check=False, capture_output=True).returncode
 
 
-def post(port, path, body):
+def post(port, path, body, headers=None):
     """The response's status and headers, and its body if that is a JSON object."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+    connection.request("POST", path, json.dumps(body), {"content-type": "application/json"} | (headers or {}))
     response = connection.getresponse()
     text = response.read()
     connection.close()
@@ -136,25 +145,40 @@ def expect(what, found, expected):
         raise DemoError(f"{what}: expected {expected!r}, found {found!r}")
 
 
-def start_gateway(processes, name, sidecar, llms):
-    """Starts Envoy on a bootstrap of deploy/compose/, with loopback ports for the services. Returns its port."""
-    ports = reserve_ports([9901, 10000])
+def make_envoy_image():
+    """Makes the image of Envoy with our filters of what the build made, Envoy, and the base image's libraries."""
+    program = pathlib.Path(sysconfig.get_path("purelib"), "envoy/_bin/envoy")
+    modules = list(FILTERS.glob("*.so"))
+    expect("modules in the image", len(modules), 1)
+    add_base_image(ENVOY_ROOT, [program, *modules], ENVOY_BASE_IMAGE)
+    add_file(ENVOY_ROOT, program, pathlib.Path("/usr/local/bin/envoy"))
+    add_file(ENVOY_ROOT, pathlib.Path("/etc/ssl/certs/ca-certificates.crt"))
+
+
+def adapted(name, sidecar, llms):
+    """A bootstrap of deploy/compose/ with loopback ports for the services, and Envoy's ports: admin and gateway."""
+    admin, gateway = reserve_ports(["admin", "gateway"]).values()
     text = (REPO / f"deploy/compose/{name}.yaml").read_text()
-    text = replaced(text, "/etc/llm-router/plugin.wasm", str(FILTER))
-    services = {("0.0.0.0", 9901): ports[9901], ("0.0.0.0", 10000): ports[10000], ("sidecar", 50051): sidecar, **llms}
+    services = {("0.0.0.0", 9901): admin, ("0.0.0.0", 10000): gateway, ("sidecar", 50051): sidecar, **llms}
     for (host, port), place in services.items():
         text = replaced(text, f"address: {host}, port_value: {port} ", f"address: 127.0.0.1, port_value: {place} ")
     # The machine that runs the test may be slower than the shipped time limits allow for.
     text = replaced(text, "timeout: 200ms", "timeout: 20s")
     text = replaced(text, "max_stream_duration: 1s", "max_stream_duration: 20s")
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        file.write(text)
-        file.flush()
-        envoy = pathlib.Path(sys.executable).parent / "envoy"
-        options = ("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
-        processes.start(f"image-{name}", envoy, "-c", file.name, *options)
-        processes.wait_ready(f"image-{name}", lambda: is_ready(ports[9901], "/ready"))
-    return ports[10000]
+    return text, admin, gateway
+
+
+def start_gateway(processes, name, sidecar, llms):
+    """Starts the image of Envoy on a bootstrap of deploy/compose/. Returns its port."""
+    text, admin, gateway = adapted(name, sidecar, llms)
+    (FILTERS / f"{name}.yaml").write_text(text)
+    keys = [f"{provider}_AUTHORIZATION=Bearer key" for provider in ("NVIDIA", "OPENAI")]
+    chroot = [shutil.which("chroot"), "--userspec=101:101", ENVOY_ROOT]
+    command = ["/usr/local/bin/envoy", "-c", f"/etc/llm-router/{name}.yaml"]
+    options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
+    processes.start(f"image-{name}", *SUDO, "env", "-i", *keys, *chroot, *command, *options)
+    processes.wait_ready(f"image-{name}", lambda: is_ready(admin, "/ready"))
+    return gateway
 
 
 def start_mock_llm(processes, name, port):
@@ -165,10 +189,11 @@ def start_mock_llm(processes, name, port):
 
 def run():
     """Runs the whole test."""
-    expect("plugin.wasm", FILTER.read_bytes()[:4], b"\0asm")
+    expect("plugin.wasm", (FILTERS / "plugin.wasm").read_bytes()[:4], b"\0asm")
     check_contents()
-    add_base_image()
+    add_base_image(ROOT, [ROOT / BINARY, *(ROOT / "opt/llm-router/lib").iterdir()], BASE_IMAGE)
     add_proc()
+    make_envoy_image()
     sidecar = Image()
     expect("health without a sidecar", sidecar.check_health(), 1)
     request = {"model": "auto", "messages": [{"role": "user", "content": PROMPT}]}
@@ -182,19 +207,20 @@ def run():
         for name in ("small", "large"):
             start_mock_llm(processes, name, ports[name])
         llms = {("small", 8000): ports["small"], ("large", 8000): ports["large"]}
-        gateway = start_gateway(processes, "mock-llms", sidecar.listen, llms)
-        status, headers, _ = post(gateway, "/v1/chat/completions", request)
-        found = status, headers["x-served-by"], headers["x-llm-router-reason"]
-        expect("deploy/compose/mock-llms.yaml", found, (200, "large", "classified"))
-        print("deploy/compose/mock-llms.yaml: routes")
+        for name in ("mock-llms", "module-mock-llms"):
+            gateway = start_gateway(processes, name, sidecar.listen, llms)
+            status, headers, _ = post(gateway, "/v1/chat/completions", request)
+            found = status, headers["x-served-by"], headers["x-llm-router-reason"]
+            expect(f"deploy/compose/{name}.yaml", found, (200, "large", "classified"))
+            print(f"the gateway's image with deploy/compose/{name}.yaml: routes")
 
-        os.environ |= {"NVIDIA_AUTHORIZATION": "Bearer a", "OPENAI_AUTHORIZATION": "Bearer b"}
         llms = {(host, 443): ports["absent"] for host in ("integrate.api.nvidia.com", "api.openai.com")}
-        gateway = start_gateway(processes, "providers", sidecar.listen, llms)
-        status, headers, _ = post(gateway, "/v1/chat/completions", request)
-        found = status, headers["x-llm-router-model"]
-        expect("deploy/compose/providers.yaml, without the providers", found, (503, "gpt"))
-        print("deploy/compose/providers.yaml: decides, and connects to the provider")
+        for name in ("providers", "module-providers"):
+            gateway = start_gateway(processes, name, sidecar.listen, llms)
+            status, headers, _ = post(gateway, "/v1/chat/completions", request)
+            found = status, headers["x-llm-router-model"]
+            expect(f"deploy/compose/{name}.yaml, without the providers", found, (503, "gpt"))
+            print(f"the gateway's image with deploy/compose/{name}.yaml: decides, and connects to the provider")
 
 
 if __name__ == "__main__":
