@@ -2,7 +2,7 @@
 
 usage: scripts/module_bootstraps.py [--check]
 
-  --check   write nothing; fail if a file is not what would be written
+  --check   write nothing; fail if a file differs from what the script would write
 """
 
 import pathlib
@@ -22,7 +22,7 @@ FILTERS = {
     "envoy/dynamic/clusters.yaml": 0,
     "envoy/dynamic/listeners.yaml": 0,
 }
-"""How many filters of ours a file has, if not one."""
+"""How many of our filters a file has, where that is not one."""
 
 WASM = re.compile(
     r"""^(?P<indent>\ +)"@type":\ type\.googleapis\.com/envoy\.extensions\.filters\.http\.wasm\.v3\.Wasm\n
@@ -49,7 +49,7 @@ FAILOVER_MODULE = """\
 {indent}"@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter
 {indent}dynamic_module_config:
 {indent}  module: {{ local: {{ filename: {file} }} }}
-{indent}# The filter in front of the LLMs; the other, which decides, is llm_router.
+{indent}# The filter in front of the LLMs. The filter that decides is llm_router.
 {indent}filter_name: failover
 """
 
@@ -94,8 +94,9 @@ def converted(source: str) -> str:
     text = re.sub(r" +(?=\(from the repository root)", "   ", text)
     text = text.replace("where target/llm_router_filter.wasm lies", "where target/libllm_router.so lies")
     text = text.replace("1.35 or newer for allow_on_headers_stop_iteration", "1.38 or newer")
+    text = text.replace("needs Envoy 1.35 or newer;", "needs Envoy 1.38 or newer;")
     if "asm" in text:
-        raise SystemExit(f"{source}: what is left names Wasm")
+        raise SystemExit(f"{source}: the converted text still mentions Wasm")
     return f"# Written by scripts/module_bootstraps.py from {source}.\n{text}"
 
 
