@@ -1,5 +1,5 @@
-//! What an attempt of a retried request needs. The filter in front of the LLMs sees the request once per attempt, upstream of
-//! Envoy's retries: its header changes stay for later attempts, while the body comes anew, as it was written for the first model.
+//! The changes to each attempt of a retried request. The filter in front of the LLMs sees the request once per attempt, upstream
+//! of Envoy's retries. Its header changes persist for later attempts. The body comes again as it was for the first model.
 
 use llm_router_routing::exchange::Attempt;
 use llm_router_routing::failover::{Failover, Retry, credentials, foreign_credentials};
@@ -14,11 +14,11 @@ pub struct AttemptHeaders {
     pub remove: Vec<String>,
     /// What to keep as [`CREDENTIALS`](crate::filter_state::CREDENTIALS) for the next attempts.
     pub credentials: Option<String>,
-    /// The headers are held, and the body is rewritten by this.
+    /// If set, the host holds the headers, and this rewrites the body.
     pub body: Option<RetriedBody>,
 }
 
-/// Turns the body of the first model into that of the model that the attempt goes to.
+/// Turns the body for the first model into the body for the model of this attempt.
 #[derive(Debug, PartialEq)]
 pub struct RetriedBody {
     failover: Failover,
@@ -44,7 +44,7 @@ impl AttemptHeaders {
             plan.credentials = Some(credentials(headers));
             return plan;
         };
-        // A provider's key must not reach another provider, whoever it is.
+        // A provider's key must not reach another provider.
         let before = before();
         let foreign = foreign_credentials(headers, &String::from_utf8_lossy(&before));
         plan.remove = foreign.into_iter().map(str::to_owned).collect();
@@ -60,7 +60,8 @@ impl AttemptHeaders {
 }
 
 impl RetriedBody {
-    /// The new body and its `content-length`, if the headers have one. None if the body cannot be read; it goes on as it came.
+    /// The new body and its `content-length`, if the headers have one. `None` if the body cannot be read; it then passes
+    /// unchanged.
     pub fn rewrite(&self, first: &[u8]) -> Option<(Vec<u8>, Option<String>)> {
         let body = self.failover.body(&self.retry, first)?;
         let length = self.has_content_length.then(|| body.len().to_string());

@@ -1,6 +1,6 @@
-//! What access logs, rate limits and later filters read of a request, as Envoy's filter state.
+//! Envoy's filter state of a request, for access logs, rate limits and later filters.
 //!
-//! One field each, because Envoy puts filter state into its JSON log as a string: an object would be escaped.
+//! Each value has its own name, because Envoy puts filter state into its JSON log as a string: an object would be escaped.
 
 use llm_router_routing::exchange::Event;
 use llm_router_routing::headers::EXPLANATION_PREFIX;

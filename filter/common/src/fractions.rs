@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Number, Value};
 
-/// Envoy's YAML loader turns fractions in a Struct into text (`temperature: 0.3` into `"0.3"`). The policy's own fields
-/// take both; but what a model's edits put into request bodies must be a number there.
+/// Envoy's YAML loader turns fractions in a Struct into strings (`temperature: 0.3` into `"0.3"`). The policy's own fields
+/// accept both, but the values that a model's edits put into request bodies must be numbers.
 pub fn restore(configuration: &mut Value) {
     let models = configuration.get_mut("models").and_then(Value::as_object_mut);
     for model in models.into_iter().flat_map(Map::values_mut) {
@@ -38,8 +38,8 @@ fn fraction(text: &str) -> Option<Number> {
     Number::from_f64(text.parse().ok()?)
 }
 
-/// Whether a JSON text may be what Envoy makes of a Struct that it loaded from YAML: without white space, and without fractions,
-/// which became texts. What authors write themselves as JSON is seldom so, and then stays as they wrote it.
+/// Whether a JSON text may be a Struct that Envoy loaded from YAML: it has no white space, and no fractions, because those became
+/// strings. JSON that an author wrote usually has either, and stays as it is.
 pub fn may_be_from_yaml(json: &[u8], value: &Value) -> bool {
     !has_space(json) && !has_fraction(value)
 }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_author_wrote_as_json_is_told_from_what_envoy_made_of_yaml() {
+    fn json_by_an_author_is_distinguished_from_json_that_envoy_made_of_yaml() {
         let is_from_yaml =
             |json: &str| may_be_from_yaml(json.as_bytes(), &serde_json::from_str(json).unwrap());
         assert!(is_from_yaml(r#"{"a":"0.3 \" \\","b":[1,true]}"#));

@@ -1,5 +1,5 @@
-//! What the filters inside Envoy share, whatever Envoy loads them by: the calls to the sidecar without their transport, the
-//! names of filter state, and what an attempt of a retried request needs.
+//! What the two filters inside Envoy share: requests to the sidecar and its responses without their transport, the names of
+//! filter state, and the changes that a retried request needs.
 //!
 //! Nothing here calls Envoy; the hosts (`filter/wasm`, `filter/module`) carry out what these functions return.
 

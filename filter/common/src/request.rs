@@ -1,4 +1,4 @@
-//! The request to the sidecar: our part of external processing, as one message each way.
+//! The request to the sidecar: external processing with one message in each direction.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,10 +7,11 @@ use llm_router_proto::contract::{Classifiers, FewShotExamples, RequestTemplate};
 use llm_router_routing::config::Classifier;
 use llm_router_routing::exchange::{ExamplesPayload, Query};
 
-/// The most combinations of classifiers whose part of a request is kept. A configuration has fewer.
+/// The maximum number of combinations that are kept. A configuration has fewer.
 const MAX_TEMPLATES: usize = 256;
 
-/// Encodes requests to classify prompts. It keeps the part that is the same for every prompt, by the classifiers that are asked.
+/// Encodes requests to classify prompts. For each combination of classifiers, it keeps the part that is the same for every
+/// prompt.
 #[derive(Debug, Default)]
 pub struct RequestEncoder {
     templates: Mutex<HashMap<String, Arc<RequestTemplate>>>,
@@ -42,7 +43,7 @@ impl RequestEncoder {
     }
 }
 
-/// What tells the templates of queries apart. A configuration has few combinations of classifiers.
+/// Identifies a query's template. A configuration has few combinations of classifiers.
 fn key(query: &Query<'_>) -> String {
     let names = query.classifiers.iter().map(Classifier::as_str);
     names.chain(query.examples().map(|examples| examples.digest())).collect::<Vec<_>>().join("\n")

@@ -1,4 +1,4 @@
-//! What the sidecar responds.
+//! The sidecar's responses.
 
 use std::fmt;
 
@@ -13,14 +13,14 @@ const MAX_MESSAGE: usize = 300;
 /// Why there is no prediction.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Failure {
-    /// The call ended with another gRPC status than OK, and this message.
+    /// The call ended with this gRPC status, which is not OK.
     Status {
         /// The status.
         code: u32,
         /// The message that came with it; may be empty.
         message: String,
     },
-    /// The response is not one of the contract, or of another major version.
+    /// The response does not follow the contract, or has another major version of it.
     Response(ResponseError),
     /// The response has no prediction by this classifier.
     NoPrediction(Classifier),
@@ -56,10 +56,10 @@ fn line(text: &str) -> String {
 /// The gRPC status of a call that succeeded.
 pub const OK: u32 = 0;
 
-/// How a call ended that has another status than [`OK`].
+/// The result of a call whose status is not [`OK`].
 ///
 /// # Errors
-/// What is to be logged, unless the sidecar only lacks the policy's few-shot examples.
+/// The failure to log, unless the sidecar only lacks the policy's few-shot examples.
 pub fn status(code: u32, query: &Query<'_>, message: impl FnOnce() -> String) -> Result<CallResult, Failure> {
     match code {
         UNKNOWN_DIGEST if query.examples().is_some() => Ok(CallResult::UnknownExamples),
@@ -67,7 +67,8 @@ pub fn status(code: u32, query: &Query<'_>, message: impl FnOnce() -> String) ->
     }
 }
 
-/// The predictions of a call that succeeded. `on_missing` gets what is wrong with some of them where others can be used.
+/// The predictions of a call that succeeded. If only some are usable, `on_missing` gets the failures of the
+/// others.
 ///
 /// # Errors
 /// There is no usable prediction.
@@ -79,7 +80,7 @@ pub fn read(
     predictions(message, query.classifiers, on_missing).map(CallResult::Classified)
 }
 
-/// The usable predictions. If there is none, the first failure is an error.
+/// The usable predictions. If there is none, a failure is the error.
 fn predictions(
     message: &[u8],
     classifiers: &[Classifier],

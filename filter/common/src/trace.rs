@@ -5,7 +5,7 @@ use llm_router_routing::headers::Headers;
 const PARENT: &str = "traceparent";
 const STATE: &str = "tracestate";
 
-/// The least that everybody must pass on, in bytes.
+/// The length that every implementation must propagate, in bytes.
 const LONGEST_STATE: usize = 512;
 
 /// `traceparent` and `tracestate`, if they are well-formed.

@@ -3,10 +3,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// The least time between two warnings.
+/// The minimum time between two warnings.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The warnings of what shares one log.
+/// Limits the warnings of everything that shares one log.
 #[derive(Debug, Default)]
 pub struct Warnings(Mutex<State>);
 
@@ -17,7 +17,7 @@ struct State {
 }
 
 impl Warnings {
-    /// The message with the number of those that were suppressed before it, if it may be logged now; else it is counted.
+    /// The message with the number of warnings suppressed before it, if it may be logged now. Otherwise counts it as suppressed.
     pub fn limit(&self, now: Duration, message: impl FnOnce() -> String) -> Option<String> {
         match self.suppressed(now)? {
             0 => Some(message()),

@@ -1,7 +1,7 @@
-//! The part of Envoy's dynamic module ABI that we use: its types, the callbacks into Envoy, and their numbers.
+//! The part of Envoy's dynamic module ABI that the module uses: types, constants, and the callbacks into Envoy.
 //!
-//! Declared after `source/extensions/dynamic_modules/abi/abi.h` of Envoy 1.40 (ABI v0.2.0), which has grown by addition since
-//! 1.38. Envoy 1.38 exports every callback that is declared here; what only a later one has is looked up by name
+//! It follows `source/extensions/dynamic_modules/abi/abi.h` of Envoy 1.40 (ABI v0.2.0), which has only grown since 1.38. Envoy
+//! 1.38 exports every callback that is declared here. A callback that only later versions have is looked up by name
 //! ([`config_increment_counter`]).
 //!
 //! Lifetimes, which no type here expresses:
@@ -20,8 +20,8 @@
 use std::ffi::{CStr, c_void};
 use std::{ptr, slice};
 
-/// The version of the ABI that this Envoy has: what this file declares is the same in all of them. Envoy warns of another version
-/// than its own.
+/// The version of the ABI that this Envoy has, because Envoy warns of any other. The declarations in this file are the same in
+/// all versions.
 pub(crate) fn version() -> &'static CStr {
     // Since Envoy 1.40, as v0.2.0.
     match find(c"envoy_dynamic_module_callback_http_get_timing_info") {
@@ -39,7 +39,7 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// No bytes at all; as the value of a header, none.
+    /// No buffer. As the value of a header, it removes the header.
     pub(crate) const NULL: Self = Self { data: ptr::null(), length: 0 };
 
     /// For a callback. Envoy copies the bytes before the callback returns.
@@ -47,7 +47,7 @@ impl Buffer {
         Self { data: bytes.as_ptr(), length: bytes.len() }
     }
 
-    /// Whether there are bytes, if only none of them.
+    /// Whether this is a buffer, even an empty one, and not [`Buffer::NULL`].
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn is_some(self) -> bool {
         !self.data.is_null()
@@ -109,11 +109,11 @@ pub(crate) enum HeaderMap {
 #[repr(u32)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Body {
-    /// What just came, in the request body's hook only.
+    /// The chunk that just arrived, in the request body's hook only.
     ReceivedRequest = 0,
     /// What the filter chain holds.
     BufferedRequest = 1,
-    /// What just came, in the response body's hook only.
+    /// The chunk that just arrived, in the response body's hook only.
     ReceivedResponse = 2,
 }
 
@@ -133,17 +133,17 @@ pub(crate) enum BodyStatus {
     StopIterationNoBuffer = 3,
 }
 
-/// `envoy_dynamic_module_type_attribute_id`: the places in the enumeration.
+/// `envoy_dynamic_module_type_attribute_id`: positions in the enumeration.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Attribute {
     UpstreamRequestAttemptCount = 53,
 }
 
-/// The result of a call, of a stat, and of a call to another cluster, if it succeeded.
+/// The result of a callback that succeeded, for stats and for streams to clusters.
 pub(crate) const SUCCESS: u32 = 0;
 
-/// The name of a callback with its address in this Envoy.
+/// Declares callbacks, and lists their names.
 macro_rules! callbacks {
     ($(pub(crate) fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)?;)+) => {
         unsafe extern "C" {

@@ -1,4 +1,4 @@
-//! What Envoy configures the module for: the filter that routes, or the one in front of the LLMs.
+//! The configurations that Envoy creates: of the filter that routes, or of the filter in front of the LLMs.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(crate) enum FilterConfig {
     Router {
         /// What its requests share.
         gateway: Arc<Gateway>,
-        /// Hands Envoy what is counted, until Envoy destroys the configuration.
+        /// Reports counts to Envoy until Envoy destroys the configuration.
         _flushing: Flushing,
     },
     /// The filter in front of the LLMs.
@@ -71,7 +71,7 @@ impl FilterConfig {
     }
 }
 
-/// The configuration with the fractions that Envoy's YAML loader turned into texts.
+/// The configuration, with the fractions that Envoy's YAML loader turned into strings as numbers again.
 fn with_fractions(json: &[u8]) -> Cow<'_, [u8]> {
     match serde_json::from_slice::<Value>(json) {
         Ok(mut value) if fractions::may_be_from_yaml(json, &value) => {

@@ -1,11 +1,11 @@
-//! Panics on request, for the tests that show what becomes of one: only in builds with the feature `panic-drill`.
+//! Panics on request, for tests of how panics are handled: only in builds with the feature `panic-drill`.
 
 #[cfg(any(test, feature = "panic-drill"))]
 use std::cell::RefCell;
 
 use llm_router_routing::headers::Headers;
 
-/// Where a request is to panic: its header `x-panic` names places.
+/// The places where a request panics, from its header `x-panic`.
 #[derive(Debug, Default)]
 pub(crate) struct Drill {
     #[cfg(any(test, feature = "panic-drill"))]

@@ -1,4 +1,4 @@
-//! Envoy, as one request sees it: the callbacks with Rust's types.
+//! Envoy's callbacks for one request, with Rust types.
 //!
 //! Envoy may call our hooks for the same request within `append_body`, `send_response`, `continue_decoding`, `start_stream` and
 //! `reset_stream`, and may destroy the filter there. So no caller holds a borrow of the filter's state across any function
@@ -16,7 +16,7 @@ use crate::abi::{self, Attribute, Body, Buffer, FilterPtr, Header, HeaderMap, SU
 use crate::drill::Drill;
 use crate::held_body::HeldBody;
 
-/// The request's filter in Envoy; none once it is destroyed.
+/// The request's filter in Envoy. Once that is destroyed, every function does nothing.
 #[derive(Debug)]
 pub(crate) struct EnvoyFilter {
     filter: Cell<Option<FilterPtr>>,
@@ -199,7 +199,8 @@ impl EnvoyFilter {
         }
     }
 
-    /// Puts bytes at the end of the request body: of what just came if `in_body_hook`, else of what the filter chain holds.
+    /// Appends bytes to the request body: to the chunk that just arrived if `in_body_hook`, otherwise to what the filter chain
+    /// holds.
     pub(crate) fn append_request_body(&self, bytes: &[u8], in_body_hook: bool) {
         let Some(filter) = self.filter.get() else { return };
         let body = if in_body_hook { Body::ReceivedRequest } else { Body::BufferedRequest };
@@ -218,7 +219,7 @@ impl EnvoyFilter {
         }
     }
 
-    /// Has Envoy choose the route anew.
+    /// Makes Envoy choose the route again.
     pub(crate) fn clear_route_cache(&self) {
         if let Some(filter) = self.filter.get() {
             // SAFETY: the filter lives.
@@ -226,7 +227,7 @@ impl EnvoyFilter {
         }
     }
 
-    /// Lets a held request go on. Not in a hook of the request itself, which returns that instead.
+    /// Lets a held request continue. Not for hooks of the request itself, which return `Continue` instead.
     pub(crate) fn continue_decoding(&self) {
         if let Some(filter) = self.filter.get() {
             // SAFETY: the filter lives.

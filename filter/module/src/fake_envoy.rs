@@ -1,4 +1,4 @@
-//! An Envoy for tests: the callbacks, of a request that is only data. It calls hooks within callbacks where Envoy does.
+//! A fake Envoy for tests: it implements the callbacks for one request, and calls hooks within callbacks where Envoy does.
 #![allow(unsafe_code)]
 // A test's Envoy fails by panics.
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
@@ -39,7 +39,7 @@ pub(crate) struct FakeEnvoy {
     pub(crate) stream_error: Cell<u32>,
     /// Ends a stream within the callback that starts it.
     pub(crate) ends_stream_at_once: Cell<bool>,
-    /// Answers by itself, and destroys the filter, when a body is appended, as Envoy may do over a limit.
+    /// Responds and destroys the filter when a body is appended, as Envoy may do over a limit.
     pub(crate) gives_up_on_append: Cell<bool>,
     pub(crate) buffer_limit: Cell<u64>,
     counters: RefCell<HashMap<String, u64>>,

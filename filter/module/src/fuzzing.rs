@@ -1,4 +1,4 @@
-//! A request through the filter, event by event, with an Envoy that is only data: for the fuzz target `module`.
+//! A request through the filter, event by event, with a fake Envoy: for the fuzz target `module`.
 #![allow(unsafe_code, clippy::expect_used)]
 
 use std::ptr;
@@ -95,6 +95,6 @@ impl Request {
             assert!(text.contains("up/"), "an LLM gets {text:?} without its own model");
         }
         let has_response = self.envoy.response.borrow().is_some();
-        assert!(!(has_response && self.envoy.has_continued.get()), "a request went on that was answered");
+        assert!(!(has_response && self.envoy.has_continued.get()), "a request continued after its response");
     }
 }

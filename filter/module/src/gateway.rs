@@ -1,4 +1,4 @@
-//! What the requests of one configuration share, on all workers.
+//! The state that all requests of one configuration share, on all workers.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::responses::ProcessResponses;
 use crate::stats::Stats;
 use crate::{clock, log};
 
-/// A configured router. Locks in it are held for a look-up only, never while Envoy is called.
+/// A configured router. Its locks are held for a lookup only, never during a call into Envoy.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     router: Arc<CachingRouter>,
@@ -20,7 +20,7 @@ pub(crate) struct Gateway {
     pub(crate) stats: Stats,
     /// The `:authority` of calls to the sidecar.
     pub(crate) authority: String,
-    /// Whether Envoy's log level was `debug` when the configuration came.
+    /// Whether Envoy's log level was `debug` when Envoy created the configuration.
     pub(crate) logs_decisions: bool,
     warnings: Warnings,
 }
@@ -53,7 +53,7 @@ impl Gateway {
     }
 }
 
-/// A cluster's name where servers take it for an authority. Istio's `outbound|50051||sidecar.llm.svc.cluster.local` is none.
+/// The cluster's name, if it is a valid authority. Istio's `outbound|50051||sidecar.llm.svc.cluster.local` is not.
 fn authority(cluster: &str) -> &str {
     let is_host = cluster.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     if is_host && !cluster.is_empty() { cluster } else { "sidecar" }

@@ -1,10 +1,10 @@
-//! gRPC over HTTP/2, as much as one message each way needs.
+//! gRPC over HTTP/2, for calls with one message in each direction.
 
 use std::time::Duration;
 
-/// The bytes before each message: whether it is compressed, and its length.
+/// The length of the prefix of each message: a compression flag and the message's length.
 const PREFIX: usize = 5;
-/// The longest response that is read. The sidecar's have some hundred bytes.
+/// The longest response that is read. The sidecar's responses have a few hundred bytes.
 const MAX_RESPONSE: usize = 1 << 20;
 /// Codes of `google.rpc.Code`.
 const OK: u32 = 0;
@@ -12,7 +12,7 @@ const UNKNOWN: u32 = 2;
 const UNAVAILABLE: u32 = 14;
 const INTERNAL: u32 = 13;
 
-/// A message as it is sent.
+/// The message with its prefix.
 pub(crate) fn frame(message: &[u8]) -> Vec<u8> {
     let mut framed = Vec::with_capacity(PREFIX + message.len());
     framed.push(0);
@@ -23,11 +23,11 @@ pub(crate) fn frame(message: &[u8]) -> Vec<u8> {
 
 /// The value of `grpc-timeout`, so that a server can give up when the caller has.
 pub(crate) fn timeout(limit: Duration) -> String {
-    // The protocol has eight digits; a hundred thousand seconds are a limit of no interest.
+    // The protocol allows eight digits, in milliseconds more than a day.
     format!("{}m", limit.as_millis().clamp(1, 99_999_999))
 }
 
-/// A response as it comes.
+/// A response that is being received.
 #[derive(Debug, Default)]
 pub(crate) struct Response {
     body: Vec<u8>,
@@ -42,7 +42,7 @@ pub(crate) struct Response {
 pub(crate) enum Outcome {
     /// The response's message.
     Message(Vec<u8>),
-    /// Another status than OK, with its message.
+    /// A status that is not OK, with its message.
     Status(u32, String),
 }
 
@@ -92,7 +92,7 @@ fn number(value: &[u8]) -> Option<u32> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// The message of a body that is exactly one, and not compressed.
+/// The message of a body, if that is exactly one uncompressed message.
 fn message(body: &[u8]) -> Option<&[u8]> {
     let (prefix, message) = body.split_at_checked(PREFIX)?;
     let [0, length @ ..] = prefix else { return None };
@@ -100,7 +100,7 @@ fn message(body: &[u8]) -> Option<&[u8]> {
     (usize::try_from(length) == Ok(message.len())).then_some(message)
 }
 
-/// `grpc-message` is percent-encoded UTF-8; what is not stays as it is.
+/// Decodes `grpc-message`, which is percent-encoded UTF-8. Invalid escapes stay as they are.
 fn percent_decoded(value: &[u8]) -> String {
     let mut decoded = Vec::with_capacity(value.len());
     let mut rest = value;

@@ -7,11 +7,11 @@ use crate::abi::LogLevel;
 use crate::log;
 
 thread_local! {
-    /// Where this thread panicked last.
+    /// Where this thread last panicked.
     static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Takes note of where panics happen. Their messages may quote prompts, so those are never logged.
+/// Records where panics happen. Panic messages may quote prompts, so they are never logged.
 pub(crate) fn install_hook() {
     panic::set_hook(Box::new(|panic: &PanicHookInfo<'_>| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -19,9 +19,9 @@ pub(crate) fn install_hook() {
     }));
 }
 
-/// Runs a hook. If it panics, that is logged, and `recover` says what the hook returns; `None` if that panics, too.
+/// Runs a hook. If it panics, logs that and returns the result of `recover`, or `None` if `recover` panics too.
 pub(crate) fn run<T>(hook: impl FnOnce() -> T, recover: impl FnOnce() -> T) -> Option<T> {
-    // What a panic leaves half changed is not used again: `recover` begins anew.
+    // State that a panic left half changed is not used again: `recover` starts from scratch.
     if let Ok(value) = panic::catch_unwind(AssertUnwindSafe(hook)) {
         return Some(value);
     }
@@ -36,7 +36,7 @@ pub(crate) fn run<T>(hook: impl FnOnce() -> T, recover: impl FnOnce() -> T) -> O
 #[cfg(any(test, feature = "fuzzing"))]
 thread_local!(static PANICS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
 
-/// How often hooks of this thread panicked since it was asked for last.
+/// How often hooks of this thread panicked since the last call.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn take_panics() -> usize {
     PANICS.take()

@@ -2,13 +2,13 @@
 
 /// What is reserved for the first chunk.
 const FIRST: usize = 64 << 10;
-/// How many times larger each further reservation is.
+/// The factor by which each further reservation grows.
 const GROWTH: usize = 4;
 
 /// A body that grows by chunks.
 ///
-/// It reserves memory as the body comes, not as its client announces it: what is reserved can become resident by huge pages, and an
-/// announcement costs a client nothing.
+/// It reserves memory as the body arrives, not by the length that the client announces: huge pages can make reserved memory
+/// resident, and announcing a length costs a client nothing.
 #[derive(Debug, Default)]
 pub(crate) struct HeldBody {
     bytes: Vec<u8>,
@@ -17,7 +17,7 @@ pub(crate) struct HeldBody {
 }
 
 impl HeldBody {
-    /// A body of which nothing has come.
+    /// An empty body.
     pub(crate) fn new(announced: Option<usize>) -> Self {
         Self { bytes: Vec::new(), announced: announced.unwrap_or(0) }
     }
@@ -38,7 +38,7 @@ impl HeldBody {
         self.bytes.extend_from_slice(piece);
     }
 
-    /// All that has come.
+    /// Everything that has arrived.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -1,7 +1,7 @@
 //! The functions that Envoy calls. Nothing unwinds out of them.
 //!
-//! Envoy gets pointers that own: to a [`FilterConfig`], and to an [`HttpFilter`], which each hook keeps alive while it runs, since
-//! Envoy may destroy the filter within.
+//! Envoy receives owning pointers to a [`FilterConfig`] and to an [`HttpFilter`]. Each hook keeps the filter alive while it runs,
+//! because Envoy may destroy it within a callback.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_void};
@@ -13,7 +13,7 @@ use crate::configuration::FilterConfig;
 use crate::http_filter::HttpFilter;
 use crate::{guard, log, program, stats};
 
-/// The hooks of one request with a module's filter, which do nothing but pass their arguments on.
+/// The filter of one request, as `filter_new` returned it to Envoy.
 type Filter = *const HttpFilter;
 
 /// # Safety
@@ -255,7 +255,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_reset(
     }
 }
 
-// Envoy refuses a module that lacks these, which we have no use for.
+// Envoy rejects a module without these hooks, although the router does not use them.
 
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_http_filter_http_callout_done(

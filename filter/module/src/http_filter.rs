@@ -1,4 +1,4 @@
-//! A filter as Envoy holds it: one of our two, what it knows of Envoy, and what becomes of its panics.
+//! The filter that Envoy holds: one of our two filters, its access to Envoy, and the handling of its panics.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::router_filter::{Hook, RouterFilter};
 
 /// One of our filters, for one request or one attempt of it.
 ///
-/// A hook that panics is answered here. In a hook of the request, the router decides anew without the classifier; if that
-/// panics, too, the client gets a 500. In a hook of the response, the response goes on as it is.
+/// It recovers from panics. After a panic in a hook of the request, the router decides again without the classifier; if that
+/// panics too, the client gets a 500. After a panic in a hook of the response, the response passes unchanged.
 #[derive(Debug)]
 pub(crate) struct HttpFilter {
     envoy: EnvoyFilter,
@@ -141,7 +141,7 @@ impl HttpFilter {
         status
     }
 
-    /// Runs a hook that has no say in what becomes of the request.
+    /// Runs a hook that does not decide on the request.
     fn response_hook(&self, name: &str, hook: impl FnOnce(&RouterFilter)) {
         let hook = || {
             self.envoy.drill.at(name);
@@ -152,7 +152,7 @@ impl HttpFilter {
         guard::run(hook, || ());
     }
 
-    /// Responds to a request whose state is lost.
+    /// Responds to a request whose state was lost.
     fn fail<T>(&self, status: T) -> T {
         match &self.role {
             Role::Router(router) => router.fail(&self.envoy),

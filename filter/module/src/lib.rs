@@ -1,9 +1,10 @@
 //! The dynamic module: a thin host of `llm-router-routing`'s `Exchange`, which Envoy loads as native code.
 //!
-//! Envoy calls [`hooks`], which pass to an [`http_filter`]: the [`router_filter`], or the [`retry_filter`] in front of the LLMs. A
-//! [`configuration`] makes a [`gateway`], which the requests of all workers share: cache, [`stats`], [`responses`]. A
-//! [`sidecar_call`] asks the sidecar, by [`grpc`]. A [`recorder`] receives what is recorded. [`guard`] keeps panics inside;
-//! [`program`] refuses Envoys that are too old, and [`own_file`] reports a file that was replaced. [`envoy`] and [`log`] have Envoy's functions for all of them, after [`abi`].
+//! Envoy calls [`hooks`], which call an [`http_filter`]: the [`router_filter`], or the [`retry_filter`] in front of the LLMs. A
+//! [`configuration`] creates a [`gateway`], which the requests of all workers share: cache, [`stats`], [`responses`]. A
+//! [`sidecar_call`] calls the sidecar over [`grpc`]. A [`recorder`] collects events. [`guard`] keeps panics inside the module.
+//! [`program`] rejects Envoys that are too old, and [`own_file`] reports a file that was replaced. [`envoy`] and [`log`] wrap
+//! Envoy's functions, which [`abi`] declares.
 
 mod abi;
 mod clock;

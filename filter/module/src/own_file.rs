@@ -1,5 +1,5 @@
-//! Notices that the module's file has new content. Envoy keeps the code that it has loaded from a path, so the new content would
-//! silently never run.
+//! Detects that the module's file was replaced. Envoy keeps the code that it has loaded from a path, so the new content would
+//! never run, without a warning.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, OsStr};
@@ -19,10 +19,10 @@ struct OwnFile {
     identity: Identity,
 }
 
-/// What tells contents of a path apart: inode, size, and time of the last change.
+/// Identifies the content of a path: inode, size, and time of the last change.
 type Identity = (u64, u64, i64, i64);
 
-/// Takes note of the file, when it is loaded.
+/// Records the file's identity when Envoy loads it.
 pub(crate) fn remember() {
     LOADED.get_or_init(|| {
         let path = path()?;
@@ -31,7 +31,7 @@ pub(crate) fn remember() {
     });
 }
 
-/// What to warn of if the file has changed since it was loaded.
+/// The warning, if the file has changed since Envoy loaded it.
 pub(crate) fn warning() -> Option<String> {
     let file = LOADED.get()?.as_ref()?;
     // A file that is gone has no new content.

@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use crate::abi::{self, LogLevel};
 use crate::{guard, log, own_file};
 
-/// The module is loaded. Returns the version of the ABI that it speaks; none if Envoy must not use it.
+/// Envoy has loaded the module. Returns the version of the ABI, or `None` if this Envoy must not use the module.
 pub(crate) fn init() -> Option<&'static CStr> {
     guard::install_hook();
     own_file::remember();
@@ -14,7 +14,7 @@ pub(crate) fn init() -> Option<&'static CStr> {
         log::write(LogLevel::Info, concat!("version ", env!("CARGO_PKG_VERSION"), " loaded"));
         return Some(abi::version());
     };
-    // Envoy's own message does not say why, and its log may be among what is missing.
+    // Envoy's own message gives no reason, and its log may be among the missing callbacks.
     let missing = missing.to_string_lossy();
     eprintln!(
         "llm_router: this Envoy is too old for the dynamic module: it lacks {missing}. Use Envoy 1.38 or later, the Wasm filter \
@@ -23,7 +23,7 @@ pub(crate) fn init() -> Option<&'static CStr> {
     None
 }
 
-/// Whether Envoy can choose another cluster for a retry: since 1.39, as this callback.
+/// Whether Envoy can choose another cluster for a retry. It can since 1.39, which also added the callback that is checked here.
 pub(crate) fn can_fail_over() -> bool {
     abi::config_increment_counter().is_some()
 }

@@ -1,4 +1,4 @@
-//! Where the events of a request go. Envoy gets them once the request's state is not borrowed any more.
+//! Collects a request's events, and passes them to Envoy once the request's state is no longer borrowed.
 
 use llm_router_filter_common::filter_state::{self, PREFIX};
 use llm_router_routing::exchange::{Event, EventSink};
@@ -29,12 +29,12 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// For a request that is over: its filter state does not change any more.
+    /// For a request that is over: its filter state no longer changes.
     pub(crate) fn after_the_end(gateway: &'a Gateway) -> Self {
         Self { sets_filter_state: false, ..Self::new(gateway) }
     }
 
-    /// Hands Envoy what was collected.
+    /// Passes the collected events to Envoy.
     pub(crate) fn hand_over(self, envoy: &EnvoyFilter) {
         self.gateway.stats.record(self.measured, self.gateway.config(), envoy);
         for (name, value) in self.filter_state {

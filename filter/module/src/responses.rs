@@ -1,4 +1,4 @@
-//! The models that made responses, for all workers and all configurations of this process: a client's next request may come to
+//! Which model made which response, for all workers and all configurations of this process: a client's next request may arrive at
 //! another worker, or after a change of the policy.
 
 use std::num::NonZeroUsize;
@@ -18,7 +18,7 @@ type Shard = Mutex<LruCache<Digest, String>>;
 static SHARED: LazyLock<[Shard; SHARDS]> =
     LazyLock::new(|| std::array::from_fn(|_| Mutex::new(LruCache::new(ENTRIES_PER_SHARD))));
 
-/// The memory of this process.
+/// The responses that this process remembers.
 #[derive(Debug)]
 pub(crate) struct ProcessResponses;
 

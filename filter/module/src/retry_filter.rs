@@ -1,5 +1,5 @@
-//! The filter in front of the LLMs, which Envoy runs once per attempt of a request: it turns a retry into what the policy's
-//! next model wants, and sets where the attempt after it goes.
+//! The filter in front of the LLMs, which Envoy runs once per attempt of a request. It turns a retry into the request that the
+//! policy's next model expects, and sets the cluster of the attempt after it.
 
 use std::cell::RefCell;
 
@@ -15,7 +15,7 @@ use crate::held_body::HeldBody;
 #[derive(Debug, Default)]
 pub(crate) struct RetryFilter(RefCell<Option<Box<Waiting>>>);
 
-/// A body that is to be rewritten, while the headers are held.
+/// A body to rewrite, while the headers are held.
 #[derive(Debug)]
 struct Waiting {
     retried: RetriedBody,

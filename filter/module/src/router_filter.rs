@@ -1,7 +1,7 @@
-//! The filter that routes: reports what Envoy shows of a request to its [`Exchange`], and does what that returns.
+//! The filter that routes: reports a request's events to its [`Exchange`], and carries out what that returns.
 //!
-//! It holds the request's body itself: each chunk is taken out of Envoy's buffer as it comes, and the rewritten body is put there
-//! in pieces at the end. So Envoy buffers nothing, and no limit of its own applies.
+//! It holds the request's body itself: it takes each chunk out of Envoy's buffer as it arrives, and puts the rewritten body
+//! there in pieces at the end. So Envoy buffers nothing, and its own limit does not apply.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::sidecar_call::{Call, CallRequest};
 
 /// One request.
 ///
-/// Envoy may call a hook within another one's callback, so nothing of this is borrowed while Envoy is called.
+/// Envoy may call a hook within a callback, so no part of this is borrowed during a call into Envoy.
 #[derive(Debug)]
 pub(crate) struct RouterFilter {
     gateway: Arc<Gateway>,
@@ -33,14 +33,14 @@ pub(crate) struct RouterFilter {
     phase: Cell<Phase>,
 }
 
-/// Where the request is.
+/// The state of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It passes: it is not for an LLM, or was decided.
+    /// It passes: it is not for an LLM, or it was decided.
     Passing,
     /// Its headers are held until the body is complete.
     AwaitingBody,
-    /// It is held, and all of its body is here.
+    /// It is held, and its body is complete.
     Complete,
     /// It has its response.
     Responded,
@@ -53,11 +53,11 @@ pub(crate) enum Hook {
     Body,
     /// The request's trailers.
     Trailers,
-    /// One that is not about the request itself.
+    /// A hook of the call to the sidecar.
     Call,
 }
 
-/// What becomes of the request.
+/// Whether the request continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     GoOn,
@@ -131,7 +131,7 @@ impl RouterFilter {
         headers_status(then)
     }
 
-    /// The response headers have come, of an LLM or of Envoy itself.
+    /// The response headers of an LLM, or of Envoy itself, have come.
     pub(crate) fn response_headers(&self, envoy: &EnvoyFilter) {
         let (is_forwarded, may_fail_over) = {
             let exchange = self.exchange.borrow();
@@ -187,7 +187,7 @@ impl RouterFilter {
     /// A stream to the sidecar has ended.
     pub(crate) fn call_ended(&self, envoy: &EnvoyFilter, stream: u64, was_reset: bool) {
         self.with_call(stream, |call| call.ended(was_reset));
-        // A call whose stream is only being started is looked at by who starts it.
+        // While Envoy still starts the stream, `call_sidecar` reads the result.
         let has_ended = self.call.borrow().as_ref().is_some_and(|call| call.stream() == Some(stream));
         if has_ended && let Some(result) = self.take_result() {
             let action = self.classified(envoy, result);
@@ -204,8 +204,8 @@ impl RouterFilter {
         self.body.take();
     }
 
-    /// A hook of the request panicked: decides anew, as if the classifier were not available, so by the policy's rule for that. A
-    /// request whose body is not here gets a 500.
+    /// A hook of the request panicked: decides again as if the classifier were unavailable, so the policy's `on_failure`
+    /// applies. A request whose body is not complete gets a 500.
     pub(crate) fn recover_request(&self, envoy: &EnvoyFilter, hook: Hook) -> BodyStatus {
         self.cancel_call(envoy);
         if self.phase.get() != Phase::Complete {
@@ -232,7 +232,7 @@ impl RouterFilter {
         }
     }
 
-    /// Responds to a request whose state is lost.
+    /// Responds to a request whose state was lost.
     pub(crate) fn fail(&self, envoy: &EnvoyFilter) {
         if self.phase.replace(Phase::Responded) != Phase::Responded {
             let api = RequestHead::new(envoy.request_headers()).api();
@@ -250,7 +250,7 @@ impl RouterFilter {
         self.carry_out(envoy, action, hook)
     }
 
-    /// Does what the exchange asks for. Calls that fail at once come back to it.
+    /// Carries out the exchange's action. Reports calls that fail at once to the exchange.
     fn carry_out(&self, envoy: &EnvoyFilter, mut action: OnBody, hook: Hook) -> Then {
         loop {
             action = match action {
@@ -277,14 +277,14 @@ impl RouterFilter {
         }
     }
 
-    /// Lets a request go on, or stay, outside of its own hooks.
+    /// Carries out an action outside of the request's own hooks.
     fn resume(&self, envoy: &EnvoyFilter, action: OnBody) {
         if self.phase.get() == Phase::Complete && self.carry_out(envoy, action, Hook::Call) == Then::GoOn {
             envoy.continue_decoding();
         }
     }
 
-    /// Makes of the held request the one that the chosen model gets.
+    /// Turns the held request into the request for the chosen model.
     fn forward(&self, envoy: &EnvoyFilter, forward: &Forward, hook: Hook) {
         let body = self.body.take();
         for (name, value) in &forward.headers {
@@ -304,7 +304,7 @@ impl RouterFilter {
         envoy.send_response(response.status, &response.headers, &response.body, response.details);
     }
 
-    /// Starts a call to the sidecar. Its result, if it ended at once.
+    /// Starts a call to the sidecar. Returns its result if it ended at once.
     fn call_sidecar(&self, envoy: &EnvoyFilter) -> Option<CallResult> {
         let request = {
             let exchange = self.exchange.borrow();
@@ -363,7 +363,7 @@ impl RouterFilter {
         }
     }
 
-    /// Reports something to the exchange, and then to Envoy what that records.
+    /// Reports something to the exchange, and passes the events that it records to Envoy.
     fn with_exchange<T>(
         &self,
         envoy: &EnvoyFilter,
@@ -376,7 +376,7 @@ impl RouterFilter {
     }
 }
 
-/// Puts the whole body where the filter chain finds it.
+/// Passes the whole body to the filter chain.
 fn put_body<'b>(envoy: &EnvoyFilter, pieces: impl IntoIterator<Item = &'b [u8]>, length: usize, hook: Hook) {
     envoy.allow_body(length);
     for piece in pieces {

@@ -9,17 +9,17 @@ use llm_router_routing::exchange::{CallResult, Query};
 use crate::envoy::{EnvoyFilter, NotStarted};
 use crate::grpc::{self, Outcome, Response};
 
-/// A call under way.
+/// A call in progress.
 #[derive(Debug, Default)]
 pub(crate) struct Call {
-    /// None while Envoy starts the stream: its hooks may run within that already.
+    /// `None` while Envoy starts the stream: the stream's hooks may already run within that callback.
     stream: Option<u64>,
     response: Response,
     /// Whether the stream has ended, and was reset.
     ended: Option<bool>,
 }
 
-/// A request as Envoy sends it. It owns all of its parts, since Envoy may call us while it starts the stream.
+/// A request to the sidecar. It owns all of its parts, because Envoy may call hooks while it starts the stream.
 #[derive(Debug)]
 pub(crate) struct CallRequest {
     headers: Vec<(String, Vec<u8>)>,
@@ -28,7 +28,7 @@ pub(crate) struct CallRequest {
 }
 
 impl CallRequest {
-    /// The request that asks the query.
+    /// The request for this query.
     pub(crate) fn new(query: &Query<'_>, encoder: &RequestEncoder, authority: &str) -> Self {
         let timeout = grpc::timeout(query.timeout);
         let path = format!("/{SERVICE}/{METHOD}");
@@ -94,7 +94,7 @@ impl Call {
         self.ended.is_some()
     }
 
-    /// How the call ended. `warn` gets what is wrong with the response.
+    /// The result of the call. `warn` gets the failures in the response.
     pub(crate) fn result(self, query: &Query<'_>, mut warn: impl FnMut(Failure)) -> CallResult {
         let result = match self.response.end(self.ended.unwrap_or(true)) {
             Outcome::Message(message) => response::read(&message, query, &mut warn),

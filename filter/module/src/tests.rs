@@ -1,4 +1,4 @@
-//! Requests through the filter, with an Envoy that is only data.
+//! Requests through the filter, with a fake Envoy.
 #![allow(unsafe_code)]
 
 use std::ptr;

@@ -1,4 +1,4 @@
-//! Counts of all workers, until Envoy gets them.
+//! The counts of all workers until they are reported to Envoy.
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ impl Counts {
         let count = counts.entry(series).or_default();
         *count = count.saturating_add(by);
         drop(counts);
-        // Seldom written, so that workers share the line of the cache.
+        // Written rarely, so that workers can share the cache line.
         if !self.is_dirty.load(Ordering::Relaxed) {
             self.is_dirty.store(true, Ordering::Release);
         }

@@ -1,11 +1,11 @@
-//! Envoy's numbers of our metrics.
+//! The ids of our metrics in Envoy.
 #![allow(unsafe_code)]
 
 use llm_router_routing::metrics::{Kind, Metric};
 
 use crate::abi::{self, Buffer, ConfigPtr, SUCCESS};
 
-/// All metrics, defined when the configuration is made: Envoy takes no new ones later.
+/// All metrics. Envoy accepts definitions only while the configuration is created.
 #[derive(Debug)]
 pub(super) struct Definitions(Vec<(Metric, usize)>);
 
@@ -51,7 +51,7 @@ unsafe fn define(config: ConfigPtr, metric: Metric) -> Option<usize> {
     (result == SUCCESS).then_some(id)
 }
 
-/// The name that Prometheus gets, after Envoy's prefix.
+/// The name in Prometheus, after Envoy's prefix.
 fn name(metric: Metric) -> String {
     let suffix = if metric.kind() == Kind::Counter { "_total" } else { "" };
     format!("llmrouter_{}{suffix}", metric.name())
@@ -62,7 +62,7 @@ fn labels(metric: Metric) -> Vec<String> {
     metric.label_names().iter().map(|name| exposed(name)).collect()
 }
 
-/// Names that are also those of Envoy's own labels, or too general, are ours by their prefix.
+/// The label in Prometheus. A prefix distinguishes names that are too general, or that Envoy's own labels have.
 fn exposed(name: &str) -> String {
     match name {
         "policy" | "model" | "reason" | "label" | "classifier" | "rule" => format!("llm_{name}"),

@@ -1,10 +1,10 @@
-//! Hands Envoy the counts of all configurations, once a second.
+//! Reports the counts of all configurations to Envoy once a second.
 //!
-//! Envoy drops a counter with the last configuration that has used it. So the newest configuration uses all counters that this
-//! process has, and hands over what the others counted: a change of the policy loses no count.
+//! Envoy drops a counter with the last configuration that used it. So the newest configuration uses all counters of this process,
+//! and reports the counts of the others: a change of the policy loses no count.
 //!
-//! A thread has Envoy's main thread call us. It lives as long as there is a configuration: Envoy unloads a module that no
-//! configuration needs, and no thread may be in it then.
+//! A thread schedules the report on Envoy's main thread. It lives as long as there is a configuration: Envoy unloads a module
+//! that no configuration needs, and no thread may run in it then.
 #![allow(unsafe_code)]
 
 use std::collections::HashSet;
@@ -20,29 +20,29 @@ use crate::log;
 /// How often Envoy gets the counts. Prometheus asks less often.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The most counters that are carried over to a new configuration. Their labels come from configurations, of which there may be
-/// many over time.
+/// The maximum number of counters that a new configuration takes over. Their labels come from configurations, of which there
+/// may be many over time.
 const MAX_CARRIED: usize = 4096;
 
-/// A configuration whose counts are handed over. Ends when it is dropped.
+/// Reports a configuration's counts until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Flushing(u64);
 
 /// What the thread and the configurations share. It is locked while Envoy is called, which keeps the configurations alive; these
 /// calls run no hook.
 static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
-/// Wakes a thread that is to end.
+/// Wakes a thread that must end.
 static CHANGED: Condvar = Condvar::new();
 
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    /// In the order in which they came.
+    /// The oldest first.
     targets: Vec<Target>,
-    /// The counters that Envoy has.
+    /// The counters that this process has reported.
     known: HashSet<Counter>,
     thread: Option<Thread>,
-    /// The number of the thread that is to run; others end.
+    /// The number of the thread that may run; others end.
     generation: u64,
 }
 
@@ -57,7 +57,7 @@ struct Target {
 // SAFETY: Envoy's stats may be used on any thread.
 unsafe impl Send for Target {}
 
-/// Has Envoy's main thread call `config_scheduled`.
+/// Makes Envoy's main thread call `config_scheduled`.
 #[derive(Debug)]
 struct Scheduler(SchedulerPtr);
 
@@ -84,13 +84,13 @@ impl Target {
 }
 
 impl State {
-    /// Hands Envoy what all configurations counted.
+    /// Reports the counts of all configurations to Envoy.
     fn flush(&mut self) {
         let counted: Vec<_> = self.targets.iter().flat_map(Target::take).collect();
         self.hand_over(counted);
     }
 
-    /// Hands Envoy these counts, by the newest configuration.
+    /// Reports these counts to Envoy, through the newest configuration.
     fn hand_over(&mut self, counted: Vec<(Counter, u64)>) {
         let Some(newest) = self.targets.last() else { return };
         for (counter, by) in counted {
@@ -101,7 +101,7 @@ impl State {
         }
     }
 
-    /// Has the newest configuration use all counters.
+    /// Makes the newest configuration use all counters.
     fn carry_over(&self) {
         if let Some(newest) = self.targets.last() {
             self.known.iter().for_each(|counter| newest.add(counter, 0));
@@ -109,7 +109,7 @@ impl State {
     }
 }
 
-/// Hands Envoy what all configurations counted.
+/// Reports the counts of all configurations to Envoy.
 pub(crate) fn flush() {
     lock().flush();
 }
@@ -130,7 +130,10 @@ impl Flushing {
             match Thread::start(run, state.generation) {
                 Ok(thread) => state.thread = Some(thread),
                 Err(error) => {
-                    log::write(LogLevel::Error, &format!("counters stay as they are: no thread: {error}"));
+                    log::write(
+                        LogLevel::Error,
+                        &format!("counters are not reported: cannot start a thread: {error}"),
+                    );
                 }
             }
         }
@@ -169,7 +172,8 @@ fn run(generation: u64) {
         state = woken;
         let is_dirty = state.targets.iter().any(|target| target.stats().is_dirty());
         if let Some(newest) = state.targets.last().filter(|_| is_dirty) {
-            // SAFETY: the scheduler lives as long as its target. Envoy only takes note of it here, and calls us later.
+            // SAFETY: the scheduler lives as long as its target. Envoy only queues the event here, and calls
+            // `config_scheduled` later.
             unsafe {
                 abi::envoy_dynamic_module_callback_http_filter_config_scheduler_commit(newest.scheduler.0, 0);
             }

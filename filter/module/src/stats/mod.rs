@@ -1,7 +1,7 @@
-//! Envoy stats of what the router did, with real labels.
+//! The router's metrics as Envoy stats with labels.
 //!
-//! Counts are added up here and handed to Envoy once a second, because a call into Envoy costs more than an addition. Envoy 1.38
-//! cannot take counts outside of requests, and so gets each at once.
+//! The module adds counts up and reports them to Envoy once a second, because a call into Envoy costs more than an addition.
+//! Envoy 1.38 accepts counts only within requests, so it gets each count at once.
 
 mod counts;
 mod definitions;
@@ -27,7 +27,7 @@ pub(crate) struct Stats {
     increment: Option<ConfigIncrementCounter>,
 }
 
-/// What Envoy gets in the callback in which it was measured.
+/// Values that Envoy must get at the end of the hook that measured them.
 #[derive(Debug, Default)]
 pub(crate) struct Measured(Vec<(Series, u64)>);
 
@@ -44,7 +44,7 @@ impl Stats {
         Self { definitions, counts: Counts::default(), increment: abi::config_increment_counter() }
     }
 
-    /// Counts what an event adds. What cannot wait is added to `measured`.
+    /// Counts what an event adds. Adds to `measured` what cannot wait.
     pub(crate) fn measure(&self, event: &Event<'_>, config: &Config, measured: &mut Measured) {
         metrics::measure(event, config, |series, value| {
             if series.metric.kind() == Kind::Counter && self.increment.is_some() {
@@ -55,7 +55,7 @@ impl Stats {
         });
     }
 
-    /// Hands Envoy what cannot wait.
+    /// Reports what cannot wait to Envoy.
     pub(crate) fn record(&self, measured: Measured, config: &Config, envoy: &EnvoyFilter) {
         for (series, value) in measured.0 {
             let Some(id) = self.definitions.id(series.metric) else { continue };
@@ -68,12 +68,12 @@ impl Stats {
         }
     }
 
-    /// Whether something was counted since [`Stats::take`].
+    /// Whether there are counts since the last [`Stats::take`].
     fn is_dirty(&self) -> bool {
         self.counts.is_dirty()
     }
 
-    /// Takes what was counted since the last time.
+    /// Takes the counts since the last call.
     fn take(&self, config: &Config) -> Vec<(Counter, u64)> {
         let counter = |series: Series| {
             let labels = series.labels(config).into_iter().map(|(_, value)| value.into_owned());

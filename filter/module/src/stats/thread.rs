@@ -1,7 +1,7 @@
-//! A thread that lets the module be unloaded.
+//! A thread that does not keep Envoy from unloading the module.
 //!
-//! `std::thread` leaves a destructor with the thread that calls it, here Envoy's main thread, and a module that a thread has a
-//! destructor of stays loaded until that thread ends.
+//! `std::thread` registers a destructor with the thread that calls it, here Envoy's main thread. A module with such a destructor
+//! stays loaded until that thread ends.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
