@@ -1,23 +1,38 @@
-//! Finds the quotes of JSON text, fast also where they are dense, as in code: `memchr` would start anew at each.
+//! Finds the quotes of JSON text: by `memchr` where they are sparse, as in prose and code, and by blocks where they are dense, as
+//! in JSON within JSON.
 
 use memchr::memchr;
 
 /// The places of the quotes, in order.
 pub(super) struct Quotes<'a> {
     bytes: &'a [u8],
-    /// Where the block lies that is looked at, and where the next one does.
-    block: usize,
+    /// What has not been looked at begins here.
     next: usize,
-    /// The block's quotes that are still to come, a bit each.
+    /// Whether the last quotes were near each other.
+    are_dense: bool,
+    /// Of a block with dense quotes: where it lies, and its quotes that are still to come, a bit each.
+    block: usize,
     left: u64,
 }
 
 const BLOCK: usize = u64::BITS as usize;
 const QUOTE: u8 = b'"';
 
+/// Of quotes that are nearer than this, in bytes, a block holds so many that it is faster than as many starts of `memchr`.
+const NEAR: usize = 12;
+
 impl<'a> Quotes<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, block: 0, next: 0, left: 0 }
+        Self { bytes, next: 0, are_dense: false, block: 0, left: 0 }
+    }
+
+    /// Looks at the next block. None if there is not a whole one.
+    fn read_block(&mut self) -> Option<()> {
+        let block = self.bytes.get(self.next..)?.first_chunk()?;
+        self.left = quotes_in(block);
+        self.block = self.next;
+        self.next += BLOCK;
+        Some(())
     }
 }
 
@@ -25,26 +40,19 @@ impl Iterator for Quotes<'_> {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {
-        while self.left == 0 {
-            let rest = self.bytes.get(self.next..).filter(|rest| !rest.is_empty())?;
-            self.block = self.next;
-            self.next += BLOCK;
-            match rest.split_first_chunk() {
-                Some((block, rest)) => {
-                    self.left = quotes_in(block);
-                    if self.left == 0 {
-                        // Long texts without any, such as images, are skipped faster so.
-                        self.next += memchr(QUOTE, rest)?;
-                    }
-                }
-                None => {
-                    self.left = rest.iter().rev().fold(0, |bits, byte| bits << 1 | u64::from(*byte == QUOTE));
-                }
-            }
+        if self.left == 0 && self.are_dense {
+            self.are_dense = self.read_block().is_some() && self.left.count_ones() > 2;
         }
-        let first = self.left.trailing_zeros() as usize;
-        self.left &= self.left - 1;
-        Some(self.block + first)
+        if self.left != 0 {
+            let first = self.left.trailing_zeros() as usize;
+            self.left &= self.left - 1;
+            return Some(self.block + first);
+        }
+        let distance = memchr(QUOTE, self.bytes.get(self.next..)?)?;
+        let place = self.next + distance;
+        self.next = place + 1;
+        self.are_dense = distance < NEAR;
+        Some(place)
     }
 }
 
