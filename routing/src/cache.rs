@@ -1,12 +1,14 @@
 //! Bounded caches of predictions, and of the models that made responses. They save work: but for responses whose state lies
 //! with a provider, decisions are the same without.
 
+mod ttl_lru;
+
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use lru::LruCache;
+use ttl_lru::TtlLru;
 
 use crate::classification::Prediction;
 use crate::config::{Classifier, Config, Model};
@@ -15,12 +17,11 @@ use crate::rejection::Rejection;
 use crate::request::{Request, RequestHead};
 use crate::router::{Known, Outcome, Pending, Progress, Router, Step, Trace, Wanted};
 
-/// A router with a cache of predictions. It is shared by all requests of a worker, or of a process; locks are held for a
-/// look-up only.
+/// A router with a cache of predictions. It is shared by all requests of a worker, or of a process.
 #[derive(Debug)]
 pub struct CachingRouter {
     router: Router,
-    predictions: Option<Mutex<TtlLru<Prediction>>>,
+    predictions: Option<TtlLru<Prediction>>,
     /// How long predictions hold for a request's own message, and for earlier ones of its conversation.
     ttl: Option<Duration>,
     earlier_ttl: Option<Duration>,
@@ -52,7 +53,7 @@ impl CachingRouter {
         let stickiness = config.stickiness.as_ref().map(|stickiness| stickiness.memory);
         let entries = config.cache.into_iter().chain(stickiness).map(|memory| memory.entries).max();
         Self {
-            predictions: entries.map(|entries| Mutex::new(TtlLru::new(entries))),
+            predictions: entries.map(TtlLru::new),
             ttl: config.cache.map(|cache| cache.ttl),
             earlier_ttl: stickiness.map(|memory| memory.ttl).max(config.cache.map(|cache| cache.ttl)),
             responses: Responses::new(shared),
@@ -104,7 +105,7 @@ impl CachingRouter {
         if let Some(predictions) = &self.predictions
             && let Some(key) = key(pending, wanted, classifier)
         {
-            lock(predictions).put(key, prediction.clone(), now);
+            predictions.put(key, prediction.clone(), now);
         }
         pending.learn(wanted, classifier, Known::Fresh(prediction));
     }
@@ -156,7 +157,6 @@ impl CachingRouter {
     ) -> Option<Prediction> {
         let predictions = self.predictions.as_ref()?;
         let key = key(pending, wanted, classifier)?;
-        let mut predictions = lock(predictions);
         match pending.is_last(wanted) {
             true => predictions.get(&key, self.ttl?, now),
             false => predictions.get_and_renew(&key, self.earlier_ttl?, now),
@@ -180,7 +180,7 @@ pub trait SharedResponses: fmt::Debug + Send + Sync {
 /// The models that made responses, by the responses' ids.
 #[derive(Debug)]
 struct Responses {
-    own: Mutex<TtlLru<Arc<Model>>>,
+    own: TtlLru<Arc<Model>>,
     shared: Option<Box<dyn SharedResponses>>,
 }
 
@@ -191,66 +191,21 @@ impl Responses {
     const TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
     fn new(shared: Option<Box<dyn SharedResponses>>) -> Self {
-        Self { own: Mutex::new(TtlLru::new(Self::ENTRIES)), shared }
+        Self { own: TtlLru::new(Self::ENTRIES), shared }
     }
 
     fn maker(&self, id: &str, config: &Config, now: Duration) -> Option<Arc<Model>> {
         let key = Digest::of(&[id]);
-        let own = lock(&self.own).get(&key, Self::TTL, now);
+        let own = self.own.get(&key, Self::TTL, now);
         own.or_else(|| config.model(&self.shared.as_ref()?.get(key)?).cloned())
     }
 
     fn remember(&self, id: &str, model: &Arc<Model>, now: Duration) {
         let key = Digest::of(&[id]);
-        lock(&self.own).put(key, Arc::clone(model), now);
+        self.own.put(key, Arc::clone(model), now);
         if let Some(shared) = &self.shared {
             shared.put(key, model.name.as_str());
         }
-    }
-}
-
-/// A panic in another thread leaves a cache whole.
-fn lock<T>(cache: &Mutex<T>) -> MutexGuard<'_, T> {
-    cache.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The most recently used entries.
-#[derive(Debug)]
-struct TtlLru<T> {
-    entries: LruCache<Digest, Entry<T>>,
-}
-
-#[derive(Debug)]
-struct Entry<T> {
-    value: T,
-    put: Duration,
-    /// When it was put or renewed.
-    used: Duration,
-}
-
-impl<T: Clone> TtlLru<T> {
-    fn new(entries: NonZeroUsize) -> Self {
-        Self { entries: LruCache::new(entries) }
-    }
-
-    /// An entry that was put within the time.
-    fn get(&mut self, key: &Digest, ttl: Duration, now: Duration) -> Option<T> {
-        let entry = self.entries.get(key)?;
-        (now.saturating_sub(entry.put) <= ttl).then(|| entry.value.clone())
-    }
-
-    /// An entry that was put or renewed within the time.
-    fn get_and_renew(&mut self, key: &Digest, ttl: Duration, now: Duration) -> Option<T> {
-        let entry = self.entries.get_mut(key)?;
-        if now.saturating_sub(entry.used) > ttl {
-            return None;
-        }
-        entry.used = now;
-        Some(entry.value.clone())
-    }
-
-    fn put(&mut self, key: Digest, value: T, now: Duration) {
-        self.entries.put(key, Entry { value, put: now, used: now });
     }
 }
 
