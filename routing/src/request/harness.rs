@@ -163,6 +163,11 @@ fn begins_with_any(text: &str, patterns: &[String]) -> bool {
 
 /// Whether a text begins with a pattern, in which `*` stands for anything within a line.
 fn begins_with(text: &str, pattern: &str) -> bool {
+    // The first byte tells most texts from most patterns.
+    let expected = pattern.bytes().next().filter(|byte| *byte != b'*');
+    if expected.is_some_and(|byte| text.bytes().next() != Some(byte)) {
+        return false;
+    }
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
     for part in parts {

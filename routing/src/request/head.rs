@@ -17,8 +17,10 @@ impl RequestHead {
     /// The head of a request with these headers; the pseudo headers are among them.
     pub fn new(headers: impl Into<Headers>) -> Self {
         let headers = headers.into();
-        let path = headers.get(":path").map(String::from_utf8_lossy).unwrap_or_default();
-        let path = NormalPath::new(&path);
+        let path = match (headers.text(":path"), headers.get(":path")) {
+            (Some(path), _) => NormalPath::new(path),
+            (None, path) => NormalPath::new(&String::from_utf8_lossy(path.unwrap_or_default())),
+        };
         Self { resource: Resource::new(&path), path, headers }
     }
 

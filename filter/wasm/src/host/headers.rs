@@ -17,7 +17,10 @@ pub(super) fn from_pairs(pairs: &[u8]) -> Headers {
         && let Some((name, rest_of_texts)) = text(texts, name_length)
         && let Some((value, rest_of_texts)) = text(rest_of_texts, value_length)
     {
-        headers.push(&String::from_utf8_lossy(name), value);
+        match std::str::from_utf8(name) {
+            Ok(name) => headers.push(name, value),
+            Err(_) => headers.push(&String::from_utf8_lossy(name), value),
+        }
         (lengths, texts) = (rest, rest_of_texts);
     }
     headers
