@@ -43,6 +43,9 @@ impl FilterConfig {
             log::write(LogLevel::Warn, &warning);
         }
         match name {
+            ROUTER if configuration.is_empty() => {
+                Err("filter_config: missing; write the policy there".to_owned())
+            }
             ROUTER => {
                 let config =
                     Config::from_json(&with_fractions(configuration)).map_err(|error| error.to_string())?;

@@ -214,6 +214,7 @@ fn a_bad_configuration_is_rejected_with_its_path_and_an_unknown_name_with_the_kn
     );
     assert!(problem.contains("default_policy"), "{problem}");
     assert!(error("router", "{}").contains("llm_router"));
+    assert!(error("llm_router", "").contains("filter_config"));
 }
 
 /// A request that panics in these hooks, with the sidecar's response and an LLM's.
