@@ -266,31 +266,23 @@ impl EnvoyFilter {
 
     /// Which attempt of the request this is, and the cluster that it was sent to last.
     pub(crate) fn attempt(&self) -> Attempt {
-        let mut attempt = Attempt { number: self.attempt_number().unwrap_or(1), cluster: None };
+        let mut attempt = Attempt { number: 1, cluster: None };
         let Some(filter) = self.filter.get() else { return attempt };
-        let mut cluster = Buffer::NULL;
+        let (mut number, mut cluster) = (0_u64, Buffer::NULL);
         // SAFETY: the filter lives; the name does not change before it is copied.
         unsafe {
+            if abi::envoy_dynamic_module_callback_http_filter_get_attribute_int(
+                filter,
+                Attribute::UpstreamRequestAttemptCount,
+                &raw mut number,
+            ) {
+                attempt.number = number.max(1);
+            }
             if abi::envoy_dynamic_module_callback_http_get_cluster_name(filter, &raw mut cluster) {
                 attempt.cluster = String::from_utf8(cluster.bytes().to_vec()).ok();
             }
         }
         attempt
-    }
-
-    /// The number of the attempt; none before the first.
-    pub(crate) fn attempt_number(&self) -> Option<u64> {
-        let filter = self.filter.get()?;
-        let mut number = 0_u64;
-        // SAFETY: the filter lives.
-        let is_known = unsafe {
-            abi::envoy_dynamic_module_callback_http_filter_get_attribute_int(
-                filter,
-                Attribute::UpstreamRequestAttemptCount,
-                &raw mut number,
-            )
-        };
-        (is_known && number > 0).then_some(number)
     }
 
     /// Adds to a counter.

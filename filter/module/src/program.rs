@@ -2,7 +2,6 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
-use std::sync::LazyLock;
 
 use crate::abi::{self, LogLevel};
 use crate::{guard, log, own_file};
@@ -27,11 +26,4 @@ pub(crate) fn init() -> Option<&'static CStr> {
 /// Whether Envoy can choose another cluster for a retry. It can since 1.39, which also added the callback that is checked here.
 pub(crate) fn can_fail_over() -> bool {
     abi::config_increment_counter().is_some()
-}
-
-/// Whether a filter behind the retries may call all of Envoy's functions. Envoy 1.38 crashes there when the route cache is cleared.
-pub(crate) fn has_upstream_filters() -> bool {
-    // Each request asks.
-    static ANSWER: LazyLock<bool> = LazyLock::new(can_fail_over);
-    *ANSWER
 }

@@ -17,7 +17,6 @@ use crate::clock;
 use crate::envoy::EnvoyFilter;
 use crate::gateway::Gateway;
 use crate::held_body::HeldBody;
-use crate::program;
 use crate::recorder::Recorder;
 use crate::sidecar_call::{Call, CallRequest};
 
@@ -78,14 +77,6 @@ impl RouterFilter {
 
     /// The request headers have come.
     pub(crate) fn request_headers(&self, envoy: &EnvoyFilter, end_of_stream: bool) -> HeadersStatus {
-        if !program::has_upstream_filters() && envoy.attempt_number().is_some() {
-            self.gateway.warn(|| {
-                "filter_name: llm_router is among a cluster's filters, where it cannot choose a cluster any more; requests pass \
-                 it as they are"
-                    .to_owned()
-            });
-            return HeadersStatus::Continue;
-        }
         let headers = envoy.request_headers();
         envoy.drill.read(&headers);
         envoy.drill.at("request_headers");
