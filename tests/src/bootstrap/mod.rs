@@ -92,6 +92,18 @@ impl Bootstrap {
             .with(&format!("{CONNECTION_MANAGER}/path_with_escaped_slashes_action"), "KEEP_UNCHANGED")
     }
 
+    /// Lets these of the client's credentials pass to the LLMs, as `docs/security.md` says.
+    #[must_use]
+    pub fn pass_credentials(mut self, names: &[&str]) -> Self {
+        let removed =
+            &mut self.at(CONNECTION_MANAGER)["route_config"]["virtual_hosts"][0]["request_headers_to_remove"];
+        let removed = removed.as_array_mut().expect("a list");
+        let before = removed.len();
+        removed.retain(|name| !names.iter().any(|it| *name == **it));
+        assert_eq!(removed.len() + names.len(), before, "{names:?} are not all removed");
+        self
+    }
+
     /// Lets clients upgrade to WebSockets.
     #[must_use]
     pub fn websockets(mut self) -> Self {

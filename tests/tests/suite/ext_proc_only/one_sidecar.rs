@@ -8,7 +8,7 @@ use llm_router_tests::fakes::scripted_sidecar::{labelled, scored};
 use llm_router_tests::host::Host;
 use serde_json::{Value, json};
 
-use crate::support::{CODE, assert_routed, bootstrap, policy_of, shared_gateway, without_sidecar};
+use crate::support::{CODE, assert_routed, bootstrap, policy_of, without_sidecar};
 
 #[test]
 fn every_host_ships_the_same_policy() {
@@ -16,14 +16,6 @@ fn every_host_ships_the_same_policy() {
     // Only our filter has it.
     wasm.as_object_mut().expect("a policy").remove("filter_state");
     assert_eq!(policy_of(Bootstrap::native()), wasm);
-}
-
-#[tokio::test]
-async fn a_clients_key_reaches_the_llm() {
-    let request = Request::chat(chat("auto", CODE)).header("authorization", "Bearer a-key");
-    let response = shared_gateway(Host::ExtProc).await.send(request).await;
-    assert_routed(&response, "nemotron", "classified");
-    assert_eq!(response.received().headers["authorization"], "Bearer a-key");
 }
 
 /// In the Wasm filter, each of Envoy's workers has its own cache.

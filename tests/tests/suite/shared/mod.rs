@@ -8,6 +8,7 @@ mod client_limits;
 mod clients;
 mod conditions;
 mod conversations;
+mod credentials;
 mod discovery;
 mod dynamic;
 mod errors;

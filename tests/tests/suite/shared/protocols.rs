@@ -31,9 +31,7 @@ async fn messages_are_routed_among_models_that_speak_anthropics_api(host: Host) 
         "model": "claude_only", "max_tokens": 100, "system": "Be brief.",
         "messages": [{ "role": "user", "content": labelled("Chatbot") }],
     });
-    let request = Request::post("/v1/messages", &body)
-        .header("x-api-key", "a-key")
-        .header("anthropic-version", "2023-06-01");
+    let request = Request::post("/v1/messages", &body).header("anthropic-version", "2023-06-01");
     let response = ScriptedGateway::with_every_policy(host).await.send(request).await;
     assert_eq!(response.header("x-llm-router-model"), "claude");
     assert_eq!(
@@ -43,8 +41,8 @@ async fn messages_are_routed_among_models_that_speak_anthropics_api(host: Host) 
     assert_sent(&response, &body, "claude-sonnet");
     let received = response.received();
     assert_eq!(
-        (&received.headers["x-api-key"], received.path.as_str()),
-        (&"a-key".parse().expect("a header value"), "/v1/messages")
+        (&received.headers["anthropic-version"], received.path.as_str()),
+        (&"2023-06-01".parse().expect("a header value"), "/v1/messages")
     );
 }
 
