@@ -52,11 +52,27 @@
 {{/* A rule to an LLM, without matches: (list $ "NAME" $llm). */}}
 {{- define "llm-router.target" -}}
 {{- $name := index . 1 -}}{{- $llm := index . 2 -}}
+{{- $route := (index . 0).Files.Get (printf "files/%s/routes.yaml" (index . 0).Values.gateway) | fromYaml -}}
+{{- $filters := list -}}
+{{- /* What the overlay's route removes of the client's headers. */ -}}
+{{- $remove := (first (first $route.spec.rules).filters).requestHeaderModifier.remove -}}
+{{- range $llm.clientHeaders -}}
+{{- if not (has . $remove) -}}{{- fail (printf "llms.%s.clientHeaders: %q reaches the LLM anyway; what can be listed: %s" $name . (join ", " $remove)) -}}{{- end -}}
+{{- $remove = without $remove . -}}
+{{- end -}}
+{{- with $remove -}}
+{{- $filters = append $filters (dict "type" "RequestHeaderModifier" "requestHeaderModifier" (dict "remove" .)) -}}
+{{- end -}}
+{{- if $llm.host -}}
+{{- $filters = append $filters (dict "type" "URLRewrite" "urlRewrite" (dict "hostname" $llm.host)) -}}
+{{- end -}}
 timeouts: { request: 0s }
+{{- with $filters }}
+filters: {{- toYaml . | nindent 0 }}
+{{- end }}
 {{- if $llm.service }}
 backendRefs: [{ name: {{ $llm.service }}, port: {{ $llm.port }} }]
 {{- else }}
-filters: [{ type: URLRewrite, urlRewrite: { hostname: {{ $llm.host }} } }]
 {{- if eq (index . 0).Values.gateway "istio" }}
 backendRefs: [{ group: networking.istio.io, kind: Hostname, name: {{ $llm.host }}, port: 443 }]
 {{- else }}
