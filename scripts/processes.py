@@ -71,6 +71,23 @@ class Processes:
             if process.poll() is not None:
                 raise DemoError(f"{name} ended with status {process.returncode}\n{log_tail(name)}")
 
+    def stop(self, name: str) -> None:
+        """Ends a process as Kubernetes does, and waits for it."""
+        process = self._running.pop(name)
+        process.terminate()
+        try:
+            process.wait(START_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise DemoError(f"{name} did not end within {START_SECONDS} s\n{log_tail(name)}") from None
+
+    @staticmethod
+    def has_logged(name: str, line: str) -> bool:
+        return line in log_of(name).read_text(errors="replace").splitlines()
+
+    def send_signal(self, name: str, number: signal.Signals) -> None:
+        self._running[name].send_signal(number)
+
     @contextlib.contextmanager
     def stopped(self, name: str) -> Iterator[None]:
         """Suspends a process: it keeps its connections, and does not respond."""

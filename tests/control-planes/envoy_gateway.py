@@ -1,0 +1,130 @@
+"""Envoy Gateway itself, standalone: it reads objects from a folder, translates them, and runs Envoy."""
+
+import pathlib
+import shutil
+import subprocess
+
+import rendering
+import versions
+import world
+from processes import REPO, Processes
+
+URL = "http://127.0.0.1:80"
+BINARY = REPO / ".setup/k8s/bin/envoy-gateway"
+FILES = {"plugin.wasm": "llm_router_filter.wasm", "libllm_router-0.1.0.so": "libllm_router.so"}
+"""What the image volume has as /filter, and the files here."""
+
+# What standalone Envoy Gateway reads. It runs no pods.
+KINDS = (
+    *("Gateway", "HTTPRoute", "GRPCRoute", "Backend", "HTTPRouteFilter", "EnvoyProxy"),
+    *("BackendTrafficPolicy", "ClientTrafficPolicy", "EnvoyExtensionPolicy", "EnvoyPatchPolicy"),
+)
+CONFIGURATION = """
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyGateway
+gateway: {{ controllerName: gateway.envoyproxy.io/gatewayclass-controller }}
+provider:
+  type: Custom
+  custom:
+    resource: {{ type: File, file: {{ paths: [{objects}] }} }}
+    infrastructure:
+      type: Host
+      host: {{ configHome: {home}/config, dataHome: {home}/data, stateHome: {home}/state, runtimeDir: {home}/run }}
+extensionApis: {{ enableBackend: true, enableEnvoyPatchPolicy: true }}
+"""
+
+
+class EnvoyGateway:
+    """Envoy Gateway, and the Envoy that it runs."""
+
+    url = URL
+
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self._home = world.WORK / "envoy-gateway"
+
+    def start(self, objects: list[rendering.Object]) -> None:
+        shutil.rmtree(self._home, ignore_errors=True)
+        (self._home / "objects").mkdir(parents=True)
+        envoy = self._home / f"data/envoy-versions/{versions.envoy()}/bin/envoy"
+        envoy.parent.mkdir(parents=True)
+        envoy.symlink_to(next(REPO.glob(".setup/venv/lib/python3*/site-packages/envoy/_bin/envoy")))
+        filters = self._home / "filter"
+        filters.mkdir()
+        for name, built in FILES.items():
+            shutil.copy(REPO / "target" / built, filters / name)
+        configuration = self._home / "configuration.yaml"
+        configuration.write_text(CONFIGURATION.format(objects=self._home / "objects", home=self._home))
+        self.apply(objects)
+        certificates = ["certgen", "--local", "--config-home", str(self._home / "config")]
+        subprocess.run([BINARY, *certificates], check=True, capture_output=True)
+        self._processes.start("control-plane", BINARY, "server", "--config-path", configuration)
+
+    def apply(self, objects: list[rendering.Object]) -> None:
+        rendering.write(self._home / "objects/all.yaml", self._adapted(objects))
+
+    def _adapted(self, objects: list[rendering.Object]) -> list[rendering.Object]:
+        own = [*rendering.around("envoy-gateway"), *rendering.of_kind(objects, *KINDS)]
+        adapted = [_adapted(it, self._home) for it in own]
+        for kind in ("HTTPRoute", "GRPCRoute"):
+            for route in rendering.of_kind(adapted, kind):
+                for rule in route["spec"]["rules"]:
+                    _use_backends(rule["backendRefs"])
+        for policy in rendering.of_kind(adapted, "EnvoyExtensionPolicy"):
+            for processor in policy["spec"].get("extProc", []):
+                _use_backends(processor["backendRefs"])
+        return adapted
+
+
+def _host_provider() -> dict:
+    return {"type": "Host", "host": {"envoyVersion": versions.envoy()}}
+
+
+def _use_backends(references: list[dict]) -> None:
+    """Services have no addresses here; Backends of the same names have."""
+    for reference in references:
+        if reference.get("kind", "Service") == "Service":
+            reference.update(group="gateway.envoyproxy.io", kind="Backend")
+            reference.pop("port", None)
+
+
+def _adapted(original: rendering.Object, home: pathlib.Path) -> rendering.Object:
+    changed = rendering.replaced(original, "/filter/", f"{home}/filter/")
+    spec = changed.get("spec", {})
+    match changed["kind"]:
+        case "EnvoyProxy":
+            spec["provider"] = _host_provider()
+        case "EnvoyExtensionPolicy":
+            for processor in spec.get("extProc", []):
+                processor["messageTimeout"] = "30s"
+            for module in spec.get("dynamicModule", []):
+                module["config"] = world.with_long_timeouts(module["config"])
+        case "EnvoyPatchPolicy":
+            for patch in spec["jsonPatches"]:
+                value = patch["operation"]["value"]
+                if "load_assignment" in value:
+                    options = value["typed_extension_protocol_options"]
+                    options[world.HTTP_OPTIONS]["common_http_protocol_options"]["max_stream_duration"] = "30s"
+                else:
+                    configuration = value["typed_config"]["config"]["configuration"]
+                    configuration["value"] = world.with_long_timeouts(configuration["value"])
+    return changed
+
+
+def enforce(objects: list[rendering.Object]) -> list[rendering.Object]:
+    """Takes the policy out of shadow, as docs/kubernetes.md says."""
+    changed = [rendering.copied(it) for it in objects]
+    for policy in rendering.of_kind(changed, "EnvoyExtensionPolicy"):
+        for module in policy["spec"].get("dynamicModule", []):
+            module["config"] = world.enforced(module["config"])
+    for policy in rendering.of_kind(changed, "EnvoyPatchPolicy"):
+        for patch in policy["spec"]["jsonPatches"]:
+            if "typed_config" in patch["operation"]["value"]:
+                configuration = patch["operation"]["value"]["typed_config"]["config"]["configuration"]
+                configuration["value"] = world.enforced(configuration["value"])
+    return world.with_enforced_config_map(changed)
+
+
+def without_filter(objects: list[rendering.Object]) -> list[rendering.Object]:
+    """As after `kubectl delete`."""
+    return [it for it in objects if it["kind"] not in {"EnvoyExtensionPolicy", "EnvoyPatchPolicy"}]

@@ -1,0 +1,137 @@
+"""Istio's own translation of the objects, and an Envoy that gets the result."""
+
+import shutil
+import signal
+import urllib.request
+
+import rendering
+import world
+from processes import REPO, Processes
+
+URL = "http://127.0.0.1:80"
+BINARY = REPO / ".setup/k8s/bin/istio-discovery"
+ADMIN = 15000
+
+
+class Istio:
+    """Istio's discovery server, and Envoy as Istio's agent starts it."""
+
+    url = URL
+
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self._home = world.WORK / "istio"
+
+    def start(self, objects: list[rendering.Object]) -> None:
+        (self._home / "keys").mkdir(parents=True, exist_ok=True)
+        shutil.copy(rendering.AROUND / "llm-keys.yaml", self._home / "keys/nvidia.yaml")
+        routes = [_with_defaults(rendering.copied(it)) for it in rendering.of_kind(objects, "Gateway", "HTTPRoute")]
+        rendering.write(self._home / "kubernetes.yaml", [*rendering.around("istio"), *_sidecars(objects), *routes])
+        self._write_own(objects)
+        files = ["-kubernetes", self._home / "kubernetes.yaml", "-istio", self._home / "istio.yaml"]
+        # Metadata exchange is a filter of Istio's own Envoy.
+        environment = ["env", "PILOT_ENABLE_METADATA_EXCHANGE=false"]
+        self._processes.start("control-plane", *environment, BINARY, *files)
+        self._processes.wait_ready("control-plane", lambda: self._processes.has_logged("control-plane", "ready"))
+        bootstrap = rendering.AROUND / "istio-envoy.yaml"
+        envoy = next(REPO.glob(".setup/venv/lib/python3*/site-packages/envoy/_bin/envoy"))
+        options = ["--concurrency", "2", "--log-level", "warning", "--use-dynamic-base-id"]
+        self._processes.start("envoy", envoy, "-c", bootstrap, *options)
+
+    def apply(self, objects: list[rendering.Object]) -> None:
+        self._write_own(objects)
+        self._processes.send_signal("control-plane", signal.SIGHUP)
+
+    def _write_own(self, objects: list[rendering.Object]) -> None:
+        own = rendering.of_kind(objects, "EnvoyFilter", "ServiceEntry", "DestinationRule")
+        own = [_adapted(rendering.replaced(it, "/etc/llm-keys", str(self._home / "keys"))) for it in own]
+        rendering.write(self._home / "istio.yaml", [*own, *rendering.around("stock-envoy")])
+
+
+def _adapted(changed: rendering.Object) -> rendering.Object:
+    """The image's file from here, which Istio's agent would fetch, and long timeouts."""
+    for patch in changed["spec"].get("configPatches", []):
+        value = patch["patch"].get("value", {})
+        typed = value.get("typed_config", {})
+        if "vm_config" in typed.get("config", {}):
+            typed["config"]["vm_config"]["code"] = {"local": {"filename": str(REPO / "target/llm_router_filter.wasm")}}
+            configuration = typed["config"]["configuration"]
+            configuration["value"] = world.with_long_timeouts(configuration["value"])
+        if "message_timeout" in typed:
+            typed["message_timeout"] = "30s"
+        common = value.get("typed_extension_protocol_options", {}).get(world.HTTP_OPTIONS, {})
+        if "common_http_protocol_options" in common:
+            common["common_http_protocol_options"]["max_stream_duration"] = "30s"
+    return changed
+
+
+def _sidecars(objects: list[rendering.Object]) -> list[rendering.Object]:
+    """Their Service, and the slice that Kubernetes makes of its pods."""
+    service = rendering.find(objects, "Service", "llm-router-sidecar")
+    labels = {"kubernetes.io/service-name": "llm-router-sidecar"}
+    endpoints = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "llm-router-sidecar-1", "namespace": rendering.NAMESPACE, "labels": labels},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}],
+        "ports": [{"name": "grpc", "port": world.SIDECAR_PORT, "protocol": "TCP"}],
+    }
+    return [service, endpoints]
+
+
+def _with_defaults(route: rendering.Object) -> rendering.Object:
+    """Adds what an API server adds, by the defaults of the definitions."""
+    if route["kind"] != "HTTPRoute":
+        return route
+    for parent in route["spec"]["parentRefs"]:
+        parent.setdefault("group", "gateway.networking.k8s.io")
+        parent.setdefault("kind", "Gateway")
+    for rule in route["spec"]["rules"]:
+        for match in rule.setdefault("matches", [{}]):
+            match.setdefault("path", {"type": "PathPrefix", "value": "/"})
+            for header in match.get("headers", []):
+                header.setdefault("type", "Exact")
+        for backend in rule["backendRefs"]:
+            backend.setdefault("group", "")
+            backend.setdefault("kind", "Service")
+            backend.setdefault("weight", 1)
+    return route
+
+
+def enforce(objects: list[rendering.Object]) -> list[rendering.Object]:
+    """Takes the policy out of shadow, as docs/install-istio.md says."""
+    changed = [rendering.copied(it) for it in objects]
+    for own_filter in rendering.of_kind(changed, "EnvoyFilter"):
+        for patch in own_filter["spec"]["configPatches"]:
+            value = patch["patch"].get("value", {})
+            config = value.get("typed_config", {}).get("config", {})
+            if "configuration" in config:
+                config["configuration"]["value"] = world.enforced(config["configuration"]["value"])
+                config["failure_policy"] = "FAIL_RELOAD"
+            if "config_discovery" in value:
+                value["config_discovery"]["type_urls"] = value["config_discovery"]["type_urls"][:1]
+    return world.with_enforced_config_map(changed)
+
+
+def without_image(objects: list[rendering.Object]) -> list[rendering.Object]:
+    """What Envoy gets if Istio's agent cannot fetch the image: a filter that refuses every request."""
+    changed = [rendering.copied(it) for it in objects]
+    refusing = {"@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC", "rules": {}}
+    for own_filter in rendering.of_kind(changed, "EnvoyFilter"):
+        for patch in own_filter["spec"]["configPatches"]:
+            if patch["applyTo"] == "EXTENSION_CONFIG":
+                patch["patch"]["value"]["typed_config"] = refusing
+    return changed
+
+
+def has_refused_a_filter() -> bool:
+    """Whether Envoy has refused what discovery brought in the filter's place."""
+    url = f"http://127.0.0.1:{ADMIN}/stats?filter=extension_config_discovery.*update_rejected"
+    with urllib.request.urlopen(url) as stats:
+        return any(int(line.split()[-1]) > 0 for line in stats.read().decode().splitlines())
+
+
+def without_filter(objects: list[rendering.Object]) -> list[rendering.Object]:
+    """As after `kubectl delete envoyfilter llm-router`."""
+    return [it for it in objects if it["kind"] != "EnvoyFilter"]

@@ -1,0 +1,216 @@
+"""Runs the request list through what real control planes make of k8s/, and prints a table.
+
+usage: scripts/test-control-planes [--platform NAME]... [--manifests FOLDER] [--keep] [--list]
+
+  --platform    only this row of the table; may be repeated
+  --manifests   other manifests than k8s/, such as those of another commit
+  --keep        leave the gateway running in enforce, until Ctrl-C; `nsenter` enters its network namespace
+  --list        print the rows, and end
+"""
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+import checks
+import envoy_gateway
+import istio
+import own_envoy
+import rendering
+import versions
+import world
+from client import Client
+from processes import LOGS, REPO, DemoError, Processes, run_as_test
+
+FIRST, LAST = "shadow", "removed"
+WASM = "Wasm"
+COLUMNS = [FIRST, "enforce", *checks.LIST, "sidecar away", "image missing", "back", LAST]
+
+
+@dataclasses.dataclass(frozen=True)
+class Platform:
+    """A row of the table."""
+
+    name: str
+    control_plane: type[envoy_gateway.EnvoyGateway | istio.Istio | own_envoy.OwnEnvoy]
+    mode: str
+    render: Callable[[pathlib.Path], list[rendering.Object]]
+
+    @property
+    def fetches_image(self) -> bool:
+        """Whether the filter comes as an image that Istio's agent fetches."""
+        return self.control_plane is istio.Istio and self.mode == WASM
+
+    @property
+    def module(self) -> object:
+        return sys.modules[self.control_plane.__module__]
+
+
+def overlay(name: str, control_plane: type, mode: str) -> Platform:
+    return Platform(name, control_plane, mode, lambda folder: rendering.overlay(folder / "overlays" / name))
+
+
+def chart(gateway: str, control_plane: type, mode: str) -> Platform:
+    options = ("--set", f"gateway={gateway}")
+    return Platform(
+        f"chart, {gateway}", control_plane, mode, lambda folder: rendering.chart(folder / "chart", *options)
+    )
+
+
+PLATFORMS = [
+    overlay("envoy", own_envoy.OwnEnvoy, WASM),
+    overlay("sidecar-container", own_envoy.OwnEnvoy, WASM),
+    overlay("envoy-gateway", envoy_gateway.EnvoyGateway, "ext_proc"),
+    overlay("envoy-gateway-module", envoy_gateway.EnvoyGateway, "dynamic module"),
+    overlay("envoy-gateway-wasm", envoy_gateway.EnvoyGateway, WASM),
+    chart("envoy-gateway", envoy_gateway.EnvoyGateway, "ext_proc"),
+    overlay("istio", istio.Istio, WASM),
+    overlay("istio-native", istio.Istio, "ext_proc"),
+    chart("istio", istio.Istio, WASM),
+]
+
+
+class Row:
+    """The results of one platform."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.results: dict[str, str] = {}
+
+    def run(self, column: str, check: Callable[[], None]) -> bool:
+        try:
+            check()
+            self.results[column] = "ok"
+        except DemoError as error:
+            self.results[column] = f"FAILED: {error}"
+        except Exception as error:  # Whatever it is, it belongs into the table.
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = "" if isinstance(error, checks.CheckError) else f" ({type(error).__name__}, {where.name})"
+            self.results[column] = f"FAILED: {error}{place}"
+        print(f"  {column}: {self.results[column]}", flush=True)
+        return self.results[column] == "ok"
+
+    @property
+    def passed(self) -> bool:
+        return all(self.results.get(column) == "ok" for column in self.columns)
+
+    @property
+    def columns(self) -> list[str]:
+        """Those that apply."""
+        platform = self.platform
+        applies = {"image missing": platform.fetches_image, LAST: platform.control_plane is not own_envoy.OwnEnvoy}
+        return [it for it in COLUMNS if applies.get(it, True)]
+
+
+def test(platform: Platform, manifests: pathlib.Path, keep: bool) -> Row:
+    """Takes a gateway the way that docs/ describe: shadow, all, back, and the filter removed."""
+    row = Row(platform)
+    print(f"==> {platform.name}", flush=True)
+    with Processes() as processes:
+        objects = platform.render(manifests)
+        sidecar = world.Sidecar(processes, objects)
+        sidecar.write_policy(objects)
+        sidecar.start()
+        control_plane = platform.control_plane(processes)
+        control_plane.start(objects)
+        client = Client(control_plane.url)
+        if not row.run(FIRST, lambda: _begin(client, processes)):
+            return row
+        enforced = platform.module.enforce(objects)
+
+        def change(to: list[rendering.Object]) -> None:
+            sidecar.write_policy(to)
+            control_plane.apply(to)
+
+        with checks.Load(client) as load:
+            change(enforced)
+            row.run("enforce", lambda: checks.eventually(lambda: checks.is_routed(client)))
+        if keep:
+            print(f"{control_plane.url} in the network namespace of process {os.getpid()}; Ctrl-C ends it", flush=True)
+            signal.pause()
+        if row.results["enforce"] == "ok":
+            row.run("enforce", load.expect_all_served)
+            for column, check in checks.LIST.items():
+                row.run(column, lambda check=check: check(client))
+            row.run("sidecar away", lambda: checks.sidecar_away(client, sidecar, sidecar.decides))
+            if platform.fetches_image:
+                row.run(
+                    "image missing",
+                    lambda: _goes_on_without_image(client, lambda: change(istio.without_image(enforced))),
+                )
+        with checks.Load(client) as load:
+            change(objects)
+            row.run("back", lambda: checks.eventually(lambda: checks.is_in_shadow(client)))
+            if LAST in row.columns:
+                change(platform.module.without_filter(objects))
+                row.run(LAST, lambda: checks.eventually(lambda: _is_without_filter(client)))
+        last = row.columns[-1]
+        if row.results[last] == "ok":
+            row.run(last, load.expect_all_served)
+    return row
+
+
+def _begin(client: Client, processes: Processes) -> None:
+    def is_in_shadow() -> None:
+        processes.check()
+        checks.is_in_shadow(client)
+
+    checks.eventually(is_in_shadow)
+    checks.shadow(client)
+
+
+def _goes_on_without_image(client: Client, change: Callable[[], None]) -> None:
+    """A running gateway keeps the filter that it has."""
+    with checks.Load(client) as load:
+        change()
+        checks.eventually(lambda: checks.expect(istio.has_refused_a_filter(), "Envoy has refused nothing"))
+        checks.is_routed(client)
+    load.expect_all_served()
+
+
+def _is_without_filter(client: Client) -> None:
+    response = client.send(checks.chat(checks.CODE))
+    checks.expect((response.status, response.served_by, response.reason) == (200, checks.DEFAULT, ""), response)
+
+
+def print_table(rows: list[Row]) -> None:
+    control_planes = f"Envoy Gateway {versions.pinned('ENVOY_GATEWAY')}, Istio {versions.pinned('ISTIO')}"
+    print(f"\n{control_planes}, Envoy {versions.envoy()}\n")
+    names = ["platform", "mode", *COLUMNS]
+    print("| " + " | ".join(names) + " |\n|" + "---|" * len(names))
+    for row in rows:
+        cells = (row.results.get(it, "not run" if it in row.columns else "-").split(":")[0] for it in COLUMNS)
+        print("| " + " | ".join([row.platform.name, row.platform.mode, *cells]) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(usage=__doc__.split("\n\n", 2)[1], description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--platform", action="append", help="only this row")
+    parser.add_argument("--manifests", type=pathlib.Path, default=REPO / "k8s")
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--list", action="store_true")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(platform.name for platform in PLATFORMS))
+        return
+    wanted = options.platform or [platform.name for platform in PLATFORMS]
+    unknown = set(wanted) - {platform.name for platform in PLATFORMS}
+    if unknown:
+        raise DemoError(f"no platform {', '.join(sorted(unknown))} (see --list)")
+    world.serve_llms()
+    rows = [test(platform, options.manifests, options.keep) for platform in PLATFORMS if platform.name in wanted]
+    print_table(rows)
+    if not all(row.passed for row in rows):
+        raise DemoError(f"not all passed; the logs are in {LOGS.relative_to(REPO)}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["prepare"]:
+        world.prepare_files()
+        sys.exit()
+    sys.exit(run_as_test(main))

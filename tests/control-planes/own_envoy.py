@@ -1,0 +1,64 @@
+"""An Envoy of our own, with the files that the kubelet would bring to its pod."""
+
+import shutil
+
+import rendering
+import world
+import yaml
+from processes import REPO, Processes
+
+# Where the pod has what, and where it is here.
+FOLDERS = {"/etc/envoy": "envoy", "/etc/llm-router": "policy", "/etc/llm-keys": "keys", "/filter": "filter"}
+
+
+class OwnEnvoy:
+    """The pods of the Deployment llm-gateway, without a control plane."""
+
+    url = "http://127.0.0.1:10000"
+
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self._home = world.WORK / "own-envoy"
+
+    def start(self, objects: list[rendering.Object]) -> None:
+        for folder in FOLDERS.values():
+            (self._home / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copy(rendering.AROUND / "llm-keys.yaml", self._home / "keys/nvidia.yaml")
+        shutil.copy(REPO / "target/llm_router_filter.wasm", self._home / "filter/plugin.wasm")
+        # Its name ends with a hash of what it holds.
+        [gateway] = [it for it in rendering.of_kind(objects, "ConfigMap") if "bootstrap.yaml" in it["data"]]
+        for name, text in gateway["data"].items():
+            self._write(f"envoy/{name}", yaml.safe_load(text))
+        self.apply(objects)
+        envoy = next(REPO.glob(".setup/venv/lib/python3*/site-packages/envoy/_bin/envoy"))
+        options = ["--concurrency", "2", "--log-level", "warning", "--use-dynamic-base-id"]
+        self._processes.start("envoy", envoy, "-c", self._home / "envoy/bootstrap.yaml", *options)
+
+    def apply(self, objects: list[rendering.Object]) -> None:
+        discovered = yaml.safe_load(rendering.find(objects, "ConfigMap", "llm-policy")["data"]["policy.yaml"])
+        configuration = _configuration(discovered)
+        configuration["value"] = world.with_long_timeouts(configuration["value"])
+        self._write("policy/policy.yaml", discovered)
+
+    def _write(self, name: str, content: dict) -> None:
+        for there, here in FOLDERS.items():
+            content = rendering.replaced(content, there, str(self._home / here))
+        content = rendering.replaced(content, "/run/llm-router", str(world.WORK))
+        # As long as the policy's own limit here.
+        content = rendering.replaced(content, '"max_stream_duration": "1s"', '"max_stream_duration": "30s"')
+        rendering.write(self._home / name, [content])
+
+
+def _configuration(discovered: dict) -> dict:
+    return discovered["resources"][0]["typed_config"]["config"]["configuration"]
+
+
+def enforce(objects: list[rendering.Object]) -> list[rendering.Object]:
+    """Takes the policy out of shadow, as docs/kubernetes.md says."""
+    changed = [rendering.copied(it) for it in objects]
+    policy = rendering.find(changed, "ConfigMap", "llm-policy")
+    discovered = yaml.safe_load(policy["data"]["policy.yaml"])
+    configuration = _configuration(discovered)
+    configuration["value"] = world.enforced(configuration["value"])
+    policy["data"]["policy.yaml"] = yaml.safe_dump(discovered)
+    return changed
