@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use llm_router_test_support::artifacts::FILTER;
 use serde_json::{Value, json};
 
-use super::objects;
 use crate::bootstrap::Bootstrap;
 use crate::refusing_address;
 
@@ -54,7 +53,7 @@ impl Pod {
             let served = clusters.iter().chain([&admin]).find(|(name, _)| cluster["name"] == *name);
             send_to(cluster, served.expect("an address").1);
         }
-        Bootstrap::from_mesh(envoy)
+        Bootstrap::from_pod(envoy)
     }
 
     /// Changes the policy that the overlay has, as another ConfigMap does.
@@ -89,7 +88,7 @@ impl Pod {
 }
 
 /// A secret as Envoy's secret discovery reads it from a file.
-pub(super) fn secret(name: &Value, value: &str) -> Value {
+fn secret(name: &Value, value: &str) -> Value {
     json!({ "resources": [{
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
         "name": name, "generic_secret": { "secret": { "inline_string": value } },
@@ -104,4 +103,11 @@ pub fn send_to(cluster: &mut Value, address: SocketAddr) {
     let address = json!({ "address": address.ip().to_string(), "port_value": address.port() });
     cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"] =
         address;
+}
+
+/// The objects in a file of `k8s/`.
+fn objects(file: &str) -> Vec<Value> {
+    let path = crate::repository().join("k8s").join(file);
+    let yaml = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_saphyr::from_multiple(&yaml).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -30,7 +30,7 @@ impl Bootstrap {
     }
 
     /// One that needs no adaptation.
-    pub(crate) fn from_mesh(envoy: Value) -> Self {
+    pub(crate) fn from_pod(envoy: Value) -> Self {
         Self { envoy, sidecar_policy: None }
     }
 

@@ -1,16 +1,15 @@
-//! What `k8s/overlays` make of a gateway starts in real Envoy, and routes. For Istio and Envoy Gateway, the gateway is
-//! written after what their own code makes, with their names of filters, routes and clusters.
+//! The pods of `k8s/overlays/envoy`: with what the kubelet brings while they run, and with a sidecar in the pod.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use llm_router_tests::client::{Request, Response, chat};
 use llm_router_tests::envoy::Envoy;
-use llm_router_tests::mesh::{Mesh, Pod, send_to};
 use llm_router_tests::mock_llms::{MOCK_LLMS, serve_tls};
+use llm_router_tests::pod::{Pod, send_to};
 use llm_router_tests::sidecar::Sidecar;
 use llm_router_tests::tls::Authority;
-use llm_router_tests::{TIMEOUT, poll, repository, scratch_file};
+use llm_router_tests::{TIMEOUT, poll, scratch_file};
 use serde_json::{Value, json};
 
 use crate::support::{CODE, GREETING, assert_routed, code_of};
@@ -19,44 +18,6 @@ use crate::support::{CODE, GREETING, assert_routed, code_of};
 const PROVIDER: &str = "integrate.api.nvidia.com";
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::default);
-
-#[tokio::test]
-async fn istio_in_shadow_mode() {
-    assert_shadow(&start(istio(Mesh::istio())).await.envoy).await;
-}
-
-#[tokio::test]
-async fn istio_routes() {
-    assert_routes(&start(istio(Mesh::istio()).policy(enforce)).await.envoy).await;
-}
-
-#[tokio::test]
-async fn older_istio_routes_by_envoys_own_filter() {
-    let page = std::fs::read_to_string(repository().join("docs/install-istio.md")).expect("the page");
-    let patch = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the patch");
-    let patch: Value = serde_saphyr::from_str::<Vec<Value>>(patch).expect("YAML").remove(0);
-    assert_routes(&start(istio(Mesh::istio_native(patch)).policy(enforce)).await.envoy).await;
-}
-
-#[tokio::test]
-async fn envoy_gateway_in_shadow_mode() {
-    assert_shadow(&start(envoy_gateway(Mesh::envoy_gateway())).await.envoy).await;
-}
-
-#[tokio::test]
-async fn envoy_gateway_routes() {
-    assert_routes(&start(envoy_gateway(Mesh::envoy_gateway()).policy(enforce)).await.envoy).await;
-}
-
-#[tokio::test]
-async fn envoy_gateway_in_shadow_mode_by_our_filter() {
-    assert_shadow(&start(envoy_gateway(Mesh::envoy_gateway_wasm())).await.envoy).await;
-}
-
-#[tokio::test]
-async fn envoy_gateway_routes_by_our_filter() {
-    assert_routes(&start(envoy_gateway(Mesh::envoy_gateway_wasm()).policy(enforce)).await.envoy).await;
-}
 
 #[tokio::test]
 async fn our_own_gateway_takes_over_a_policy_and_a_key_that_the_kubelet_brings() {
@@ -86,50 +47,6 @@ async fn a_sidecar_in_the_gateways_pod_is_called_by_a_socket() {
     });
     pod.policy(enforce);
     assert_routes(&start_pod(&pod).await).await;
-}
-
-fn istio(mesh: Mesh) -> Mesh {
-    let service = |name: &str| format!("outbound|8000||{name}.llm-router.svc.cluster.local");
-    let mesh = mesh
-        .serve(&service("llama-8b"), MOCK_LLMS.address("llama-8b"))
-        .serve(&service("llama-70b"), MOCK_LLMS.address("llama-70b"));
-    with_provider(mesh, &format!("outbound|443||{PROVIDER}"))
-}
-
-fn envoy_gateway(mesh: Mesh) -> Mesh {
-    // The rules of the HTTPRoute, in their order; the last is for all the rest.
-    let rule = |number: u8| format!("httproute/llm-router/llms/rule/{number}");
-    let mesh = mesh
-        .serve(&rule(0), MOCK_LLMS.address("llama-70b"))
-        .serve(&rule(1), MOCK_LLMS.address("llama-8b"))
-        .serve(&rule(3), MOCK_LLMS.address("llama-8b"));
-    with_provider(mesh, "httproute/llm-router/llms/rule/2/backend/0")
-}
-
-fn with_provider(mesh: Mesh, cluster: &str) -> Mesh {
-    mesh.serve(cluster, provider()).provider(cluster, &authority(), "Bearer key").policy(with_long_timeouts)
-}
-
-/// An Envoy, and the sidecar that decides for it, if one does.
-struct Gateway {
-    envoy: Envoy,
-    _sidecar: Option<Arc<Sidecar>>,
-}
-
-async fn start(mesh: Mesh) -> Gateway {
-    let cluster = mesh.sidecar().to_owned();
-    let deciding = match mesh.sidecar_policy() {
-        Some(policy) => Some(Sidecar::with_policy(policy.to_string()).await),
-        None => None,
-    };
-    let address = match &deciding {
-        Some(sidecar) => sidecar.address(),
-        None => Sidecar::shared().await.address(),
-    };
-    let envoy = Envoy::start(&mesh.serve(&cluster, address).bootstrap()).await;
-    // Where the sidecar's health is looked at, it is not well until it was.
-    until(&envoy, |response| response.header("x-llm-router-label") == "Code Generation").await;
-    Gateway { envoy, _sidecar: deciding }
 }
 
 async fn start_pod(pod: &Pod) -> Envoy {
@@ -198,7 +115,7 @@ async fn assert_routes(gateway: &Envoy) {
     let other = Request::new(hyper::Method::GET, "/v1/files", "").header("x-llm-cluster", "llama-70b");
     assert_eq!(gateway.send(other).await.header("x-served-by"), "llama-8b");
 
-    // Above Envoy's own limit of 1 MiB, and Envoy Gateway's of 32 KiB.
+    // Above Envoy's own limit of 1 MiB.
     let large = gateway.send(Request::chat(code_of(3 << 20))).await;
     assert_routed(&large, "nemotron", "classified");
     let large = gateway.send(Request::chat(code_of(3 << 20)).http2()).await;
