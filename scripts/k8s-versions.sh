@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Versions of Kubernetes and of the gateways that k8s/ is checked with. Sourced by the scripts that install them; the go.mod files in
-# tests/control-planes name the same, and scripts/setup-cluster fails where they differ.
+# tests/control-planes name the same, which is checked (scripts/go-programs.sh).
 
 # The API server and the controller manager.
 KUBERNETES=1.37.2
