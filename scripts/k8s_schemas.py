@@ -33,7 +33,10 @@ def strict(schema: Any) -> Any:
         return [strict(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    result = {key: strict(value) for key, value in schema.items() if key not in ("format", "default")}
+    result = {key: strict(value) for key, value in schema.items() if key not in ("format", "default", "properties")}
+    if "properties" in schema:
+        # By name, of which some are `format` and `default`.
+        result["properties"] = {name: strict(value) for name, value in schema["properties"].items()}
     if schema.get("x-kubernetes-int-or-string"):
         result["type"] = ["integer", "string"]
     known = isinstance(schema.get("properties"), dict) and schema.get("type") == "object"
