@@ -5,12 +5,11 @@ import shutil
 import subprocess
 
 import rendering
-import versions
 import world
+from binaries import Binaries
 from processes import REPO, Processes
 
 URL = "http://127.0.0.1:80"
-BINARY = REPO / ".setup/k8s/bin/envoy-gateway"
 FILES = {"plugin.wasm": "llm_router_filter.wasm", "libllm_router-0.1.0.so": "libllm_router.so"}
 """What the image volume has as /filter, and the files here."""
 
@@ -39,16 +38,17 @@ class EnvoyGateway:
 
     url = URL
 
-    def __init__(self, processes: Processes) -> None:
+    def __init__(self, processes: Processes, binaries: Binaries) -> None:
         self._processes = processes
+        self._binaries = binaries
         self._home = world.WORK / "envoy-gateway"
 
     def start(self, objects: list[rendering.Object]) -> None:
         shutil.rmtree(self._home, ignore_errors=True)
         (self._home / "objects").mkdir(parents=True)
-        envoy = self._home / f"data/envoy-versions/{versions.envoy()}/bin/envoy"
+        envoy = self._home / f"data/envoy-versions/{self._binaries.envoy_version}/bin/envoy"
         envoy.parent.mkdir(parents=True)
-        envoy.symlink_to(next(REPO.glob(".setup/venv/lib/python3*/site-packages/envoy/_bin/envoy")))
+        envoy.symlink_to(self._binaries.envoy)
         filters = self._home / "filter"
         filters.mkdir()
         for name, built in FILES.items():
@@ -57,8 +57,8 @@ class EnvoyGateway:
         configuration.write_text(CONFIGURATION.format(objects=self._home / "objects", home=self._home))
         self.apply(objects)
         certificates = ["certgen", "--local", "--config-home", str(self._home / "config")]
-        subprocess.run([BINARY, *certificates], check=True, capture_output=True)
-        self._processes.start("control-plane", BINARY, "server", "--config-path", configuration)
+        subprocess.run([self._binaries.envoy_gateway, *certificates], check=True, capture_output=True)
+        self._processes.start("control-plane", self._binaries.envoy_gateway, "server", "--config-path", configuration)
 
     def apply(self, objects: list[rendering.Object]) -> None:
         rendering.write(self._home / "objects/all.yaml", self._adapted(objects))
@@ -66,6 +66,8 @@ class EnvoyGateway:
     def _adapted(self, objects: list[rendering.Object]) -> list[rendering.Object]:
         own = [*rendering.around("envoy-gateway"), *rendering.of_kind(objects, *KINDS)]
         adapted = [_adapted(it, self._home) for it in own]
+        for proxy in rendering.of_kind(adapted, "EnvoyProxy"):
+            proxy["spec"]["provider"] = {"type": "Host", "host": {"envoyVersion": self._binaries.envoy_version}}
         for kind in ("HTTPRoute", "GRPCRoute"):
             for route in rendering.of_kind(adapted, kind):
                 for rule in route["spec"]["rules"]:
@@ -74,10 +76,6 @@ class EnvoyGateway:
             for processor in policy["spec"].get("extProc", []):
                 _use_backends(processor["backendRefs"])
         return adapted
-
-
-def _host_provider() -> dict:
-    return {"type": "Host", "host": {"envoyVersion": versions.envoy()}}
 
 
 def _use_backends(references: list[dict]) -> None:
@@ -92,8 +90,6 @@ def _adapted(original: rendering.Object, home: pathlib.Path) -> rendering.Object
     changed = rendering.replaced(original, "/filter/", f"{home}/filter/")
     spec = changed.get("spec", {})
     match changed["kind"]:
-        case "EnvoyProxy":
-            spec["provider"] = _host_provider()
         case "EnvoyExtensionPolicy":
             for processor in spec.get("extProc", []):
                 processor["messageTimeout"] = "30s"

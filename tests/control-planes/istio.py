@@ -6,10 +6,10 @@ import urllib.request
 
 import rendering
 import world
+from binaries import Binaries
 from processes import REPO, Processes
 
 URL = "http://127.0.0.1:80"
-BINARY = REPO / ".setup/k8s/bin/istio-discovery"
 ADMIN = 15000
 
 
@@ -18,8 +18,9 @@ class Istio:
 
     url = URL
 
-    def __init__(self, processes: Processes) -> None:
+    def __init__(self, processes: Processes, binaries: Binaries) -> None:
         self._processes = processes
+        self._binaries = binaries
         self._home = world.WORK / "istio"
 
     def start(self, objects: list[rendering.Object]) -> None:
@@ -31,12 +32,11 @@ class Istio:
         files = ["-kubernetes", self._home / "kubernetes.yaml", "-istio", self._home / "istio.yaml"]
         # Metadata exchange is a filter of Istio's own Envoy.
         environment = ["env", "PILOT_ENABLE_METADATA_EXCHANGE=false"]
-        self._processes.start("control-plane", *environment, BINARY, *files)
+        self._processes.start("control-plane", *environment, self._binaries.istio_discovery, *files)
         self._processes.wait_ready("control-plane", lambda: self._processes.has_logged("control-plane", "ready"))
         bootstrap = rendering.AROUND / "istio-envoy.yaml"
-        envoy = next(REPO.glob(".setup/venv/lib/python3*/site-packages/envoy/_bin/envoy"))
         options = ["--concurrency", "2", "--log-level", "warning", "--use-dynamic-base-id"]
-        self._processes.start("envoy", envoy, "-c", bootstrap, *options)
+        self._processes.start("envoy", self._binaries.envoy, "-c", bootstrap, *options)
 
     def apply(self, objects: list[rendering.Object]) -> None:
         self._write_own(objects)

@@ -1,9 +1,12 @@
 """Runs the request list through what real control planes make of k8s/, and prints a table.
 
-usage: scripts/test-control-planes [--platform NAME]... [--manifests FOLDER] [--keep] [--list]
+usage: scripts/test-control-planes [--platform NAME]... [--manifests FOLDER] [--envoy FILE]
+       [--envoy-gateway FILE] [--keep] [--list]
 
   --platform    only this row of the table; may be repeated
   --manifests   other manifests than k8s/, such as those of another commit
+  --envoy, --envoy-gateway
+                other binaries than those that setup installs
   --keep        leave the gateway running in enforce, until Ctrl-C; `nsenter` enters its network namespace
   --list        print the rows, and end
 """
@@ -22,8 +25,8 @@ import envoy_gateway
 import istio
 import own_envoy
 import rendering
-import versions
 import world
+from binaries import Binaries, pinned
 from client import Client
 from processes import LOGS, REPO, DemoError, Processes, run_as_test
 
@@ -107,7 +110,7 @@ class Row:
         return [it for it in COLUMNS if applies.get(it, True)]
 
 
-def test(platform: Platform, manifests: pathlib.Path, keep: bool) -> Row:
+def test(platform: Platform, binaries: Binaries, manifests: pathlib.Path, keep: bool) -> Row:
     """Takes a gateway the way that docs/ describe: shadow, all, back, and the filter removed."""
     row = Row(platform)
     print(f"==> {platform.name}", flush=True)
@@ -116,7 +119,7 @@ def test(platform: Platform, manifests: pathlib.Path, keep: bool) -> Row:
         sidecar = world.Sidecar(processes, objects)
         sidecar.write_policy(objects)
         sidecar.start()
-        control_plane = platform.control_plane(processes)
+        control_plane = platform.control_plane(processes, binaries)
         control_plane.start(objects)
         client = Client(control_plane.url)
         if not row.run(FIRST, lambda: _begin(client, processes)):
@@ -178,9 +181,9 @@ def _is_without_filter(client: Client) -> None:
     checks.expect((response.status, response.served_by, response.reason) == (200, checks.DEFAULT, ""), response)
 
 
-def print_table(rows: list[Row]) -> None:
-    control_planes = f"Envoy Gateway {versions.pinned('ENVOY_GATEWAY')}, Istio {versions.pinned('ISTIO')}"
-    print(f"\n{control_planes}, Envoy {versions.envoy()}\n")
+def print_table(rows: list[Row], binaries: Binaries) -> None:
+    control_planes = f"Envoy Gateway {binaries.envoy_gateway_version}, Istio {pinned('ISTIO')}"
+    print(f"\n{control_planes}, Envoy {binaries.envoy_version}\n")
     names = ["platform", "mode", *COLUMNS]
     print("| " + " | ".join(names) + " |\n|" + "---|" * len(names))
     for row in rows:
@@ -192,6 +195,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(usage=__doc__.split("\n\n", 2)[1], description=__doc__.split("\n", 1)[0])
     parser.add_argument("--platform", action="append", help="only this row")
     parser.add_argument("--manifests", type=pathlib.Path, default=REPO / "k8s")
+    parser.add_argument("--envoy", type=pathlib.Path, default=Binaries.envoy)
+    parser.add_argument("--envoy-gateway", type=pathlib.Path, default=Binaries.envoy_gateway)
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
@@ -202,9 +207,11 @@ def main() -> None:
     unknown = set(wanted) - {platform.name for platform in PLATFORMS}
     if unknown:
         raise DemoError(f"no platform {', '.join(sorted(unknown))} (see --list)")
+    binaries = Binaries(envoy=options.envoy.resolve(), envoy_gateway=options.envoy_gateway.resolve())
     world.serve_llms()
-    rows = [test(platform, options.manifests, options.keep) for platform in PLATFORMS if platform.name in wanted]
-    print_table(rows)
+    selected = [platform for platform in PLATFORMS if platform.name in wanted]
+    rows = [test(platform, binaries, options.manifests, options.keep) for platform in selected]
+    print_table(rows, binaries)
     if not all(row.passed for row in rows):
         raise DemoError(f"not all passed; the logs are in {LOGS.relative_to(REPO)}")
 

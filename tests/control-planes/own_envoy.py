@@ -5,6 +5,7 @@ import shutil
 import rendering
 import world
 import yaml
+from binaries import Binaries
 from processes import REPO, Processes
 
 # Where the pod has what, and where it is here.
@@ -16,8 +17,9 @@ class OwnEnvoy:
 
     url = "http://127.0.0.1:10000"
 
-    def __init__(self, processes: Processes) -> None:
+    def __init__(self, processes: Processes, binaries: Binaries) -> None:
         self._processes = processes
+        self._binaries = binaries
         self._home = world.WORK / "own-envoy"
 
     def start(self, objects: list[rendering.Object]) -> None:
@@ -30,9 +32,8 @@ class OwnEnvoy:
         for name, text in gateway["data"].items():
             self._write(f"envoy/{name}", yaml.safe_load(text))
         self.apply(objects)
-        envoy = next(REPO.glob(".setup/venv/lib/python3*/site-packages/envoy/_bin/envoy"))
         options = ["--concurrency", "2", "--log-level", "warning", "--use-dynamic-base-id"]
-        self._processes.start("envoy", envoy, "-c", self._home / "envoy/bootstrap.yaml", *options)
+        self._processes.start("envoy", self._binaries.envoy, "-c", self._home / "envoy/bootstrap.yaml", *options)
 
     def apply(self, objects: list[rendering.Object]) -> None:
         discovered = yaml.safe_load(rendering.find(objects, "ConfigMap", "llm-policy")["data"]["policy.yaml"])

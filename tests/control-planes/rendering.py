@@ -6,11 +6,10 @@ import pathlib
 import shutil
 import subprocess
 
-import versions
 import yaml
+from binaries import TOOLS, pinned
 from processes import REPO, DemoError
 
-TOOLS = REPO / ".setup/k8s/bin"
 AROUND = REPO / "tests/control-planes/around"
 NAMESPACE = "llm-router"
 
@@ -25,7 +24,7 @@ def overlay(folder: pathlib.Path) -> list[Object]:
 
 def chart(folder: pathlib.Path, *options: str) -> list[Object]:
     helm = [TOOLS / "helm", "template", "llm-router", folder, "--namespace", NAMESPACE, "--kube-version"]
-    return _objects(*helm, versions.pinned("KUBERNETES_OLDEST"), *options)
+    return _objects(*helm, pinned("KUBERNETES_OLDEST"), *options)
 
 
 def _objects(*command: str | pathlib.Path) -> list[Object]:

@@ -1,0 +1,40 @@
+"""What runs, and its versions."""
+
+import dataclasses
+import pathlib
+import re
+import subprocess
+
+from processes import REPO
+
+TOOLS = REPO / ".setup/k8s/bin"
+ENVOY = next(REPO.glob(".setup/venv/lib/python3*/site-packages/envoy/_bin/envoy"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Binaries:
+    """The programs of a run: those that setup installs, or others."""
+
+    envoy: pathlib.Path = ENVOY
+    envoy_gateway: pathlib.Path = TOOLS / "envoy-gateway"
+    istio_discovery: pathlib.Path = TOOLS / "istio-discovery"
+
+    @property
+    def envoy_version(self) -> str:
+        return _found(r"/(\d+\.\d+\.\d+)/", self.envoy, "--version")
+
+    @property
+    def envoy_gateway_version(self) -> str:
+        """As Go wrote it into the program."""
+        return _found(r"\tmod\t\S+\tv(\S+)", "go", "version", "-m", self.envoy_gateway)
+
+
+def pinned(name: str) -> str:
+    """A version of scripts/k8s-versions.sh."""
+    text = (REPO / "scripts/k8s-versions.sh").read_text()
+    return re.search(rf"^{name}=v?(\S+)", text, re.MULTILINE)[1]
+
+
+def _found(pattern: str, *command: str | pathlib.Path) -> str:
+    output = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True)
+    return re.search(pattern, output.stdout)[1]
