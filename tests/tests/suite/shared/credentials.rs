@@ -51,7 +51,6 @@ async fn assert_arrive(gateway: &Envoy, request: Request, expected: &[&str]) {
     let request =
         CREDENTIALS.iter().fold(request, |it, name| it.header(&name.to_uppercase(), "of the client"));
     let response = gateway.send(request).await;
-    assert_eq!(response.status, 200, "{response:?}");
     let received = response.received();
     let arrived: Vec<_> =
         CREDENTIALS.into_iter().filter(|name| received.headers.contains_key(*name)).collect();
