@@ -1,13 +1,16 @@
 """The second half of scripts/test-observability: checks that the dashboard and the rules find data.
 
-Drives traffic through Envoy and the sidecar, and asks a real Prometheus every query of the dashboard and every
-recording rule.
+Drives traffic through Envoys and sidecars, and asks a real Prometheus every query of the dashboard, every recording
+rule, and what the alerts read: once for our bootstraps, and once for each platform that names stats otherwise.
+
+usage: test_observability.py ISTIO_BOOTSTRAP
+
+  ISTIO_BOOTSTRAP   the bootstrap that Istio gives the Envoys of our Gateway
 """
 
 import http.client
 import itertools
 import json
-import math
 import pathlib
 import re
 import shutil
@@ -15,9 +18,17 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
 
 from check_dashboard import OBSERVABILITY, check_layout, queries
+from observed_envoys import (
+    ISTIO_STATS_PORT,
+    LLMS,
+    as_envoy_gateway,
+    as_istio,
+    envoy_gateway_stat_name,
+    istio_stat_name,
+)
+from observed_platforms import Platform, Prometheus
 from processes import REPO, DemoError, Processes, is_ready, replaced, reserve_ports, run_as_test
 
 BINARIES = REPO / "target" / "release"
@@ -25,20 +36,10 @@ BINARIES = REPO / "target" / "release"
 LIMIT_SECONDS = 90
 # What `$__rate_interval` is for Grafana.
 RATE_INTERVAL = "10s"
-# Crashes, queues, invalid files and long conversations, which this test does not cause: they must have data, which may
-# be zero.
-MAY_BE_ZERO = (
-    "queue_depth",
-    "body_bytes",
-    "padding_tokens",
-    "deadline_exceeded",
-    "lds_update_rejected",
-    "reloads_total",
-    "vm_reload",
-    "overload:",
-    "sticky_cost",
-    "switch_cost",
-)
+# Without our filter in Envoy there is no fallback to other models, no Wasm, and no policy that Envoy could reject.
+NOT_IN_NATIVE_MODE = ("failovers", "vm_reload", "extension_config_discovery")
+# There, a sidecar that does not respond does not count either.
+NOT_CAUSED_IN_NATIVE_MODE = ('outcome="failed"', "unclassified")
 
 PROMPTS = (
     "Write a Python function that adds {} numbers.",
@@ -56,74 +57,114 @@ def with_ports(text, ports):
 class Setup:
     """All processes, on free ports, with the shipped configuration."""
 
-    def __init__(self, processes, work):
-        self.processes, self.work = processes, work
-        self.ports = reserve_ports([8001, 8002, 8003, 9091, 9901, 10000, 50051, "prometheus"])
-        # Gets no traffic, but invalid policies, which it rejects.
-        self.rejecting = {**self.ports, **reserve_ports([9901, 10000])}
-        # Its stats have no labels, like those of gateways with a bootstrap of their own.
-        self.unlabelled = {**self.ports, **reserve_ports([9901, 10000])}
+    def __init__(self, processes, work, istio):
+        self.processes, self.work, self.istio = processes, work, istio
+        ports = reserve_ports([8001, 8002, 8003, 9091, 50051])
+        self.ports = self._envoy(ports)
+        # Get no traffic, but invalid policies, which they reject.
+        self.rejecting, self.istio_rejecting = self._envoy(ports), self._envoy(ports)
         # Has the dynamic module, whose stats have labels by themselves.
-        self.module = {**self.ports, **reserve_ports([9901, 10000])}
+        self.module = self._envoy(ports)
+        self.on_istio, self.on_envoy_gateway = self._envoy(ports), self._envoy(ports)
+        # Has no filter of ours: its own sidecar decides, and counts.
+        self.native = self._envoy({**ports, **reserve_ports([9091, 50051])})
+        istio = {istio_stat_name(llm).rstrip(";") for llm in LLMS}
+        rules = {envoy_gateway_stat_name(llm) for llm in LLMS}
+        self.platforms = [
+            Platform("bootstraps", [self.ports, self.rejecting, self.module], self.ports, set(LLMS)),
+            Platform("istio", [self.on_istio, self.istio_rejecting], self.ports, istio),
+            # There, the policy comes with the listener.
+            Platform("envoy-gateway", [self.on_envoy_gateway], self.ports, rules, ("extension_config_discovery",)),
+            Platform("native", [self.native], self.native, rules, NOT_IN_NATIVE_MODE, NOT_CAUSED_IN_NATIVE_MODE),
+        ]
+
+    def serving(self):
+        """The ports of the Envoys that get traffic."""
+        return self.ports, self.module, self.on_istio, self.on_envoy_gateway, self.native
+
+    @staticmethod
+    def _envoy(ports):
+        return {**ports, **reserve_ports([9901, 10000, ISTIO_STATS_PORT])}
 
     def start(self):
         """Starts all processes and waits until they are ready."""
         # llama-70b is missing: requests to it fail over to another model.
         for name, port in (("llama-8b", 8001), ("nemotron", 8003)):
             self._start(name, BINARIES / "mock-llm", "--name", name, "--listen", f"127.0.0.1:{self.ports[port]}")
-        listen = ("--listen", f"127.0.0.1:{self.ports[50051]}", "--admin", f"127.0.0.1:{self.ports[9091]}")
-        self._start("sidecar", BINARIES / "llm-router-sidecar", "serve", "--model", "models/minilm", *listen)
+        self._start_sidecar("sidecar", self.ports)
+        self._start_sidecar("native-sidecar", self.native, "--policy", "envoy/policy.yaml")
         bootstrap = (REPO / "envoy/failover.yaml").read_text()
-        self._start_envoy("envoy", with_ports(bootstrap, self.ports))
-        without = re.sub(r"^stats_config:\n(?: .*\n)+", "", bootstrap, flags=re.MULTILINE)
-        self._start_envoy("unlabelled-envoy", with_ports(without, self.unlabelled))
-        module = (REPO / "envoy/module-failover.yaml").read_text()
-        self._start_envoy("module-envoy", with_ports(module, self.module))
-        for file in (REPO / "envoy/dynamic").iterdir():
-            text = with_ports(file.read_text(), self.rejecting).replace("envoy/dynamic/", f"{self.work}/")
-            (self.work / file.name).write_text(text)
-        self._start_envoy("rejecting-envoy", (self.work / "bootstrap.yaml").read_text())
-        self._start_prometheus()
+        self._start_envoy("envoy", bootstrap, self.ports)
+        self._start_envoy("istio-envoy", as_istio(bootstrap, self.istio), self.on_istio)
+        listeners = self.work / "listeners.yaml"
+        listeners.write_text("resources: []\n")
+        self._start_envoy("envoy-gateway-envoy", as_envoy_gateway(bootstrap, listeners), self.on_envoy_gateway)
+        self._start_envoy("module-envoy", (REPO / "envoy/module-failover.yaml").read_text(), self.module)
+        native = replaced((REPO / "envoy/native.yaml").read_text(), "# response_body_mode", "response_body_mode")
+        self._start_envoy("native-envoy", as_envoy_gateway(native, listeners), self.native)
+        self._start_rejecting("rejecting-envoy", lambda text: text, self.rejecting)
+        self._start_rejecting("istio-rejecting-envoy", lambda text: as_istio(text, self.istio), self.istio_rejecting)
+        for platform in self.platforms:
+            self._start_prometheus(platform)
         self._wait("sidecar", self.ports[9091], "/readyz")
-        self._wait("envoy", self.ports[9901], "/ready")
-        self._wait("rejecting-envoy", self.rejecting[9901], "/ready")
-        self._wait("unlabelled-envoy", self.unlabelled[9901], "/ready")
-        self._wait("module-envoy", self.module[9901], "/ready")
-        self._wait("prometheus", self.ports["prometheus"], "/-/ready")
+        self._wait("native-sidecar", self.native[9091], "/readyz")
+        for platform in self.platforms:
+            for ports in platform.envoys:
+                self.processes.wait_ready(f"an Envoy of {platform.name}", lambda at=ports: is_ready(at[9901], "/ready"))
+            self._wait(f"prometheus-{platform.name}", platform.port, "/-/ready")
+            platform.prometheus = Prometheus(platform.port)
 
     def send_invalid_policy(self, number):
-        """Gives the rejecting Envoy a policy that is invalid, and another one for each number."""
-        policy = with_ports((REPO / "envoy/dynamic/policy.yaml").read_text(), self.rejecting)
-        text = replaced(policy, "default_policy: task_router", f"default_policy: nope-{number}")
-        (self.work / "new").write_text(text)
-        # Envoy reads the file only when another one is moved over it.
-        (self.work / "new").rename(self.work / "policy.yaml")
+        """Gives the rejecting Envoys a policy that is invalid, and another one for each number."""
+        for policy in self.work.glob("*/policy.yaml"):
+            valid = policy.with_name("valid").read_text()
+            text = replaced(valid, "default_policy: task_router", f"default_policy: nope-{number}")
+            new = policy.with_name("new")
+            new.write_text(text)
+            # Envoy reads the file only when another one is moved over it.
+            new.rename(policy)
 
     def _start(self, name, *command):
         self.processes.start(f"observability-{name}", *command)
 
-    def _start_envoy(self, name, bootstrap):
+    def _start_sidecar(self, name, ports, *options):
+        listen = ("--listen", f"127.0.0.1:{ports[50051]}", "--admin", f"127.0.0.1:{ports[9091]}")
+        self._start(name, BINARIES / "llm-router-sidecar", "serve", "--model", "models/minilm", *options, *listen)
+
+    def _start_envoy(self, name, bootstrap, ports):
         path = self.work / f"{name}.yaml"
-        path.write_text(bootstrap)
+        path.write_text(with_ports(bootstrap, ports))
         options = ("--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning")
         self._start(name, pathlib.Path(sys.executable).parent / "envoy", "-c", path, *options)
 
-    def _start_prometheus(self):
-        text = (OBSERVABILITY / "prometheus.yml").read_text().replace("15s", "1s")
-        envoys = ", ".join(f"127.0.0.1:{ports[9901]}" for ports in self._all_ports())
-        text = replaced(replaced(text, "envoy:9901", envoys), "sidecar:9091", f"127.0.0.1:{self.ports[9091]}")
-        (self.work / "prometheus.yml").write_text(text)
-        shutil.copy(OBSERVABILITY / "rules.yaml", self.work)
-        self._start(
-            "prometheus",
-            "prometheus",
-            f"--config.file={self.work}/prometheus.yml",
-            f"--storage.tsdb.path={self.work}/data",
-            f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}",
-        )
+    def _start_rejecting(self, name, changed, ports):
+        folder = self.work / name
+        folder.mkdir()
+        texts = {file.name: changed(file.read_text()) for file in (REPO / "envoy/dynamic").iterdir()}
+        texts = {file: text.replace("envoy/dynamic/", f"{folder}/") for file, text in texts.items()}
+        bootstrap = texts.pop("bootstrap.yaml")
+        for file, text in texts.items():
+            (folder / file).write_text(with_ports(text, ports))
+        shutil.copy(folder / "policy.yaml", folder / "valid")
+        self._start_envoy(name, bootstrap, ports)
 
-    def _all_ports(self):
-        return self.ports, self.rejecting, self.unlabelled, self.module
+    def _start_prometheus(self, platform):
+        text = (OBSERVABILITY / "prometheus.yml").read_text().replace("15s", "1s")
+        port = ISTIO_STATS_PORT if platform.name == "istio" else 9901
+        envoys = ", ".join(f"127.0.0.1:{ports[port]}" for ports in platform.envoys)
+        sidecar = f"127.0.0.1:{platform.sidecar[9091]}"
+        text = replaced(replaced(text, "envoy:9901", envoys), "sidecar:9091", sidecar)
+        folder = self.work / f"prometheus-{platform.name}"
+        folder.mkdir()
+        (folder / "prometheus.yml").write_text(text)
+        shutil.copy(OBSERVABILITY / "rules.yaml", folder)
+        self._start(
+            folder.name,
+            "prometheus",
+            f"--config.file={folder}/prometheus.yml",
+            f"--storage.tsdb.path={folder}/data",
+            f"--web.listen-address=127.0.0.1:{platform.port}",
+        )
 
     def _wait(self, name, port, path):
         self.processes.wait_ready(f"observability-{name}", lambda: is_ready(port, path))
@@ -156,44 +197,6 @@ class Gateway:
         self.send({"model": "auto", "messages": [{"role": "user", "content": "Hi"}]}, **{"x-llm-policy": "nope"})
 
 
-class Prometheus:
-    """Asks about the time since this object was made."""
-
-    def __init__(self, port):
-        self.port, self.start = port, time.time()
-
-    def get(self, path, **parameters):
-        """The data of an API call."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.request("GET", f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
-        response = json.loads(connection.getresponse().read())
-        connection.close()
-        if response["status"] != "success":
-            raise DemoError(f"Prometheus: {response['error']}\n{parameters}")
-        return response["data"]
-
-    def values(self, query):
-        """All values of a query over the time of the test."""
-        found = self.get("query_range", query=query, start=self.start, end=time.time(), step=1)["result"]
-        numbers = (float(value) for series in found for _, value in series["values"])
-        return [number for number in numbers if not math.isnan(number)]
-
-    def metrics(self):
-        """The names of the router's metrics."""
-        names = self.get("label/__name__/values")
-        return {re.sub("_(bucket|sum|count)$", "", name) for name in names if name.startswith("llmrouter_")}
-
-    def labels(self, port):
-        """The router's metrics of one Envoy with the names of their labels, and the models in them."""
-        series = self.get("series", **{"match[]": f'{{__name__=~"llmrouter_.+", instance="127.0.0.1:{port}"}}'})
-        return {(one["__name__"], *sorted(one)) for one in series}, {one.get("llm_model") for one in series}
-
-    def recorded(self):
-        """The names of the recording rules."""
-        rules = (rule for group in self.get("rules", type="record")["groups"] for rule in group["rules"])
-        return [rule["name"] for rule in rules]
-
-
 def check_rules():
     """Each rule has a unit test, and each alert a line in the docs."""
     rules = re.findall(r"(record|alert): (\S+)", (OBSERVABILITY / "rules.yaml").read_text())
@@ -211,56 +214,67 @@ def check_docs(names):
 
 
 def all_queries(prometheus):
-    """Every query of the dashboard and every recording rule, with where it is from."""
+    """Every query of the dashboard, every recording rule and each metric of an alert, with where it is from."""
     panels = [(panel, query.replace("$__rate_interval", RATE_INTERVAL)) for panel, query in queries()]
-    return panels + [("recording rule", name) for name in prometheus.recorded()]
+    recorded = [("recording rule", rule["name"]) for rule in prometheus.rules("record")]
+    alerts = [(rule["name"], metric) for rule in prometheus.rules("alert") for metric in metrics_of(rule["query"])]
+    return panels + recorded + alerts
 
 
-def is_missing(prometheus, query):
-    """Whether a query has no data, or only zeros although the test causes what it counts."""
-    values = prometheus.values(query)
-    return not values or (max(values) <= 0 and not any(part in query for part in MAY_BE_ZERO))
+def metrics_of(expression):
+    """The metrics of an expression, with their labels."""
+    return re.findall(r"(?<![a-z_:])(?:llm_?router|envoy|up)(?:[a-z_:0-9]+)?(?:\{[^}]*\})?", expression)
 
 
-def label_problems(prometheus, setup):
+def label_problems(setup):
     """Where labels differ from those of the shipped stats_tags: the module's, and those that Prometheus makes."""
-    expected, models = prometheus.labels(setup.ports[9901])
-    found, others = prometheus.labels(setup.module[9901])
+    bootstraps, istio, envoy_gateway, _ = setup.platforms
+    expected, models = bootstraps.prometheus.labels(setup.ports[9901])
+    if not expected:
+        yield "no metrics of our bootstraps"
+    found, others = bootstraps.prometheus.labels(setup.module[9901])
     if found != expected or models != others:
         yield f"module: missing {expected - found}, too many {found - expected}; models are {others} and not {models}"
-    found, others = prometheus.labels(setup.unlabelled[9901])
-    if not expected or found != expected:
-        yield f"without stats_tags: missing {expected - found}, too many {found - expected}"
-    if {model.replace("-", "_") for model in models if model} != {model for model in others if model}:
-        yield f"without stats_tags, models are {others} and not {models}"
+    for platform, port in (istio, setup.on_istio[ISTIO_STATS_PORT]), (envoy_gateway, setup.on_envoy_gateway[9901]):
+        found, others = platform.prometheus.labels(port)
+        if found != expected:
+            yield f"{platform.name}: missing {expected - found}, too many {found - expected}"
+        if {model.replace("-", "_") for model in models if model} != {model for model in others if model}:
+            yield f"{platform.name}: models are {others} and not {models}"
 
 
-def drive(setup, prometheus):
-    """Sends traffic until every query has data, and both Envoys the same labels."""
-    gateway, unlabelled = Gateway(setup.ports[10000]), Gateway(setup.unlabelled[10000])
-    module = Gateway(setup.module[10000])
+def drive(setup):
+    """Sends traffic until every query has data, and all Envoys the same labels."""
+    wanted = all_queries(setup.platforms[0].prometheus)
+    for platform in setup.platforms:
+        platform.expect(wanted)
+        print(f"{platform.name}: {len(platform.missing)} queries")
+    gateways = [Gateway(ports[10000]) for ports in setup.serving()]
     end = time.monotonic() + LIMIT_SECONDS
-    missing = all_queries(prometheus)
-    print(f"{len(missing)} queries")
     for number in itertools.count():
-        gateway.send_one_of_each(number)
-        unlabelled.send_one_of_each(number)
-        module.send_one_of_each(number)
+        for gateway in gateways:
+            gateway.send_one_of_each(number)
         # More than once: Prometheus sees a counter rise only after its first look at it.
         if number % 3 == 2:
             setup.send_invalid_policy(number)
         if number % 4 == 3:
-            with setup.processes.stopped("observability-sidecar"):
-                gateway.send({"model": "auto", "messages": [{"role": "user", "content": f"No response to {number}"}]})
+            send_without_sidecars(setup, gateways, number)
         if number % 10 == 9:
-            missing = [(panel, query) for panel, query in missing if is_missing(prometheus, query)]
-            problems = [f"no data, or only zeros: {panel}: {query}" for panel, query in missing]
-            problems += label_problems(prometheus, setup)
-            if not problems:
-                print(f"all have data; responses by status: {gateway.statuses}")
+            found = [problem for platform in setup.platforms for problem in platform.problems()]
+            found += label_problems(setup)
+            if not found:
+                print(f"all have data; responses by status: {gateways[0].statuses}")
                 return
             if time.monotonic() > end:
-                raise DemoError("\n".join(problems))
+                raise DemoError("\n".join(found))
+
+
+def send_without_sidecars(setup, gateways, number):
+    """Sends requests that the sidecars do not classify in time."""
+    body = {"model": "auto", "messages": [{"role": "user", "content": f"No response to {number}"}]}
+    with setup.processes.stopped("observability-sidecar"), setup.processes.stopped("observability-native-sidecar"):
+        for gateway in gateways:
+            gateway.send(body)
 
 
 def run():
@@ -271,11 +285,10 @@ def run():
         raise DemoError("deploy/observability/dashboard.json is not what deploy/observability/dashboard.py writes")
     check_rules()
     with tempfile.TemporaryDirectory() as folder, Processes() as processes:
-        setup = Setup(processes, pathlib.Path(folder))
+        setup = Setup(processes, pathlib.Path(folder), json.loads(pathlib.Path(sys.argv[1]).read_text()))
         setup.start()
-        prometheus = Prometheus(setup.ports["prometheus"])
-        drive(setup, prometheus)
-        check_docs(name for name in prometheus.metrics() if ":" not in name)
+        drive(setup)
+        check_docs(name for name in setup.platforms[0].prometheus.metrics() if ":" not in name)
 
 
 if __name__ == "__main__":

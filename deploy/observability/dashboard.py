@@ -7,6 +7,8 @@ import sys
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 # Grafana's grid.
 COLUMNS = 24
+# No clusters of sidecars, also as Istio and Envoy Gateway name them, and not Envoy Gateway's own.
+LLMS = 'envoy_cluster_name!~".*llm-router-sidecar.*|envoyextensionpolicy/.*|(prometheus|xds|wasm)[_-].*"'
 
 
 def rate(metric, by, labels=""):
@@ -18,11 +20,11 @@ def share(part, whole):
     return f"(sum(rate({part}[$__rate_interval])) or vector(0)) / sum(rate({whole}[$__rate_interval]))"
 
 
-def quantiles(metric, unit, by=""):
+def quantiles(metric, unit, by="", labels=""):
     """Three lines, or two for each of what `by` tells apart. `unit` is what the metric's are in a second."""
     groups, legend = (f"le, {by}", f"{{{{{by}}}}} ") if by else ("le", "")
     for percent in (50, 95) if by else (50, 95, 99):
-        value = f"histogram_quantile({percent / 100}, {rate(metric + '_bucket', groups)})"
+        value = f"histogram_quantile({percent / 100}, {rate(metric + '_bucket', groups, labels)})"
         yield value if unit == 1 else f"{value} / {unit}", f"{legend}p{percent}"
 
 
@@ -38,10 +40,9 @@ def dollars(metric, by=""):
 
 def attempts(answered=""):
     """At each LLM. Envoy counts those that are made again apart from the answers that clients get."""
-    others = 'envoy_cluster_name!="llm-router-sidecar"'
     return (
-        f"sum by (envoy_cluster_name) (rate(envoy_cluster_upstream_rq{{{answered}{others}}}[$__rate_interval]) "
-        f"or rate(envoy_cluster_upstream_rq_retry{{{others}}}[$__rate_interval]))"
+        f"sum by (envoy_cluster_name) (rate(envoy_cluster_upstream_rq{{{answered}{LLMS}}}[$__rate_interval]) "
+        f"or rate(envoy_cluster_upstream_rq_retry{{{LLMS}}}[$__rate_interval]))"
     )
 
 
@@ -173,7 +174,11 @@ ROWS = {
             *quantiles("llmrouter_time_to_first_token_milliseconds", "1e3", "llm_model"),
             about="Of streams.",
         ),
-        lines("Time of a whole answer", "s", *quantiles("envoy_cluster_upstream_rq_time", "1e3", "envoy_cluster_name")),
+        lines(
+            "Time of a whole answer",
+            "s",
+            *quantiles("envoy_cluster_upstream_rq_time", "1e3", "envoy_cluster_name", f"{{{LLMS}}}"),
+        ),
         lines(
             "Errors",
             "percentunit",

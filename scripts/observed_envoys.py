@@ -1,0 +1,79 @@
+"""Our bootstraps with the names of stats that other control planes' Envoys have, for scripts/test_observability.py."""
+
+import json
+import pathlib
+import re
+from collections.abc import Callable
+
+# Where Istio's bootstrap serves stats to Prometheus, and where its Envoy has its admin interface.
+ISTIO_STATS_PORT = 15090
+ISTIO_ADMIN_PORT = 15000
+ADMIN_PORT = 9901
+LLMS = ("llama-8b", "llama-70b", "nemotron")
+SIDECAR = "llm-router-sidecar"
+
+
+def as_istio(bootstrap: str, istio: dict) -> str:
+    """One of our files with Istio's names of stats, and a bootstrap also with its choice of them and where they are.
+
+    `istio` is the bootstrap that Istio gives an Envoy.
+    """
+    text = with_stat_names(without_stats_config(bootstrap), istio_stat_name)
+    # The filter's configuration has its namespace before its name.
+    text = re.sub(r"name: llm_router\n( +(?:typed_config|config_discovery):)", r"name: llm-router.llm_router\n\1", text)
+    if "admin:" not in text:
+        return text
+    listener = named(istio["static_resources"]["listeners"], f"0.0.0.0_{ISTIO_STATS_PORT}")
+    listener["address"]["socket_address"]["address"] = "127.0.0.1"
+    cluster = named(istio["static_resources"]["clusters"], "prometheus_stats")
+    if "static_resources:" not in text:
+        text += "static_resources:\n  listeners:\n  clusters:\n"
+    for key, resource in ("listeners", listener), ("clusters", cluster):
+        text = text.replace(f"\n  {key}:\n", f"\n  {key}:\n  - {in_one_line(resource)}\n", 1)
+    return f"stats_config: {json.dumps(istio['stats_config'])}\n{text}"
+
+
+def as_envoy_gateway(bootstrap: str, listeners: pathlib.Path) -> str:
+    """One of our bootstraps with Envoy Gateway's names of clusters, and Envoy's default names of stats.
+
+    `listeners` is a file with more listeners, because there they come by discovery, which has stats.
+    """
+    text = with_stat_names(without_stats_config(bootstrap), envoy_gateway_stat_name)
+    discovery = f"lds_config: {{ path_config_source: {{ path: {listeners} }} }}"
+    return f"{text}\nnode: {{ id: gateway, cluster: gateway }}\ndynamic_resources: {{ {discovery} }}\n"
+
+
+def istio_stat_name(cluster: str) -> str:
+    """The name of a Service's cluster. Our EnvoyFilter adds the sidecar's, which has just its name."""
+    return cluster if cluster == SIDECAR else f"outbound|8000||{cluster}.llm-router.svc.cluster.local;"
+
+
+def envoy_gateway_stat_name(cluster: str) -> str:
+    """The name of the cluster of a route's rule, or of an EnvoyExtensionPolicy."""
+    if cluster == SIDECAR:
+        return "envoyextensionpolicy/llm-router/llm-router/extproc/0"
+    return f"httproute/llm-router/llms/rule/{LLMS.index(cluster)}"
+
+
+def with_stat_names(text: str, name_of: Callable[[str], str]) -> str:
+    """Clusters with other names in stats."""
+    cluster = re.compile(rf"name: ({'|'.join((*LLMS, SIDECAR))})\n( +)connect_timeout:")
+    return cluster.sub(
+        lambda at: f"name: {at[1]}\n{at[2]}alt_stat_name: '{name_of(at[1])}'\n{at[2]}connect_timeout:", text
+    )
+
+
+def without_stats_config(bootstrap: str) -> str:
+    """A bootstrap whose stats get no labels of ours."""
+    return re.sub(r"^stats_config:\n(?: .*\n)+", "", bootstrap, flags=re.MULTILINE)
+
+
+def named(resources: list, name: str) -> dict:
+    """A copy of the resource of this name."""
+    return json.loads(json.dumps(next(resource for resource in resources if resource["name"] == name)))
+
+
+def in_one_line(resource: dict) -> str:
+    """A resource as YAML that has ports as our bootstraps have."""
+    text = json.dumps(resource).replace('"port_value"', "port_value")
+    return text.replace(f"port_value: {ISTIO_ADMIN_PORT}", f"port_value: {ADMIN_PORT}")
