@@ -1,0 +1,223 @@
+"""The second half of scripts/test-otel: sends requests, and compares what the collector exports with what was counted.
+
+usage: test_otel.py COLLECTOR
+"""
+
+import collections
+import http.server
+import json
+import pathlib
+import re
+import sys
+import tempfile
+import threading
+import time
+
+from check_dashboard import OBSERVABILITY
+from observed_envoys import as_envoy_gateway
+from processes import REPO, DemoError, Processes, is_ready, replaced, reserve_ports, run_as_test
+from test_observability import BINARIES, Gateway, with_ports
+
+LIMIT_SECONDS = 60
+REQUESTS = 6
+INPUT = "gen_ai.client.inference.usage.input_tokens"
+OUTPUT = "gen_ai.client.inference.usage.output_tokens"
+FIRST_CHUNK = "gen_ai.client.inference.time_to_first_chunk"
+# What each metric has beside the model.
+ATTRIBUTES = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai"}
+TOKENS = {**ATTRIBUTES, "gen_ai.token.modality": "unknown"}
+EXPECTED = {INPUT: ("{token}", TOKENS), OUTPUT: ("{token}", TOKENS), FIRST_CHUNK: ("s", ATTRIBUTES)}
+# The mock LLMs report the same for each request of the same length.
+MODELS = ("llama-8b", "nemotron")
+
+
+class Backend(http.server.ThreadingHTTPServer):
+    """Takes OTLP, as JSON, and remembers the last of each metric by the instance that it is of."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Receiver)
+        self.metrics = collections.defaultdict(dict)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def take(self, request):
+        """Remembers the metrics of one export."""
+        for resource in request["resourceMetrics"]:
+            instance = attributes(resource["resource"])["service.instance.id"]
+            newest = collections.defaultdict(list)
+            for metric in (metric for scope in resource["scopeMetrics"] for metric in scope["metrics"]):
+                newest[metric["name"]].append(metric)
+            self.metrics[instance].update(newest)
+
+
+class Receiver(http.server.BaseHTTPRequestHandler):
+    """Hands what comes to the backend."""
+
+    def do_POST(self):
+        """Takes one export."""
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.take(json.loads(body))
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_):
+        """Keeps the output of the test readable."""
+
+
+def attributes(holder):
+    """The attributes of a resource or a data point."""
+    return {each["key"]: next(iter(each["value"].values())) for each in holder.get("attributes", ())}
+
+
+def points(metric):
+    """The data points of a counter or a histogram, by model, with what else they are labelled by."""
+    for point in (metric.get("sum") or metric.get("histogram") or {"dataPoints": ()})["dataPoints"]:
+        labels = attributes(point)
+        yield labels.pop("gen_ai.request.model", None), labels, point
+
+
+class Setup:
+    """LLMs, sidecars, Envoys and the collector, on free ports."""
+
+    def __init__(self, processes, work, collector):
+        self.processes, self.work, self.collector = processes, work, collector
+        self.backend = Backend()
+        llms = reserve_ports([8001, 8002, 8003])
+        self.sidecar = reserve_ports([9091, 50051])
+        native = {**llms, **self.sidecar}
+        # The names of Envoys, with their bootstrap and ports.
+        self.envoys = {
+            "wasm": ((REPO / "envoy/wasm.yaml").read_text(), self._envoy(native)),
+            "module": ((REPO / "envoy/module.yaml").read_text(), self._envoy(native)),
+            "unlabelled": (self._unlabelled(), self._envoy(native)),
+            "native": (self._native(), self._envoy(native)),
+        }
+        self.llms = llms
+
+    @staticmethod
+    def _envoy(ports):
+        return {**ports, **reserve_ports([9901, 10000])}
+
+    def _unlabelled(self):
+        listeners = self.work / "listeners.yaml"
+        listeners.write_text("resources: []\n")
+        return as_envoy_gateway((REPO / "envoy/wasm.yaml").read_text(), listeners)
+
+    @staticmethod
+    def _native():
+        return replaced((REPO / "envoy/native.yaml").read_text(), "# response_body_mode", "response_body_mode")
+
+    def start(self):
+        """Starts all processes and waits until they are ready."""
+        for name, port in (("llama-8b", 8001), ("llama-70b", 8002), ("nemotron", 8003)):
+            self._start(name, BINARIES / "mock-llm", "--name", name, "--listen", f"127.0.0.1:{self.llms[port]}")
+        listen = ("--listen", f"127.0.0.1:{self.sidecar[50051]}", "--admin", f"127.0.0.1:{self.sidecar[9091]}")
+        options = ("--model", "models/minilm", "--policy", "envoy/policy.yaml")
+        self._start("sidecar", BINARIES / "llm-router-sidecar", "serve", *options, *listen)
+        for name, (bootstrap, ports) in self.envoys.items():
+            path = self.work / f"{name}.yaml"
+            path.write_text(with_ports(bootstrap, ports))
+            options = ("--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning")
+            self._start(name, pathlib.Path(sys.executable).parent / "envoy", "-c", path, *options)
+        self._start_collector()
+        self.processes.wait_ready("otel-sidecar", lambda: is_ready(self.sidecar[9091], "/readyz"))
+        for name, (_, ports) in self.envoys.items():
+            self.processes.wait_ready(f"otel-{name}", lambda at=ports: is_ready(at[9901], "/ready"))
+
+    def _start_collector(self):
+        text = (OBSERVABILITY / "otel-collector.yaml").read_text()
+        targets = ", ".join(self.instance(name) for name in self.envoys)
+        text = replaced(replaced(text, "envoy:9901", targets), "sidecar:9091", self.instance("sidecar"))
+        text = replaced(text, "scrape_interval: 15s", "scrape_interval: 1s")
+        # The test reads JSON.
+        text = replaced(text, "  otlp_http:\n", "  otlp_http:\n    encoding: json\n    compression: none\n")
+        # Its own metrics have a port that other programs may have.
+        text = replaced(text, "service:\n", "service:\n  telemetry: { metrics: { level: none } }\n")
+        (self.work / "collector.yaml").write_text(text)
+        endpoint = f"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:{self.backend.server_address[1]}"
+        self._start("collector", "env", endpoint, self.collector, "--config", self.work / "collector.yaml")
+
+    def instance(self, name):
+        """What Prometheus calls what it scrapes."""
+        port = self.sidecar[9091] if name == "sidecar" else self.envoys[name][1][9901]
+        return f"127.0.0.1:{port}"
+
+    def _start(self, name, *command):
+        self.processes.start(f"otel-{name}", *command)
+
+
+def send(gateway):
+    """Sends streams to two models."""
+    for model in MODELS:
+        for number in range(REQUESTS):
+            message = {"role": "user", "content": f"Request {number}"}
+            stream = {"stream": True, "stream_options": {"include_usage": True}}
+            gateway.send({"model": model, "messages": [message], **stream})
+    if gateway.statuses != {200: REQUESTS * len(MODELS)}:
+        raise DemoError(f"responses by status: {gateway.statuses}")
+
+
+def problems(metrics, spelled):
+    """Where the metrics of one instance differ from what was sent. `spelled` gives a model's name as it has it."""
+    for name, (unit, labels) in EXPECTED.items():
+        found = {}
+        for metric in metrics.get(name, ()):
+            if metric.get("unit") != unit:
+                yield f"{name}: unit {metric.get('unit')}"
+            if name != FIRST_CHUNK and not metric.get("sum", {}).get("isMonotonic"):
+                yield f"{name}: no counter: {sorted(metric)}"
+            for model, others, point in points(metric):
+                if others != labels:
+                    yield f"{name}: attributes {others}"
+                found[model] = point
+        if set(found) != {spelled(model) for model in MODELS}:
+            yield f"{name}: models {set(found)}"
+            continue
+        for model, point in found.items():
+            yield from (f"{name} of {model}: {each}" for each in value_problems(name, point))
+    if renamed := [name for name in metrics if re.search("put_tokens_total|time_to_first_token", name)]:
+        yield f"old names {renamed}"
+    if not any(name.endswith("requests_total") for name in metrics):
+        yield f"no metrics without a convention: {sorted(metrics)}"
+
+
+def value_problems(name, point):
+    """Whether a data point is what the mock LLMs and the clock say."""
+    if name == FIRST_CHUNK:
+        if int(point["count"]) != REQUESTS:
+            yield f"{point['count']} streams"
+        # On this machine it is less than a second, which in milliseconds would be hundreds of seconds.
+        if not 0 <= point["sum"] < 10 or max(point["explicitBounds"]) > 4000:
+            yield f"not seconds: {point}"
+    elif not point["asDouble"] > 0 or point["asDouble"] % REQUESTS:
+        yield f"{point['asDouble']} tokens"
+
+
+def run():
+    """Runs the whole test."""
+    with tempfile.TemporaryDirectory() as folder, Processes() as processes:
+        setup = Setup(processes, pathlib.Path(folder), pathlib.Path(sys.argv[1]))
+        setup.start()
+        for _, ports in setup.envoys.values():
+            send(Gateway(ports[10000]))
+        sources = dict.fromkeys(("wasm", "module"), str)
+        # The sidecar counts for the Envoy in native mode.
+        sources |= {"sidecar": str, "unlabelled": lambda model: model.replace("-", "_")}
+        end = time.monotonic() + LIMIT_SECONDS
+        while found := [
+            f"{name}: {problem}"
+            for name, spelled in sources.items()
+            for problem in problems(setup.backend.metrics[setup.instance(name)], spelled)
+        ]:
+            processes.check()
+            if time.monotonic() > end:
+                raise DemoError("\n".join(found))
+            time.sleep(0.5)
+        print(f"the collector exports {', '.join(EXPECTED)} of {', '.join(sources)}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_as_test(run))
