@@ -18,6 +18,7 @@ class Binaries:
     envoy: pathlib.Path = ENVOY
     envoy_gateway: pathlib.Path = TOOLS / "envoy-gateway"
     istio_discovery: pathlib.Path = TOOLS / "istio-discovery"
+    kgateway_discovery: pathlib.Path = TOOLS / "kgateway-discovery"
 
     @property
     def envoy_version(self) -> str:

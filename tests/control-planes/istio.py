@@ -26,7 +26,7 @@ class Istio:
     def start(self, objects: list[rendering.Object]) -> None:
         (self._home / "keys").mkdir(parents=True, exist_ok=True)
         shutil.copy(rendering.AROUND / "llm-keys.yaml", self._home / "keys/nvidia.yaml")
-        routes = [_with_defaults(rendering.copied(it)) for it in rendering.of_kind(objects, "Gateway", "HTTPRoute")]
+        routes = [with_defaults(rendering.copied(it)) for it in rendering.of_kind(objects, "Gateway", "HTTPRoute")]
         rendering.write(self._home / "kubernetes.yaml", [*rendering.around("istio"), *_sidecars(objects), *routes])
         self._write_own(objects)
         files = ["-kubernetes", self._home / "kubernetes.yaml", "-istio", self._home / "istio.yaml"]
@@ -80,7 +80,7 @@ def _sidecars(objects: list[rendering.Object]) -> list[rendering.Object]:
     return [service, endpoints]
 
 
-def _with_defaults(route: rendering.Object) -> rendering.Object:
+def with_defaults(route: rendering.Object) -> rendering.Object:
     """Adds what an API server adds, by the defaults of the definitions."""
     if route["kind"] != "HTTPRoute":
         return route

@@ -78,6 +78,8 @@ def serve_llms() -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(WORK / "provider.pem", WORK / "provider.key")
     tls.set_alpn_protocols(["http/1.1"])
+    # Its own model again, where a gateway has no way to a provider.
+    llms.serve("nemotron", PROVIDER_ADDRESS, LLM_PORT)
     llms.serve("nemotron", PROVIDER_ADDRESS, 443, tls)
 
 
