@@ -20,6 +20,9 @@ const CREDENTIALS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog
 pub struct Failover {
     /// The request header that Envoy's routes read the cluster from.
     pub cluster_header: String,
+    /// The request header that carries the name of the attempt's model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_header: Option<String>,
     /// `:path` in its usual spelling, by which the endpoint is known again.
     pub path: String,
     /// What the first model's edits changed of the body; none if it has none.
@@ -66,8 +69,13 @@ impl Failover {
             })
             .collect();
         let restore = Restore::new(&decision.model.body, body);
-        let cluster_header = config.cluster_header.clone();
-        Some(Self { cluster_header, path: target.path_at(None), restore, retries })
+        Some(Self {
+            cluster_header: config.cluster_header.clone(),
+            model_header: config.model_header.clone(),
+            path: target.path_at(None),
+            restore,
+            retries,
+        })
     }
 
     /// The body for a retry: the client's, with the edits of the retry's model alone. `first` is the one that was made for
@@ -135,7 +143,13 @@ mod tests {
     #[test]
     fn each_attempt_after_the_first_has_the_next_model_and_the_last_stays() {
         let retries = vec![retry("a"), retry("b")];
-        let failover = Failover { cluster_header: "x".into(), path: "/v1/x".into(), restore: None, retries };
+        let failover = Failover {
+            cluster_header: "x".into(),
+            model_header: None,
+            path: "/v1/x".into(),
+            restore: None,
+            retries,
+        };
         let clusters: Vec<_> = (0..6).map(|attempt| failover.at_attempt(attempt)).collect();
         let (a, b) = (retry("a"), retry("b"));
         assert_eq!(clusters, [None, None, Some(&a), Some(&b), Some(&b), Some(&b)]);

@@ -29,18 +29,6 @@ pub const REASON: &str = "x-llm-router-reason";
 /// Response: the label again, under the name that NVIDIA's blueprint uses.
 pub const CHOSEN_CLASSIFIER: &str = "x-chosen-classifier";
 
-/// Whether a client's request header must not pass. Header names are lower case, as Envoy presents them.
-///
-/// ```
-/// use llm_router_routing::headers::is_own;
-/// assert!(is_own("x-llm-task", "x-llm-cluster"));
-/// assert!(is_own("x-target", "x-target"));
-/// assert!(!is_own("x-request-id", "x-llm-cluster"));
-/// ```
-pub fn is_own(name: &str, cluster_header: &str) -> bool {
-    name.starts_with(OWN_PREFIX) || name == cluster_header
-}
-
 /// Headers with lower-case names, in their order. Values are bytes: a client's need not be UTF-8.
 ///
 /// All names share one allocation, and so do all values: every request has its headers copied.

@@ -52,6 +52,7 @@ impl AttemptHeaders {
         if has_body && attempt.cluster.as_ref() == Some(&retry.cluster) {
             plan.set.push((":path".to_owned(), retry.path.clone()));
             plan.set.push((":authority".to_owned(), retry.host.clone()));
+            plan.set.extend(failover.model_header.clone().map(|name| (name, retry.model.clone())));
             let has_content_length = headers.get("content-length").is_some();
             plan.body = Some(RetriedBody { failover, retry, has_content_length });
         }
@@ -87,7 +88,7 @@ mod tests {
         let config = json!({
             "sidecar": {"cluster": "s"}, "default_policy": "p", "models": {"a": model("a"), "b": model("b")},
             "policies": {"p": {"classifier": "task", "routes": {}, "default": "a", "fallback": ["b"]}},
-            "failover": true,
+            "failover": true, "model_header": "x-model",
         });
         let config = Config::from_json(config.to_string().as_bytes()).unwrap();
         let mut exchange = Exchange::new(Arc::new(CachingRouter::new(config)));
@@ -120,6 +121,7 @@ mod tests {
         let headers = Headers::from([("x-api-key", "of provider a"), ("content-length", "9")]);
         let plan = AttemptHeaders::new(failover(), &attempt(2, "b"), &headers, true, Vec::new);
         assert_eq!(plan.remove, ["x-api-key"]);
+        assert!(plan.set.contains(&("x-model".to_owned(), "up/b".to_owned())), "{:?}", plan.set);
         let first = br#"{"model":"up/a","messages":[{"role":"user","content":"hi"}]}"#;
         let (body, length) = plan.body.unwrap().rewrite(first).unwrap();
         assert_eq!(body, br#"{"model":"up/b","messages":[{"role":"user","content":"hi"}]}"#);

@@ -86,6 +86,10 @@ impl RouterFilter {
         for name in &remove {
             envoy.remove_request_header(name);
         }
+        if !remove.is_empty() {
+            // Envoy may have chosen a route by one of them.
+            envoy.clear_route_cache();
+        }
         match then {
             OnHeaders::Continue => HeadersStatus::Continue,
             OnHeaders::Hold => {

@@ -25,6 +25,7 @@ pub use policy::{Band, Bands, Policy, Strategy, Target, Weighted};
 pub use resolve::ConfigError;
 pub use rule::{Reject, Rule, Then};
 
+use crate::headers::OWN_PREFIX;
 use crate::request::PromptSettings;
 use crate::rewrite::growth;
 use crate::usage::Usage;
@@ -36,6 +37,8 @@ pub struct Config {
     pub sidecar: Sidecar,
     /// The request header that Envoy's `cluster_header` route reads; lower case.
     pub cluster_header: String,
+    /// The request header that carries the name under which the model's provider knows it; lower case.
+    pub model_header: Option<String>,
     /// Bounds on what is read of a request.
     pub limits: Limits,
     /// The policy of a request that names none.
@@ -80,6 +83,14 @@ impl Config {
     #[cfg(feature = "schema")]
     pub fn json_schema() -> serde_json::Value {
         schemars::schema_for!(raw::Config).to_value()
+    }
+
+    /// Whether a request header belongs to the router. A client's own is removed, so that it misleads neither Envoy's routes nor
+    /// an LLM. `name` is lower case, as Envoy presents it.
+    pub fn owns_header(&self, name: &str) -> bool {
+        name.starts_with(OWN_PREFIX)
+            || name == self.cluster_header
+            || self.model_header.as_deref().is_some_and(|header| name == header)
     }
 
     /// What a body's `model` stands for, if it is configured.

@@ -34,6 +34,10 @@ pub(super) struct Config {
     /// own is removed.
     #[serde(default = "default_cluster_header")]
     pub(super) cluster_header: String,
+    /// The request header that carries the chosen model's `model` to Envoy's routes, for routes that match it, like those of the
+    /// Gateway API Inference Extension: `x-gateway-model-name`. Lower case. A client's own is removed. Not given: no such header.
+    #[serde(default)]
+    pub(super) model_header: Option<String>,
     /// Bounds on what is read of a request.
     #[serde(default)]
     pub(super) limits: Limits,

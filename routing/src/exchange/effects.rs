@@ -36,7 +36,7 @@ pub enum OnBody {
 /// How a request becomes one to the model that was chosen; or, where none was chosen, one without routing metadata.
 #[derive(Debug, PartialEq)]
 pub struct Forward {
-    /// Headers to set: the cluster of the chosen model, and those that do not fit the model or the body any more.
+    /// Headers to set: the cluster and the name of the chosen model, and those that do not fit the model or the body any more.
     pub headers: Vec<(String, String)>,
     /// What replaces the client's body.
     pub body: Rewritten,

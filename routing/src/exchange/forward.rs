@@ -22,6 +22,7 @@ pub(super) fn forward<B: AsRef<[u8]>>(
     let text = edited.as_ref().map(AsRef::as_ref).unwrap_or_default();
     let body = rewrite.for_model(&model.upstream, &model.body, text);
     let mut headers = vec![(config.cluster_header.clone(), model.cluster.clone())];
+    headers.extend(config.model_header.clone().map(|name| (name, model.upstream.clone())));
     headers.extend(content_length(head, &body));
     let base_path = model.base_path.as_deref();
     if !head.header(":path").is_some_and(|path| target.is_path_at(path, base_path)) {

@@ -38,7 +38,7 @@ use crate::cache::{CachingRouter, Plan};
 use crate::classification::Prediction;
 use crate::config::{Config, Mode};
 use crate::decision::{Decision, Reason};
-use crate::headers::{self, Headers};
+use crate::headers::Headers;
 use crate::rejection::Rejection;
 use crate::request::{Endpoint, Request, RequestHead, Target};
 use crate::requirements::Api;
@@ -125,7 +125,7 @@ impl Exchange {
         let State::New = self.state else { return (Vec::new(), OnHeaders::Continue) };
         self.state = State::Untouched;
         let own = headers.iter().map(|(name, _)| name);
-        let own = own.filter(|name| headers::is_own(name, &self.config().cluster_header));
+        let own = own.filter(|name| self.config().owns_header(name));
         let remove = own.map(str::to_owned).collect();
         let head = RequestHead::new(headers);
         let api = head.api();

@@ -57,8 +57,17 @@ pub(super) fn forwarded(forward: Forward, body: &[u8], scores: &[HeadOutput]) ->
 
 /// The answer to request headers that removes some.
 pub(super) fn without_headers(names: Vec<String>) -> ProcessingResponse {
+    if names.is_empty() {
+        return of(Response::RequestHeaders(HeadersResponse::default()));
+    }
     let mutation = HeaderMutation { remove_headers: names, ..HeaderMutation::default() };
-    of(Response::RequestHeaders(with_headers(mutation)))
+    // Envoy may have chosen a route by one of them.
+    let common = CommonResponse {
+        header_mutation: Some(mutation),
+        clear_route_cache: true,
+        ..CommonResponse::default()
+    };
+    of(Response::RequestHeaders(HeadersResponse { response: Some(common) }))
 }
 
 /// The answer to the headers of a request that is of no interest: Envoy sends nothing more of it, neither body nor response, and

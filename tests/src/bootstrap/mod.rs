@@ -111,6 +111,27 @@ impl Bootstrap {
         self
     }
 
+    /// Has this header carry the model's name, and Envoy route by it alone: one route for each model, and the last for what has no
+    /// such header.
+    #[must_use]
+    pub fn routing_by_model_header(mut self, header: &str) -> Self {
+        let mut models = Value::Null;
+        self = self.policy(|policy| {
+            policy["model_header"] = json!(header);
+            models = policy["models"].clone();
+        });
+        let routes = &mut self.at(CONNECTION_MANAGER)["route_config"]["virtual_hosts"][0]["routes"];
+        let fallback = routes.as_array_mut().and_then(Vec::pop).expect("the last route");
+        let of_model = |model: &Value| {
+            let named = json!({ "name": header, "string_match": { "exact": model["model"] } });
+            let route = json!({ "cluster": model["cluster"], "timeout": "0s" });
+            json!({ "match": { "prefix": "/", "headers": [named] }, "route": route })
+        };
+        let models = models.as_object().expect("models");
+        *routes = models.values().map(of_model).chain([fallback]).collect();
+        self
+    }
+
     fn with(mut self, pointer: &str, value: impl Into<Value>) -> Self {
         *self.at(pointer) = value.into();
         self

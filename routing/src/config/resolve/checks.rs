@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ConfigError;
+use crate::headers;
 
 /// What `name` stands for among the configured.
 pub(super) fn find<T>(
@@ -39,6 +40,42 @@ pub(super) fn header_name(name: String, path: impl FnOnce() -> String) -> Result
     if name.is_empty() || !name.bytes().all(legal) {
         let problem = format!("{name:?} must be a header name of lower-case letters, digits, - and _");
         return Err(ConfigError::new(path(), problem));
+    }
+    Ok(name)
+}
+
+/// Headers that mean something else to Envoy, to LLMs, or to the router itself.
+const TAKEN: [&str; 20] = [
+    "host",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "cookie",
+    headers::POLICY,
+];
+
+/// A header that the router sets for Envoy's routes, and removes from what clients send.
+pub(super) fn own_header(name: String, path: &str) -> Result<String, ConfigError> {
+    let name = header_name(name, || path.to_owned())?;
+    if TAKEN.contains(&name.as_str()) {
+        return Err(ConfigError::new(
+            path,
+            format!("{name:?} has another meaning; choose a header of its own"),
+        ));
     }
     Ok(name)
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use checks::{filled, find, header_name, key, within, within_times};
+use checks::{filled, find, key, own_header, printable, within, within_times};
 pub use error::ConfigError;
 
 use super::{AUTO, CacheConfig, Config, Limits, Model, Name, Policy, Sidecar, raw};
@@ -48,9 +48,12 @@ pub(super) fn resolve(raw: raw::Config) -> Result<Config, ConfigError> {
     let asked = policies.values().map(|policy| policy.classifier.as_str()).chain(heads);
     let classifiers = asked.collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect();
     let (stickiness, identity) = stickiness::resolve(raw.stickiness, &policies)?;
+    let cluster_header = own_header(raw.cluster_header, "cluster_header")?;
+    let model_header = model_header(raw.model_header, &cluster_header, &models)?;
     Ok(Config {
         sidecar: sidecar(raw.sidecar)?,
-        cluster_header: header_name(raw.cluster_header, || "cluster_header".to_owned())?,
+        cluster_header,
+        model_header,
         limits,
         mode: raw.mode,
         filter_state: raw.filter_state,
@@ -104,6 +107,24 @@ impl Name {
             Self::Alias(_) => "an alias",
         }
     }
+}
+
+fn model_header(
+    name: Option<String>,
+    cluster_header: &str,
+    models: &Models,
+) -> Result<Option<String>, ConfigError> {
+    const PATH: &str = "model_header";
+    let Some(name) = name else { return Ok(None) };
+    let name = own_header(name, PATH)?;
+    if name == cluster_header {
+        return Err(ConfigError::new(PATH, format!("{name:?} is cluster_header's; each needs its own")));
+    }
+    for model in models.values() {
+        let path = || format!("models.{}.model", key(model.name.as_str()));
+        printable(&model.upstream, path)?;
+    }
+    Ok(Some(name))
 }
 
 fn sidecar(raw: raw::Sidecar) -> Result<Sidecar, ConfigError> {

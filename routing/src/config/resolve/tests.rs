@@ -48,7 +48,7 @@ fn what_is_not_written_has_a_documented_default() {
     assert_eq!(config.sidecar.timeout.as_millis(), 200);
     assert_eq!(config.sidecar.on_failure, OnFailure::Default);
     assert_eq!(config.on_unknown_model, OnUnknownModel::Route);
-    assert_eq!(config.cluster_header, "x-llm-cluster");
+    assert_eq!((config.cluster_header.as_str(), config.model_header.as_deref()), ("x-llm-cluster", None));
     assert_eq!((config.limits.max_body, config.prompt.limit), (8 << 20, 16 << 10));
 }
 
@@ -112,9 +112,30 @@ fn values_out_of_bounds_are_errors() {
     config = valid();
     config["policies"]["task_router"]["min_confidence"] = json!(1.5);
     assert!(load(&config).unwrap_err().starts_with("policies.task_router.min_confidence: 1.5 must be"));
-    config = valid();
-    config["cluster_header"] = json!(":authority");
-    assert!(load(&config).unwrap_err().starts_with("cluster_header: \":authority\" must be"));
+}
+
+#[test]
+fn the_headers_for_routes_are_headers_of_their_own() {
+    for field in ["cluster_header", "model_header"] {
+        for name in [":authority", "X-Model", "a b", ""] {
+            assert!(
+                error_of("", field, json!(name)).starts_with(&format!("{field}: {name:?} must be a header"))
+            );
+        }
+        for name in ["host", "te", "authorization", "x-api-key", "cookie", "content-length", "x-llm-policy"] {
+            let error = error_of("", field, json!(name));
+            assert_eq!(error, format!("{field}: {name:?} has another meaning; choose a header of its own"));
+        }
+    }
+    let error = error_of("", "model_header", json!("x-llm-cluster"));
+    assert_eq!(error, "model_header: \"x-llm-cluster\" is cluster_header's; each needs its own");
+    let mut config = valid();
+    config["models"]["nemotron"]["model"] = json!("nemo\ntron");
+    assert!(load(&config).is_ok());
+    config["model_header"] = json!("x-gateway-model-name");
+    assert!(load(&config).unwrap_err().starts_with("models.nemotron.model: the name must be of printable"));
+    config["models"]["nemotron"]["model"] = json!("nvidia/nemotron");
+    assert_eq!(load(&config).unwrap().model_header.as_deref(), Some("x-gateway-model-name"));
 }
 
 #[test]

@@ -26,6 +26,51 @@ fn the_routers_own_headers_are_removed_from_every_request() {
 }
 
 #[test]
+fn the_model_header_has_the_name_that_the_llm_is_asked_for_and_never_the_clients() {
+    let with_header = |mode: &str| {
+        config(|it| {
+            it["mode"] = json!(mode);
+            it["model_header"] = json!("x-gateway-model-name");
+            it["aliases"] = json!({"gpt-4o": "big"});
+            it["on_unknown_model"] = json!("passthrough");
+        })
+    };
+    let spoofed = ("x-gateway-model-name", "premium");
+    for mode in ["enforce", "shadow"] {
+        let mut run = Run::new(with_header(mode));
+        assert_eq!(run.headers(&[spoofed]), (vec!["x-gateway-model-name".to_owned()], OnHeaders::Hold));
+        let mut other = Run::new(with_header(mode));
+        let headers = Headers::from([(":method", "GET"), (":path", "/"), spoofed]);
+        let (remove, then) = other.exchange.request_headers(headers, false, &mut other.log);
+        assert_eq!((remove, then), (vec!["x-gateway-model-name".to_owned()], OnHeaders::Continue));
+    }
+    let model_header = |forward: &Forward| {
+        let mut values = forward.headers.iter().filter(|(name, _)| name == "x-gateway-model-name");
+        let value = values.next().map(|(_, value)| value.clone());
+        assert_eq!(values.next(), None, "twice");
+        value
+    };
+    for model in ["big", "gpt-4o"] {
+        let forward = forward(Run::held(with_header("enforce")).body(&NAMED.replace("big", model)));
+        assert_eq!(model_header(&forward).as_deref(), Some("vendor/big"));
+        assert_eq!(forward.body.apply(NAMED.replace("big", model).as_bytes()), REWRITTEN.as_bytes());
+    }
+    let classified = forward(Run::classifying(with_header("enforce")).classified(chatbot(), 5));
+    assert_eq!(model_header(&classified).as_deref(), Some("vendor/big"));
+    let unavailable =
+        forward(Run::classifying(with_header("enforce")).classified(CallResult::Unavailable, 5));
+    assert_eq!(model_header(&unavailable).as_deref(), Some("vendor/small"));
+    let mut embeddings = Run::new(with_header("enforce"));
+    embeddings.headers_of("POST", "/v1/embeddings");
+    let embeddings = forward(embeddings.body(r#"{"model": "small", "input": "Hi"}"#));
+    assert_eq!(model_header(&embeddings).as_deref(), Some("vendor/small"));
+    let body = r#"{"nim-llm-router": {}, "model": "gpt-5", "messages": []}"#;
+    let passed = forward(Run::held(with_header("enforce")).body(body));
+    assert_eq!(model_header(&passed), None, "not routed");
+    assert_eq!(Run::held(with_header("shadow")).body(NAMED), OnBody::Continue);
+}
+
+#[test]
 fn a_request_that_is_not_for_an_llm_is_not_held() {
     for (headers, has_body) in [
         (Headers::from([(":method", "POST"), (":path", PATH)]), false),
@@ -200,7 +245,12 @@ fn a_request_that_is_not_routed_goes_on_without_routing_metadata() {
                 headers.into_iter().chain(content_length.map(|it| ("content-length", it))).collect();
             let run = |config: Config| {
                 let mut run = Run::new(config);
-                run.exchange.request_headers(headers.iter().copied().collect(), true, &mut run.log);
+                run.exchange.request_headers(
+                    headers.iter().copied().collect(),
+                    RequestContext::default(),
+                    true,
+                    &mut run.log,
+                );
                 let action = run.body(body);
                 assert!(run.log.0.is_empty() && !run.exchange.is_held(), "{:?}", run.log);
                 action

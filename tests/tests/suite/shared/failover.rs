@@ -125,6 +125,17 @@ async fn path_and_host_are_those_of_the_model_that_responds(host: Host) {
 }
 
 #[apply(for_each_host_with_failover!)]
+async fn the_model_header_names_the_model_of_each_attempt(host: Host) {
+    let gateway = start(host, |it| it.policy(|it| it["model_header"] = json!("x-gateway-model-name"))).await;
+    let response = gateway.send(code().header(FAILS, "nemotron:500,llama-70b:500")).await;
+    assert_routed(&response, "llama-8b", "failover");
+    let all = response.attempts();
+    let named: Vec<_> =
+        all.iter().map(|it| it.headers["x-gateway-model-name"].to_str().expect("text")).collect();
+    assert_eq!(named, [NEMOTRON, LLAMA_70B, LLAMA_8B]);
+}
+
+#[apply(for_each_host_with_failover!)]
 async fn a_fallback_model_gets_its_own_body_edits(host: Host) {
     let edits = |it: &mut Value| {
         it["models"]["nemotron"]["body"] = json!({

@@ -15,6 +15,7 @@ mod errors;
 mod examples;
 mod failover;
 mod missing_classifier;
+mod model_header;
 mod paths;
 mod policies;
 mod protocols;
