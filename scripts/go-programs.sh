@@ -23,3 +23,12 @@ check_go_version() {
   version=$(cd "$REPO/tests/control-planes/$1" && go list -m -f '{{.Version}}' "$2")
   [ "$version" = "$3" ] || die "tests/control-planes/$1/go.mod has $2 $version, scripts/k8s-versions.sh $3"
 }
+
+# Builds what prints the bootstrap that Istio's agent gives Envoy, and puts Istio's template of it beside. The caller holds the lock
+# control-planes.
+setup_istio_bootstrap() {
+  local sources
+  build_go istio ./bootstrap istio-bootstrap
+  sources=$(cd "$REPO/tests/control-planes/istio" && go mod download istio.io/istio && go list -m -f '{{.Dir}}' istio.io/istio)
+  install -m 644 "$sources/tools/packaging/common/envoy_bootstrap.json" "$SETUP/k8s/istio-bootstrap.tmpl"
+}

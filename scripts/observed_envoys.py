@@ -11,6 +11,14 @@ ISTIO_ADMIN_PORT = 15000
 ADMIN_PORT = 9901
 LLMS = ("llama-8b", "llama-70b", "nemotron")
 SIDECAR = "llm-router-sidecar"
+# The clusters of the rules of k8s/overlays/envoy-gateway/routes.yaml, and of the EnvoyExtensionPolicy. The backend of
+# one rule has filters. tests/control-planes checks the names with Envoy Gateway itself.
+ENVOY_GATEWAY_STAT_NAMES = {
+    "llama-70b": "httproute/llm-router/llms/rule/0",
+    "llama-8b": "httproute/llm-router/llms/rule/1",
+    "nemotron": "httproute/llm-router/llms/rule/2/backend/0",
+    SIDECAR: "/llm-router/llm-router/extproc/0",
+}
 
 
 def as_istio(bootstrap: str, istio: dict) -> str:
@@ -38,7 +46,7 @@ def as_envoy_gateway(bootstrap: str, listeners: pathlib.Path) -> str:
 
     `listeners` is a file with more listeners, because there they come by discovery, which has stats.
     """
-    text = with_stat_names(without_stats_config(bootstrap), envoy_gateway_stat_name)
+    text = with_stat_names(without_stats_config(bootstrap), ENVOY_GATEWAY_STAT_NAMES.__getitem__)
     discovery = f"lds_config: {{ path_config_source: {{ path: {listeners} }} }}"
     return f"{text}\nnode: {{ id: gateway, cluster: gateway }}\ndynamic_resources: {{ {discovery} }}\n"
 
@@ -46,13 +54,6 @@ def as_envoy_gateway(bootstrap: str, listeners: pathlib.Path) -> str:
 def istio_stat_name(cluster: str) -> str:
     """The name of a Service's cluster. Our EnvoyFilter adds the sidecar's, which has just its name."""
     return cluster if cluster == SIDECAR else f"outbound|8000||{cluster}.llm-router.svc.cluster.local;"
-
-
-def envoy_gateway_stat_name(cluster: str) -> str:
-    """The name of the cluster of a route's rule, or of an EnvoyExtensionPolicy."""
-    if cluster == SIDECAR:
-        return "envoyextensionpolicy/llm-router/llm-router/extproc/0"
-    return f"httproute/llm-router/llms/rule/{LLMS.index(cluster)}"
 
 
 def with_stat_names(text: str, name_of: Callable[[str], str]) -> str:

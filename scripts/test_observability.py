@@ -21,11 +21,11 @@ import time
 
 from check_dashboard import OBSERVABILITY, check_layout, queries
 from observed_envoys import (
+    ENVOY_GATEWAY_STAT_NAMES,
     ISTIO_STATS_PORT,
     LLMS,
     as_envoy_gateway,
     as_istio,
-    envoy_gateway_stat_name,
     istio_stat_name,
 )
 from observed_platforms import Platform, Prometheus
@@ -69,7 +69,7 @@ class Setup:
         # Has no filter of ours: its own sidecar decides, and counts.
         self.native = self._envoy({**ports, **reserve_ports([9091, 50051])})
         istio = {istio_stat_name(llm).rstrip(";") for llm in LLMS}
-        rules = {envoy_gateway_stat_name(llm) for llm in LLMS}
+        rules = {ENVOY_GATEWAY_STAT_NAMES[llm] for llm in LLMS}
         self.platforms = [
             Platform("bootstraps", [self.ports, self.rejecting, self.module], self.ports, set(LLMS)),
             Platform("istio", [self.on_istio, self.istio_rejecting], self.ports, istio),

@@ -8,7 +8,7 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 # Grafana's grid.
 COLUMNS = 24
 # No clusters of sidecars, also as Istio and Envoy Gateway name them, and not Envoy Gateway's own.
-LLMS = 'envoy_cluster_name!~".*llm-router-sidecar.*|envoyextensionpolicy/.*|(prometheus|xds|wasm)[_-].*"'
+LLMS = 'envoy_cluster_name!~".*llm-router-sidecar.*|.*/extproc/.*|(prometheus|xds|wasm)[_-].*"'
 
 
 def rate(metric, by, labels=""):

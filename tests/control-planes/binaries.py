@@ -18,6 +18,7 @@ class Binaries:
     envoy: pathlib.Path = ENVOY
     envoy_gateway: pathlib.Path = TOOLS / "envoy-gateway"
     istio_discovery: pathlib.Path = TOOLS / "istio-discovery"
+    istio_bootstrap: pathlib.Path = TOOLS / "istio-bootstrap"
     kgateway_discovery: pathlib.Path = TOOLS / "kgateway-discovery"
 
     @property

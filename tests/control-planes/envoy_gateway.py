@@ -1,13 +1,14 @@
 """Envoy Gateway itself, standalone: it reads objects from a folder, translates them, and runs Envoy."""
 
 import pathlib
+import re
 import shutil
 import subprocess
 
 import rendering
 import world
 from binaries import Binaries
-from processes import REPO, Processes
+from processes import REPO, DemoError, Processes, is_ready
 
 URL = "http://127.0.0.1:80"
 FILES = {"plugin.wasm": "llm_router_filter.wasm", "libllm_router-0.1.0.so": "libllm_router.so"}
@@ -59,6 +60,15 @@ class EnvoyGateway:
         certificates = ["certgen", "--local", "--config-home", str(self._home / "config")]
         subprocess.run([self._binaries.envoy_gateway, *certificates], check=True, capture_output=True)
         self._processes.start("control-plane", self._binaries.envoy_gateway, "server", "--config-path", configuration)
+
+    @property
+    def stats_url(self) -> str:
+        """Of Envoy's admin interface: standalone, Envoy Gateway gives it any port, and Prometheus none."""
+        listening = subprocess.run(["ss", "-ltnpH"], check=True, capture_output=True, text=True).stdout
+        for port in re.findall(r"127\.0\.0\.1:(\d+) .*\"envoy\"", listening):
+            if is_ready(int(port), "/stats/prometheus"):
+                return f"http://127.0.0.1:{port}/stats/prometheus"
+        raise DemoError(f"no admin interface of Envoy:\n{listening}")
 
     def apply(self, objects: list[rendering.Object]) -> None:
         rendering.write(self._home / "objects/all.yaml", self._adapted(objects))

@@ -1,22 +1,27 @@
 """Istio's own translation of the objects, and an Envoy that gets the result."""
 
+import json
+import pathlib
 import shutil
 import signal
+import subprocess
 import urllib.request
 
 import rendering
 import world
-from binaries import Binaries
+from binaries import TOOLS, Binaries
 from processes import REPO, Processes
 
 URL = "http://127.0.0.1:80"
 ADMIN = 15000
+STATS = "http://127.0.0.1:15090/stats/prometheus"
 
 
 class Istio:
     """Istio's discovery server, and Envoy as Istio's agent starts it."""
 
     url = URL
+    stats_url = STATS
 
     def __init__(self, processes: Processes, binaries: Binaries) -> None:
         self._processes = processes
@@ -34,9 +39,25 @@ class Istio:
         environment = ["env", "PILOT_ENABLE_METADATA_EXCHANGE=false"]
         self._processes.start("control-plane", *environment, self._binaries.istio_discovery, *files)
         self._processes.wait_ready("control-plane", lambda: self._processes.has_logged("control-plane", "ready"))
-        bootstrap = rendering.AROUND / "istio-envoy.yaml"
+        bootstrap = self._write_bootstrap(objects)
         options = ["--concurrency", "2", "--log-level", "warning", "--use-dynamic-base-id"]
         self._processes.start("envoy", self._binaries.envoy, "-c", bootstrap, *options)
+
+    def _write_bootstrap(self, objects: list[rendering.Object]) -> pathlib.Path:
+        """Writes a bootstrap that keeps, names and serves stats as Istio's own does."""
+        gateway = self._home / "gateway.yaml"
+        rendering.write(gateway, [rendering.find(objects, "Gateway", "llm-gateway")])
+        template = TOOLS.parent / "istio-bootstrap.tmpl"
+        command = [self._binaries.istio_bootstrap, "-template", template, "-gateway", gateway]
+        istio = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        [bootstrap] = rendering.around("istio-envoy")
+        bootstrap["stats_config"] = istio["stats_config"]
+        for kind, name in ("listeners", "0.0.0.0_15090"), ("clusters", "prometheus_stats"):
+            resource = next(it for it in istio["static_resources"][kind] if it["name"] == name)
+            bootstrap["static_resources"].setdefault(kind, []).append(resource)
+        file = self._home / "envoy.yaml"
+        rendering.write(file, [bootstrap])
+        return file
 
     def apply(self, objects: list[rendering.Object]) -> None:
         self._write_own(objects)

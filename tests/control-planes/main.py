@@ -24,6 +24,7 @@ import checks
 import envoy_gateway
 import istio
 import kgateway
+import metrics
 import own_envoy
 import rendering
 import world
@@ -33,7 +34,7 @@ from processes import LOGS, REPO, DemoError, Processes, run_as_test
 
 FIRST, LAST = "shadow", "removed"
 WASM = "Wasm"
-COLUMNS = [FIRST, "enforce", *checks.LIST, "sidecar away", "image missing", "back", LAST]
+COLUMNS = [FIRST, "enforce", *checks.LIST, "metrics", "sidecar away", "image missing", "back", LAST]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,13 @@ class Platform:
     def fetches_image(self) -> bool:
         """Whether the filter comes as an image that Istio's agent fetches."""
         return self.control_plane is istio.Istio and self.mode == WASM
+
+    @property
+    def exported(self) -> set[metrics.Series]:
+        """What the gateway must export to Prometheus, as far as it differs from our bootstraps."""
+        if self.control_plane is istio.Istio:
+            return metrics.of_istio(self.fetches_image)
+        return metrics.of_envoy_gateway() if self.control_plane is envoy_gateway.EnvoyGateway else set()
 
     @property
     def module(self) -> object:
@@ -109,6 +117,7 @@ class Row:
         """Those that apply."""
         platform = self.platform
         applies = {
+            "metrics": bool(platform.exported),
             "image missing": platform.fetches_image,
             # kgateway takes no key from a Secret.
             "provider": platform.control_plane is not kgateway.Kgateway,
@@ -148,6 +157,8 @@ def test(platform: Platform, binaries: Binaries, manifests: pathlib.Path, keep: 
             for column, check in checks.LIST.items():
                 if column in row.columns:
                     row.run(column, lambda check=check: check(client))
+            if platform.exported:
+                row.run("metrics", lambda: metrics.check(control_plane.stats_url, platform.exported))
             row.run("sidecar away", lambda: checks.sidecar_away(client, sidecar, sidecar.decides))
             if platform.fetches_image:
                 row.run(
