@@ -10,6 +10,7 @@ import pathlib
 import re
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 
@@ -26,24 +27,48 @@ FIRST_CHUNK = "gen_ai.client.inference.time_to_first_chunk"
 # What each metric has beside the model.
 ATTRIBUTES = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai"}
 TOKENS = {**ATTRIBUTES, "gen_ai.token.modality": "unknown"}
+USAGE = ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens")
 EXPECTED = {INPUT: ("{token}", TOKENS), OUTPUT: ("{token}", TOKENS), FIRST_CHUNK: ("s", ATTRIBUTES)}
-# The mock LLMs report the same for each request of the same length.
 MODELS = ("llama-8b", "nemotron")
+# Where each host has what it decided, in Envoy's format strings.
+DECISIONS = {
+    "wasm": r"%FILTER_STATE(wasm.llm_router.\1:PLAIN)%",
+    "module": r"%FILTER_STATE(llm_router.\1:PLAIN)%",
+    "native": r"%DYNAMIC_METADATA(llm_router:decision:\1)%",
+}
+OWN_TAGS = ("gen_ai.", "llm_router.")
+COLLECTOR_CLUSTER = """\
+  - name: otel-collector
+    connect_timeout: 1s
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http2_protocol_options: {} }
+    load_assignment:
+      cluster_name: otel-collector
+      endpoints:
+      - lb_endpoints: [{ endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: %d } } } }]
+"""
 
 
 class Backend(http.server.ThreadingHTTPServer):
-    """Takes OTLP, as JSON, and remembers the last of each metric by the instance that it is of."""
+    """Takes OTLP, as JSON: remembers the spans, and the last of each metric by the instance that it is of."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Receiver)
         self.metrics = collections.defaultdict(dict)
+        # The attributes of each, by the service that it is of.
+        self.spans = collections.defaultdict(list)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def take(self, request):
-        """Remembers the metrics of one export."""
-        for resource in request["resourceMetrics"]:
+        """Remembers what one export holds."""
+        for resource in request.get("resourceSpans", ()):
+            service = attributes(resource["resource"])["service.name"]
+            self.spans[service] += [attributes(span) for scope in resource["scopeSpans"] for span in scope["spans"]]
+        for resource in request.get("resourceMetrics", ()):
             instance = attributes(resource["resource"])["service.instance.id"]
             newest = collections.defaultdict(list)
             for metric in (metric for scope in resource["scopeMetrics"] for metric in scope["metrics"]):
@@ -68,8 +93,13 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 
 
 def attributes(holder):
-    """The attributes of a resource or a data point."""
-    return {each["key"]: next(iter(each["value"].values())) for each in holder.get("attributes", ())}
+    """The attributes of a resource, a data point or a span."""
+    return {each["key"]: value_of(**each["value"]) for each in holder.get("attributes", ())}
+
+
+def value_of(stringValue=None, intValue=None, **others):  # noqa: N803, as in OTLP
+    """The value of an attribute. JSON has integers as text."""
+    return int(intValue) if intValue is not None else next(iter(others.values()), stringValue)
 
 
 def points(metric):
@@ -87,13 +117,14 @@ class Setup:
         self.backend = Backend()
         llms = reserve_ports([8001, 8002, 8003])
         self.sidecar = reserve_ports([9091, 50051])
+        self.collector_port = reserve_ports(["collector"])["collector"]
         native = {**llms, **self.sidecar}
         # The names of Envoys, with their bootstrap and ports.
         self.envoys = {
-            "wasm": ((REPO / "envoy/wasm.yaml").read_text(), self._envoy(native)),
-            "module": ((REPO / "envoy/module.yaml").read_text(), self._envoy(native)),
+            "wasm": (self._traced("wasm", "envoy/wasm.yaml"), self._envoy(native)),
+            "module": (self._traced("module", "envoy/module.yaml"), self._envoy(native)),
             "unlabelled": (self._unlabelled(), self._envoy(native)),
-            "native": (self._native(), self._envoy(native)),
+            "native": (self._traced("native", "envoy/native.yaml"), self._envoy(native)),
         }
         self.llms = llms
 
@@ -101,25 +132,33 @@ class Setup:
     def _envoy(ports):
         return {**ports, **reserve_ports([9901, 10000])}
 
+    def _traced(self, name, file):
+        """With the tracing of docs/opentelemetry.md, which says what replaces the filter state of the Wasm filter."""
+        page = (REPO / "docs/opentelemetry.md").read_text()
+        tracing = textwrap.indent(re.search(r"```yaml\n(tracing:.*?)```", page, re.DOTALL)[1], " " * 10)
+        tracing = replaced(tracing, "service_name: llm-gateway", f"service_name: {name}")
+        tracing = re.sub(r"%FILTER_STATE\(wasm\.llm_router\.(\w+):PLAIN\)%", DECISIONS[name], tracing)
+        before = "          stat_prefix: gateway\n"
+        bootstrap = replaced((REPO / file).read_text(), before, f"{before}{tracing}")
+        bootstrap = bootstrap.replace("# response_body_mode", "response_body_mode")
+        return replaced(bootstrap, "  clusters:\n", f"  clusters:\n{COLLECTOR_CLUSTER % self.collector_port}")
+
     def _unlabelled(self):
         listeners = self.work / "listeners.yaml"
         listeners.write_text("resources: []\n")
         return as_envoy_gateway((REPO / "envoy/wasm.yaml").read_text(), listeners)
-
-    @staticmethod
-    def _native():
-        return replaced((REPO / "envoy/native.yaml").read_text(), "# response_body_mode", "response_body_mode")
 
     def start(self):
         """Starts all processes and waits until they are ready."""
         for name, port in (("llama-8b", 8001), ("llama-70b", 8002), ("nemotron", 8003)):
             self._start(name, BINARIES / "mock-llm", "--name", name, "--listen", f"127.0.0.1:{self.llms[port]}")
         listen = ("--listen", f"127.0.0.1:{self.sidecar[50051]}", "--admin", f"127.0.0.1:{self.sidecar[9091]}")
-        options = ("--model", "models/minilm", "--policy", "envoy/policy.yaml")
-        self._start("sidecar", BINARIES / "llm-router-sidecar", "serve", *options, *listen)
+        options = ("--model", "models/minilm", "--policy", "envoy/policy.yaml", *listen)
+        endpoint = f"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:{self.collector_port}"
+        self._start("sidecar", "env", endpoint, BINARIES / "llm-router-sidecar", "serve", *options)
         for name, (bootstrap, ports) in self.envoys.items():
             path = self.work / f"{name}.yaml"
-            path.write_text(with_ports(bootstrap, ports))
+            path.write_text(with_ports(bootstrap, {**ports, self.collector_port: self.collector_port}))
             options = ("--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning")
             self._start(name, pathlib.Path(sys.executable).parent / "envoy", "-c", path, *options)
         self._start_collector()
@@ -132,6 +171,7 @@ class Setup:
         targets = ", ".join(self.instance(name) for name in self.envoys)
         text = replaced(replaced(text, "envoy:9901", targets), "sidecar:9091", self.instance("sidecar"))
         text = replaced(text, "scrape_interval: 15s", "scrape_interval: 1s")
+        text = replaced(text, "0.0.0.0:4317", f"127.0.0.1:{self.collector_port}")
         # The test reads JSON.
         text = replaced(text, "  otlp_http:\n", "  otlp_http:\n    encoding: json\n    compression: none\n")
         # Its own metrics have a port that other programs may have.
@@ -158,6 +198,23 @@ def send(gateway):
             gateway.send({"model": model, "messages": [message], **stream})
     if gateway.statuses != {200: REQUESTS * len(MODELS)}:
         raise DemoError(f"responses by status: {gateway.statuses}")
+
+
+def span_problems(spans):
+    """Where the spans of Envoys and the sidecar differ from what was sent."""
+    if not any(span.get("gen_ai.operation.name") == "classify" for span in spans["llm-router-sidecar"]):
+        yield f"spans of the sidecar: {spans['llm-router-sidecar']}"
+    for host in DECISIONS:
+        own = [{name: span[name] for name in span if name.startswith(OWN_TAGS)} for span in spans[host]]
+        for model in MODELS:
+            expected = {"gen_ai.request.model": model, "llm_router.reason": "manual", **ATTRIBUTES}
+            found = [span for span in own if expected.items() <= span.items()]
+            if len(found) < REQUESTS:
+                yield f"{host}: spans of {model}: {own}"
+            names = {*expected, *(USAGE if host != "native" else ())}
+            for span in found:
+                if set(span) != names or not all(isinstance(span[name], int) for name in USAGE if name in names):
+                    yield f"{host}: span of {model}: {span}"
 
 
 def problems(metrics, spelled):
@@ -192,8 +249,15 @@ def value_problems(name, point):
         # On this machine it is less than a second, which in milliseconds would be hundreds of seconds.
         if not 0 <= point["sum"] < 10 or max(point["explicitBounds"]) > 4000:
             yield f"not seconds: {point}"
-    elif not point["asDouble"] > 0 or point["asDouble"] % REQUESTS:
+    elif point["asDouble"] < REQUESTS:
         yield f"{point['asDouble']} tokens"
+
+
+def metric_problems(setup, sources):
+    """Where the metrics of the instances differ from what was sent."""
+    for name, spelled in sources.items():
+        metrics = setup.backend.metrics[setup.instance(name)]
+        yield from (f"{name}: {problem}" for problem in problems(metrics, spelled))
 
 
 def run():
@@ -203,15 +267,13 @@ def run():
         setup.start()
         for _, ports in setup.envoys.values():
             send(Gateway(ports[10000]))
+        # No model is named, so the sidecar classifies.
+        Gateway(setup.envoys["wasm"][1][10000]).send({"messages": [{"role": "user", "content": "Hi"}]})
         sources = dict.fromkeys(("wasm", "module"), str)
         # The sidecar counts for the Envoy in native mode.
         sources |= {"sidecar": str, "unlabelled": lambda model: model.replace("-", "_")}
         end = time.monotonic() + LIMIT_SECONDS
-        while found := [
-            f"{name}: {problem}"
-            for name, spelled in sources.items()
-            for problem in problems(setup.backend.metrics[setup.instance(name)], spelled)
-        ]:
+        while found := [*span_problems(setup.backend.spans), *metric_problems(setup, sources)]:
             processes.check()
             if time.monotonic() > end:
                 raise DemoError("\n".join(found))
