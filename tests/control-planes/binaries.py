@@ -28,7 +28,7 @@ class Binaries:
     @property
     def envoy_gateway_version(self) -> str:
         """As Go wrote it into the program."""
-        return _found(r"\tmod\t\S+\tv(\S+)", "go", "version", "-m", self.envoy_gateway)
+        return _found(r"\t(?:mod|dep)\tgithub\.com/envoyproxy/gateway\tv(\S+)", "go", "version", "-m", self.envoy_gateway)
 
 
 def pinned(name: str) -> str:
