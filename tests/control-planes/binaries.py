@@ -28,7 +28,8 @@ class Binaries:
     @property
     def envoy_gateway_version(self) -> str:
         """As Go wrote it into the program."""
-        return _found(r"\t(?:mod|dep)\tgithub\.com/envoyproxy/gateway\tv(\S+)", "go", "version", "-m", self.envoy_gateway)
+        version = r"\t(?:mod|dep)\tgithub\.com/envoyproxy/gateway\tv(\S+)"
+        return _found(version, "go", "version", "-m", self.envoy_gateway)
 
 
 def pinned(name: str) -> str:
