@@ -7,7 +7,11 @@ from processes import REPO
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELLS = ("", "console", "sh", "bash")
-COMMAND = re.compile(r"^(?:\$ )?((?:kubectl|helm) .*)$")
+COMMAND = re.compile(r"(?:\$ )?((?:kubectl|helm|openssl) .*)")
+CHOICE = re.compile(r"^\$ ([A-Z]+)=(\S+) +# or (.+)$", re.MULTILINE)
+"""A variable for the rest of the page, with its other values."""
+STATUS = re.compile(r"^(kubectl .* get .*?) \| grep .*")
+"""Looks for what only a gateway's controller reports."""
 NEEDS_PODS = re.compile(r"^kubectl .*\b(port-forward|logs|exec)\b|\$[A-Z{(]")
 """Commands that need containers which run, or an address that a reader fills in."""
 NEEDS_NETWORK = re.compile(r"https?://|oci://|^helm (repo|pull) ")
@@ -21,23 +25,39 @@ class Section:
     commands: list[str]
 
 
-def sections(page: str) -> list[Section]:
+def variants(page: str) -> list[str]:
+    """The values among which a page lets its reader choose, or one that stands for none."""
+    choice = CHOICE.search((REPO / page).read_text())
+    return [choice[2], *choice[3].split(", ")] if choice else [""]
+
+
+def sections(page: str, variant: str = "") -> list[Section]:
     """The sections of a page that have commands for a cluster."""
     found = []
+    text = (REPO / page).read_text()
+    others = [it for it in variants(page) if it != variant]
+    if choice := CHOICE.search(text):
+        text = text.replace(f"${choice[1]}", variant or choice[2])
     title = page
-    for part in re.split(r"^(?=#{1,3} )", (REPO / page).read_text(), flags=re.MULTILINE):
+    for part in re.split(r"^(?=#{1,3} )", text, flags=re.MULTILINE):
         if part.startswith("#"):
             title = part.partition("\n")[0].lstrip("# ")
         blocks = [block for language, block in BLOCK.findall(part) if language in SHELLS]
-        commands = [command for block in blocks for command in _commands(block)]
+        commands = [command for block in blocks for command in _commands(block, others)]
         if commands:
             found.append(Section(title, commands))
     return found
 
 
-def _commands(block: str) -> list[str]:
+def _commands(block: str, others: list[str]) -> list[str]:
+    """The commands of a block, but for those whose comment says that they are for another variant."""
     lines = re.sub(r"\\\n\s*", "", block).splitlines()
-    return [match[1] for line in lines if (match := COMMAND.match(line))]
+    commands = [re.split(r" +# ", match[1]) for line in lines if (match := COMMAND.match(line))]
+    return [
+        STATUS.sub(r"\1", command)
+        for command, *comment in commands
+        if not (comment and re.match(r"[\w-]*", comment[0])[0] in others)
+    ]
 
 
 def can_run(command: str) -> bool:

@@ -283,17 +283,23 @@ def uninstall(cluster: Cluster) -> None:
     clean(cluster)
 
 
-def check_page(cluster: Cluster, table: Table, page: str) -> None:
-    """Runs a page's commands, in their order."""
-    for section in documented.sections(page):
+def check_page(cluster: Cluster, table: Table, page: str, variant: str) -> None:
+    """Runs a page's commands, in their order and in a folder of their own."""
+    folder = REPO / "target/cluster/docs"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in ("k8s", "envoy"):
+        (folder / name).symlink_to(REPO / name)
+    for section in documented.sections(page, variant):
         commands = [it for it in section.commands if documented.can_run(it)]
         if commands:
-            with table.check("commands of the documentation", f"{page}, {section.title}") as words:
+            subject = ", ".join(it for it in (page, variant, section.title) if it)
+            with table.check("commands of the documentation", subject) as words:
                 for command in commands:
                     # The chart in place of an overlay.
                     if command.startswith("helm install"):
                         clean(cluster)
-                    cluster.run("bash", "-euo", "pipefail", "-c", command)
+                    cluster.run("bash", "-euo", "pipefail", "-c", command, folder=folder)
                 words.append(f"{len(commands)} of {len(section.commands)} commands")
         if page in PAGES:
             clean(cluster)
@@ -357,7 +363,8 @@ def check_changes(cluster: Cluster, table: Table, *_: pathlib.Path) -> None:
 
 def check_pages(cluster: Cluster, table: Table, *_: pathlib.Path) -> None:
     for page in pages():
-        check_page(cluster, table, page)
+        for variant in documented.variants(page):
+            check_page(cluster, table, page, variant)
 
 
 def pages() -> list[str]:

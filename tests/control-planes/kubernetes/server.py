@@ -141,14 +141,14 @@ class Cluster:
         except urllib.error.HTTPError as error:
             raise DemoError(f"{method} {path}: {error.read().decode(errors='replace')}") from None
 
-    def run(self, *command: str | pathlib.Path, text: str | None = None) -> str:
+    def run(self, *command: str | pathlib.Path, text: str | None = None, folder: pathlib.Path = REPO) -> str:
         """Runs a command with this cluster as its current one, and returns its output."""
         self._processes.check()
         line = " ".join(map(str, command))
         try:
             done = subprocess.run(
                 [*map(str, command)],
-                cwd=REPO,
+                cwd=folder,
                 env=self.environment,
                 input=text,
                 capture_output=True,
