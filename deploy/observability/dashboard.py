@@ -7,8 +7,8 @@ import sys
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 # Grafana's grid.
 COLUMNS = 24
-# No clusters of sidecars, also as Istio and Envoy Gateway name them, and not Envoy Gateway's own.
-LLMS = 'envoy_cluster_name!~".*llm-router-sidecar.*|.*/extproc/.*|(prometheus|xds|wasm)[_-].*"'
+# No clusters of sidecars, also as control planes name them, and not those of control planes.
+LLMS = 'envoy_cluster_name!~".*llm-router-sidecar.*|.*/extproc/.*|admin_port_cluster|(prometheus|xds|wasm)[_-].*"'
 
 
 def rate(metric, by, labels=""):

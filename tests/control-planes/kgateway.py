@@ -18,6 +18,7 @@ class Kgateway:
     """kgateway's translator, and Envoy as kgateway's Deployment starts it."""
 
     url = URL
+    stats_url = "http://127.0.0.1:19000/stats/prometheus"
 
     def __init__(self, processes: Processes, binaries: Binaries) -> None:
         self._processes = processes

@@ -56,6 +56,8 @@ class Platform:
         """What the gateway must export to Prometheus, as far as it differs from our bootstraps."""
         if self.control_plane is istio.Istio:
             return metrics.of_istio(self.fetches_image)
+        if self.control_plane is kgateway.Kgateway:
+            return metrics.of_kgateway()
         return metrics.of_envoy_gateway() if self.control_plane is envoy_gateway.EnvoyGateway else set()
 
     @property

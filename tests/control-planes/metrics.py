@@ -44,6 +44,12 @@ def of_envoy_gateway() -> set[Series]:
     return expected | {_series("envoy_listener_manager_lds_update_rejected")}
 
 
+def of_kgateway() -> set[Series]:
+    """In a gateway of kgateway's."""
+    clusters = [f"kube_llm-router_{llm}_8000" for llm in LLMS]
+    return _of_clusters("envoy_cluster_name", "envoy_response_code", clusters)
+
+
 def _of_clusters(cluster_label: str, code_label: str, clusters: Iterable[str]) -> set[Series]:
     expected = set()
     for labels in ({cluster_label: cluster} for cluster in clusters):
