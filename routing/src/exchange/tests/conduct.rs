@@ -245,12 +245,7 @@ fn a_request_that_is_not_routed_goes_on_without_routing_metadata() {
                 headers.into_iter().chain(content_length.map(|it| ("content-length", it))).collect();
             let run = |config: Config| {
                 let mut run = Run::new(config);
-                run.exchange.request_headers(
-                    headers.iter().copied().collect(),
-                    RequestContext::default(),
-                    true,
-                    &mut run.log,
-                );
+                run.exchange.request_headers(headers.iter().copied().collect(), true, &mut run.log);
                 let action = run.body(body);
                 assert!(run.log.0.is_empty() && !run.exchange.is_held(), "{:?}", run.log);
                 action
