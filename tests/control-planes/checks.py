@@ -251,6 +251,18 @@ class Load:
         expect(not self._failures, f"{len(self._failures)} of {self.sent} failed: {self._failures[:1]}")
 
 
+def pickers(client: Client) -> None:
+    """The endpoint picker of the chosen model's pool gets the request as the LLM gets it, and chooses the pod."""
+    spoofed = {"x-gateway-model-name": MODELS["llama-70b"]}
+    for prompt, model in [(GREETING, "llama-8b"), (QUESTION, "llama-70b")]:
+        response = client.send(chat(prompt), headers=spoofed)
+        pod = f"{world.ADDRESSES[model]}:{world.LLM_PORT}"
+        expected = f"{pod} for {MODELS[model]}, {MODELS[model]}"
+        expect(response.received["headers"].get("x-picked") == expected, response.received["headers"])
+    outside = client.send(chat(CODE), headers=spoofed)
+    expect("x-picked" not in outside.received["headers"], outside)
+
+
 LIST: dict[str, Callable[[Client], None]] = {
     "models": models,
     "provider": provider,
@@ -261,5 +273,6 @@ LIST: dict[str, Callable[[Client], None]] = {
     "sizes": sizes,
     "uploads": uploads,
     "errors": errors,
+    "pickers": pickers,
 }
 """While the policy is enforced."""

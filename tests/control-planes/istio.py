@@ -7,6 +7,7 @@ import signal
 import subprocess
 import urllib.request
 
+import pools
 import rendering
 import world
 from binaries import TOOLS, Binaries
@@ -32,12 +33,15 @@ class Istio:
         (self._home / "keys").mkdir(parents=True, exist_ok=True)
         shutil.copy(rendering.AROUND / "llm-keys.yaml", self._home / "keys/nvidia.yaml")
         routes = [with_defaults(rendering.copied(it)) for it in rendering.of_kind(objects, "Gateway", "HTTPRoute")]
-        rendering.write(self._home / "kubernetes.yaml", [*rendering.around("istio"), *_sidecars(objects), *routes])
+        routes = [pools.with_status(it) if it["kind"] == "HTTPRoute" else it for it in routes]
+        around = [*rendering.around("istio"), *_sidecars(objects), *pools.around(objects)]
+        rendering.write(self._home / "kubernetes.yaml", [*around, *routes])
         self._write_own(objects)
         files = ["-kubernetes", self._home / "kubernetes.yaml", "-istio", self._home / "istio.yaml"]
         # Metadata exchange is a filter of Istio's own Envoy.
-        environment = ["env", "PILOT_ENABLE_METADATA_EXCHANGE=false"]
-        self._processes.start("control-plane", *environment, self._binaries.istio_discovery, *files)
+        environment = ["env", "PILOT_ENABLE_METADATA_EXCHANGE=false", "ENABLE_GATEWAY_API_INFERENCE_EXTENSION=true"]
+        discovery = self._binaries.istio_discovery
+        self._processes.start("control-plane", *environment, discovery, *files, *pools.arguments())
         self._processes.wait_ready("control-plane", lambda: self._processes.has_logged("control-plane", "ready"))
         bootstrap = self._write_bootstrap(objects)
         options = ["--concurrency", "2", "--log-level", "warning", "--use-dynamic-base-id"]

@@ -52,10 +52,15 @@ class Platform:
         return self.control_plane is istio.Istio and self.mode == WASM
 
     @property
+    def has_pools(self) -> bool:
+        """Whether LLMs in the cluster are InferencePools."""
+        return self.name == "inference"
+
+    @property
     def exported(self) -> set[metrics.Series]:
         """What the gateway must export to Prometheus, as far as it differs from our bootstraps."""
         if self.control_plane is istio.Istio:
-            return metrics.of_istio(self.fetches_image)
+            return metrics.of_istio(self.fetches_image, self.has_pools)
         if self.control_plane is kgateway.Kgateway:
             return metrics.of_kgateway()
         return metrics.of_envoy_gateway() if self.control_plane is envoy_gateway.EnvoyGateway else set()
@@ -86,6 +91,7 @@ PLATFORMS = [
     overlay("istio", istio.Istio, WASM),
     overlay("istio-native", istio.Istio, "ext_proc"),
     chart("istio", istio.Istio, WASM),
+    overlay("inference", istio.Istio, WASM),
     overlay("kgateway", kgateway.Kgateway, "ext_proc"),
 ]
 
@@ -121,6 +127,7 @@ class Row:
         applies = {
             "metrics": bool(platform.exported),
             "image missing": platform.fetches_image,
+            "pickers": platform.has_pools,
             # kgateway takes no key from a Secret.
             "provider": platform.control_plane is not kgateway.Kgateway,
             LAST: platform.control_plane is not own_envoy.OwnEnvoy,

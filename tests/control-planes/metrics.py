@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 
 import checks
+import pools
 from observed_envoys import ENVOY_GATEWAY_STAT_NAMES, LLMS, istio_stat_name
 
 SCRAPED_SECONDS = 10
@@ -26,10 +27,11 @@ def check(url: str, expected: set[Series]) -> None:
     checks.eventually(has_all, SCRAPED_SECONDS)
 
 
-def of_istio(is_discovered: bool) -> set[Series]:
+def of_istio(is_discovered: bool, has_pools: bool) -> set[Series]:
     """In a gateway of Istio's. `is_discovered`: the filter's configuration comes by discovery."""
+    inside = [pools.cluster(llm) if has_pools else istio_stat_name(llm).rstrip(";") for llm in LLMS[:2]]
     # Of the third, a ServiceEntry has the host and the port.
-    clusters = [*(istio_stat_name(llm).rstrip(";") for llm in LLMS[:2]), "outbound|443||integrate.api.nvidia.com"]
+    clusters = [*inside, "outbound|443||integrate.api.nvidia.com"]
     expected = _of_clusters("cluster_name", "response_code", clusters)
     if is_discovered:
         expected.add(_series("envoy_extension_config_discovery_http_filter_llm_router_llm_router_update_rejected"))

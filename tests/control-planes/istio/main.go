@@ -1,15 +1,17 @@
 // Istio-discovery translates objects of Kubernetes and Istio to xDS with Istio's own discovery server, in one process and without an API
 // server. Envoy connects in plain text.
 //
-// On SIGHUP, it reads Istio's objects again, and pushes what changed.
+// On SIGHUP, it reads Istio's objects again, and pushes what changed. It also serves endpoint pickers of InferencePools.
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"istio.io/istio/pilot/pkg/config/kube/crd"
@@ -17,6 +19,9 @@ import (
 	"istio.io/istio/pilot/test/xds"
 	"istio.io/istio/pkg/config"
 	"istio.io/istio/pkg/config/schema/gvk"
+	"istio.io/istio/pkg/config/schema/gvr"
+	"istio.io/istio/pkg/kube"
+	"istio.io/istio/pkg/kube/kclient/clienttest"
 )
 
 // The kinds that may change while it runs.
@@ -28,14 +33,29 @@ func main() {
 	istio := flag.String("istio", "", "`file` with Istio's objects")
 	secrets := flag.String("secrets", "127.0.0.1:15011", "`address` for the secret discovery of Istio's agent")
 	authorities := flag.String("authorities", "/etc/ssl/certs/ca-certificates.crt", "`file` with the system's authorities")
+	pickers := map[string]string{}
+	flag.Func("picker", "`ADDRESS=POD` of an endpoint picker; may be repeated", func(value string) error {
+		address, pod, found := strings.Cut(value, "=")
+		if pickers[address] = pod; !found {
+			return errors.New("no `=`")
+		}
+		return nil
+	})
+	certificate := flag.String("certificate", "", "`file` with the certificate of the endpoint pickers")
+	key := flag.String("key", "", "`file` with its key")
 	flag.Parse()
 
 	fail(serveAuthorities(*secrets, *authorities))
+	for address, pod := range pickers {
+		fail(servePicker(address, pod, *certificate, *key))
+	}
 	server := xds.NewFakeDiscoveryServer(&failer{}, xds.FakeOptions{
 		KubernetesObjectString:     read(*kubernetes),
 		ConfigString:               read(*istio),
 		DisableSecretAuthorization: true,
-		ListenerBuilder:            func() (net.Listener, error) { return net.Listen("tcp", *listen) },
+		// The server has the other kinds by itself.
+		KubeClientModifier: func(client kube.Client) { clienttest.MakeCRD(&failer{}, client, gvr.InferencePool) },
+		ListenerBuilder:    func() (net.Listener, error) { return net.Listen("tcp", *listen) },
 	})
 	fmt.Println("ready")
 
