@@ -14,10 +14,11 @@ use clap::Args;
 use llm_router_routing::cache::CachingRouter;
 use llm_router_routing::classification::{Classification, Label, Prediction, Score};
 use llm_router_routing::config::{Classifier, Config, Mode};
+use llm_router_routing::context::{Attribute, AttributeKind, ContextKeys, RequestContext, Scalar};
 use llm_router_routing::documents;
 use llm_router_routing::exchange::{CallResult, Exchange, OnBody, OnHeaders};
 use llm_router_routing::headers::Headers;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::policy_file;
 use narrator::Narrator;
@@ -35,6 +36,13 @@ pub(crate) struct ExplainArgs {
     /// A header of the request; can be repeated.
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
+    /// What Envoy knows of the request under the name of an attribute, such as `xds.route_name=llms`; can be repeated.
+    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
+    attributes: Vec<(Attribute, Scalar)>,
+    /// The dynamic metadata of a namespace, as JSON, such as `envoy.filters.http.jwt_authn={"payload": {"tenant": "acme"}}`;
+    /// can be repeated.
+    #[arg(long = "metadata", value_name = "NAMESPACE=JSON", value_parser = metadata)]
+    metadata: Vec<(String, Value)>,
     /// The label that the classifier predicts.
     #[arg(long, conflicts_with = "score")]
     label: Option<String>,
@@ -65,7 +73,8 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<()> {
         .with_context(|| args.policy.display().to_string())?;
     let body = policy_file::read(&args.request)?;
     let predictions = Predictions { heads: &args.heads, any: args.prediction()? };
-    let narrator = explain(config, args.request_headers(), &body, &predictions);
+    let context = args.context(&config.context_keys);
+    let narrator = explain(config, args.request_headers(), context, &body, &predictions);
     match args.json {
         true => println!("{}", serde_json::to_string_pretty(&narrator.to_json())?),
         false => print!("{narrator}"),
@@ -78,6 +87,21 @@ impl ExplainArgs {
         let own = [(":method", "POST"), (":path", self.path.as_str())];
         let given = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         own.into_iter().chain(given).collect()
+    }
+
+    /// What of the given attributes and metadata the policy's conditions read.
+    fn context(&self, keys: &ContextKeys) -> RequestContext {
+        let mut context = RequestContext::default();
+        for (attribute, value) in &self.attributes {
+            context.set_attribute(*attribute, value.clone());
+        }
+        for key in &keys.metadata {
+            let of_namespace = self.metadata.iter().find(|(namespace, _)| *namespace == key.namespace);
+            if let Some((_, metadata)) = of_namespace {
+                context.set_metadata(key, key.in_json(metadata));
+            }
+        }
+        context
     }
 
     fn prediction(&self) -> Result<Option<Classification>> {
@@ -120,14 +144,20 @@ impl Predictions<'_> {
 }
 
 /// Takes the request through an exchange.
-fn explain(mut config: Config, headers: Headers, body: &str, predictions: &Predictions<'_>) -> Narrator {
+fn explain(
+    mut config: Config,
+    headers: Headers,
+    context: RequestContext,
+    body: &str,
+    predictions: &Predictions<'_>,
+) -> Narrator {
     let in_shadow = config.mode == Mode::Shadow;
     // Explained as if it were carried out.
     config.mode = Mode::Enforce;
     let config = Arc::new(config);
     let mut narrator = Narrator::new(Arc::clone(&config), in_shadow);
     let mut exchange = Exchange::new(Arc::new(CachingRouter::without_caches(config)));
-    let (removed, then) = exchange.request_headers(headers, true, &mut narrator);
+    let (removed, then) = exchange.request_headers(headers, context, true, &mut narrator);
     narrator.removed(&removed);
     match then {
         OnHeaders::Continue => narrator.untouched("it is not a request to an LLM API"),
@@ -161,6 +191,29 @@ fn header(text: &str) -> Result<(String, String)> {
     let Some((name, value)) = text.split_once(':') else { bail!("not NAME: VALUE") };
     ensure!(!name.trim().is_empty(), "the header has no name");
     Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+}
+
+/// `xds.route_name=llms`, `source.port=443`, `connection.mtls=true`.
+fn attribute(text: &str) -> Result<(Attribute, Scalar)> {
+    let Some((name, value)) = text.split_once('=') else { bail!("not NAME=VALUE") };
+    let Some(attribute) = Attribute::from_name(name) else {
+        let known: Vec<_> = Attribute::ALL.iter().map(|attribute| attribute.as_str()).collect();
+        bail!("no attribute {name:?}; there are {}", known.join(", "));
+    };
+    let value = match attribute.kind() {
+        AttributeKind::Text | AttributeKind::Address => Scalar::Text(value.to_owned()),
+        AttributeKind::Port => Scalar::Number(value.parse::<u16>().context("not a port")?.into()),
+        AttributeKind::Flag => Scalar::Flag(value.parse().context("neither true nor false")?),
+    };
+    Ok((attribute, value))
+}
+
+/// `envoy.filters.http.jwt_authn={"payload": {"tenant": "acme"}}`.
+fn metadata(text: &str) -> Result<(String, Value)> {
+    let Some((namespace, json)) = text.split_once('=') else { bail!("not NAMESPACE=JSON") };
+    let value: Value = serde_json::from_str(json)?;
+    ensure!(value.is_object(), "the metadata of a namespace is a JSON object");
+    Ok((namespace.to_owned(), value))
 }
 
 fn dimension(text: &str) -> Result<(String, f32)> {

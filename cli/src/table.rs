@@ -3,8 +3,10 @@
 use std::fmt::Write;
 
 use llm_router_routing::config::{
-    Condition, Config, HeadTest, Mode, Model, Policy, RequestCondition, Rule, Strategy, Target, Then,
+    AttributeTest, Condition, Config, HeadTest, Mode, Model, Policy, RequestCondition, Rule, Strategy,
+    Target, Then,
 };
+use llm_router_routing::context::Scalar;
 use llm_router_routing::requirements::{Api, Capability};
 
 /// The routing table.
@@ -92,6 +94,12 @@ pub(crate) fn conditions(when: &Condition) -> String {
         Condition::Not(inner) => format!("not ({})", conditions(inner)),
         Condition::Request(condition) => match condition {
             RequestCondition::Header(name, value) => format!("{name}: {value}"),
+            RequestCondition::Attribute(attribute, test) => {
+                format!("{} {}", attribute.as_str(), attribute_test(test))
+            }
+            RequestCondition::Metadata(key, wanted) => {
+                format!("{} {} is {}", key.namespace, key.path.join("."), any_of(wanted.iter().map(scalar)))
+            }
             RequestCondition::PathPrefix(prefix) => format!("path {prefix}…"),
             RequestCondition::TextMatches(regex) => format!("text ~ {regex}"),
             RequestCondition::HasTools(has) => format!("tools: {has}"),
@@ -109,6 +117,28 @@ fn joined(all: &[Condition], separator: &str) -> String {
         other => conditions(other),
     };
     all.iter().map(cell).collect::<Vec<_>>().join(separator)
+}
+
+fn attribute_test(test: &AttributeTest) -> String {
+    match test {
+        AttributeTest::AnyOf(wanted) => format!("is {}", any_of(wanted.iter().map(scalar))),
+        AttributeTest::Prefix(prefix) => format!("is {prefix}…"),
+        AttributeTest::Networks(networks) => {
+            format!("in {}", any_of(networks.iter().map(ToString::to_string)))
+        }
+    }
+}
+
+fn scalar(value: &Scalar) -> String {
+    match value {
+        Scalar::Text(text) => text.clone(),
+        Scalar::Number(number) => number.to_string(),
+        Scalar::Flag(flag) => flag.to_string(),
+    }
+}
+
+fn any_of(values: impl Iterator<Item = String>) -> String {
+    values.collect::<Vec<_>>().join(" or ")
 }
 
 fn head_condition(head: &str, test: &HeadTest) -> String {

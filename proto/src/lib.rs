@@ -5,8 +5,10 @@
 //!   the Wasm file than all of our own code.
 //! - [`contract`] is what our filter and the sidecar say in that protocol: [`contract::ClassifyRequest`] and
 //!   [`contract::ClassifyResponse`], with a version.
+//! - [`context`] reads the attributes and the dynamic metadata that Envoy sends.
 //! - [`structs`] has helpers for `google.protobuf.Struct`, which carries the contract.
 
+pub mod context;
 pub mod contract;
 pub mod structs;
 

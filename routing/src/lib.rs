@@ -12,6 +12,7 @@
 pub mod cache;
 pub mod classification;
 pub mod config;
+pub mod context;
 pub mod decision;
 pub mod digest;
 #[cfg(feature = "documents")]

@@ -13,9 +13,11 @@ use hyper::{Method, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use llm_router_test_support::mock_llm::{Gate, Received, TEST_ID, TrackedRequest};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::mock_llms::REQUEST_LOG;
+use crate::tls::TlsClient;
 use crate::{TIMEOUT, within};
 
 /// The body of a chat completion request.
@@ -45,6 +47,7 @@ pub struct Request {
     piece_bytes: Option<usize>,
     trailers: HeaderMap,
     protocol: Protocol,
+    tls: Option<TlsClient>,
 }
 
 /// A clone is another request of the same content: it is tracked by itself.
@@ -59,6 +62,7 @@ impl Clone for Request {
             piece_bytes: self.piece_bytes,
             trailers: self.trailers.clone(),
             protocol: self.protocol,
+            tls: self.tls.clone(),
         }
     }
 }
@@ -85,6 +89,7 @@ impl Request {
             piece_bytes: None,
             trailers: HeaderMap::new(),
             protocol: Protocol::Http1,
+            tls: None,
         }
     }
 
@@ -124,6 +129,12 @@ impl Request {
     /// Uses HTTP/2 instead of HTTP/1.1.
     pub fn http2(mut self) -> Self {
         self.protocol = Protocol::Http2;
+        self
+    }
+
+    /// Uses TLS.
+    pub fn tls(mut self, client: TlsClient) -> Self {
+        self.tls = Some(client);
         self
     }
 
@@ -189,7 +200,18 @@ impl Request {
         if let Some(tracked) = tracked {
             self = self.header(TEST_ID, tracked.id());
         }
-        let io = TokioIo::new(TcpStream::connect(to).await?);
+        let tcp = TcpStream::connect(to).await?;
+        match self.tls.take() {
+            Some(tls) => self.exchange_on(tls.connect(tcp).await?).await,
+            None => self.exchange_on(tcp).await,
+        }
+    }
+
+    async fn exchange_on(
+        self,
+        connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<hyper::Response<Incoming>, Error> {
+        let io = TokioIo::new(connection);
         let request = self.into_http();
         if request.version() == hyper::Version::HTTP_2 {
             let (mut sender, connection) =

@@ -10,6 +10,7 @@ pub mod client;
 pub mod envoy;
 pub mod fakes;
 pub mod host;
+pub mod jwt;
 pub mod load;
 pub mod mock_llms;
 pub mod pod;

@@ -214,3 +214,54 @@ fn a_request_that_is_not_routed_loses_its_routing_metadata_only() {
         assert!(out.contains(expected), "{out}");
     }
 }
+
+#[test]
+fn what_envoy_knows_is_given_by_flags() {
+    let mut policy = policy();
+    policy["rules"] = json!([
+        {"when": {"attribute": {"xds.route_name": ["llms", "chat"], "source.address": "10.0.0.0/8", "source.port": 443}},
+            "model": "small"},
+        {"when": {"attribute": {"connection.mtls": true, "connection.uri_san_peer_certificate": {"prefix": "spiffe://a/"}}},
+            "model": "small"},
+        {"when": {"metadata": {"envoy.filters.http.jwt_authn": {"payload": {"groups": ["ops", "dev"], "level": 3}}}},
+            "model": "large"},
+    ]);
+    let request = say("auto", json!({}));
+    let explained = |flags: &[&str]| run(&policy, &request, &[flags, &["--label", "Chatbot"]].concat());
+    let claims = r#"envoy.filters.http.jwt_authn={"payload": {"groups": ["dev"], "level": 3}}"#;
+    let (code, out, error) = explained(&[
+        "--attribute",
+        "xds.route_name=llms",
+        "--attribute",
+        "source.address=11.0.0.1",
+        "--attribute",
+        "source.port=443",
+        "--attribute",
+        "connection.mtls=true",
+        "--metadata",
+        claims,
+    ]);
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert_lines(
+        &out,
+        &[
+            "rule 1: source.address in 10.0.0.0/8, source.port is 443, xds.route_name is llms or chat: does not match",
+            "rule 2: connection.mtls is true, connection.uri_san_peer_certificate is spiffe://a/…: does not match",
+            "rule 3: envoy.filters.http.jwt_authn payload.groups is ops or dev, \
+             envoy.filters.http.jwt_authn payload.level is 3: matches → large",
+            "outcome large by reason rule: cluster large, model vendor/large",
+        ],
+    );
+    for (flag, value, problem) in [
+        ("--attribute", "xds.route=a", "no attribute \"xds.route\"; there are xds.route_name, "),
+        ("--attribute", "xds.route_name", "not NAME=VALUE"),
+        ("--attribute", "source.port=many", "not a port"),
+        ("--attribute", "connection.mtls=1", "neither true nor false"),
+        ("--metadata", "jwt", "not NAMESPACE=JSON"),
+        ("--metadata", "jwt={", "EOF while parsing"),
+        ("--metadata", "jwt=[]", "the metadata of a namespace is a JSON object"),
+    ] {
+        let (code, _, error) = explained(&[flag, value]);
+        assert!(code == 2 && error.contains(problem), "{error}");
+    }
+}

@@ -77,6 +77,7 @@ mod tests {
 
     use llm_router_routing::cache::CachingRouter;
     use llm_router_routing::config::Config;
+    use llm_router_routing::context::RequestContext;
     use llm_router_routing::exchange::{CallResult, Exchange, OnBody};
     use serde_json::json;
 
@@ -93,7 +94,7 @@ mod tests {
         let config = Config::from_json(config.to_string().as_bytes()).unwrap();
         let mut exchange = Exchange::new(Arc::new(CachingRouter::new(config)));
         let headers = [(":method", "POST"), (":path", "/v1/chat/completions"), (":authority", "gateway")];
-        exchange.request_headers(headers.into(), true, &mut ());
+        exchange.request_headers(headers.into(), RequestContext::default(), true, &mut ());
         let body = br#"{"model":"auto","messages":[{"role":"user","content":"hi"}]}"#;
         assert_eq!(exchange.request_body(body, Duration::ZERO, &mut ()), OnBody::Classify);
         match exchange.classified(CallResult::Unavailable, || body, Duration::ZERO, &mut ()) {

@@ -13,6 +13,7 @@
 //! | [`SchedulerPtr`] | from `scheduler_new` until `scheduler_delete`, on any thread |
 //! | a [`Buffer`] that Envoy passes to a hook | until the hook returns |
 //! | a [`Buffer`] of a header | until a header of that map changes |
+//! | a [`Buffer`] of an attribute or of metadata | until the hook returns, or it changes |
 //! | a [`Buffer`] of a body | until that body changes, or the hook returns |
 //! | a [`Buffer`] that we pass to Envoy | Envoy copies it before the callback returns |
 #![allow(unsafe_code)]
@@ -137,7 +138,26 @@ pub(crate) enum BodyStatus {
 #[repr(u32)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Attribute {
+    SourceAddress = 24,
+    SourcePort = 25,
+    DestinationAddress = 26,
+    DestinationPort = 27,
+    ConnectionMtls = 29,
+    ConnectionRequestedServerName = 30,
+    ConnectionTlsVersion = 31,
+    ConnectionSubjectPeerCertificate = 33,
+    ConnectionDnsSanPeerCertificate = 35,
+    ConnectionUriSanPeerCertificate = 37,
+    ConnectionSha256PeerCertificateDigest = 38,
     UpstreamRequestAttemptCount = 53,
+    XdsRouteName = 61,
+}
+
+/// `envoy_dynamic_module_type_metadata_source`.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum MetadataSource {
+    Dynamic = 0,
 }
 
 /// The result of a callback that succeeded, for stats and for streams to clusters.
@@ -211,6 +231,30 @@ callbacks! {
     ) -> bool;
     pub(crate) fn envoy_dynamic_module_callback_http_filter_get_attribute_int(
         filter: FilterPtr, attribute: Attribute, value: *mut u64,
+    ) -> bool;
+    pub(crate) fn envoy_dynamic_module_callback_http_filter_get_attribute_string(
+        filter: FilterPtr, attribute: Attribute, value: *mut Buffer,
+    ) -> bool;
+    pub(crate) fn envoy_dynamic_module_callback_http_filter_get_attribute_bool(
+        filter: FilterPtr, attribute: Attribute, value: *mut bool,
+    ) -> bool;
+    pub(crate) fn envoy_dynamic_module_callback_http_get_metadata_string(
+        filter: FilterPtr, source: MetadataSource, namespace: Buffer, key: Buffer, value: *mut Buffer,
+    ) -> bool;
+    pub(crate) fn envoy_dynamic_module_callback_http_get_metadata_number(
+        filter: FilterPtr, source: MetadataSource, namespace: Buffer, key: Buffer, value: *mut f64,
+    ) -> bool;
+    pub(crate) fn envoy_dynamic_module_callback_http_get_metadata_bool(
+        filter: FilterPtr, source: MetadataSource, namespace: Buffer, key: Buffer, value: *mut bool,
+    ) -> bool;
+    pub(crate) fn envoy_dynamic_module_callback_http_get_metadata_list_size(
+        filter: FilterPtr, source: MetadataSource, namespace: Buffer, key: Buffer, size: *mut usize,
+    ) -> bool;
+    pub(crate) fn envoy_dynamic_module_callback_http_get_metadata_list_string(
+        filter: FilterPtr, source: MetadataSource, namespace: Buffer, key: Buffer, index: usize, value: *mut Buffer,
+    ) -> bool;
+    pub(crate) fn envoy_dynamic_module_callback_http_get_metadata_list_number(
+        filter: FilterPtr, source: MetadataSource, namespace: Buffer, key: Buffer, index: usize, value: *mut f64,
     ) -> bool;
     pub(crate) fn envoy_dynamic_module_callback_http_get_cluster_name(filter: FilterPtr, name: *mut Buffer) -> bool;
     pub(crate) fn envoy_dynamic_module_callback_http_clear_route_cache(filter: FilterPtr);

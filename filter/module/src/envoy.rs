@@ -9,10 +9,11 @@ use std::cell::Cell;
 use std::ptr;
 use std::time::Duration;
 
+use llm_router_routing::context::Scalar;
 use llm_router_routing::exchange::Attempt;
 use llm_router_routing::headers::Headers;
 
-use crate::abi::{self, Attribute, Body, Buffer, FilterPtr, Header, HeaderMap, SUCCESS};
+use crate::abi::{self, Attribute, Body, Buffer, FilterPtr, Header, HeaderMap, MetadataSource, SUCCESS};
 use crate::drill::Drill;
 use crate::held_body::HeldBody;
 
@@ -285,6 +286,121 @@ impl EnvoyFilter {
         attempt
     }
 
+    /// An attribute that is a text.
+    pub(crate) fn text_attribute(&self, attribute: Attribute) -> Option<String> {
+        let filter = self.filter.get()?;
+        let mut value = Buffer::NULL;
+        // SAFETY: the filter lives; the value does not change before it is copied.
+        unsafe {
+            abi::envoy_dynamic_module_callback_http_filter_get_attribute_string(
+                filter,
+                attribute,
+                &raw mut value,
+            )
+            .then(|| text(value))
+            .flatten()
+        }
+    }
+
+    /// An attribute that is a number.
+    pub(crate) fn number_attribute(&self, attribute: Attribute) -> Option<u64> {
+        let filter = self.filter.get()?;
+        let mut value = 0;
+        // SAFETY: the filter lives.
+        let is_known = unsafe {
+            abi::envoy_dynamic_module_callback_http_filter_get_attribute_int(
+                filter,
+                attribute,
+                &raw mut value,
+            )
+        };
+        is_known.then_some(value)
+    }
+
+    /// An attribute that is true or false.
+    pub(crate) fn flag_attribute(&self, attribute: Attribute) -> Option<bool> {
+        let filter = self.filter.get()?;
+        let mut value = false;
+        // SAFETY: the filter lives.
+        let is_known = unsafe {
+            abi::envoy_dynamic_module_callback_http_filter_get_attribute_bool(
+                filter,
+                attribute,
+                &raw mut value,
+            )
+        };
+        is_known.then_some(value)
+    }
+
+    /// A member of a namespace of the dynamic metadata: its value, or the texts and numbers of a list. Empty if there is none.
+    pub(crate) fn metadata(&self, namespace: &str, name: &str) -> Vec<Scalar> {
+        let Some(filter) = self.filter.get() else { return Vec::new() };
+        let (source, namespace, key) =
+            (MetadataSource::Dynamic, Buffer::new(namespace.as_bytes()), Buffer::new(name.as_bytes()));
+        let (mut found, mut number, mut flag, mut size) = (Buffer::NULL, 0.0, false, 0);
+        // SAFETY: the filter lives; the metadata does not change before it is copied.
+        unsafe {
+            if abi::envoy_dynamic_module_callback_http_get_metadata_string(
+                filter,
+                source,
+                namespace,
+                key,
+                &raw mut found,
+            ) {
+                return text(found).map(Scalar::Text).into_iter().collect();
+            }
+            if abi::envoy_dynamic_module_callback_http_get_metadata_number(
+                filter,
+                source,
+                namespace,
+                key,
+                &raw mut number,
+            ) {
+                return vec![Scalar::Number(number)];
+            }
+            if abi::envoy_dynamic_module_callback_http_get_metadata_bool(
+                filter,
+                source,
+                namespace,
+                key,
+                &raw mut flag,
+            ) {
+                return vec![Scalar::Flag(flag)];
+            }
+            if !abi::envoy_dynamic_module_callback_http_get_metadata_list_size(
+                filter,
+                source,
+                namespace,
+                key,
+                &raw mut size,
+            ) {
+                return Vec::new();
+            }
+            let element = |index| {
+                if abi::envoy_dynamic_module_callback_http_get_metadata_list_string(
+                    filter,
+                    source,
+                    namespace,
+                    key,
+                    index,
+                    &raw mut found,
+                ) {
+                    return text(found).map(Scalar::Text);
+                }
+                let is_number = abi::envoy_dynamic_module_callback_http_get_metadata_list_number(
+                    filter,
+                    source,
+                    namespace,
+                    key,
+                    index,
+                    &raw mut number,
+                );
+                is_number.then_some(Scalar::Number(number))
+            };
+            (0..size).filter_map(element).collect()
+        }
+    }
+
     /// Adds to a counter.
     pub(crate) fn increment_counter(&self, id: usize, labels: &[Buffer], by: u64) {
         if let Some(filter) = self.filter.get() {
@@ -356,4 +472,13 @@ impl EnvoyFilter {
             unsafe { abi::envoy_dynamic_module_callback_http_filter_reset_http_stream(filter, id) };
         }
     }
+}
+
+/// The text in a buffer, copied.
+///
+/// # Safety
+/// The bytes must stay as they are while it is copied.
+unsafe fn text(buffer: Buffer) -> Option<String> {
+    // SAFETY: as above.
+    String::from_utf8(unsafe { buffer.bytes() }.to_vec()).ok()
 }

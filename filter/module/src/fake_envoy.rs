@@ -9,8 +9,11 @@ use std::ffi::c_void;
 use std::ptr;
 use std::rc::Rc;
 
+use serde_json::Value;
+
 use crate::abi::{
     Attribute, Body, BodyStatus, Buffer, ConfigPtr, FilterPtr, Header, HeaderMap, HeadersStatus, LogLevel,
+    MetadataSource,
 };
 use crate::configuration::FilterConfig;
 use crate::http_filter::HttpFilter;
@@ -32,6 +35,10 @@ pub(crate) struct FakeEnvoy {
     pub(crate) has_continued: Cell<bool>,
     pub(crate) response: RefCell<Option<(u32, Vec<u8>)>>,
     pub(crate) filter_state: RefCell<HashMap<String, Vec<u8>>>,
+    /// Attributes, by their numbers.
+    pub(crate) attributes: RefCell<HashMap<u32, Value>>,
+    /// Dynamic metadata, by namespace.
+    pub(crate) metadata: RefCell<Value>,
     /// The streams that were started: cluster and body. Those that were reset.
     pub(crate) streams: RefCell<Vec<(String, Vec<u8>)>>,
     pub(crate) resets: RefCell<Vec<u64>>,
@@ -430,13 +437,147 @@ extern "C" fn envoy_dynamic_module_callback_http_get_cluster_name(
     false
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_callback_http_filter_get_attribute_int(
-    _filter: FilterPtr,
-    _attribute: Attribute,
-    _value: *mut u64,
+/// Stores what `read` finds in the value of an attribute.
+///
+/// # Safety
+/// `filter` is a module's, and `to` a place for the result.
+unsafe fn read_attribute<T>(
+    filter: FilterPtr,
+    attribute: Attribute,
+    to: *mut T,
+    read: impl FnOnce(&Value) -> Option<T>,
 ) -> bool {
-    false
+    // SAFETY: as above.
+    unsafe {
+        let attributes = fake(filter).attributes.borrow();
+        attributes.get(&(attribute as u32)).and_then(read).map(|value| *to = value).is_some()
+    }
+}
+
+fn buffer(value: &Value) -> Option<Buffer> {
+    value.as_str().map(|text| Buffer::new(text.as_bytes()))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_filter_get_attribute_int(
+    filter: FilterPtr,
+    attribute: Attribute,
+    value: *mut u64,
+) -> bool {
+    // SAFETY: the module's filter, and its place for the value.
+    unsafe { read_attribute(filter, attribute, value, Value::as_u64) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_filter_get_attribute_string(
+    filter: FilterPtr,
+    attribute: Attribute,
+    value: *mut Buffer,
+) -> bool {
+    // SAFETY: the module's filter, and its place for the value.
+    unsafe { read_attribute(filter, attribute, value, buffer) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_filter_get_attribute_bool(
+    filter: FilterPtr,
+    attribute: Attribute,
+    value: *mut bool,
+) -> bool {
+    // SAFETY: the module's filter, and its place for the value.
+    unsafe { read_attribute(filter, attribute, value, Value::as_bool) }
+}
+
+/// Stores what `read` finds in a member of a namespace's metadata.
+///
+/// # Safety
+/// `filter` is a module's, and `to` a place for the result.
+unsafe fn read_metadata<T>(
+    filter: FilterPtr,
+    [namespace, key]: [Buffer; 2],
+    to: *mut T,
+    read: impl FnOnce(&Value) -> Option<T>,
+) -> bool {
+    // SAFETY: as above.
+    unsafe {
+        let metadata = fake(filter).metadata.borrow();
+        let member = metadata.get(text(namespace)).and_then(|fields| fields.get(text(key)));
+        member.and_then(read).map(|value| *to = value).is_some()
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_get_metadata_string(
+    filter: FilterPtr,
+    _source: MetadataSource,
+    namespace: Buffer,
+    key: Buffer,
+    value: *mut Buffer,
+) -> bool {
+    // SAFETY: the module's filter, and its place for the value.
+    unsafe { read_metadata(filter, [namespace, key], value, buffer) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_get_metadata_number(
+    filter: FilterPtr,
+    _source: MetadataSource,
+    namespace: Buffer,
+    key: Buffer,
+    value: *mut f64,
+) -> bool {
+    // SAFETY: the module's filter, and its place for the value.
+    unsafe { read_metadata(filter, [namespace, key], value, Value::as_f64) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_get_metadata_bool(
+    filter: FilterPtr,
+    _source: MetadataSource,
+    namespace: Buffer,
+    key: Buffer,
+    value: *mut bool,
+) -> bool {
+    // SAFETY: the module's filter, and its place for the value.
+    unsafe { read_metadata(filter, [namespace, key], value, Value::as_bool) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_get_metadata_list_size(
+    filter: FilterPtr,
+    _source: MetadataSource,
+    namespace: Buffer,
+    key: Buffer,
+    size: *mut usize,
+) -> bool {
+    // SAFETY: the module's filter, and its place for the size.
+    unsafe { read_metadata(filter, [namespace, key], size, |value| Some(value.as_array()?.len())) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_get_metadata_list_string(
+    filter: FilterPtr,
+    _source: MetadataSource,
+    namespace: Buffer,
+    key: Buffer,
+    index: usize,
+    value: *mut Buffer,
+) -> bool {
+    // SAFETY: the module's filter, and its place for the value.
+    unsafe { read_metadata(filter, [namespace, key], value, |list| buffer(list.get(index)?)) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_callback_http_get_metadata_list_number(
+    filter: FilterPtr,
+    _source: MetadataSource,
+    namespace: Buffer,
+    key: Buffer,
+    index: usize,
+    value: *mut f64,
+) -> bool {
+    // SAFETY: the module's filter, and its place for the value.
+    unsafe { read_metadata(filter, [namespace, key], value, |list| list.get(index)?.as_f64()) }
 }
 
 #[unsafe(no_mangle)]

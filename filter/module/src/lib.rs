@@ -9,6 +9,7 @@
 mod abi;
 mod clock;
 mod configuration;
+mod context;
 mod drill;
 mod envoy;
 #[cfg(any(test, feature = "fuzzing"))]

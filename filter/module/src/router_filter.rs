@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use llm_router_filter_common::filter_state::FAILOVER;
+use llm_router_routing::context::RequestContext;
 use llm_router_routing::exchange::{
     Attempt, CallResult, Exchange, Forward, LocalResponse, OnBody, OnHeaders, OnResponse, ResponseHead,
 };
@@ -14,6 +15,7 @@ use llm_router_routing::request::RequestHead;
 
 use crate::abi::{BodyStatus, HeadersStatus};
 use crate::clock;
+use crate::context;
 use crate::envoy::EnvoyFilter;
 use crate::gateway::Gateway;
 use crate::held_body::HeldBody;
@@ -30,6 +32,8 @@ pub(crate) struct RouterFilter {
     /// The body of a held request.
     body: RefCell<HeldBody>,
     call: RefCell<Option<Call>>,
+    /// What Envoy knew of the request when it came. The route by which it came may be forgotten later.
+    context: RefCell<RequestContext>,
     phase: Cell<Phase>,
 }
 
@@ -71,6 +75,7 @@ impl RouterFilter {
             gateway,
             body: RefCell::default(),
             call: RefCell::default(),
+            context: RefCell::default(),
             phase: Cell::new(Phase::Passing),
         }
     }
@@ -80,8 +85,10 @@ impl RouterFilter {
         let headers = envoy.request_headers();
         envoy.drill.read(&headers);
         envoy.drill.at("request_headers");
+        let context = context::read(envoy, &self.gateway.config().context_keys);
+        self.context.replace(context.clone());
         let (remove, then) = self.with_exchange(envoy, |exchange, recorder| {
-            exchange.request_headers(headers, !end_of_stream, recorder)
+            exchange.request_headers(headers, context, !end_of_stream, recorder)
         });
         for name in &remove {
             envoy.remove_request_header(name);
@@ -218,9 +225,10 @@ impl RouterFilter {
         }
         self.exchange.replace(Exchange::new(self.gateway.router()));
         let headers = envoy.request_headers();
+        let context = self.context.take();
         let action = self.with_exchange(envoy, |exchange, recorder| {
             let body = self.body.borrow();
-            exchange.request_headers(headers, true, recorder);
+            exchange.request_headers(headers, context, true, recorder);
             let mut action = exchange.request_body(body.bytes(), clock::now(), recorder);
             while action == OnBody::Classify {
                 action = exchange.classified(CallResult::NotCalled, || body.bytes(), clock::now(), recorder);

@@ -355,3 +355,77 @@ proptest! {
         prop_assert_eq!(forwarded(&envoy), expected);
     }
 }
+
+#[test]
+fn rules_see_what_envoy_knows_of_the_request() {
+    let when = |when: Value| {
+        config(|policy| {
+            policy["rules"] = json!([{"when": when, "model": "small", "always": true}]);
+        })
+    };
+    let attributes = [
+        (24, json!("10.0.0.7:40000")),
+        (25, json!(40000)),
+        (26, json!("10.0.0.1:443")),
+        (27, json!(443)),
+        (29, json!(true)),
+        (30, json!("llm.example")),
+        (31, json!("TLSv1.3")),
+        (33, json!("CN=a")),
+        (35, json!("a.example")),
+        (37, json!("spiffe://corp/a")),
+        (38, json!("abc")),
+        (61, json!("llms")),
+    ];
+    let jwt = json!({"tenant": "acme", "level": 3, "admin": true, "groups": ["a", "b"], "ids": [1, 2], "payload": {"sub": "x"}});
+    let state = json!({"payload": {"sub": "x", "groups": ["a", "b"]}, "tenant": "acme"}).to_string();
+    let run = |condition: Value, knows: bool, state: &str| {
+        let config = when(condition);
+        let envoy = FakeEnvoy::new(&config, &CHAT);
+        if knows {
+            envoy.attributes.replace(attributes.iter().cloned().collect());
+            envoy.metadata.replace(json!({"jwt": jwt}));
+        }
+        if !state.is_empty() {
+            envoy.filter_state.borrow_mut().insert("llm_router.metadata.jwt".to_owned(), state.into());
+        }
+        envoy.headers(false);
+        envoy.body(NAMED.as_bytes(), true);
+        envoy.request_header("x-llm-cluster").as_deref() == Some("s")
+    };
+    for condition in [
+        json!({"attribute": {"source.address": "10.0.0.0/24", "source.port": 40000}}),
+        json!({"attribute": {"destination.address": "10.0.0.1", "destination.port": 443}}),
+        json!({"attribute": {"connection.mtls": true, "connection.requested_server_name": "llm.example"}}),
+        json!({"attribute": {"connection.tls_version": "TLSv1.3", "connection.subject_peer_certificate": "CN=a"}}),
+        json!({"attribute": {"connection.dns_san_peer_certificate": "a.example"}}),
+        json!({"attribute": {"connection.uri_san_peer_certificate": {"prefix": "spiffe://corp/"}}}),
+        json!({"attribute": {"connection.sha256_peer_certificate_digest": "abc", "xds.route_name": "llms"}}),
+        json!({"metadata": {"jwt": {"tenant": "acme", "level": 3, "admin": true}}}),
+        json!({"metadata": {"jwt": {"groups": "b", "ids": 2}}}),
+    ] {
+        assert!(run(condition.clone(), true, ""), "{condition}");
+        assert!(!run(condition.clone(), false, ""), "{condition}");
+    }
+    assert!(run(json!({"attribute": {"connection.mtls": false}}), false, ""), "no TLS");
+    let nested = json!({"metadata": {"jwt": {"payload": {"sub": "x", "groups": "b"}, "tenant": "acme"}}});
+    assert!(run(nested.clone(), false, &state));
+    assert!(!run(nested.clone(), true, ""), "Envoy shows modules no members of members");
+    for broken in ["-", "{", "null", "[]", &state.replace("acme", "other")] {
+        assert!(!run(nested.clone(), true, broken), "{broken}");
+    }
+}
+
+#[test]
+fn a_recovered_request_is_decided_by_what_envoy_knew_when_it_came() {
+    let config = config(|policy| {
+        policy["rules"] =
+            json!([{"when": {"attribute": {"xds.route_name": "llms"}}, "model": "small", "always": true}]);
+    });
+    let envoy = FakeEnvoy::new(&config, &CHAT);
+    envoy.attributes.borrow_mut().insert(61, json!("llms"));
+    envoy.headers(false);
+    envoy.attributes.take();
+    envoy.body(NAMED.as_bytes(), true);
+    assert_eq!(envoy.request_header("x-llm-cluster").as_deref(), Some("s"));
+}

@@ -152,8 +152,7 @@ pub(crate) fn grpc_status_message() -> String {
 
 /// A node property that is a little-endian number.
 pub(crate) fn number_property(path: &[&str]) -> Option<u64> {
-    let bytes = hostcalls::get_property(path.to_vec()).ok().flatten()?;
-    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+    Some(u64::from_le_bytes(property(path)?.try_into().ok()?))
 }
 
 /// Which attempt of the request this is, by Envoy's retries; the first is 1.
@@ -168,8 +167,12 @@ pub(crate) fn cluster() -> Option<String> {
 
 /// A property that is text.
 pub(crate) fn text_property(path: &[&str]) -> Option<String> {
-    let bytes = hostcalls::get_property(path.to_vec()).ok().flatten()?;
-    String::from_utf8(bytes).ok()
+    String::from_utf8(property(path)?).ok()
+}
+
+/// A property, as Envoy serializes it.
+pub(crate) fn property(path: &[&str]) -> Option<Bytes> {
+    hostcalls::get_property(path.to_vec()).ok().flatten()
 }
 
 /// The plugin's configuration, in `on_configure` only.

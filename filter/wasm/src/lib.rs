@@ -9,6 +9,7 @@
 mod body;
 mod body_watchdog;
 mod configuration;
+mod context;
 mod envoy_version;
 mod host;
 mod recorder;

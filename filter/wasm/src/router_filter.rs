@@ -12,6 +12,7 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, Status};
 
 use crate::body::{BodyCopy, BufferedBody};
+use crate::context;
 use crate::host::{self, CallId, RequestHeaders};
 use crate::sidecar_client;
 use crate::worker::Worker;
@@ -171,8 +172,9 @@ fn attempt() -> Attempt {
 impl HttpContext for RouterFilter {
     fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         let headers = RequestHeaders.get_all();
+        let context = context::read(&self.exchange.config().context_keys);
         let (remove, then) =
-            self.exchange.request_headers(headers, !end_of_stream, &mut self.worker.recorder());
+            self.exchange.request_headers(headers, context, !end_of_stream, &mut self.worker.recorder());
         for name in &remove {
             RequestHeaders.remove(name);
         }

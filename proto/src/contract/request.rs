@@ -140,7 +140,7 @@ impl RequestTemplate {
     /// Encodes everything but the prompt.
     pub fn new(classifiers: Classifiers, examples: Option<FewShotExamples>) -> Self {
         let metadata_context = Some(metadata(CONTRACT_VERSION, classifiers, examples));
-        Self(ProcessingRequest { request: None, metadata_context }.encode_to_vec())
+        Self(ProcessingRequest { metadata_context, ..ProcessingRequest::default() }.encode_to_vec())
     }
 
     /// The bytes of the request about this prompt. Protocol Buffers allow to encode the fields of a message apart and to
@@ -157,7 +157,7 @@ impl RequestTemplate {
 
 fn request_body(body: Bytes) -> ProcessingRequest {
     let request = Some(Request::RequestBody(HttpBody { body, end_of_stream: true }));
-    ProcessingRequest { request, metadata_context: None }
+    ProcessingRequest { request, ..ProcessingRequest::default() }
 }
 
 fn metadata(version: Version, classifiers: Classifiers, examples: Option<FewShotExamples>) -> Metadata {

@@ -200,7 +200,7 @@ fn a_malformed_or_oversized_field_is_named_with_what_is_wrong() {
     }
     assert!(named(&["task"; 64]).is_ok());
     let headers = processing_request::Request::RequestHeaders(Default::default());
-    let message = ProcessingRequest { request: Some(headers), metadata_context: None };
+    let message = ProcessingRequest { request: Some(headers), ..ProcessingRequest::default() };
     assert_eq!(ClassifyRequest::decode(message), Err(RequestError::NoBody));
 }
 

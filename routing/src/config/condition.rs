@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use regex_lite::Regex;
+
+use crate::context::{Attribute, ContextKeys, MetadataKey, RequestContext, Scalar, ip_address};
 
 /// A condition.
 #[derive(Clone, Debug)]
@@ -24,6 +27,10 @@ pub enum Condition {
 pub enum RequestCondition {
     /// A header, by lower-case name, has exactly this value.
     Header(String, String),
+    /// What Envoy knows under this name is one of these.
+    Attribute(Attribute, AttributeTest),
+    /// The value in Envoy's dynamic metadata, or one of a list there, is one of these.
+    Metadata(Arc<MetadataKey>, Vec<Scalar>),
     /// The path starts so.
     PathPrefix(String),
     /// The prompt's text has a match.
@@ -36,6 +43,17 @@ pub enum RequestCondition {
     MinTokens(u64),
     /// This number of tokens or fewer, by estimate.
     MaxTokens(u64),
+}
+
+/// What the value of an attribute must be. A value that is unknown is nothing of this.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AttributeTest {
+    /// One of these.
+    AnyOf(Vec<Scalar>),
+    /// A text that starts so.
+    Prefix(String),
+    /// An address in one of these networks.
+    Networks(Vec<IpNet>),
 }
 
 /// A condition on what a head of the sidecar's model predicts.
@@ -68,6 +86,8 @@ pub enum HeadTest {
 pub trait MatchInput {
     /// The value of a header, if it is there and is text.
     fn header(&self, name: &str) -> Option<&str>;
+    /// What Envoy knows of the request.
+    fn context(&self) -> &RequestContext;
     /// The path as servers understand it, without its query.
     fn path(&self) -> &str;
     /// Whether the request brings tools.
@@ -115,6 +135,25 @@ impl Condition {
             Self::Not(inner) => inner.heads(),
             Self::Request(_) => Vec::new(),
             Self::Head(condition) => vec![condition],
+        }
+    }
+
+    /// What it reads of the context.
+    pub(super) fn context_keys(&self, keys: &mut ContextKeys) {
+        match self {
+            Self::All(all) | Self::Any(all) => all.iter().for_each(|it| it.context_keys(keys)),
+            Self::Not(inner) => inner.context_keys(keys),
+            Self::Request(RequestCondition::Attribute(attribute, _)) => {
+                if !keys.attributes.contains(attribute) {
+                    keys.attributes.push(*attribute);
+                }
+            }
+            Self::Request(RequestCondition::Metadata(key, _)) => {
+                if let Err(place) = keys.metadata.binary_search(key) {
+                    keys.metadata.insert(place, Arc::clone(key));
+                }
+            }
+            Self::Request(_) | Self::Head(_) => {}
         }
     }
 
@@ -168,12 +207,31 @@ impl RequestCondition {
     fn holds(&self, input: &impl MatchInput) -> bool {
         match self {
             Self::Header(name, value) => input.header(name) == Some(value.as_str()),
+            Self::Attribute(attribute, test) => {
+                input.context().attribute(*attribute).is_some_and(|value| test.holds(value))
+            }
+            Self::Metadata(key, wanted) => {
+                input.context().metadata(key).iter().any(|value| wanted.contains(value))
+            }
             Self::PathPrefix(prefix) => starts_with(input.path(), prefix),
             Self::TextMatches(regex) => regex.is_match(input.text()),
             Self::HasTools(wanted) => input.has_tools() == *wanted,
             Self::HasImages(wanted) => input.has_images() == *wanted,
             Self::MinTokens(least) => input.tokens() >= *least,
             Self::MaxTokens(most) => input.tokens() <= *most,
+        }
+    }
+}
+
+impl AttributeTest {
+    fn holds(&self, value: &Scalar) -> bool {
+        match (self, value) {
+            (Self::AnyOf(wanted), value) => wanted.contains(value),
+            (Self::Prefix(prefix), Scalar::Text(text)) => text.starts_with(prefix),
+            (Self::Networks(networks), Scalar::Text(text)) => {
+                ip_address(text).is_some_and(|address| networks.iter().any(|it| it.contains(&address)))
+            }
+            _ => false,
         }
     }
 }
@@ -226,13 +284,18 @@ mod tests {
 
     use super::*;
 
+    #[derive(Default)]
     struct Input {
         has_tools: bool,
+        context: RequestContext,
     }
 
     impl MatchInput for Input {
         fn header(&self, _: &str) -> Option<&str> {
             None
+        }
+        fn context(&self) -> &RequestContext {
+            &self.context
         }
         fn path(&self) -> &str {
             ""
@@ -287,7 +350,7 @@ mod tests {
             condition in any_condition(), has_tools: bool, heads: [bool; 4], known: [bool; 4],
         ) {
             let expected = plain(&condition, has_tools, heads);
-            match condition.reduce(&Input { has_tools }) {
+            match condition.reduce(&Input { has_tools, ..Input::default() }) {
                 Ok(holds) => prop_assert_eq!(holds, expected),
                 Err(residual) => {
                     let index = |head: &HeadCondition| head.head.parse::<usize>().unwrap();

@@ -19,12 +19,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use classifier::{Classifier, Examples};
-pub use condition::{Condition, HeadCondition, HeadTest, MatchInput, RequestCondition, Residual};
+pub use condition::{
+    AttributeTest, Condition, HeadCondition, HeadTest, MatchInput, RequestCondition, Residual,
+};
 pub use model::{Cost, Model};
 pub use policy::{Band, Bands, Policy, Strategy, Target, Weighted};
 pub use resolve::ConfigError;
 pub use rule::{Reject, Rule, Then};
 
+use crate::context::ContextKeys;
 use crate::headers::OWN_PREFIX;
 use crate::request::PromptSettings;
 use crate::rewrite::growth;
@@ -63,6 +66,8 @@ pub struct Config {
     pub on_unknown_response: OnUnknownResponse,
     /// What is classified of a request.
     pub prompt: PromptSettings,
+    /// What the conditions of rules read of what Envoy knows of a request: all that hosts have to find out.
+    pub context_keys: ContextKeys,
     /// The names of all classifiers that policies and rules ask, in order.
     classifiers: Vec<String>,
     names: HashMap<String, Name>,

@@ -14,7 +14,7 @@ pub(super) use identity::{Given, Identity, Named};
 use serde::Deserialize;
 use serde_json::Value;
 pub(super) use target::{Route, Target};
-pub(super) use when::{Condition, HeadTest, Range, When};
+pub(super) use when::{Condition, Expected, HeadTest, Range, Scalar, When};
 
 #[cfg(feature = "schema")]
 use super::schema::{Count, Size, Time};
@@ -35,7 +35,8 @@ pub(super) struct Config {
     #[serde(default = "default_cluster_header")]
     pub(super) cluster_header: String,
     /// The request header that carries the chosen model's `model` to Envoy's routes, for routes that match it, like those of the
-    /// Gateway API Inference Extension: `x-gateway-model-name`. Lower case. A client's own is removed. Not given: no such header.
+    /// Gateway API Inference Extension: `x-gateway-model-name`. Lower case. A client's own is removed. Models
+    /// still need a `cluster`: those of one cluster share what a provider keeps of conversations. Not given: no such header.
     #[serde(default)]
     pub(super) model_header: Option<String>,
     /// Bounds on what is read of a request.

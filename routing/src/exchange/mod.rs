@@ -37,8 +37,9 @@ pub use response::{Attempt, ResponseHead};
 use crate::cache::{CachingRouter, Plan};
 use crate::classification::Prediction;
 use crate::config::{Config, Mode};
+use crate::context::{Attribute, RequestContext};
 use crate::decision::{Decision, Reason};
-use crate::headers::Headers;
+use crate::headers::{self, Headers};
 use crate::rejection::Rejection;
 use crate::request::{Endpoint, Request, RequestHead, Target};
 use crate::requirements::Api;
@@ -115,10 +116,12 @@ impl Exchange {
 
     /// The request headers are there. Returns the names of those to remove, and what to do then.
     ///
+    /// `context` has what the policy's [`ContextKeys`](crate::context::ContextKeys) name, as far as the host knows it.
     /// `has_body` is false if the request ends with its headers.
     pub fn request_headers(
         &mut self,
         headers: Headers,
+        mut context: RequestContext,
         has_body: bool,
         events: &mut impl EventSink,
     ) -> (Vec<String>, OnHeaders) {
@@ -126,8 +129,12 @@ impl Exchange {
         self.state = State::Untouched;
         let own = headers.iter().map(|(name, _)| name);
         let own = own.filter(|name| self.config().owns_header(name));
-        let remove = own.map(str::to_owned).collect();
-        let head = RequestHead::new(headers);
+        let remove: Vec<_> = own.map(str::to_owned).collect();
+        if remove.iter().any(|name| name != headers::POLICY) {
+            // Envoy may have chosen its route by what a client must not send.
+            context.forget(Attribute::RouteName);
+        }
+        let head = RequestHead::new(headers).with_context(context);
         let api = head.api();
         let then = match admission::admit(self.config(), &head, has_body) {
             Ok(Admission::Prompt(target)) => {

@@ -2,13 +2,15 @@
 
 use super::path::NormalPath;
 use super::target::{Resource, Target};
+use crate::context::RequestContext;
 use crate::headers::Headers;
 use crate::requirements::Api;
 
-/// A request's headers as the client sent them, with its `:path` and `:method`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A request's headers as the client sent them, with its `:path` and `:method`; and what Envoy knows of the request.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestHead {
     headers: Headers,
+    context: RequestContext,
     path: NormalPath,
     resource: Resource,
 }
@@ -21,7 +23,18 @@ impl RequestHead {
             (Some(path), _) => NormalPath::new(path),
             (None, path) => NormalPath::new(&String::from_utf8_lossy(path.unwrap_or_default())),
         };
-        Self { resource: Resource::new(&path), path, headers }
+        Self { resource: Resource::new(&path), path, headers, context: RequestContext::default() }
+    }
+
+    /// With what Envoy knows of the request beside its headers.
+    #[must_use]
+    pub fn with_context(self, context: RequestContext) -> Self {
+        Self { context, ..self }
+    }
+
+    /// What Envoy knows of the request beside its headers.
+    pub fn context(&self) -> &RequestContext {
+        &self.context
     }
 
     /// The path as servers understand it, without its query: decoded, and without dots, doubled slashes and the like.

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 
 use crate::config::MatchInput;
+use crate::context::RequestContext;
 use crate::request::{Prompt, PromptSettings, Request, RequestHead};
 use crate::requirements::Capability;
 
@@ -34,6 +35,10 @@ impl<'a> RequestInput<'a> {
 impl MatchInput for RequestInput<'_> {
     fn header(&self, name: &str) -> Option<&str> {
         self.head.header(name)
+    }
+
+    fn context(&self) -> &RequestContext {
+        self.head.context()
     }
 
     fn path(&self) -> &str {

@@ -1,5 +1,6 @@
 //! Dry runs: where a request would go. Nothing is sent, cached or counted.
 
+use llm_router_routing::context::RequestContext;
 use llm_router_routing::decision::Decision;
 use llm_router_routing::exchange::{Event, EventSink, LocalResponse, OnBody, OnHeaders};
 use llm_router_routing::headers::Headers;
@@ -33,7 +34,7 @@ impl Service {
     /// What would become of a request with these headers and this body. The classifier is called if the policy needs it.
     pub(crate) async fn dry_run(&self, router: &PolicyRouter, headers: Headers, body: &[u8]) -> DryRun {
         let (mut exchange, mut sink) = (router.dry_run(), DecisionSink::default());
-        match exchange.request_headers(headers, true, &mut sink).1 {
+        match exchange.request_headers(headers, RequestContext::default(), true, &mut sink).1 {
             OnHeaders::Continue => return DryRun::Untouched,
             OnHeaders::Respond(response) => return DryRun::Responded(response),
             OnHeaders::Hold => {}

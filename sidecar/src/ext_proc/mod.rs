@@ -18,6 +18,7 @@ mod request;
 mod routed_request;
 pub mod server;
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,6 +29,7 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
     BodyResponse, HeadersResponse, HttpHeaders, ProcessingRequest, ProcessingResponse, TrailersResponse,
     external_processor_server::ExternalProcessor, processing_request, processing_response::Response,
 };
+use llm_router_proto::{Struct, context};
 use llm_router_routing::request::Endpoint;
 use opentelemetry::Context;
 use opentelemetry::context::FutureExt;
@@ -64,6 +66,12 @@ struct Call {
     trace: Option<Context>,
     /// The memory that the current message takes.
     permit: Option<BodyPermit>,
+}
+
+/// What Envoy says of a request beside its headers and body.
+struct Known {
+    attributes: HashMap<String, Struct>,
+    metadata: Option<Metadata>,
 }
 
 /// What is done for a request.
@@ -115,7 +123,8 @@ impl Call {
             Request::RequestBody(_) => traces::request(self.trace.as_ref()),
             _ => Context::new(),
         };
-        let answer = self.answer(request, message.metadata_context).with_context(trace.clone()).await;
+        let known = Known { attributes: message.attributes, metadata: message.metadata_context };
+        let answer = self.answer(request, known).with_context(trace.clone()).await;
         traces::end(&trace, &answer);
         if let Some(permit) = &self.permit {
             permit.release();
@@ -126,13 +135,13 @@ impl Call {
     async fn answer(
         &mut self,
         request: processing_request::Request,
-        metadata: Option<Metadata>,
+        known: Known,
     ) -> Result<ProcessingResponse, Status> {
         use processing_request::Request;
         let answer = match (request, &mut self.task) {
-            (Request::RequestHeaders(headers), _) => self.begin(headers),
+            (Request::RequestHeaders(headers), _) => self.begin(headers, &known),
             (Request::RequestBody(body), Task::Classify(endpoint)) => {
-                self.service.classify(*endpoint, metadata, body.body, self.deadline).await?
+                self.service.classify(*endpoint, known.metadata, body.body, self.deadline).await?
             }
             (Request::RequestBody(body), Task::Route(routed)) => {
                 routed.request_body(&self.service, &body.body).await
@@ -157,7 +166,7 @@ impl Call {
         Ok(answer)
     }
 
-    fn begin(&mut self, headers: HttpHeaders) -> ProcessingResponse {
+    fn begin(&mut self, headers: HttpHeaders, known: &Known) -> ProcessingResponse {
         // Envoy's own span, if it has one, is nearer than what the client sent.
         if self.trace.is_none() {
             self.trace = traces::parent(|name| request::header(&headers, name));
@@ -166,7 +175,9 @@ impl Call {
             Some(router) => {
                 let metrics = Arc::clone(&self.service.metrics);
                 let mut routed = Box::new(RoutedRequest::new(Arc::clone(router), metrics));
-                let answer = routed.request_headers(headers);
+                let keys = &router.config().context_keys;
+                let context = context::of_message(keys, &known.attributes, known.metadata.as_ref());
+                let answer = routed.request_headers(headers, context);
                 self.task = Task::Route(routed);
                 answer
             }

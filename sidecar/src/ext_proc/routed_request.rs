@@ -7,6 +7,7 @@ use llm_router_classifier::model::prediction::HeadOutput;
 use llm_router_proto::Struct;
 use llm_router_proto::envoy::service::ext_proc::v3::{HttpBody, HttpHeaders, ProcessingResponse};
 use llm_router_routing::config::Config;
+use llm_router_routing::context::RequestContext;
 use llm_router_routing::exchange::{
     Attempt, CallResult, Event, EventSink, Exchange, OnBody, OnHeaders, OnResponse, Query, ResponseHead,
 };
@@ -56,11 +57,15 @@ impl RoutedRequest {
     }
 
     /// The answer to the request headers.
-    pub(super) fn request_headers(&mut self, message: HttpHeaders) -> ProcessingResponse {
+    pub(super) fn request_headers(
+        &mut self,
+        message: HttpHeaders,
+        context: RequestContext,
+    ) -> ProcessingResponse {
         let has_body = !message.end_of_stream;
         let headers = Headers::from(request::headers(message));
         let mut recorder = Recorder::new(&self.router, &self.metrics);
-        let (remove, then) = self.exchange.request_headers(headers, has_body, &mut recorder);
+        let (remove, then) = self.exchange.request_headers(headers, context, has_body, &mut recorder);
         let answer = match then {
             OnHeaders::Continue => answer::without_interest(remove),
             OnHeaders::Hold if self.exchange.must_read_response() => answer::with_response(remove),

@@ -176,7 +176,7 @@ fn request_headers(headers: &[(&str, &str)]) -> ProcessingRequest {
 }
 
 fn message(request: processing_request::Request) -> ProcessingRequest {
-    ProcessingRequest { request: Some(request), metadata_context: None }
+    ProcessingRequest { request: Some(request), ..ProcessingRequest::default() }
 }
 
 /// Sends the messages, ends our side, and reads until the server ends its side.

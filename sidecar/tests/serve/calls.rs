@@ -66,7 +66,7 @@ fn headers() -> ProcessingRequest {
 }
 
 fn message(request: Request) -> ProcessingRequest {
-    ProcessingRequest { request: Some(request), metadata_context: None }
+    ProcessingRequest { request: Some(request), ..ProcessingRequest::default() }
 }
 
 /// What the answers to a body set, as our filter sends it.

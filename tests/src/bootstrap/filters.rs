@@ -38,6 +38,14 @@ impl Bootstrap {
         self
     }
 
+    /// Puts HTTP filters before all others.
+    #[must_use]
+    pub fn add_first_filters(mut self, filters: impl IntoIterator<Item = Value>) -> Self {
+        let all = self.at(CONNECTION_MANAGER)["http_filters"].as_array_mut().expect("filters");
+        all.splice(0..0, filters);
+        self
+    }
+
     /// Changes Envoy's own ext_proc filter, if it calls the sidecar.
     #[must_use]
     pub fn ext_proc(self, change: impl FnOnce(&mut Value)) -> Self {

@@ -111,6 +111,41 @@ impl Bootstrap {
         self
     }
 
+    /// Takes clients' addresses from their connections, as at the edge of a network, and not from what they say of themselves.
+    #[must_use]
+    pub fn at_the_edge(mut self) -> Self {
+        self.at(CONNECTION_MANAGER)["use_remote_address"] = json!(true);
+        self
+    }
+
+    /// Lets headers of clients reach the routes as they are.
+    #[must_use]
+    pub fn without_early_mutations(mut self) -> Self {
+        self.at(CONNECTION_MANAGER)["early_header_mutation_extensions"] = json!([]);
+        self
+    }
+
+    /// Sets how clients connect, by TLS.
+    #[must_use]
+    pub fn downstream_socket(mut self, socket: Value) -> Self {
+        let inspector = "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+        self.at(LISTENER)["listener_filters"] = json!([{ "name": "envoy.filters.listener.tls_inspector", "typed_config": { "@type": inspector } }]);
+        self.at("/static_resources/listeners/0/filter_chains/0")["transport_socket"] = socket;
+        self
+    }
+
+    /// Names the routes.
+    #[must_use]
+    pub fn route_names(mut self, names: &[&str]) -> Self {
+        let routes = &mut self.at(CONNECTION_MANAGER)["route_config"]["virtual_hosts"][0]["routes"];
+        let routes = routes.as_array_mut().expect("routes");
+        assert_eq!(routes.len(), names.len(), "{routes:?}");
+        for (route, name) in routes.iter_mut().zip(names) {
+            route["name"] = json!(name);
+        }
+        self
+    }
+
     /// Has this header carry the model's name, and Envoy route by it alone: one route for each model, and the last for what has no
     /// such header.
     #[must_use]

@@ -22,6 +22,9 @@ pub(crate) enum Condition {
     Any(Vec<When>),
     Not(When),
     Header(BTreeMap<String, String>),
+    Attribute(BTreeMap<String, Expected>),
+    /// By namespace.
+    Metadata(BTreeMap<String, Expected>),
     PathPrefix(String),
     TextMatches(String),
     HasTools(bool),
@@ -30,6 +33,25 @@ pub(crate) enum Condition {
     MaxTokens(Tokens),
     /// Of a head with this name.
     Head(HeadTest),
+}
+
+/// A text, a number, or true or false.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(untagged))]
+pub(crate) enum Scalar {
+    Text(String),
+    Number(f64),
+    Flag(bool),
+}
+
+/// What a value must be. In a list of Envoy's, one element must be so.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(untagged))]
+pub(crate) enum Expected {
+    /// This.
+    One(Scalar),
+    /// One of these.
+    AnyOf(Vec<Scalar>),
+    /// An object whose members, by their names, must all be so.
+    Members(BTreeMap<String, Expected>),
 }
 
 /// What a classifier must predict: a label, one of several labels, or a number within bounds.
@@ -84,6 +106,8 @@ impl<'de> Visitor<'de> for WhenVisitor {
                 "any" => Condition::Any(map.next_value()?),
                 "not" => Condition::Not(map.next_value()?),
                 "header" => Condition::Header(map.next_value::<UniqueMap<String>>()?.0),
+                "attribute" => Condition::Attribute(map.next_value::<UniqueMap<Expected>>()?.0),
+                "metadata" => Condition::Metadata(map.next_value::<UniqueMap<Expected>>()?.0),
                 "path_prefix" => Condition::PathPrefix(map.next_value()?),
                 "text_matches" => Condition::TextMatches(map.next_value()?),
                 "has_tools" => Condition::HasTools(map.next_value()?),
@@ -101,6 +125,87 @@ impl<'de> Visitor<'de> for WhenVisitor {
     }
 }
 
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+struct ScalarVisitor;
+
+impl Visitor<'_> for ScalarVisitor {
+    type Value = Scalar;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, a number, true or false")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Scalar, E> {
+        Ok(Scalar::Text(text.to_owned()))
+    }
+
+    fn visit_bool<E: Error>(self, flag: bool) -> Result<Scalar, E> {
+        Ok(Scalar::Flag(flag))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Scalar, E> {
+        Ok(Scalar::Number(number as f64))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Scalar, E> {
+        Ok(Scalar::Number(number as f64))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Scalar, E> {
+        Ok(Scalar::Number(number))
+    }
+}
+
+impl<'de> Deserialize<'de> for Expected {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ExpectedVisitor)
+    }
+}
+
+struct ExpectedVisitor;
+
+impl<'de> Visitor<'de> for ExpectedVisitor {
+    type Value = Expected;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, a number, true or false, a list of these, or a map")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Expected, E> {
+        ScalarVisitor.visit_str(text).map(Expected::One)
+    }
+
+    fn visit_bool<E: Error>(self, flag: bool) -> Result<Expected, E> {
+        ScalarVisitor.visit_bool(flag).map(Expected::One)
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Expected, E> {
+        ScalarVisitor.visit_u64(number).map(Expected::One)
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Expected, E> {
+        ScalarVisitor.visit_i64(number).map(Expected::One)
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Expected, E> {
+        ScalarVisitor.visit_f64(number).map(Expected::One)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, values: A) -> Result<Expected, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(values)).map(Expected::AnyOf)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Expected, A::Error> {
+        UniqueMap::deserialize(MapAccessDeserializer::new(members))
+            .map(|members| Expected::Members(members.0))
+    }
+}
+
 impl<'de> Deserialize<'de> for HeadTest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(HeadTestVisitor)
@@ -114,8 +219,8 @@ impl<'de> Visitor<'de> for HeadTestVisitor {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "one of the conditions all, any, not, header, path_prefix, text_matches, has_tools, has_images, min_tokens and \
-             max_tokens; or for a head of that name a label, a list of labels, or {above: 0.5}",
+            "one of the conditions all, any, not, header, attribute, metadata, path_prefix, text_matches, has_tools, \
+             has_images, min_tokens and max_tokens; or for a head of that name a label, a list of labels, or {above: 0.5}",
         )
     }
 
@@ -151,6 +256,16 @@ pub(crate) struct WhenSchema {
     not: Option<Box<WhenSchema>>,
     /// Headers, by lower-case name, and their exact values.
     header: Option<BTreeMap<String, String>>,
+    /// What Envoy knows of the request, by the names of Envoy's attributes: `xds.route_name`, `source.address`, `source.port`,
+    /// `destination.address`, `destination.port`, `connection.mtls`, `connection.requested_server_name`,
+    /// `connection.tls_version`, `connection.subject_peer_certificate`, `connection.dns_san_peer_certificate`,
+    /// `connection.uri_san_peer_certificate`, `connection.sha256_peer_certificate_digest`. A value, a list of values, or
+    /// `{prefix: TEXT}`; of addresses, IP addresses and networks like `10.0.0.0/8`. It does not hold where the value is unknown.
+    attribute: Option<BTreeMap<String, Expected>>,
+    /// What other filters found out, by namespace, which is the name of the filter, and then by the names of members:
+    /// `{envoy.filters.http.jwt_authn: {payload: {tenant: acme}}}`. A value or a list of values, compared with their type; a
+    /// list in the metadata need only have one of them. It does not hold where the value is unknown.
+    metadata: Option<BTreeMap<String, Expected>>,
     /// How the path starts, in letters of any case, once it is decoded and its dots and doubled slashes are resolved.
     path_prefix: Option<String>,
     /// A regular expression that is found in the prompt: the user's last message. It takes linear time: no look-around, no

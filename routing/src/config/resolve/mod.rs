@@ -2,6 +2,7 @@
 
 mod body;
 mod checks;
+mod context;
 mod error;
 mod examples;
 mod models;
@@ -21,6 +22,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use checks::{filled, find, key, own_header, printable, within, within_times};
 pub use error::ConfigError;
+
+use crate::context::ContextKeys;
 
 use super::{AUTO, CacheConfig, Config, Limits, Model, Name, Policy, Sidecar, raw};
 
@@ -44,6 +47,8 @@ pub(super) fn resolve(raw: raw::Config) -> Result<Config, ConfigError> {
     let default_policy = find("policy", &policies, &raw.default_policy, || "default_policy".to_owned())?;
     let (limits, classify_text) = limits(&raw.limits)?;
     let rules = rules::resolve(raw.rules, &models, &policies)?;
+    let mut context_keys = ContextKeys::default();
+    rules.iter().for_each(|rule| rule.when.context_keys(&mut context_keys));
     let heads = rules.iter().flat_map(|rule| rule.when.heads()).map(|condition| condition.head.as_str());
     let asked = policies.values().map(|policy| policy.classifier.as_str()).chain(heads);
     let classifiers = asked.collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect();
@@ -68,6 +73,7 @@ pub(super) fn resolve(raw: raw::Config) -> Result<Config, ConfigError> {
         identity,
         on_unknown_response: raw.on_unknown_response,
         prompt: prompt::resolve(raw.prompt, classify_text)?,
+        context_keys,
         policies,
         models,
     })

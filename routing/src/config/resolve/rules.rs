@@ -7,7 +7,7 @@ use regex_lite::{Regex, RegexBuilder};
 
 use super::checks::{find, header_name, printable, within};
 use super::policies::target;
-use super::{ConfigError, Models, Policies};
+use super::{ConfigError, Models, Policies, context};
 use crate::config::units::Decimal;
 use crate::config::{
     Classifier, Condition, HeadCondition, HeadTest, Reject, RequestCondition, Rule, Then, raw,
@@ -112,6 +112,8 @@ fn conditions(
                 Ok(Condition::Request(RequestCondition::Header(name, value)))
             })
             .collect(),
+        raw::Condition::Attribute(attributes) => context::attributes(attributes, &path),
+        raw::Condition::Metadata(namespaces) => context::metadata(namespaces, &path),
         raw::Condition::PathPrefix(prefix) if !prefix.starts_with('/') => {
             Err(ConfigError::new(path, format!("{prefix:?} must start with /")))
         }
@@ -177,11 +179,13 @@ fn head(name: String, raw: raw::HeadTest, path: &str) -> Result<Condition, Confi
 
 /// The condition that a name is probably meant to be: one that differs in a letter or two is hardly a head's.
 fn misspelt(name: &str) -> Option<&'static str> {
-    const CONDITIONS: [&str; 10] = [
+    const CONDITIONS: [&str; 12] = [
         "all",
         "any",
         "not",
         "header",
+        "attribute",
+        "metadata",
         "path_prefix",
         "text_matches",
         "has_tools",

@@ -19,7 +19,8 @@ fn the_routers_own_headers_are_removed_from_every_request() {
         assert_eq!((remove.len(), then), (3, OnHeaders::Hold));
         let mut other = Run::new(config);
         let headers: Headers = [(":method", "GET"), (":path", "/")].iter().chain(&own).copied().collect();
-        let (remove, then) = other.exchange.request_headers(headers, false, &mut other.log);
+        let (remove, then) =
+            other.exchange.request_headers(headers, RequestContext::default(), false, &mut other.log);
         assert_eq!(remove, ["x-llm-task", "x-target", "x-llm-policy"]);
         assert_eq!(then, OnHeaders::Continue);
     }
@@ -41,7 +42,8 @@ fn the_model_header_has_the_name_that_the_llm_is_asked_for_and_never_the_clients
         assert_eq!(run.headers(&[spoofed]), (vec!["x-gateway-model-name".to_owned()], OnHeaders::Hold));
         let mut other = Run::new(with_header(mode));
         let headers = Headers::from([(":method", "GET"), (":path", "/"), spoofed]);
-        let (remove, then) = other.exchange.request_headers(headers, false, &mut other.log);
+        let (remove, then) =
+            other.exchange.request_headers(headers, RequestContext::default(), false, &mut other.log);
         assert_eq!((remove, then), (vec!["x-gateway-model-name".to_owned()], OnHeaders::Continue));
     }
     let model_header = |forward: &Forward| {
@@ -71,6 +73,30 @@ fn the_model_header_has_the_name_that_the_llm_is_asked_for_and_never_the_clients
 }
 
 #[test]
+fn a_route_that_a_client_may_have_chosen_by_the_routers_headers_is_unknown() {
+    let guarded = || {
+        config(|it| {
+            let unknown_route = json!({"not": {"attribute": {"xds.route_name": "llms"}}});
+            it["rules"] = json!([{"when": unknown_route, "reject": {"message": "no"}}]);
+        })
+    };
+    let run = |header: (&str, &str)| {
+        let mut run = Run::new(guarded());
+        let mut context = RequestContext::default();
+        context.set_attribute(Attribute::RouteName, Scalar::Text("llms".to_owned()));
+        let headers = Headers::from([(":method", "POST"), (":path", PATH), header]);
+        run.exchange.request_headers(headers, context, true, &mut run.log);
+        run.body(NAMED)
+    };
+    for header in [("x-request-id", "1"), ("x-llm-policy", "p")] {
+        assert!(!matches!(run(header), OnBody::Respond(_)), "{header:?}");
+    }
+    for header in [("x-target", "big-cluster"), ("x-llm-cluster", "big-cluster"), ("x-llm-task", "Chatbot")] {
+        assert_eq!(status(run(header)), 403, "{header:?}");
+    }
+}
+
+#[test]
 fn a_request_that_is_not_for_an_llm_is_not_held() {
     for (headers, has_body) in [
         (Headers::from([(":method", "POST"), (":path", PATH)]), false),
@@ -79,7 +105,10 @@ fn a_request_that_is_not_for_an_llm_is_not_held() {
         (Headers::default(), true),
     ] {
         let mut run = Run::new(enforce());
-        assert_eq!(run.exchange.request_headers(headers, has_body, &mut run.log).1, OnHeaders::Continue);
+        assert_eq!(
+            run.exchange.request_headers(headers, RequestContext::default(), has_body, &mut run.log).1,
+            OnHeaders::Continue
+        );
         assert!(!run.exchange.is_held());
         assert_eq!(run.body(NAMED), OnBody::Continue);
         assert_eq!(run.response_headers("application/json"), OnResponse::Continue);
@@ -92,7 +121,7 @@ fn the_list_of_models_is_the_routers_unless_in_shadow_mode() {
     let list = |config| {
         let mut run = Run::new(config);
         let headers = Headers::from([(":method", "GET"), (":path", "/v1/models")]);
-        run.exchange.request_headers(headers, false, &mut run.log).1
+        run.exchange.request_headers(headers, RequestContext::default(), false, &mut run.log).1
     };
     let OnHeaders::Respond(response) = list(enforce()) else { panic!("no response") };
     let body: Value = serde_json::from_slice(&response.body).unwrap();
@@ -105,7 +134,7 @@ fn a_model_of_the_list_is_found_by_its_name_in_the_shape_of_the_clients_api() {
     let ask = |config, method: &str, path: &str, more: &[(&str, &str)]| {
         let mut run = Run::new(config);
         let headers: Headers = [(":method", method), (":path", path)].iter().chain(more).copied().collect();
-        match run.exchange.request_headers(headers, false, &mut run.log).1 {
+        match run.exchange.request_headers(headers, RequestContext::default(), false, &mut run.log).1 {
             OnHeaders::Respond(response) => {
                 (response.status, serde_json::from_slice(&response.body).unwrap())
             }
@@ -140,7 +169,7 @@ fn anthropics_clients_get_its_errors_whenever_a_request_is_rejected() {
         let head = |more: (&str, &str)| {
             let mut run = Run::new(config(|it| it["sidecar"]["on_failure"] = json!("reject")));
             let headers = Headers::from([(":method", "POST"), (":path", path), more]);
-            let then = run.exchange.request_headers(headers, true, &mut run.log).1;
+            let then = run.exchange.request_headers(headers, RequestContext::default(), true, &mut run.log).1;
             (run, then)
         };
         for header in [("content-length", "1025"), ("content-encoding", "gzip")] {
@@ -245,7 +274,12 @@ fn a_request_that_is_not_routed_goes_on_without_routing_metadata() {
                 headers.into_iter().chain(content_length.map(|it| ("content-length", it))).collect();
             let run = |config: Config| {
                 let mut run = Run::new(config);
-                run.exchange.request_headers(headers.iter().copied().collect(), true, &mut run.log);
+                run.exchange.request_headers(
+                    headers.iter().copied().collect(),
+                    RequestContext::default(),
+                    true,
+                    &mut run.log,
+                );
                 let action = run.body(body);
                 assert!(run.log.0.is_empty() && !run.exchange.is_held(), "{:?}", run.log);
                 action

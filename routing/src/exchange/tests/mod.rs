@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::classification::{Classification, Label};
 use crate::config::Classifier;
+use crate::context::Scalar;
 use crate::router::Step;
 use crate::usage::Usage;
 
@@ -95,12 +96,12 @@ impl Run {
     fn headers(&mut self, more: &[(&str, &str)]) -> (Vec<String>, OnHeaders) {
         let headers = [(":method", "POST"), (":path", PATH)];
         let headers: Headers = headers.iter().chain(more).copied().collect();
-        self.exchange.request_headers(headers, true, &mut self.log)
+        self.exchange.request_headers(headers, RequestContext::default(), true, &mut self.log)
     }
 
     fn headers_of(&mut self, method: &str, path: &str) -> (Vec<String>, OnHeaders) {
         let headers = Headers::from([(":method", method), (":path", path)]);
-        self.exchange.request_headers(headers, true, &mut self.log)
+        self.exchange.request_headers(headers, RequestContext::default(), true, &mut self.log)
     }
 
     /// A request whose headers are read and which awaits its body.

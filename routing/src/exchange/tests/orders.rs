@@ -119,7 +119,7 @@ fn feed(run: &mut Run, seen: &mut Seen, input: Input, at: u64) {
         Input::Headers { prompt } => {
             let path = if prompt { PATH } else { "/" };
             let headers = Headers::from([(":method", "POST"), (":path", path)]);
-            match exchange.request_headers(headers, true, log).1 {
+            match exchange.request_headers(headers, RequestContext::default(), true, log).1 {
                 OnHeaders::Respond(_) => seen.responses += 1,
                 OnHeaders::Hold => assert!(exchange.is_held(), "not held"),
                 OnHeaders::Continue => {}

@@ -1,6 +1,7 @@
 //! Rules, with and without predictions.
 
 use super::*;
+use crate::context::{Attribute, RequestContext, Scalar};
 
 #[test]
 fn the_first_rule_that_matches_chooses_before_the_default_policy() {
@@ -181,4 +182,115 @@ fn router_with_text_guard() -> Router {
     router(|config| {
         config["rules"] = json!([{"when": {"text_matches": "bomb"}, "reject": {"message": "no"}}]);
     })
+}
+
+/// The model of a request of which Envoy knows this.
+fn model_in(router: &Router, attributes: &[(Attribute, Scalar)], metadata: &Value) -> String {
+    let mut context = RequestContext::default();
+    for (attribute, value) in attributes {
+        context.set_attribute(*attribute, value.clone());
+    }
+    for key in &router.config().context_keys.metadata {
+        context.set_metadata(key, key.in_json(&metadata[&key.namespace]));
+    }
+    let head = RequestHead::new([(":path", "/v1/chat/completions")]).with_context(context);
+    let body = json!({"model": "small", "messages": [{"role": "user", "content": "hi"}]}).to_string();
+    let request = Request::parse(Endpoint::ChatCompletions, body.as_bytes()).unwrap();
+    let pending = router.plan(&request, &head, &|_| None, &mut |_| ()).unwrap();
+    match with(pending, &mut |wanted| panic!("asks {wanted}")) {
+        Ok(decision) => decision.model.name.to_string(),
+        Err(rejection) => rejection.status().to_string(),
+    }
+}
+
+fn text(text: &str) -> Scalar {
+    Scalar::Text(text.to_owned())
+}
+
+#[test]
+fn rules_match_what_envoy_knows_of_a_request() {
+    use Attribute::{Mtls, PeerUri, RouteName, SourceAddress, SourcePort};
+    let matches = |when: Value, attribute: Attribute, value: Scalar| {
+        let router = router(|config| {
+            config["rules"] = json!([{"when": {"attribute": when}, "model": "large", "always": true}]);
+        });
+        assert_eq!(model_in(&router, &[], &Value::Null), "small", "unknown");
+        model_in(&router, &[(attribute, value)], &Value::Null) == "large"
+    };
+    for (when, attribute, holds, other) in [
+        (json!({"xds.route_name": "llms"}), RouteName, text("llms"), text("llms2")),
+        (json!({"xds.route_name": ["a", "b"]}), RouteName, text("b"), text("c")),
+        (
+            json!({"connection.uri_san_peer_certificate": {"prefix": "spiffe://corp/ns/a/"}}),
+            PeerUri,
+            text("spiffe://corp/ns/a/sa/x"),
+            text("spiffe://corp/ns/ab/sa/x"),
+        ),
+        (
+            json!({"source.address": "10.1.2.3"}),
+            SourceAddress,
+            text("10.1.2.3:40000"),
+            text("10.1.2.30:40000"),
+        ),
+        (
+            json!({"source.address": ["10.0.0.0/8", "fd00::/8"]}),
+            SourceAddress,
+            text("[fd01::1]:1"),
+            text("11.0.0.1:1"),
+        ),
+        (
+            json!({"source.address": "::ffff:10.1.2.3"}),
+            SourceAddress,
+            text("10.1.2.3"),
+            text("/run/envoy.sock"),
+        ),
+        (json!({"source.port": [443, 8443]}), SourcePort, Scalar::Number(8443.0), Scalar::Number(80.0)),
+        (json!({"connection.mtls": true}), Mtls, Scalar::Flag(true), Scalar::Flag(false)),
+    ] {
+        assert!(matches(when.clone(), attribute, holds), "{when}");
+        assert!(!matches(when.clone(), attribute, other), "{when}");
+    }
+}
+
+#[test]
+fn rules_match_metadata_with_its_type_and_one_of_a_list() {
+    let matches = |when: Value, metadata: Value| {
+        let router = router(|config| {
+            config["rules"] =
+                json!([{"when": {"metadata": {"jwt": when}}, "model": "large", "always": true}]);
+        });
+        model_in(&router, &[], &json!({"jwt": metadata})) == "large"
+    };
+    for (when, metadata, expected) in [
+        (json!({"payload": {"tenant": "acme"}}), json!({"payload": {"tenant": "acme"}}), true),
+        (json!({"payload": {"tenant": "acme"}}), json!({"payload": {"tenant": "Acme"}}), false),
+        (json!({"payload": {"tenant": "acme"}}), json!({"tenant": "acme"}), false),
+        (json!({"payload": {"tenant": ["a", "b"]}}), json!({"payload": {"tenant": "b"}}), true),
+        (json!({"payload": {"groups": "b"}}), json!({"payload": {"groups": ["a", "b"]}}), true),
+        (json!({"payload": {"groups": ["x", "b"]}}), json!({"payload": {"groups": ["a", "b"]}}), true),
+        (json!({"payload": {"groups": "c"}}), json!({"payload": {"groups": ["a", "b"]}}), false),
+        (json!({"payload": {"groups": "a"}}), json!({"payload": {"groups": []}}), false),
+        (json!({"level": 3}), json!({"level": 3.0}), true),
+        (json!({"level": 3}), json!({"level": "3"}), false),
+        (json!({"admin": true}), json!({"admin": "true"}), false),
+        (json!({"a": "1", "b": "2"}), json!({"a": "1", "b": "2"}), true),
+        (json!({"a": "1", "b": "2"}), json!({"a": "1"}), false),
+    ] {
+        assert_eq!(matches(when.clone(), metadata.clone()), expected, "{when} {metadata}");
+    }
+}
+
+#[test]
+fn a_guard_that_says_what_must_be_known_rejects_what_is_not() {
+    let router = router(|config| {
+        config["rules"] = json!([{
+            "when": {"not": {"metadata": {"jwt": {"payload": {"tenant": ["acme", "corp"]}}}}},
+            "reject": {"message": "no"},
+        }]);
+    });
+    let run = |metadata: Value| model_in(&router, &[], &metadata);
+    assert_eq!(run(json!({"jwt": {"payload": {"tenant": "corp"}}})), "small");
+    for metadata in [json!({"jwt": {"payload": {"tenant": "other"}}}), json!({"jwt": {}}), Value::Null] {
+        assert_eq!(run(metadata), "403");
+    }
 }

@@ -37,7 +37,7 @@ impl Run {
 
     fn headers(&mut self, more: &[(&str, &str)]) -> ProcessingResponse {
         let all = [(":method", "POST"), (":path", "/v1/chat/completions")];
-        self.request.request_headers(message(&[&all[..], more].concat()))
+        self.request.request_headers(message(&[&all[..], more].concat()), RequestContext::default())
     }
 
     /// What needs no classifier is decided without a service.
@@ -125,8 +125,10 @@ fn the_routers_own_headers_are_removed() {
 #[test]
 fn envoy_holds_nothing_back_of_a_request_that_is_not_routed() {
     let mut run = Run::new("enforce");
-    let answer =
-        run.request.request_headers(message(&[(":method", "POST"), (":path", "/v1/audio/transcriptions")]));
+    let answer = run.request.request_headers(
+        message(&[(":method", "POST"), (":path", "/v1/audio/transcriptions")]),
+        RequestContext::default(),
+    );
     let mode = answer.mode_override.unwrap();
     assert_eq!(
         (mode.request_body_mode(), mode.response_body_mode()),
@@ -139,7 +141,9 @@ fn envoy_holds_nothing_back_of_a_request_that_is_not_routed() {
 #[test]
 fn the_list_of_models_is_an_immediate_response() {
     let mut run = Run::new("enforce");
-    let answer = run.request.request_headers(message(&[(":method", "GET"), (":path", "/v1/models")]));
+    let answer = run
+        .request
+        .request_headers(message(&[(":method", "GET"), (":path", "/v1/models")]), RequestContext::default());
     assert_eq!(status(&answer), 200);
     assert_eq!(set(immediate(&answer).headers.as_ref()), [("content-type", "application/json")]);
     let list: Value = serde_json::from_slice(&immediate(&answer).body).unwrap();

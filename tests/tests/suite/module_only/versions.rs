@@ -14,6 +14,7 @@ use llm_router_tests::{for_each_envoy, for_each_envoy_with_failover, poll, refus
 use macro_rules_attribute::apply;
 use serde_json::{Value, json};
 
+use crate::shared::envoy_context;
 use crate::support::{assert_rejected, assert_routed, code_of, upstream_model, without_sidecar};
 
 const NEMOTRON: &str = "nvidia/llama-3.3-nemotron-super-49b-v1";
@@ -36,6 +37,22 @@ async fn requests_are_routed_by_name_and_by_prompt(version: Version) {
     // Envoy's warning of another version than its own.
     let output = gateway.envoy.output();
     assert!(!output.contains("ABI version"), "{output}");
+}
+
+#[apply(for_each_envoy!)]
+async fn rules_match_what_envoy_knows_of_a_request(version: Version) {
+    let gateway = start(version, envoy_context::bootstrap(Host::Module)).await;
+    let claims =
+        json!({ "tenant": "acme", "level": 3, "admin": true, "https://corp.example/groups": ["dev"] });
+    for condition in ["claims", "group", "route", "local"] {
+        let request = envoy_context::with_token(condition, claims.clone());
+        assert_routed(&gateway.send(request).await, "nemotron", "rule");
+    }
+    for condition in ["claims", "group", "decided", "elsewhere"] {
+        assert_routed(&gateway.send(envoy_context::request(condition)).await, "llama-8b", "classified");
+    }
+    let output = gateway.envoy.output();
+    assert!(!output.contains("Unsupported attribute"), "{output}");
 }
 
 /// Envoy's own limit is 1 MiB, and the module raises it to the policy's 8 MiB.

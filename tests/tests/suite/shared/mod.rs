@@ -11,6 +11,7 @@ mod conversations;
 mod credentials;
 mod discovery;
 mod dynamic;
+pub(crate) mod envoy_context;
 mod errors;
 mod examples;
 mod failover;

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{error_of, error_with, load, valid};
 use crate::config::Config;
+use crate::context::{Attribute, ContextKeys};
 
 const MODEL: &str = "/models/nemotron";
 const POLICY: &str = "/policies/task_router";
@@ -311,6 +312,78 @@ fn a_condition_is_one_of_the_requests_or_of_a_head() {
         (json!({"safety": {"over": 0.5}}), ".when.safety.over: unknown field `over`"),
         (json!({"examples": "billing"}), ".when.examples: is the classifier of a policy's own examples"),
         (json!({"min_tokens": 5, "max_tokens": 1}), ".when.min_tokens: 5 is above max_tokens, 1"),
+        (
+            json!({"attribute": {"xds.route": "a"}}),
+            ".when.attribute.\"xds.route\": no such attribute; there are xds.route_name, source.address, ",
+        ),
+        (json!({"attribute": "a"}), ".when.attribute: invalid type: string \"a\", expected a map"),
+        (
+            json!({"attributes": {"xds.route_name": "a"}}),
+            ".when.attributes.\"xds.route_name\": unknown field",
+        ),
+        (
+            json!({"metadatas": ["a"]}),
+            ".when.metadatas: is neither a condition nor a head; metadata is meant",
+        ),
+        (
+            json!({"attribute": {"xds.route_name": null}}),
+            ".when.attribute.\"xds.route_name\": invalid type: null, expected a text, a number,",
+        ),
+        (
+            json!({"attribute": {"xds.route_name": []}}),
+            ".when.attribute.\"xds.route_name\": must have at least one",
+        ),
+        (
+            json!({"attribute": {"xds.route_name": 1}}),
+            ".when.attribute.\"xds.route_name\": must be a text that",
+        ),
+        (
+            json!({"attribute": {"xds.route_name": ""}}),
+            ".when.attribute.\"xds.route_name\": must be a text that",
+        ),
+        (
+            json!({"attribute": {"xds.route_name": {"prefix": ""}}}),
+            ".when.attribute.\"xds.route_name\": must be a text, a list of texts, or {prefix: TEXT}",
+        ),
+        (
+            json!({"attribute": {"xds.route_name": {"suffix": "a"}}}),
+            ".when.attribute.\"xds.route_name\": must be a text, a list of texts, or {prefix: TEXT}",
+        ),
+        (json!({"attribute": {"source.port": "443"}}), ".when.attribute.\"source.port\": must be a port"),
+        (
+            json!({"attribute": {"source.port": [443, 70000]}}),
+            ".when.attribute.\"source.port\": must be a port",
+        ),
+        (
+            json!({"attribute": {"source.port": {"prefix": "4"}}}),
+            ".when.attribute.\"source.port\": must be a port",
+        ),
+        (
+            json!({"attribute": {"connection.mtls": "true"}}),
+            ".when.attribute.\"connection.mtls\": must be true or",
+        ),
+        (
+            json!({"attribute": {"source.address": "10."}}),
+            ".when.attribute.\"source.address\": \"10.\" must be an IP address or a network like 10.0.0.0/8",
+        ),
+        (
+            json!({"attribute": {"source.address": ["10.0.0.0/8", "10.1.0.0/8"]}}),
+            ".when.attribute.\"source.address\": \"10.1.0.0/8\" has bits beyond its prefix; 10.0.0.0/8 is meant",
+        ),
+        (json!({"metadata": {"jwt": "a"}}), ".when.metadata.jwt: must be a map of the namespace's members"),
+        (json!({"metadata": {"": {"a": "b"}}}), ".when.metadata.\"\": must not be empty"),
+        (json!({"metadata": {"jwt": {}}}), ".when.metadata.jwt: must name at least one member"),
+        (json!({"metadata": {"jwt": {"payload": {}}}}), ".when.metadata.jwt.payload: must name at least one"),
+        (
+            json!({"metadata": {"jwt": {"payload": {"groups": []}}}}),
+            ".when.metadata.jwt.payload.groups: must have",
+        ),
+        (
+            json!({"metadata": {"jwt": {"payload": {"groups": ["a", ["b"]]}}}}),
+            ".when.metadata.jwt.payload.groups[1]: invalid type: sequence, expected a text, a number, true or false",
+        ),
+        (json!({"attribute": {}}), ".when: must have a condition"),
+        (json!({"metadata": {}}), ".when: must have a condition"),
     ] {
         let mut config = valid();
         config["rules"] = json!([{"when": when, "model": "nemotron"}]);
@@ -375,4 +448,34 @@ fn what_agents_add_is_named_within_bounds() {
         let error = error_of("", "prompt", prompt);
         assert!(error.starts_with(expected), "{error}");
     }
+}
+
+#[test]
+fn what_hosts_have_to_find_out_is_what_conditions_read() {
+    let mut config = valid();
+    assert_eq!(load(&config).unwrap().context_keys, ContextKeys::default());
+    config["rules"] = json!([
+        {"when": {"any": [
+            {"attribute": {"source.port": 443, "xds.route_name": ["a", "b"]}},
+            {"not": {"metadata": {"z": {"b": {"c": 1}, "a": true}}}},
+        ]}, "model": "nemotron"},
+        {"when": {"all": [{"attribute": {"xds.route_name": "c"}}, {"metadata": {"y": {"b": "x"}, "z": {"a": false}}}]},
+            "model": "nemotron"},
+    ]);
+    let keys = load(&config).unwrap().context_keys;
+    assert_eq!(keys.attributes, [Attribute::SourcePort, Attribute::RouteName]);
+    let named: Vec<_> =
+        keys.metadata.iter().map(|key| (key.namespace.as_str(), key.path.join("."))).collect();
+    assert_eq!(named, [("y", "b".to_owned()), ("z", "a".to_owned()), ("z", "b.c".to_owned())]);
+}
+
+#[test]
+fn metadata_that_is_nested_too_deep_is_an_error() {
+    let nested = |levels: usize| (0..levels).fold(json!("x"), |inner, _| json!({"a": inner}));
+    let mut config = valid();
+    config["rules"] = json!([{"when": {"metadata": {"jwt": nested(8)}}, "model": "nemotron"}]);
+    assert!(load(&config).is_ok());
+    config["rules"] = json!([{"when": {"metadata": {"jwt": nested(9)}}, "model": "nemotron"}]);
+    let error = load(&config).unwrap_err();
+    assert_eq!(error, "rules[0].when.metadata.jwt.a.a.a.a.a.a.a.a: is nested more than 8 levels deep");
 }
