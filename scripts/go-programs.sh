@@ -15,7 +15,7 @@ build_go() {
   printf '%s\n' "$sources" >"$stamp"
 }
 
-# Fails unless a module of tests/control-planes/ uses this version of another.
+# Fails unless a module of tests/control-planes/ requires this version of another module.
 #
 # usage: check_go_version MODULE OTHER VERSION
 check_go_version() {
@@ -24,7 +24,7 @@ check_go_version() {
   [ "$version" = "$3" ] || die "tests/control-planes/$1/go.mod has $2 $version, scripts/k8s-versions.sh $3"
 }
 
-# Builds what prints the bootstrap that Istio's agent gives Envoy, and puts Istio's template of it beside. The caller holds the lock
+# Builds the program that prints the bootstrap of Istio's agent, and installs Istio's template beside it. The caller holds the lock
 # control-planes.
 setup_istio_bootstrap() {
   local sources

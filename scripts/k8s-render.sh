@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# Renders all of k8s/ as kubectl and Helm would apply it. Sourced, after lib.sh, by the scripts that check the result. They run
-# scripts/setup-k8s, and work in the repository's folder.
+# Renders all of k8s/ as kubectl and Helm would apply it. The scripts that check the result source it after lib.sh, run scripts/setup-k8s, and
+# work in the repository's folder.
 source "$REPO/scripts/k8s-versions.sh"
 PATH=$SETUP/k8s/bin:$PATH
 
-# scripts/setup-k8s installs one of the two.
+# scripts/setup-k8s installs one of these two programs.
 build_kustomization() {
   if command -v kustomize >/dev/null; then kustomize build "$1"; else kubectl kustomize "$1"; fi
 }
 
 render_chart() { helm template llm-router k8s/chart --namespace llm-router --kube-version "$KUBERNETES_OLDEST" "$@"; }
 
-# Runs a command of Helm, whose log of every symbolic link that it follows is of interest only if it fails.
+# Runs a Helm command. Helm logs every symbolic link that it follows, so this prints the log only if the command fails.
 quietly() { "$@" 2>target/helm.log || { cat target/helm.log >&2; die "failed: $*"; }; }
 
 # Renders the base with these components.

@@ -4,7 +4,7 @@
 
 # The API server and the controller manager.
 KUBERNETES=1.37.2
-# The newest version that the Python package kubernetes-validate has schemas of.
+# The newest version for which the Python package kubernetes-validate has schemas.
 KUBERNETES_SCHEMAS=1.37.0
 # The oldest version that the overlays support; Helm renders for it.
 KUBERNETES_OLDEST=1.35.0
@@ -12,14 +12,14 @@ KUBERNETES_OLDEST=1.35.0
 ISTIO=1.31.0
 # The same release, as a version of the Go module istio.io/istio, which has no tags.
 ISTIO_MODULE=v0.0.0-20260827124520-eed52ebb66ad
-# The custom resources of Istio.
+# The version of Istio's custom resources.
 ISTIO_API=v1.31.4
 
 ENVOY_GATEWAY=v1.9.1
 
-# The newest that the Go module proxy has.
+# The newest version in the Go module proxy.
 KGATEWAY=v2.2.0
-# Of the Gateway API.
+# The version of the Gateway API Inference Extension.
 INFERENCE_EXTENSION=v1.5.0
 
 # Envoy's version is in scripts/requirements.txt.

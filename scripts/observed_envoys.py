@@ -1,11 +1,11 @@
-"""Our bootstraps with the names of stats that other control planes' Envoys have, for scripts/test_observability.py."""
+"""Our bootstraps with the stats names of other control planes' Envoys, for scripts/test_observability.py."""
 
 import json
 import pathlib
 import re
 from collections.abc import Callable
 
-# Where Istio's bootstrap serves stats to Prometheus, and where its Envoy has its admin interface.
+# The ports of Istio's bootstrap: stats for Prometheus, and the admin interface.
 ISTIO_STATS_PORT = 15090
 ISTIO_ADMIN_PORT = 15000
 ADMIN_PORT = 9901
@@ -22,7 +22,7 @@ ENVOY_GATEWAY_STAT_NAMES = {
 
 
 def as_istio(bootstrap: str, istio: dict) -> str:
-    """One of our files with Istio's names of stats, and a bootstrap also with its choice of them and where they are.
+    """One of our files with Istio's stats names. A bootstrap also gets Istio's selection of stats, and its ports.
 
     `istio` is the bootstrap that Istio gives an Envoy.
     """
@@ -75,6 +75,6 @@ def named(resources: list, name: str) -> dict:
 
 
 def in_one_line(resource: dict) -> str:
-    """A resource as YAML that has ports as our bootstraps have."""
+    """A resource as YAML, with ports in the form of our bootstraps."""
     text = json.dumps(resource).replace('"port_value"', "port_value")
     return text.replace(f"port_value: {ISTIO_ADMIN_PORT}", f"port_value: {ADMIN_PORT}")

@@ -1,4 +1,4 @@
-"""The platforms of scripts/test_observability.py, and what Prometheus has of each."""
+"""The platforms of scripts/test_observability.py, and the data that Prometheus has of each."""
 
 import dataclasses
 import http.client
@@ -27,7 +27,7 @@ MAY_BE_ZERO = (
 
 
 class Prometheus:
-    """Asks about the time since this object was made."""
+    """Queries Prometheus about the time since the creation of this object."""
 
     def __init__(self, port):
         self.port, self.start = port, time.time()
@@ -59,7 +59,7 @@ class Prometheus:
         return {(one["__name__"], *sorted(one)) for one in series}, {one.get("llm_model") for one in series}
 
     def llms(self):
-        """The clusters that the rules take for LLMs."""
+        """The clusters that the rules treat as LLMs."""
         found = self.get("series", **{"match[]": "llmrouter:llm_errors:ratio_rate5m", "start": self.start})
         return {series["envoy_cluster_name"] for series in found}
 
@@ -70,7 +70,7 @@ class Prometheus:
 
 @dataclasses.dataclass
 class Platform:
-    """Envoys whose stats are named alike, their sidecar, and a Prometheus of their own.
+    """Envoys with the same stats names, their sidecar, and their own Prometheus.
 
     `llms` are the names of the LLMs' clusters there. A query that contains one of `without` has no data there, and one
     that contains one of `zero` may have only zeros: docs/observability.md says why.
@@ -83,7 +83,7 @@ class Platform:
     without: tuple[str, ...] = ()
     zero: tuple[str, ...] = ()
     prometheus: Prometheus | None = None
-    # Where each query is from, with the query, as long as it has no data.
+    # The origin of each query that has no data yet, with the query.
     missing: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     port: int = dataclasses.field(init=False)
 
@@ -91,11 +91,11 @@ class Platform:
         self.port = reserve_ports([self.name])[self.name]
 
     def expect(self, wanted):
-        """Expects data for these queries, each with where it is from."""
+        """Expects data for these queries, each with its origin."""
         self.missing = [each for each in wanted if not any(part in each[1] for part in self.without)]
 
     def problems(self):
-        """What has no data yet, or only zeros although the test causes what it counts."""
+        """Queries without data, or with only zeros although the test causes what they count."""
         self.missing = [each for each in self.missing if self._is_missing(each[1])]
         yield from (f"{self.name}: no data, or only zeros: {source}: {query}" for source, query in self.missing)
         if (found := self.prometheus.llms()) != self.llms:

@@ -1,4 +1,4 @@
-"""The second half of scripts/test-otel: sends requests, and compares what the collector exports with what was counted.
+"""The second half of scripts/test-otel: sends requests, and compares the collector's exports with the counts.
 
 usage: test_otel.py COLLECTOR
 """
@@ -24,13 +24,13 @@ REQUESTS = 6
 INPUT = "gen_ai.client.inference.usage.input_tokens"
 OUTPUT = "gen_ai.client.inference.usage.output_tokens"
 FIRST_CHUNK = "gen_ai.client.inference.time_to_first_chunk"
-# What each metric has beside the model.
+# The attributes of each metric, apart from the model.
 ATTRIBUTES = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai"}
 TOKENS = {**ATTRIBUTES, "gen_ai.token.modality": "unknown"}
 USAGE = ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens")
 EXPECTED = {INPUT: ("{token}", TOKENS), OUTPUT: ("{token}", TOKENS), FIRST_CHUNK: ("s", ATTRIBUTES)}
 MODELS = ("llama-8b", "nemotron")
-# Where each host has what it decided, in Envoy's format strings.
+# Envoy's format strings for the decision of each host.
 DECISIONS = {
     "wasm": r"%FILTER_STATE(wasm.llm_router.\1:PLAIN)%",
     "module": r"%FILTER_STATE(llm_router.\1:PLAIN)%",
@@ -52,19 +52,19 @@ COLLECTOR_CLUSTER = """\
 
 
 class Backend(http.server.ThreadingHTTPServer):
-    """Takes OTLP, as JSON: remembers the spans, and the last of each metric by the instance that it is of."""
+    """Receives OTLP as JSON, and keeps the spans and the last value of each metric of each instance."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Receiver)
         self.metrics = collections.defaultdict(dict)
-        # The attributes of each, by the service that it is of.
+        # The attributes of each span, by its service.
         self.spans = collections.defaultdict(list)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def take(self, request):
-        """Remembers what one export holds."""
+        """Stores the contents of one export."""
         for resource in request.get("resourceSpans", ()):
             service = attributes(resource["resource"])["service.name"]
             self.spans[service] += [attributes(span) for scope in resource["scopeSpans"] for span in scope["spans"]]
@@ -77,10 +77,10 @@ class Backend(http.server.ThreadingHTTPServer):
 
 
 class Receiver(http.server.BaseHTTPRequestHandler):
-    """Hands what comes to the backend."""
+    """Passes requests to the backend."""
 
     def do_POST(self):
-        """Takes one export."""
+        """Receives one export."""
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.take(json.loads(body))
         self.send_response(200)
@@ -103,7 +103,7 @@ def value_of(stringValue=None, intValue=None, **others):  # noqa: N803, as in OT
 
 
 def points(metric):
-    """The data points of a counter or a histogram, by model, with what else they are labelled by."""
+    """The data points of a counter or a histogram, by model, with their other attributes."""
     for point in (metric.get("sum") or metric.get("histogram") or {"dataPoints": ()})["dataPoints"]:
         labels = attributes(point)
         yield labels.pop("gen_ai.request.model", None), labels, point
@@ -133,7 +133,7 @@ class Setup:
         return {**ports, **reserve_ports([9901, 10000])}
 
     def _traced(self, name, file):
-        """With the tracing of docs/opentelemetry.md, which says what replaces the filter state of the Wasm filter."""
+        """Adds the tracing of docs/opentelemetry.md, with the page's replacement of the Wasm filter's filter state."""
         page = (REPO / "docs/opentelemetry.md").read_text()
         tracing = textwrap.indent(re.search(r"```yaml\n(tracing:.*?)```", page, re.DOTALL)[1], " " * 10)
         tracing = replaced(tracing, "service_name: llm-gateway", f"service_name: {name}")
@@ -174,14 +174,14 @@ class Setup:
         text = replaced(text, "0.0.0.0:4317", f"127.0.0.1:{self.collector_port}")
         # The test reads JSON.
         text = replaced(text, "  otlp_http:\n", "  otlp_http:\n    encoding: json\n    compression: none\n")
-        # Its own metrics have a port that other programs may have.
+        # The port of its own metrics may be in use.
         text = replaced(text, "service:\n", "service:\n  telemetry: { metrics: { level: none } }\n")
         (self.work / "collector.yaml").write_text(text)
         endpoint = f"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:{self.backend.server_address[1]}"
         self._start("collector", "env", endpoint, self.collector, "--config", self.work / "collector.yaml")
 
     def instance(self, name):
-        """What Prometheus calls what it scrapes."""
+        """The name that Prometheus gives to a scraped instance."""
         port = self.sidecar[9091] if name == "sidecar" else self.envoys[name][1][9901]
         return f"127.0.0.1:{port}"
 
@@ -201,7 +201,7 @@ def send(gateway):
 
 
 def span_problems(spans):
-    """Where the spans of Envoys and the sidecar differ from what was sent."""
+    """Differences between the spans of Envoys and the sidecar, and the requests."""
     if not any(span.get("gen_ai.operation.name") == "classify" for span in spans["llm-router-sidecar"]):
         yield f"spans of the sidecar: {spans['llm-router-sidecar']}"
     for host in DECISIONS:
@@ -218,7 +218,7 @@ def span_problems(spans):
 
 
 def problems(metrics, spelled):
-    """Where the metrics of one instance differ from what was sent. `spelled` gives a model's name as it has it."""
+    """Differences between an instance's metrics and the requests. `spelled` returns its spelling of a model's name."""
     for name, (unit, labels) in EXPECTED.items():
         found = {}
         for metric in metrics.get(name, ()):
@@ -242,7 +242,7 @@ def problems(metrics, spelled):
 
 
 def value_problems(name, point):
-    """Whether a data point is what the mock LLMs and the clock say."""
+    """Whether a data point agrees with the mock LLMs and the clock."""
     if name == FIRST_CHUNK:
         if int(point["count"]) != REQUESTS:
             yield f"{point['count']} streams"
@@ -254,7 +254,7 @@ def value_problems(name, point):
 
 
 def metric_problems(setup, sources):
-    """Where the metrics of the instances differ from what was sent."""
+    """Differences between the metrics of all instances and the requests."""
     for name, spelled in sources.items():
         metrics = setup.backend.metrics[setup.instance(name)]
         yield from (f"{name}: {problem}" for problem in problems(metrics, spelled))

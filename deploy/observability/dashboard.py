@@ -7,7 +7,7 @@ import sys
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 # Grafana's grid.
 COLUMNS = 24
-# No clusters of sidecars, also as control planes name them, and not those of control planes.
+# Excludes the clusters of sidecars, under our names and those of control planes, and the clusters of control planes.
 LLMS = 'envoy_cluster_name!~".*llm-router-sidecar.*|.*/extproc/.*|admin_port_cluster|(prometheus|xds|wasm)[_-].*"'
 
 

@@ -1,4 +1,4 @@
-"""What runs, and its versions."""
+"""The programs of a run, and their versions."""
 
 import dataclasses
 import pathlib
@@ -13,7 +13,7 @@ ENVOY = next(REPO.glob(".setup/venv/lib/python3*/site-packages/envoy/_bin/envoy"
 
 @dataclasses.dataclass(frozen=True)
 class Binaries:
-    """The programs of a run: those that setup installs, or others."""
+    """The programs of a run. The defaults are those that setup installs."""
 
     envoy: pathlib.Path = ENVOY
     envoy_gateway: pathlib.Path = TOOLS / "envoy-gateway"
@@ -27,13 +27,13 @@ class Binaries:
 
     @property
     def envoy_gateway_version(self) -> str:
-        """As Go wrote it into the program."""
+        """The version that Go recorded in the program."""
         version = r"\t(?:mod|dep)\tgithub\.com/envoyproxy/gateway\tv(\S+)"
         return _found(version, "go", "version", "-m", self.envoy_gateway)
 
 
 def pinned(name: str) -> str:
-    """A version of scripts/k8s-versions.sh."""
+    """Returns a version from scripts/k8s-versions.sh."""
     text = (REPO / "scripts/k8s-versions.sh").read_text()
     return re.search(rf"^{name}=v?(\S+)", text, re.MULTILINE)[1]
 

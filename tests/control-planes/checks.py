@@ -29,11 +29,11 @@ CREDENTIALS = {
 }
 MAX_BODY = 8 << 20
 CHANGE_SECONDS = 40
-"""Within which a change of the configuration must show."""
+"""How long a change of the configuration may take to apply."""
 
 
 class CheckError(Exception):
-    """What is wrong, for the reader of the table."""
+    """What failed, for the reader of the table."""
 
 
 def expect(holds: bool, what: object) -> None:
@@ -69,7 +69,7 @@ def is_in_shadow(client: Client) -> None:
 
 
 def shadow(client: Client) -> None:
-    """The request goes where it went, byte for byte; the answer tells where it would have gone."""
+    """The request goes to the default LLM byte for byte; the response reports the decision."""
     is_in_shadow(client)
     body = json.dumps(chat(CODE), indent=3)
     for http2 in (False, True):
@@ -93,7 +93,7 @@ def models(client: Client) -> None:
 
 
 def provider(client: Client) -> None:
-    """By TLS, with the provider's host and key, at the path that the client asked for."""
+    """The provider is called by TLS, with its own host and key, and with the client's path."""
     received = client.send(chat(CODE), headers=CREDENTIALS).received
     expect(received["tls"], "no TLS")
     expect(received["headers"]["host"] == world.PROVIDER, received["headers"])
@@ -102,7 +102,7 @@ def provider(client: Client) -> None:
 
 
 def credentials(client: Client) -> None:
-    """No LLM sees a key or a cookie of the client's, whatever the request."""
+    """No LLM receives a client's key or cookie, whatever the request."""
     for body, path in [
         (chat(CODE), "/v1/chat/completions"),
         (chat(GREETING), "/v1/chat/completions"),
@@ -127,7 +127,7 @@ def rewrite(client: Client) -> None:
 
 
 def spoofing(client: Client) -> None:
-    """A client chooses no LLM by header, and says nothing of the task."""
+    """A client can neither choose an LLM nor report a task by header."""
     spoofed = {"x-llm-cluster": "llama-70b", "x-llm-task": "Code Generation", "x-llm-task-confidence": "1"}
     spoofed |= {"x-llm-router-model": "llama-70b"}
     for http2 in (False, True):
@@ -181,13 +181,13 @@ def _expect_too_large(client: Client, size: int, http2: bool) -> None:
         expect(http2, f"{size} bytes: no response")
         return
     expect(response.status == 413, f"{size} bytes: {response}")
-    # Far beyond, Envoy may respond by itself.
+    # Far above the limit, Envoy may respond by itself.
     if size == MAX_BODY + 1:
         expect(response.json()["error"]["code"] == "request_too_large", response)
 
 
 def uploads(client: Client) -> None:
-    """What is not routed passes, whatever its size."""
+    """Requests that are not routed pass at any size."""
     body = bytes(range(256)) * (12 << 12)
     for http2 in (False, True):
         response = client.send(body, "/v1/audio/transcriptions", {"content-type": "application/octet-stream"}, http2)
@@ -196,7 +196,7 @@ def uploads(client: Client) -> None:
 
 
 def errors(client: Client) -> None:
-    """Bad requests get OpenAI's errors, and reach no LLM."""
+    """Invalid requests get OpenAI's errors, and reach no LLM."""
     for body in ("{", '{"model": "auto", "messages": 1}', "[]"):
         response = client.send(body)
         expect(response.status == 400 and not response.served_by, response)
@@ -204,13 +204,13 @@ def errors(client: Client) -> None:
 
 
 def sidecar_away(client: Client, sidecar: world.Sidecar, decides: bool) -> None:
-    """Requests go on while no sidecar is there, and are classified again when one is."""
+    """Requests continue without a sidecar, and are classified again when one is back."""
     sidecar.stop()
     try:
         for _ in range(5):
             response = client.send(chat(CODE))
             expect((response.status, response.served_by) == (200, DEFAULT), response)
-            # Only the sidecar could tell what it decides.
+            # In native mode, only a running sidecar reports decisions.
             expect(response.reason == ("" if decides else "fallback"), response)
             named = client.send(chat(CODE, "llama-70b"))
             expect(named.served_by == (DEFAULT if decides else "llama-70b"), named)
@@ -220,7 +220,7 @@ def sidecar_away(client: Client, sidecar: world.Sidecar, decides: bool) -> None:
 
 
 class Load:
-    """A client that keeps asking, and notes what fails."""
+    """A client that sends requests continuously, and records failures."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -252,7 +252,7 @@ class Load:
 
 
 def pickers(client: Client) -> None:
-    """The endpoint picker of the chosen model's pool gets the request as the LLM gets it, and chooses the pod."""
+    """The endpoint picker of the chosen model's pool gets the same request as the LLM, and chooses the pod."""
     spoofed = {"x-gateway-model-name": MODELS["llama-70b"]}
     for prompt, model in [(GREETING, "llama-8b"), (QUESTION, "llama-70b")]:
         response = client.send(chat(prompt), headers=spoofed)
@@ -275,4 +275,4 @@ LIST: dict[str, Callable[[Client], None]] = {
     "errors": errors,
     "pickers": pickers,
 }
-"""While the policy is enforced."""
+"""The checks that run in enforce mode."""

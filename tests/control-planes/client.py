@@ -51,7 +51,7 @@ class Response:
 
 @dataclasses.dataclass(frozen=True)
 class Client:
-    """Of the gateway at this URL."""
+    """A client of the gateway at this URL."""
 
     url: str
 
@@ -69,30 +69,30 @@ class Client:
             sent.write_bytes(data)
             command = [*self._command(path, headers, http2), "--data-binary", f"@{sent}", "--dump-header", str(head)]
             done = subprocess.run(command, capture_output=True, check=False)
-            # The server answered early and ended the connection or the stream, as it may with a body that is too large.
+            # The server may respond early and close the connection or the stream if a body is too large.
             if done.returncode not in {0, 55, 56, 92} or not head.exists():
                 raise UnreachableError(done.stderr.decode().strip())
             return _response(head.read_text(), done.stdout)
 
     def stream(self, body: dict, headers: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """Starts a request whose answer its caller reads as it comes."""
+        """Starts a request; the caller reads the response as it arrives."""
         command = [*self._command("/v1/chat/completions", headers, False), "--no-buffer", "--data", json.dumps(body)]
         return subprocess.Popen([*command, "--dump-header", "-"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def _command(self, path: str, headers: dict[str, str] | None, http2: bool) -> list[str]:
         version = "--http2-prior-knowledge" if http2 else "--http1.1"
         command = ["curl", "--silent", "--show-error", "--max-time", str(TIMEOUT_SECONDS), version]
-        # Else curl waits for `100 Continue` before a large body.
+        # Otherwise curl waits for `100 Continue` before a large body.
         for name, value in ({"content-type": "application/json", "expect": ""} | (headers or {})).items():
             command += ["--header", f"{name}: {value}" if value else f"{name}:"]
         return [*command, self.url + path]
 
 
 def _response(head: str, body: bytes) -> Response:
-    # The last of several heads, after `100 Continue`.
+    # After `100 Continue` there are several blocks of headers. The last one counts.
     last = [part for part in head.replace("\r\n", "\n").split("\n\n") if part.startswith("HTTP/")]
     if not last:
-        raise UnreachableError("no head")
+        raise UnreachableError("no response headers")
     first, *lines = last[-1].split("\n")
     pairs = (line.split(":", 1) for line in lines if ":" in line)
     return Response(int(first.split()[1]), {name.strip().lower(): value.strip() for name, value in pairs}, body)

@@ -12,9 +12,9 @@ from processes import REPO, DemoError, Processes, is_ready
 
 URL = "http://127.0.0.1:80"
 FILES = {"plugin.wasm": "llm_router_filter.wasm", "libllm_router-0.1.0.so": "libllm_router.so"}
-"""What the image volume has as /filter, and the files here."""
+"""The files that the image volume has in /filter, and where they are here."""
 
-# What standalone Envoy Gateway reads. It runs no pods.
+# The configuration of standalone Envoy Gateway, which runs no pods.
 KINDS = (
     *("Gateway", "HTTPRoute", "GRPCRoute", "Backend", "HTTPRouteFilter", "EnvoyProxy"),
     *("BackendTrafficPolicy", "ClientTrafficPolicy", "EnvoyExtensionPolicy", "EnvoyPatchPolicy"),
@@ -63,7 +63,7 @@ class EnvoyGateway:
 
     @property
     def stats_url(self) -> str:
-        """Of Envoy's admin interface: standalone, Envoy Gateway gives it any port, and Prometheus none."""
+        """The URL of the stats. Standalone Envoy Gateway uses a random admin port and no port for Prometheus."""
         listening = subprocess.run(["ss", "-ltnpH"], check=True, capture_output=True, text=True).stdout
         for port in re.findall(r"127\.0\.0\.1:(\d+) .*\"envoy\"", listening):
             if is_ready(int(port), "/stats/prometheus"):
@@ -89,7 +89,7 @@ class EnvoyGateway:
 
 
 def _use_backends(references: list[dict]) -> None:
-    """Services have no addresses here; Backends of the same names have."""
+    """Replaces Services, which have no addresses here, by Backends of the same names."""
     for reference in references:
         if reference.get("kind", "Service") == "Service":
             reference.update(group="gateway.envoyproxy.io", kind="Backend")
@@ -118,7 +118,7 @@ def _adapted(original: rendering.Object, home: pathlib.Path) -> rendering.Object
 
 
 def enforce(objects: list[rendering.Object]) -> list[rendering.Object]:
-    """Takes the policy out of shadow, as docs/kubernetes.md says."""
+    """Removes shadow mode from the policy, as docs/kubernetes.md describes."""
     changed = [rendering.copied(it) for it in objects]
     for policy in rendering.of_kind(changed, "EnvoyExtensionPolicy"):
         for module in policy["spec"].get("dynamicModule", []):
@@ -132,5 +132,5 @@ def enforce(objects: list[rendering.Object]) -> list[rendering.Object]:
 
 
 def without_filter(objects: list[rendering.Object]) -> list[rendering.Object]:
-    """As after `kubectl delete`."""
+    """Returns the objects that are left after `kubectl delete`."""
     return [it for it in objects if it["kind"] not in {"EnvoyExtensionPolicy", "EnvoyPatchPolicy"}]

@@ -19,7 +19,7 @@ STATS = "http://127.0.0.1:15090/stats/prometheus"
 
 
 class Istio:
-    """Istio's discovery server, and Envoy as Istio's agent starts it."""
+    """Istio's discovery server, and an Envoy that starts as Istio's agent would start it."""
 
     url = URL
     stats_url = STATS
@@ -48,7 +48,7 @@ class Istio:
         self._processes.start("envoy", self._binaries.envoy, "-c", bootstrap, *options)
 
     def _write_bootstrap(self, objects: list[rendering.Object]) -> pathlib.Path:
-        """Writes a bootstrap that keeps, names and serves stats as Istio's own does."""
+        """Writes a bootstrap that records, names and serves stats like Istio's own."""
         gateway = self._home / "gateway.yaml"
         rendering.write(gateway, [rendering.find(objects, "Gateway", "llm-gateway")])
         template = TOOLS.parent / "istio-bootstrap.tmpl"
@@ -74,7 +74,7 @@ class Istio:
 
 
 def _adapted(changed: rendering.Object) -> rendering.Object:
-    """The image's file from here, which Istio's agent would fetch, and long timeouts."""
+    """Uses a local file in place of the image that Istio's agent would fetch, and long timeouts."""
     for patch in changed["spec"].get("configPatches", []):
         value = patch["patch"].get("value", {})
         typed = value.get("typed_config", {})
@@ -91,7 +91,7 @@ def _adapted(changed: rendering.Object) -> rendering.Object:
 
 
 def _sidecars(objects: list[rendering.Object]) -> list[rendering.Object]:
-    """Their Service, and the slice that Kubernetes makes of its pods."""
+    """Returns the sidecars' Service, and the EndpointSlice that Kubernetes would create."""
     service = rendering.find(objects, "Service", "llm-router-sidecar")
     labels = {"kubernetes.io/service-name": "llm-router-sidecar"}
     endpoints = {
@@ -106,7 +106,7 @@ def _sidecars(objects: list[rendering.Object]) -> list[rendering.Object]:
 
 
 def with_defaults(route: rendering.Object) -> rendering.Object:
-    """Adds what an API server adds, by the defaults of the definitions."""
+    """Adds the defaults that an API server would add."""
     if route["kind"] != "HTTPRoute":
         return route
     for parent in route["spec"]["parentRefs"]:
@@ -125,7 +125,7 @@ def with_defaults(route: rendering.Object) -> rendering.Object:
 
 
 def enforce(objects: list[rendering.Object]) -> list[rendering.Object]:
-    """Takes the policy out of shadow, as docs/install-istio.md says."""
+    """Removes shadow mode from the policy, as docs/install-istio.md describes."""
     changed = [rendering.copied(it) for it in objects]
     for own_filter in rendering.of_kind(changed, "EnvoyFilter"):
         for patch in own_filter["spec"]["configPatches"]:
@@ -140,7 +140,7 @@ def enforce(objects: list[rendering.Object]) -> list[rendering.Object]:
 
 
 def without_image(objects: list[rendering.Object]) -> list[rendering.Object]:
-    """What Envoy gets if Istio's agent cannot fetch the image: a filter that refuses every request."""
+    """Returns what Envoy gets if Istio's agent cannot fetch the image: a filter that rejects every request."""
     changed = [rendering.copied(it) for it in objects]
     refusing = {"@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC", "rules": {}}
     for own_filter in rendering.of_kind(changed, "EnvoyFilter"):
@@ -151,12 +151,12 @@ def without_image(objects: list[rendering.Object]) -> list[rendering.Object]:
 
 
 def has_refused_a_filter() -> bool:
-    """Whether Envoy has refused what discovery brought in the filter's place."""
+    """Whether Envoy has rejected the configuration that discovery sent in place of the filter."""
     url = f"http://127.0.0.1:{ADMIN}/stats?filter=extension_config_discovery.*update_rejected"
     with urllib.request.urlopen(url) as stats:
         return any(int(line.split()[-1]) > 0 for line in stats.read().decode().splitlines())
 
 
 def without_filter(objects: list[rendering.Object]) -> list[rendering.Object]:
-    """As after `kubectl delete envoyfilter llm-router`."""
+    """Returns the objects that are left after `kubectl delete envoyfilter llm-router`."""
     return [it for it in objects if it["kind"] != "EnvoyFilter"]

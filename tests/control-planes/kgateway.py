@@ -15,7 +15,7 @@ KINDS = ("Gateway", "HTTPRoute", "GatewayParameters", "ListenerPolicy", "Backend
 
 
 class Kgateway:
-    """kgateway's translator, and Envoy as kgateway's Deployment starts it."""
+    """kgateway's translator, and an Envoy that starts as in kgateway's Deployment."""
 
     url = URL
     stats_url = "http://127.0.0.1:19000/stats/prometheus"
@@ -57,10 +57,10 @@ def _adapted(changed: rendering.Object) -> rendering.Object:
 
 
 def enforce(objects: list[rendering.Object]) -> list[rendering.Object]:
-    """Takes the policy out of shadow, as docs/kubernetes.md says."""
+    """Removes shadow mode from the policy, as docs/kubernetes.md describes."""
     return world.with_enforced_config_map([rendering.copied(it) for it in objects])
 
 
 def without_filter(objects: list[rendering.Object]) -> list[rendering.Object]:
-    """As after `kubectl delete`."""
+    """Returns the objects that are left after `kubectl delete`."""
     return [it for it in objects if it["kind"] not in POLICIES]

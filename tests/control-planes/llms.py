@@ -1,4 +1,4 @@
-"""LLMs that answer with what they received: one per address, in plain text or by TLS."""
+"""Mock LLMs that respond with what they received: one per address, in plain text or by TLS."""
 
 import base64
 import hashlib
@@ -9,7 +9,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PAUSE_SECONDS = 0.4
-"""Between two events of a stream."""
+"""The pause between two events of a stream."""
 LARGEST_ECHO = 64 << 10
 
 
@@ -84,7 +84,7 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, *_: object) -> None:
-        """A client that leaves is no error of the LLM's."""
+        """Ignores clients that disconnect."""
 
 
 def serve(name: str, address: str, port: int, tls: ssl.SSLContext | None = None) -> None:

@@ -1,14 +1,14 @@
-"""Runs the request list through what real control planes make of k8s/, and prints a table.
+"""Runs the request list through gateways that real control planes configure from k8s/, and prints a table.
 
 usage: scripts/test-control-planes [--platform NAME]... [--manifests FOLDER] [--envoy FILE]
        [--envoy-gateway FILE] [--keep] [--list]
 
-  --platform    only this row of the table; may be repeated
-  --manifests   other manifests than k8s/, such as those of another commit
+  --platform    run only this row of the table; may be repeated
+  --manifests   manifests other than k8s/, such as those of another commit
   --envoy, --envoy-gateway
-                other binaries than those that setup installs
+                binaries other than those that setup installs
   --keep        leave the gateway running in enforce, until Ctrl-C; `nsenter` enters its network namespace
-  --list        print the rows, and end
+  --list        print the names of the rows, and exit
 """
 
 import argparse
@@ -48,7 +48,7 @@ class Platform:
 
     @property
     def fetches_image(self) -> bool:
-        """Whether the filter comes as an image that Istio's agent fetches."""
+        """Whether Istio's agent fetches the filter as an image."""
         return self.control_plane is istio.Istio and self.mode == WASM
 
     @property
@@ -58,7 +58,7 @@ class Platform:
 
     @property
     def exported(self) -> set[metrics.Series]:
-        """What the gateway must export to Prometheus, as far as it differs from our bootstraps."""
+        """The series that the gateway must export to Prometheus, where their names differ from our bootstraps'."""
         if self.control_plane is istio.Istio:
             return metrics.of_istio(self.fetches_image, self.has_pools)
         if self.control_plane is kgateway.Kgateway:
@@ -109,7 +109,7 @@ class Row:
             self.results[column] = "ok"
         except DemoError as error:
             self.results[column] = f"FAILED: {error}"
-        except Exception as error:  # Whatever it is, it belongs into the table.
+        except Exception as error:  # The table reports every error.
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = "" if isinstance(error, checks.CheckError) else f" ({type(error).__name__}, {where.name})"
             self.results[column] = f"FAILED: {error}{place}"
@@ -122,13 +122,13 @@ class Row:
 
     @property
     def columns(self) -> list[str]:
-        """Those that apply."""
+        """The columns that apply to this platform."""
         platform = self.platform
         applies = {
             "metrics": bool(platform.exported),
             "image missing": platform.fetches_image,
             "pickers": platform.has_pools,
-            # kgateway takes no key from a Secret.
+            # kgateway cannot read a provider's key from a Secret.
             "provider": platform.control_plane is not kgateway.Kgateway,
             LAST: platform.control_plane is not own_envoy.OwnEnvoy,
         }
@@ -136,7 +136,7 @@ class Row:
 
 
 def test(platform: Platform, binaries: Binaries, manifests: pathlib.Path, keep: bool) -> Row:
-    """Takes a gateway the way that docs/ describe: shadow, all, back, and the filter removed."""
+    """Takes a gateway through the steps of docs/: shadow, all, back, and the filter removed."""
     row = Row(platform)
     print(f"==> {platform.name}", flush=True)
     with Processes() as processes:
@@ -196,10 +196,10 @@ def _begin(client: Client, processes: Processes) -> None:
 
 
 def _goes_on_without_image(client: Client, change: Callable[[], None]) -> None:
-    """A running gateway keeps the filter that it has."""
+    """A running gateway keeps its filter."""
     with checks.Load(client) as load:
         change()
-        checks.eventually(lambda: checks.expect(istio.has_refused_a_filter(), "Envoy has refused nothing"))
+        checks.eventually(lambda: checks.expect(istio.has_refused_a_filter(), "Envoy has rejected no configuration"))
         checks.is_routed(client)
     load.expect_all_served()
 

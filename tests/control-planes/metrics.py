@@ -12,7 +12,7 @@ import pools
 from observed_envoys import ENVOY_GATEWAY_STAT_NAMES, LLMS, istio_stat_name
 
 SCRAPED_SECONDS = 10
-"""Within which Envoy exports what it counted: twice its interval."""
+"""How long Envoy may take to export its counts: twice its interval."""
 
 Series = tuple[str, frozenset[tuple[str, str]]]
 
@@ -28,9 +28,9 @@ def check(url: str, expected: set[Series]) -> None:
 
 
 def of_istio(is_discovered: bool, has_pools: bool) -> set[Series]:
-    """In a gateway of Istio's. `is_discovered`: the filter's configuration comes by discovery."""
+    """The series of an Istio gateway. `is_discovered`: the filter's configuration comes by discovery."""
     inside = [pools.cluster(llm) if has_pools else istio_stat_name(llm).rstrip(";") for llm in LLMS[:2]]
-    # Of the third, a ServiceEntry has the host and the port.
+    # A ServiceEntry defines the host and the port of the third LLM.
     clusters = [*inside, "outbound|443||integrate.api.nvidia.com"]
     expected = _of_clusters("cluster_name", "response_code", clusters)
     if is_discovered:
@@ -39,7 +39,7 @@ def of_istio(is_discovered: bool, has_pools: bool) -> set[Series]:
 
 
 def of_envoy_gateway() -> set[Series]:
-    """In a gateway of Envoy Gateway's."""
+    """The series of a gateway of Envoy Gateway."""
     expected = _of_clusters(
         "envoy_cluster_name", "envoy_response_code", [ENVOY_GATEWAY_STAT_NAMES[llm] for llm in LLMS]
     )
@@ -47,7 +47,7 @@ def of_envoy_gateway() -> set[Series]:
 
 
 def of_kgateway() -> set[Series]:
-    """In a gateway of kgateway's."""
+    """The series of a kgateway gateway."""
     clusters = [f"kube_llm-router_{llm}_8000" for llm in LLMS]
     return _of_clusters("envoy_cluster_name", "envoy_response_code", clusters)
 

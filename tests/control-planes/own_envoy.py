@@ -1,4 +1,4 @@
-"""An Envoy of our own, with the files that the kubelet would bring to its pod."""
+"""Our own Envoy, with the files that the kubelet would mount into its pod."""
 
 import shutil
 
@@ -8,7 +8,7 @@ import yaml
 from binaries import Binaries
 from processes import REPO, Processes
 
-# Where the pod has what, and where it is here.
+# Paths in the pod, and where the files are here.
 FOLDERS = {"/etc/envoy": "envoy", "/etc/llm-router": "policy", "/etc/llm-keys": "keys", "/filter": "filter"}
 
 
@@ -27,7 +27,7 @@ class OwnEnvoy:
             (self._home / folder).mkdir(parents=True, exist_ok=True)
         shutil.copy(rendering.AROUND / "llm-keys.yaml", self._home / "keys/nvidia.yaml")
         shutil.copy(REPO / "target/llm_router_filter.wasm", self._home / "filter/plugin.wasm")
-        # Its name ends with a hash of what it holds.
+        # The name of the ConfigMap ends with a hash of its content.
         [gateway] = [it for it in rendering.of_kind(objects, "ConfigMap") if "bootstrap.yaml" in it["data"]]
         for name, text in gateway["data"].items():
             self._write(f"envoy/{name}", yaml.safe_load(text))
@@ -45,7 +45,7 @@ class OwnEnvoy:
         for there, here in FOLDERS.items():
             content = rendering.replaced(content, there, str(self._home / here))
         content = rendering.replaced(content, "/run/llm-router", str(world.WORK))
-        # As long as the policy's own limit here.
+        # As long as the tests' limit in the policy.
         content = rendering.replaced(content, '"max_stream_duration": "1s"', '"max_stream_duration": "30s"')
         rendering.write(self._home / name, [content])
 
@@ -55,7 +55,7 @@ def _configuration(discovered: dict) -> dict:
 
 
 def enforce(objects: list[rendering.Object]) -> list[rendering.Object]:
-    """Takes the policy out of shadow, as docs/kubernetes.md says."""
+    """Removes shadow mode from the policy, as docs/kubernetes.md describes."""
     changed = [rendering.copied(it) for it in objects]
     policy = rendering.find(changed, "ConfigMap", "llm-policy")
     discovered = yaml.safe_load(policy["data"]["policy.yaml"])

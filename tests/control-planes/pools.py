@@ -1,4 +1,4 @@
-"""InferencePools under Istio: what istiod and Kubernetes make of them, and their endpoint pickers."""
+"""InferencePools under Istio: the objects that istiod and Kubernetes create for them, and endpoint pickers."""
 
 import hashlib
 
@@ -8,12 +8,12 @@ import world
 PICKER_ADDRESSES = {"llama-8b": "127.0.0.31", "llama-70b": "127.0.0.32"}
 PICKER_PORT = 9002
 PODS_PORT = 54321
-"""Of the Service that istiod makes of a pool."""
+"""The port of the Service that istiod creates for a pool."""
 CONTROLLER = "istio.io/gateway-controller"
 
 
 def with_status(route: rendering.Object) -> rendering.Object:
-    """The status that istiod writes. It looks for a pool's gateways there."""
+    """Adds the status that istiod writes, and in which it looks for a pool's gateways."""
     conditions = [{"type": "Accepted", "status": "True", "reason": "Accepted", "message": ""}]
     times = {"lastTransitionTime": "2026-01-01T00:00:00Z"}
     parents = [
@@ -24,7 +24,7 @@ def with_status(route: rendering.Object) -> rendering.Object:
 
 
 def around(objects: list[rendering.Object]) -> list[rendering.Object]:
-    """The pools, the Services that istiod makes of them, and those of the endpoint pickers."""
+    """The pools, the Services that istiod creates for them, and those of the endpoint pickers."""
     found = []
     for pool in rendering.of_kind(objects, "InferencePool"):
         name, spec = pool["metadata"]["name"], rendering.copied(pool["spec"])
@@ -51,7 +51,7 @@ def cluster(pool: str) -> str:
 
 
 def _pods(pool: str) -> str:
-    """The name of the Service that istiod makes of a pool."""
+    """The name of the Service that istiod creates for a pool."""
     return f"{pool}-ip-{hashlib.sha256(pool.encode()).hexdigest()[:8]}"
 
 
@@ -77,7 +77,7 @@ def _service(name: str, port: dict, address: str, labels: dict[str, str]) -> lis
 
 
 def arguments() -> list[str]:
-    """Of istio-discovery, which serves the pickers."""
+    """The arguments of istio-discovery, which serves the pickers."""
     found = [f"-certificate={world.WORK / 'provider.pem'}", f"-key={world.WORK / 'provider.key'}"]
     for name, address in PICKER_ADDRESSES.items():
         found.append(f"-picker={address}:{PICKER_PORT}={world.ADDRESSES[name]}:{world.LLM_PORT}")

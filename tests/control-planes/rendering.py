@@ -1,4 +1,4 @@
-"""What `kubectl apply -k` and `helm install` would apply."""
+"""The objects that `kubectl apply -k` and `helm install` would apply."""
 
 import copy
 import json
@@ -35,7 +35,7 @@ def _objects(*command: str | pathlib.Path) -> list[Object]:
 
 
 def around(name: str) -> list[Object]:
-    """A file of around/."""
+    """Reads a file of around/."""
     return list(yaml.safe_load_all((AROUND / f"{name}.yaml").read_text()))
 
 
@@ -52,7 +52,7 @@ def copied(original: Object) -> Object:
 
 
 def replaced(original: Object, old: str, new: str) -> Object:
-    """A copy with other text, wherever it stands."""
+    """Returns a copy in which a text is replaced everywhere."""
     return json.loads(json.dumps(original).replace(old, new))
 
 
@@ -63,14 +63,14 @@ def replaced_all(texts: list[str], replacements: dict[str, str]) -> list[str]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Without anchors, which not every reader of YAML takes."""
+    """Writes no anchors, which some YAML parsers reject."""
 
     def ignore_aliases(self, _: object) -> bool:
         return True
 
 
 def write(file: pathlib.Path, objects: list[Object]) -> None:
-    """Writes the objects, so that a reader sees all of them or none."""
+    """Writes the objects atomically: a reader sees all of them or none."""
     new = file.with_name(f".{file.name}.new")
     with new.open("w") as out:
         yaml.dump_all(objects, out, Dumper=_Dumper)

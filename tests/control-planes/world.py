@@ -1,4 +1,4 @@
-"""What is around the gateway: LLMs, a provider behind TLS, the sidecar.
+"""The gateway's environment: LLMs, a provider behind TLS, the sidecar.
 
 All have the addresses that manifests name, in a network namespace of their own.
 """
@@ -20,11 +20,11 @@ PROVIDER_ADDRESS = "127.0.0.23"
 SIDECAR_PORT, SIDECAR_ADMIN = 50051, 9091
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 LONG_TIMEOUT = "20s"
-"""In place of a policy's own: on a busy machine, a late classification would look like a wrong one."""
+"""Replaces the policy's timeout: on a busy machine, a late classification would look like a wrong one."""
 
 
 def prepare_files() -> None:
-    """Writes what the namespace has over the machine's own files: names, and the authorities that programs trust."""
+    """Writes the files that replace the machine's own in the namespace: host names, and trusted authorities."""
     WORK.mkdir(parents=True, exist_ok=True)
     names = [
         ("127.0.0.1", "localhost"),
@@ -78,13 +78,13 @@ def serve_llms() -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(WORK / "provider.pem", WORK / "provider.key")
     tls.set_alpn_protocols(["http/1.1"])
-    # Its own model again, where a gateway has no way to a provider.
+    # The provider's model, served in the cluster, for gateways that cannot call a provider.
     llms.serve("nemotron", PROVIDER_ADDRESS, LLM_PORT)
     llms.serve("nemotron", PROVIDER_ADDRESS, 443, tls)
 
 
 class Sidecar:
-    """The sidecar, as the pods of a rendered Deployment run it."""
+    """The sidecar, run as in the pods of a rendered Deployment."""
 
     def __init__(self, processes: Processes, objects: list[rendering.Object]) -> None:
         self._processes = processes
@@ -100,7 +100,7 @@ class Sidecar:
         return self._has_policy
 
     def write_policy(self, objects: list[rendering.Object]) -> None:
-        """Brings the ConfigMap's policy, as the kubelet does."""
+        """Writes the ConfigMap's policy, as the kubelet does."""
         if self._has_policy:
             text = rendering.find(objects, "ConfigMap", "llm-policy")["data"]["policy.yaml"]
             rendering.write(WORK / "policy.yaml", [with_long_timeouts(yaml.safe_load(text))])
@@ -108,7 +108,7 @@ class Sidecar:
     def start(self) -> None:
         policy = [f"--policy={WORK / 'policy.yaml'}"] if self._has_policy else []
         binary = REPO / "target/release/llm-router-sidecar"
-        # Two workers, as many as the Deployment requests cores.
+        # Two workers: the number of cores that the Deployment requests.
         self._processes.start("sidecar", binary, *self._arguments, *policy, "--workers=2", "--reload-interval=200ms")
         self._processes.wait_ready("sidecar", lambda: is_ready(SIDECAR_ADMIN, "/readyz"))
 
@@ -117,7 +117,7 @@ class Sidecar:
 
 
 def with_long_timeouts(policy: dict) -> dict:
-    """Requests are repeated, and each is to be classified: no cache."""
+    """Switches off the cache: requests are repeated, and each must be classified."""
     policy["sidecar"]["timeout"] = LONG_TIMEOUT
     return policy | {"cache": {"entries": 0}}
 
@@ -127,7 +127,7 @@ def enforced(policy: dict) -> dict:
 
 
 def with_enforced_config_map(objects: list[rendering.Object]) -> list[rendering.Object]:
-    """Takes the sidecars' policy out of shadow, in objects that the caller may change."""
+    """Removes shadow mode from the sidecars' policy, in objects that the caller may change."""
     config_map = rendering.find(objects, "ConfigMap", "llm-policy")
     if config_map:
         policy = yaml.safe_load(config_map["data"]["policy.yaml"])

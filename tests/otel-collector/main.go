@@ -1,4 +1,4 @@
-// An OpenTelemetry Collector with no more components than deploy/observability/otel-collector.yaml names, so that it compiles in minutes.
+// An OpenTelemetry Collector with only the components of deploy/observability/otel-collector.yaml, so that it compiles in minutes.
 package main
 
 import (

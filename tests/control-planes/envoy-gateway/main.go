@@ -1,8 +1,8 @@
-// Envoy Gateway, with one more command: `objects` prints what it would make of Gateways in a cluster.
+// Envoy Gateway with one more command: `objects` prints the objects that it would create for Gateways in a cluster.
 //
 // usage: envoy-gateway objects NAMESPACE < MANIFESTS
 //
-//	NAMESPACE  of Envoy Gateway
+//	NAMESPACE  the namespace of Envoy Gateway
 //	MANIFESTS  YAML documents: Gateways, what they refer to, and their GatewayClass
 package main
 
@@ -32,15 +32,15 @@ import (
 	provider "github.com/envoyproxy/gateway/internal/provider/kubernetes"
 )
 
-// Envoy Gateway's infrastructure without a cluster.
+// Renders Envoy Gateway's infrastructure without a cluster.
 type detached struct{ kubernetes.Infra }
 
-// Objects here have no owner: Envoy Gateway would ask the cluster for its UID.
+// Objects have no owner here: Envoy Gateway would read the owner's UID from the cluster.
 func (*detached) GetOwnerReferenceUID(context.Context, *ir.Infra) (map[string]types.UID, error) {
 	return nil, nil
 }
 
-// Leaves out what Envoy Gateway does not watch: its loader would reject it.
+// Removes objects that Envoy Gateway does not watch, because its loader would reject them.
 func knownObjects(manifests []byte) ([]byte, error) {
 	var known bytes.Buffer
 	err := resource.IterYAMLBytes(manifests, func(document []byte) error {
@@ -70,7 +70,7 @@ func infrastructures(ctx context.Context, server *config.Server, manifests []byt
 	if resources.GatewayClass == nil {
 		return nil, fmt.Errorf("no GatewayClass")
 	}
-	// Its own certificates, which `certgen` leaves in the cluster when Envoy Gateway is installed.
+	// The certificates that `certgen` creates in the cluster when Envoy Gateway is installed.
 	certificates, err := crypto.GenerateCerts(server)
 	if err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func infrastructures(ctx context.Context, server *config.Server, manifests []byt
 		found = append(found, infra)
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("Envoy Gateway would make nothing of these Gateways")
+		return nil, fmt.Errorf("Envoy Gateway would create no objects for these Gateways")
 	}
 	return found, nil
 }
@@ -143,9 +143,9 @@ func printObjects(ctx context.Context, namespace string, manifests []byte, out i
 func objectsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "objects NAMESPACE < MANIFESTS",
-		Short: "Print the objects that Envoy Gateway makes of Gateways",
+		Short: "Print the objects that Envoy Gateway creates for Gateways",
 		Args:  cobra.ExactArgs(1),
-		// Of no help to whoever gave it a faulty manifest.
+		// The usage does not help with an invalid manifest.
 		SilenceUsage: true,
 		RunE: func(command *cobra.Command, arguments []string) error {
 			manifests, err := io.ReadAll(command.InOrStdin())

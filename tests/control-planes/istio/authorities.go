@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// Answers as Istio's agent does to Envoy's request for `file-root:system`: with the system's authorities.
+// Responds like Istio's agent to Envoy's request for `file-root:system`, with the system's authorities.
 type authorities struct {
 	secret.UnimplementedSecretDiscoveryServiceServer
 	file string

@@ -5,7 +5,7 @@ import (
 	"os"
 )
 
-// What Istio's discovery server wants of a test. A failure ends the process.
+// Implements the interface of a test, which Istio's discovery server requires. A failure ends the process.
 type failer struct{}
 
 func (*failer) Fail()    { os.Exit(1) }
@@ -26,7 +26,7 @@ func (*failer) Logf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+
 func (*failer) Helper()                         {}
 func (*failer) Skip(...any)                     {}
 
-// The end of the process cleans up.
+// No cleanup: the process ends.
 func (*failer) Cleanup(func()) {}
 
 func (f *failer) TempDir() string {

@@ -1,7 +1,7 @@
 // Istio-discovery translates objects of Kubernetes and Istio to xDS with Istio's own discovery server, in one process and without an API
 // server. Envoy connects in plain text.
 //
-// On SIGHUP, it reads Istio's objects again, and pushes what changed. It also serves endpoint pickers of InferencePools.
+// On SIGHUP, it reads Istio's objects again, and pushes changes. It also serves endpoint pickers of InferencePools.
 package main
 
 import (
@@ -53,7 +53,7 @@ func main() {
 		KubernetesObjectString:     read(*kubernetes),
 		ConfigString:               read(*istio),
 		DisableSecretAuthorization: true,
-		// The server has the other kinds by itself.
+		// The server creates the CRDs of the other kinds itself.
 		KubeClientModifier: func(client kube.Client) { clienttest.MakeCRD(&failer{}, client, gvr.InferencePool) },
 		ListenerBuilder:    func() (net.Listener, error) { return net.Listen("tcp", *listen) },
 	})
@@ -67,7 +67,7 @@ func main() {
 	}
 }
 
-// Makes the store hold these objects, of the kinds that may change.
+// Replaces the objects in the store, for the kinds that may change.
 func replace(store model.ConfigStore, text string) error {
 	objects, _, err := crd.ParseInputs(text)
 	if err != nil {

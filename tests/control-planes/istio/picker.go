@@ -16,15 +16,15 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// What a picker adds to a request: which pod it chose, and the model that it was asked for, by header and by body.
+// The headers that a picker reads and writes. x-picked reports to the test: the chosen pod, and the model of the request by header and by body.
 const (
 	endpointHeader = "x-gateway-destination-endpoint"
 	modelHeader    = "x-gateway-model-name"
 	pickedHeader   = "x-picked"
 )
 
-// An endpoint picker of an InferencePool, as the Gateway API Inference Extension specifies the protocol: bodies are streamed both ways, and
-// it answers the headers when it has the whole body. It always picks the same pod.
+// A mock endpoint picker of an InferencePool. In the protocol of the Gateway API Inference Extension, bodies are streamed both ways, and the
+// picker responds to the headers when it has the whole body. It always picks the same pod.
 type picker struct {
 	processor.UnimplementedExternalProcessorServer
 	pod string
@@ -101,7 +101,7 @@ func header(headers *processor.HttpHeaders, name string) string {
 	return ""
 }
 
-// The answer to the headers.
+// The response to the headers.
 func (p picker) pick(model string, body []byte) *processor.ProcessingResponse {
 	var request struct{ Model string }
 	if err := json.Unmarshal(body, &request); err != nil {
@@ -113,7 +113,7 @@ func (p picker) pick(model string, body []byte) *processor.ProcessingResponse {
 	}
 	change := &processor.CommonResponse{HeaderMutation: &processor.HeaderMutation{SetHeaders: set}}
 	headers := &processor.ProcessingResponse_RequestHeaders{RequestHeaders: &processor.HeadersResponse{Response: change}}
-	// For Envoy's load balancer.
+	// Envoy's load balancer reads this.
 	endpoint := map[string]*structpb.Value{endpointHeader: structpb.NewStringValue(p.pod)}
 	metadata := map[string]*structpb.Value{"envoy.lb": structpb.NewStructValue(&structpb.Struct{Fields: endpoint})}
 	return &processor.ProcessingResponse{Response: headers, DynamicMetadata: &structpb.Struct{Fields: metadata}}
@@ -126,7 +126,7 @@ func option(name, value string) *core.HeaderValueOption {
 	}
 }
 
-// The body as it came, in pieces that fit into gRPC's messages.
+// The unchanged body, in chunks that fit into gRPC messages.
 func requestBody(body []byte) []*processor.ProcessingResponse {
 	const size = 64 << 10
 	var found []*processor.ProcessingResponse

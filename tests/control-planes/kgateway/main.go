@@ -43,7 +43,7 @@ var (
 	pods    = flag.String("pods", "", "`file` with the EndpointSlices")
 )
 
-// kgateway's translator, which it uses for its own tests, wants a test.
+// kgateway's translator for its own tests requires the interface of a test.
 func main() {
 	testing.Init()
 	flag.Parse()
@@ -70,7 +70,7 @@ func serve(t *testing.T) {
 	}
 }
 
-// Serves every Envoy the same.
+// Serves every Envoy the same configuration.
 type onlyNode struct{}
 
 func (onlyNode) ID(*core.Node) string { return node }
@@ -91,7 +91,7 @@ func translate(t *testing.T, version int) *cache.Snapshot {
 		fail(translator.AreReportsSuccess(name, result.ReportsMap))
 		var clusters []*cluster.Cluster
 		for _, one := range append(result.Clusters, result.Proxy.ExtraClusters...) {
-			// One that the translator adds for its own tests.
+			// The translator adds this one for its own tests.
 			if !strings.HasPrefix(one.GetName(), "test-backend-plugin") {
 				clusters = append(clusters, one)
 			}

@@ -1,4 +1,4 @@
-"""The commands of the documentation, as they stand there."""
+"""Extracts the commands of the documentation."""
 
 import re
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELLS = ("", "console", "sh", "bash")
 COMMAND = re.compile(r"(?:\$ )?((?:kubectl|helm|openssl) .*)")
 CHOICE = re.compile(r"^\$ ([A-Z]+)=(\S+) +# or (.+)$", re.MULTILINE)
-"""A variable for the rest of the page, with its other values."""
+"""A variable that the rest of the page uses, with its possible values."""
 STATUS = re.compile(r"^(kubectl .* get .*?) \| grep .*")
-"""Looks for what only a gateway's controller reports."""
+"""Commands that search a status, which only a gateway's controller writes."""
 NEEDS_PODS = re.compile(r"^kubectl .*\b(port-forward|logs|exec)\b|\$[A-Z{(]")
-"""Commands that need containers which run, or an address that a reader fills in."""
+"""Commands that need running containers, or an address that the reader fills in."""
 NEEDS_NETWORK = re.compile(r"https?://|oci://|^helm (repo|pull) ")
 
 
@@ -26,7 +26,7 @@ class Section:
 
 
 def variants(page: str) -> list[str]:
-    """The values among which a page lets its reader choose, or one that stands for none."""
+    """The values that a page lets its reader choose from, or one empty value if it has no choice."""
     choice = CHOICE.search((REPO / page).read_text())
     return [choice[2], *choice[3].split(", ")] if choice else [""]
 
@@ -50,7 +50,7 @@ def sections(page: str, variant: str = "") -> list[Section]:
 
 
 def _commands(block: str, others: list[str]) -> list[str]:
-    """The commands of a block, but for those whose comment says that they are for another variant."""
+    """The commands of a block, except those whose comment assigns them to another variant."""
     lines = re.sub(r"\\\n\s*", "", block).splitlines()
     commands = [re.split(r" +# ", match[1]) for line in lines if (match := COMMAND.match(line))]
     return [

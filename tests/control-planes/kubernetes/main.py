@@ -23,12 +23,12 @@ OURS = "app.kubernetes.io/part-of=llm-router"
 OVERLAYS = REPO / "k8s/overlays"
 CHART = "k8s/chart"
 PREVIOUS = "614929691c663e6df894270d4eb799485d2f067d"
-"""The overlays before these: what a user may have applied."""
+"""The commit of the previous overlays, which a user may have applied."""
 PREVIOUS_FILES = REPO / "target/cluster/previous"
 GENERATED = re.compile(r"configmap/llm-gateway-[0-9a-z]{10}$")
-"""kustomize names such a ConfigMap by its content, and the old one stays for pods that still have it."""
+"""kustomize names this ConfigMap by its content; the old one remains for pods that still use it."""
 PAGES = ["README.md", "docs/kubernetes.md"]
-"""Each section is for itself. On the pages to install with a gateway, one section builds on another."""
+"""Pages with independent sections. On the other pages, the sections build on each other."""
 READY_SECONDS = 90
 GATEWAY_CLASS = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -39,7 +39,7 @@ spec: { controllerName: gateway.envoyproxy.io/gatewayclass-controller }
 
 
 class Table:
-    """What passed, printed when the test ends."""
+    """The table of what passed, printed when the test ends."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[str, str, str]] = []
@@ -50,7 +50,7 @@ class Table:
 
     @contextlib.contextmanager
     def check(self, check: str, subject: str) -> Iterator[list[str]]:
-        """Adds a row when the block has passed. The block may put words about it into the list."""
+        """Adds a row when the block has passed. The block may append remarks to the list."""
         started = time.monotonic()
         words: list[str] = []
         try:
@@ -69,7 +69,7 @@ def read(file: pathlib.Path) -> list[Object]:
 
 
 def named(item: Object) -> str:
-    """As `kubectl get --output=name` prints it, without the group."""
+    """Returns KIND/NAME, as `kubectl get --output=name` prints it without the group."""
     return f"{item['kind'].lower()}/{item['metadata']['name']}"
 
 
@@ -78,7 +78,7 @@ def install_definitions(cluster: Cluster, table: Table) -> None:
     folder = REPO / ".setup/k8s/crds"
     found = [it for file in sorted(folder.glob("*.yaml")) for it in read(file)]
     with table.check("custom resources", "all platforms") as words:
-        # It refuses some as they were published, because their validations may cost too much.
+        # It rejects some as published, because the estimated cost of their validations is too high.
         with contextlib.suppress(DemoError):
             cluster.kubectl("apply", "--server-side", "--filename", folder)
         installed = {it["metadata"]["name"] for it in cluster.get("customresourcedefinition")}
@@ -90,13 +90,13 @@ def install_definitions(cluster: Cluster, table: Table) -> None:
         if refused:
             cluster.kubectl("apply", "--server-side", "--filename=-", text=yaml.safe_dump_all(refused))
             names = ", ".join(it["metadata"]["name"] for it in refused)
-            words.append(f"refused as published, so installed with shorter strings: {names}")
+            words.append(f"rejected as published, so installed with shorter strings: {names}")
         cluster.kubectl("wait", "--for=condition=Established", "customresourcedefinition", "--all", "--timeout=60s")
         words.append(f"{len(installed) + len(refused)} kinds")
 
 
 def limit_strings(schema: object) -> None:
-    """Limits the length of strings that have validations, on which the estimated cost of these depends."""
+    """Limits the length of validated strings, on which the estimated cost of the validations depends."""
     if isinstance(schema, list):
         for item in schema:
             limit_strings(item)
@@ -108,7 +108,7 @@ def limit_strings(schema: object) -> None:
 
 
 def make_namespace(cluster: Cluster) -> None:
-    """Makes the namespace as the overlays do, with its Pod Security Standard."""
+    """Creates the overlays' namespace, with its Pod Security Standard."""
     cluster.kubectl("apply", "--filename", "k8s/base/namespace.yaml")
 
 
@@ -139,25 +139,25 @@ def wait_rolled_out(cluster: Cluster, namespace: str = NAMESPACE) -> int:
 
 
 def is_rolled_out(deployment: Object) -> bool:
-    """What `kubectl rollout status` waits for."""
+    """Whether the Deployment is rolled out, by the conditions of `kubectl rollout status`."""
     status, wanted = deployment.get("status", {}), deployment["spec"]["replicas"]
     counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")]
     return status.get("observedGeneration") == deployment["metadata"]["generation"] and counts == [wanted] * 4
 
 
 def leftovers(cluster: Cluster) -> set[str]:
-    """The objects of ours in the namespace, of all kinds."""
+    """Our objects of all kinds in the namespace."""
     kinds = cluster.kubectl("api-resources", "--verbs=list,delete", "--namespaced", "--output=name").split()
     names = cluster.kubectl(
         "get", ",".join(kinds), "--namespace", NAMESPACE, "--selector", OURS, "--output=name"
     ).split()
-    # KIND.GROUP/NAME. Controllers make the rest, and remove it.
+    # KIND.GROUP/NAME. Controllers create and remove all others.
     found = {re.sub(r"^([a-z]+)\.[^/]*/", r"\1/", name) for name in names}
     return {name for name in found if name.partition("/")[0] not in ("endpointslice", "endpoints", "pod", "replicaset")}
 
 
 def expect_only(cluster: Cluster, expected: set[str]) -> None:
-    """Fails if there are other objects of ours than these."""
+    """Fails unless exactly these of our objects exist."""
     found = {name for name in leftovers(cluster) if not GENERATED.match(name)}
     expected = {name for name in expected if not GENERATED.match(name) and not name.startswith("namespace/")}
     if more := found - expected:
@@ -183,8 +183,8 @@ def check_rendered(cluster: Cluster, table: Table, file: pathlib.Path, istiod: p
 
 
 def istio_gateway(cluster: Cluster, istiod: pathlib.Path) -> int:
-    """Applies what istiod makes of the Gateway in the namespace."""
-    # With the Gateway's UID, by which it owns the objects.
+    """Applies the objects that istiod creates for the Gateway in the namespace."""
+    # Includes the Gateway's UID, because the Gateway owns the objects.
     known = cluster.get("gateway.gateway.networking.k8s.io,configmap", "--namespace", NAMESPACE)
     objects = cluster.run(TOOLS / "istio-gateway-objects", istiod, NAMESPACE, text=yaml.safe_dump_all(known))
     manager = "--field-manager=istio.io/gateway-controller"
@@ -193,7 +193,7 @@ def istio_gateway(cluster: Cluster, istiod: pathlib.Path) -> int:
 
 
 def envoy_gateway(cluster: Cluster, file: pathlib.Path) -> int:
-    """Applies what Envoy Gateway makes of the Gateway."""
+    """Applies the objects that Envoy Gateway creates for the Gateway."""
     namespace = "envoy-gateway-system"
     text = f"{file.read_text()}\n---\n{GATEWAY_CLASS}"
     objects = cluster.run(TOOLS / "envoy-gateway", "objects", namespace, text=text)
@@ -229,7 +229,7 @@ def check_overlay(cluster: Cluster, table: Table, overlay: pathlib.Path) -> None
 
 
 def check_change(cluster: Cluster, table: Table, before: pathlib.Path, after: pathlib.Path) -> None:
-    """Replaces one overlay by another as the documentation says. Nothing of the first may be left."""
+    """Replaces one overlay by another, as the documentation describes, and fails if objects are left behind."""
     with table.check("from one overlay to another", f"{before.name} to {after.name}"):
         cluster.kubectl("apply", "-k", before)
         wait_rolled_out(cluster)
@@ -241,7 +241,7 @@ def check_change(cluster: Cluster, table: Table, before: pathlib.Path, after: pa
 
 
 def remove_rest(cluster: Cluster, overlay: pathlib.Path) -> None:
-    """Runs the command by which the documentation deletes what other overlays leave, if it has one."""
+    """Runs the documentation's command that deletes what other overlays leave, if there is one."""
     apply = f"kubectl apply -k {overlay.relative_to(REPO)}"
     for page in pages():
         for section in documented.sections(page):
@@ -284,7 +284,7 @@ def uninstall(cluster: Cluster) -> None:
 
 
 def check_page(cluster: Cluster, table: Table, page: str, variant: str) -> None:
-    """Runs a page's commands, in their order and in a folder of their own."""
+    """Runs a page's commands in their order, in a separate folder."""
     folder = REPO / "target/cluster/docs"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -296,7 +296,7 @@ def check_page(cluster: Cluster, table: Table, page: str, variant: str) -> None:
             subject = ", ".join(it for it in (page, variant, section.title) if it)
             with table.check("commands of the documentation", subject) as words:
                 for command in commands:
-                    # The chart in place of an overlay.
+                    # The chart replaces the overlay.
                     if command.startswith("helm install"):
                         clean(cluster)
                     cluster.run("bash", "-euo", "pipefail", "-c", command, folder=folder)
@@ -318,7 +318,7 @@ def fetch_previous(table: Table) -> None:
 
 
 def versions(cluster: Cluster) -> str:
-    """What the results are of."""
+    """The versions that the results apply to."""
     tools = yaml.safe_load(cluster.kubectl("version", "--output=yaml"))
     found = {
         "Kubernetes": tools["serverVersion"]["gitVersion"],

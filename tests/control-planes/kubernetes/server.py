@@ -1,4 +1,4 @@
-"""An API server of Kubernetes with its controllers, without nodes, on free ports."""
+"""A Kubernetes API server with its controllers, without nodes, on free ports."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from processes import REPO, DemoError, Processes, reserve_ports
 TOOLS = REPO / ".setup/k8s/bin"
 WORK = REPO / "target/cluster/server"
 TOKEN = "administrator"
-"""Of the only user, on an API server of the test's own that listens on loopback."""
+"""The token of the only user. The API server belongs to the test and listens on loopback."""
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 COMMAND_SECONDS = 120
 
@@ -31,7 +31,7 @@ class Cluster:
         self._ports = reserve_ports(["etcd", "peer", "apiserver", "controller-manager"])
         self._certificate = WORK / "certificates/apiserver.crt"
         self.address = f"https://127.0.0.1:{self._ports['apiserver']}"
-        # Nothing is left in the user's home.
+        # Keeps kubectl from writing into the user's home.
         folders = {
             "KUBECACHEDIR": "kubectl",
             "HELM_CACHE_HOME": "helm",
@@ -88,11 +88,11 @@ class Cluster:
             f"--etcd-servers=http://127.0.0.1:{self._ports['etcd']}",
             "--bind-address=127.0.0.1",
             f"--secure-port={self._ports['apiserver']}",
-            # It refuses to advertise loopback. Nobody connects to this address, of a network for documentation.
+            # It does not accept loopback here. Nobody connects to this address, which is reserved for documentation.
             "--advertise-address=192.0.2.1",
             "--endpoint-reconciler-type=none",
             "--service-cluster-ip-range=10.96.0.0/16",
-            # It makes a certificate of its own there.
+            # It creates its own certificate there.
             f"--cert-dir={self._certificate.parent}",
             f"--token-auth-file={WORK / 'tokens.csv'}",
             "--authorization-mode=RBAC",
@@ -114,7 +114,7 @@ class Cluster:
             f"--service-account-private-key-file={WORK / 'accounts.key'}",
             "--leader-elect=false",
         )
-        # Pods need the account that a controller makes in each namespace.
+        # Pods need the service account that a controller creates in each namespace.
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         self._processes.wait_ready("controller-manager", lambda: self._answers(account), every=0.2)
 
@@ -170,7 +170,7 @@ class Cluster:
 
 
 class ReadyPods:
-    """Stands in for scheduler and kubelet: reports pods as running and ready, without a node."""
+    """Replaces scheduler and kubelet: reports pods as running and ready, without a node."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -187,7 +187,7 @@ class ReadyPods:
 
     def _run(self) -> None:
         while not self._ended.wait(0.2):
-            # The API server may be ending, and pods go meanwhile.
+            # The API server may be stopping, and pods may be deleted meanwhile.
             try:
                 self._report()
             except (OSError, DemoError):

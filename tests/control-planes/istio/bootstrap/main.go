@@ -1,4 +1,4 @@
-// Prints the bootstrap that Istio's agent gives the Envoys of a Gateway, with what the Gateway says about stats.
+// Prints the bootstrap that Istio's agent writes for the Envoys of a Gateway, with the Gateway's settings for stats.
 package main
 
 import (
@@ -49,7 +49,7 @@ func render(out io.Writer, template, gateway string) error {
 	return bootstrap.New(bootstrap.Config{Node: node}).WriteTo(template, out)
 }
 
-// The annotations of the Gateway's infrastructure, which Istio gives its pods, where the agent reads them.
+// The annotations of the Gateway's infrastructure. Istio copies them to the pods, where the agent reads them.
 func annotationsOf(file string) (map[string]string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {

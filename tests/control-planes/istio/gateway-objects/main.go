@@ -1,9 +1,9 @@
-// Prints the objects that istiod makes of Gateways: a ServiceAccount, a Deployment and a Service for each.
+// Prints the objects that istiod creates for Gateways: a ServiceAccount, a Deployment and a Service for each.
 //
 // usage: gateway-objects ISTIOD NAMESPACE < MANIFESTS
 //
 //	ISTIOD     the manifests of istiod's chart, which contain its templates, values and mesh configuration
-//	NAMESPACE  of objects that name none
+//	NAMESPACE  the namespace of objects that name none
 //	MANIFESTS  YAML documents: Gateways, and the ConfigMaps that they refer to; others are skipped
 //
 // Istio's own controller renders them, with a fake API server that records what the controller applies.
@@ -37,7 +37,7 @@ import (
 	"istio.io/istio/pkg/revisions"
 )
 
-// Where the chart is installed.
+// The namespace of the chart.
 const systemNamespace = "istio-system"
 
 type manifests struct {
@@ -83,7 +83,7 @@ func readManifests(from io.Reader, namespace string) (*manifests, error) {
 	}
 }
 
-// What istiod reads from the ConfigMaps of its chart.
+// The settings that istiod reads from the ConfigMaps of its chart.
 func webhookConfig(chart *manifests) (*inject.WebhookConfig, error) {
 	injector := chart.configMaps[types.NamespacedName{Namespace: systemNamespace, Name: "istio-sidecar-injector"}]
 	settings := chart.configMaps[types.NamespacedName{Namespace: systemNamespace, Name: "istio"}]
@@ -159,7 +159,7 @@ func printObjects(chart, input *manifests, out io.Writer) error {
 		}
 	}
 	if applied == 0 {
-		return errors.New("istiod would make nothing of these Gateways")
+		return errors.New("istiod would create no objects for these Gateways")
 	}
 	return nil
 }

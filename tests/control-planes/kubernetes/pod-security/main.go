@@ -1,4 +1,4 @@
-// Checks the pods of Kubernetes objects against a Pod Security Standard, with the code by which the API server admits them.
+// Checks the pods of Kubernetes objects against a Pod Security Standard, with the API server's own admission code.
 //
 // usage: pod-security LEVEL < MANIFESTS
 //
@@ -23,7 +23,7 @@ import (
 	"k8s.io/pod-security-admission/policy"
 )
 
-// What Pods, CronJobs and all objects with a pod template have in common.
+// The common fields of Pods, CronJobs and all objects with a pod template.
 type workload struct {
 	Kind              string `json:"kind"`
 	metav1.ObjectMeta `json:"metadata"`

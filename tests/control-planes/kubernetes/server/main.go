@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"os"
 
-	// Kubernetes' images have no time zones either.
+	// Kubernetes' own images have no time zones either.
 	_ "time/tzdata"
 
 	"github.com/spf13/cobra"
