@@ -6,7 +6,7 @@
 KUBERNETES=1.37.2
 # The newest version for which the Python package kubernetes-validate has schemas.
 KUBERNETES_SCHEMAS=1.37.0
-# The oldest version that the overlays support; Helm renders for it.
+# The version that Helm renders for: the oldest that all overlays support. Those without an image volume work from 1.30 on.
 KUBERNETES_OLDEST=1.35.0
 
 ISTIO=1.31.0

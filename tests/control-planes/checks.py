@@ -203,6 +203,15 @@ def errors(client: Client) -> None:
         expect(response.json()["error"]["type"] == "invalid_request_error", response)
 
 
+def ignores_spoofed_headers(client: Client) -> None:
+    """A client chooses no LLM by header, also where neither filter nor sidecar would remove it."""
+    spoofed = CREDENTIALS | {"x-llm-cluster": "llama-70b", "x-gateway-model-name": MODELS["llama-70b"]}
+    for body, path in [(chat(CODE), "/v1/chat/completions"), ({"input": "a file"}, "/v1/files")]:
+        response = client.send(body, path, spoofed)
+        expect(response.served_by == DEFAULT, response)
+        _expect_no_credentials(response)
+
+
 def sidecar_away(client: Client, sidecar: world.Sidecar, decides: bool) -> None:
     """Requests continue without a sidecar, and are classified again when one is back."""
     sidecar.stop()
@@ -214,6 +223,7 @@ def sidecar_away(client: Client, sidecar: world.Sidecar, decides: bool) -> None:
             expect(response.reason == ("" if decides else "fallback"), response)
             named = client.send(chat(CODE, "llama-70b"))
             expect(named.served_by == (DEFAULT if decides else "llama-70b"), named)
+        ignores_spoofed_headers(client)
     finally:
         sidecar.start()
     eventually(lambda: is_routed(client))

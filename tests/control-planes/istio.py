@@ -159,4 +159,4 @@ def has_refused_a_filter() -> bool:
 
 def without_filter(objects: list[rendering.Object]) -> list[rendering.Object]:
     """Returns the objects that are left after `kubectl delete envoyfilter llm-router`."""
-    return [it for it in objects if it["kind"] != "EnvoyFilter"]
+    return [it for it in objects if (it["kind"], it["metadata"]["name"]) != ("EnvoyFilter", "llm-router")]

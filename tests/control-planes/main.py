@@ -207,6 +207,7 @@ def _goes_on_without_image(client: Client, change: Callable[[], None]) -> None:
 def _is_without_filter(client: Client) -> None:
     response = client.send(checks.chat(checks.CODE))
     checks.expect((response.status, response.served_by, response.reason) == (200, checks.DEFAULT, ""), response)
+    checks.ignores_spoofed_headers(client)
 
 
 def print_table(rows: list[Row], binaries: Binaries) -> None:

@@ -81,7 +81,7 @@ backendRefs:
   kind: Backend
   name: {{ $name }}
   {{- if $llm.key }}
-  filters: [{ type: ExtensionRef, extensionRef: { group: gateway.envoyproxy.io, kind: HTTPRouteFilter, name: {{ $llm.key }}-key } }]
+  filters: [{ type: ExtensionRef, extensionRef: { group: gateway.envoyproxy.io, kind: HTTPRouteFilter, name: {{ $name }}-key } }]
   {{- end }}
 {{- end }}
 {{- end }}
