@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build_client(std::env::var_os("CARGO_FEATURE_CLIENT").is_some())
         // Bodies can be megabytes: `Bytes` shares the receive buffer instead of copying it.
         .bytes(".envoy.service.ext_proc.v3.HttpBody.body")
+        .bytes(".envoy.service.ext_proc.v3.StreamedBodyResponse.body")
         .compile_fds(files)?;
     Ok(())
 }

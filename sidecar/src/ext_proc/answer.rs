@@ -2,57 +2,38 @@
 
 use std::borrow::Cow;
 
-use llm_router_proto::Struct;
-use llm_router_proto::contract::Version;
+use llm_router_classifier::model::prediction::HeadOutput;
+use llm_router_proto::Bytes;
 use llm_router_proto::envoy::config::core::v3::{
     HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction,
 };
 use llm_router_proto::envoy::service::ext_proc::v3::{
     BodyMutation, BodyResponse, CommonResponse, HeaderMutation, HeadersResponse, HttpStatus,
-    ImmediateResponse, ProcessingMode, ProcessingResponse,
+    ImmediateResponse, ProcessingMode, ProcessingResponse, StreamedBodyResponse, TrailersResponse,
     body_mutation::Mutation,
     processing_mode::{BodySendMode, HeaderSendMode},
     processing_response::Response,
 };
-use llm_router_routing::exchange::{Forward, LocalResponse};
+use llm_router_routing::exchange::LocalResponse;
 
-use super::metadata;
-use llm_router_classifier::model::prediction::{HeadOutput, Prediction};
+/// Longest piece of a body in `FULL_DUPLEX_STREAMED` mode: what Envoy's API recommends.
+pub(super) const MAX_PIECE: usize = 64 << 10;
 
 /// An answer and nothing else.
 pub(super) fn of(response: Response) -> ProcessingResponse {
     ProcessingResponse { response: Some(response), ..ProcessingResponse::default() }
 }
 
-/// The answer to a body that changes nothing: the request goes on as it came.
+/// The answer to a body, or to a chunk of it, that changes nothing: it goes on as it came.
 pub(super) fn unchanged() -> ProcessingResponse {
-    request_body(CommonResponse::default(), None)
+    request_body(CommonResponse::default())
 }
 
-/// The scores as request headers and as dynamic metadata. The headers are `x-llm-HEAD` and `x-llm-HEAD-confidence`; of
-/// a head that scores `x-llm-HEAD` alone, as a whole number of 0 to 100, which Envoy's routes can match by range.
-pub(super) fn classified(said: &Prediction, version: Version) -> ProcessingResponse {
-    let common = CommonResponse {
-        header_mutation: Some(set(said.scores.iter().flat_map(headers))),
-        // Envoy chose a route by the headers as the client sent them: it must look again.
-        clear_route_cache: true,
-        ..CommonResponse::default()
-    };
-    request_body(common, Some(metadata::of_prediction(said, version)))
-}
-
-/// The answer to this body that goes to the chosen model: changed, and with the headers of [`classified`]. A `content-length`
-/// among the changes must fit the body, or Envoy answers 500.
-pub(super) fn forwarded(forward: Forward, body: &[u8], scores: &[HeadOutput]) -> ProcessingResponse {
-    let body = forward.body.apply(body);
-    let routing = forward.headers.into_iter().map(|(key, value)| header(key, value));
-    let common = CommonResponse {
-        header_mutation: Some(set(routing.chain(scores.iter().flat_map(headers)))),
-        body_mutation: Some(BodyMutation { mutation: Some(Mutation::Body(body)) }),
-        clear_route_cache: true,
-        ..CommonResponse::default()
-    };
-    request_body(common, None)
+/// The answer to this body that changes headers and, if there is one for it, the body. A `content-length` among the headers
+/// must fit the body, or Envoy answers 500.
+pub(super) fn changed(set_headers: Vec<HeaderValueOption>, body: Option<Bytes>) -> ProcessingResponse {
+    let body = body.map(|body| BodyMutation { mutation: Some(Mutation::Body(body.into())) });
+    request_body(CommonResponse { body_mutation: body, ..routed(set_headers, Vec::new()) })
 }
 
 /// The answer to request headers that removes some.
@@ -70,15 +51,85 @@ pub(super) fn without_headers(names: Vec<String>) -> ProcessingResponse {
     of(Response::RequestHeaders(HeadersResponse { response: Some(common) }))
 }
 
-/// The answer to the headers of a request that is of no interest: Envoy sends nothing more of it, neither body nor response, and
-/// holds neither back. So bodies of any size pass, and protocols that a request is upgraded to.
-pub(super) fn without_interest(names: Vec<String>) -> ProcessingResponse {
-    in_mode(HeaderSendMode::Skip, BodySendMode::None, BodySendMode::None, names)
+/// The answer to request headers that removes some, sets others and has Envoy choose the route by them.
+pub(super) fn rerouted(set_headers: Vec<HeaderValueOption>, remove: Vec<String>) -> ProcessingResponse {
+    let response = Some(routed(set_headers, remove));
+    of(Response::RequestHeaders(HeadersResponse { response }))
 }
 
-/// The answer to the headers of a request whose response must be read, whatever Envoy's configuration says.
-pub(super) fn with_response(names: Vec<String>) -> ProcessingResponse {
-    in_mode(HeaderSendMode::Send, BodySendMode::Buffered, BodySendMode::Streamed, names)
+fn routed(set_headers: Vec<HeaderValueOption>, remove_headers: Vec<String>) -> CommonResponse {
+    CommonResponse {
+        header_mutation: Some(HeaderMutation { set_headers, remove_headers }),
+        // Envoy chose a route by the headers as the client sent them: it must look again.
+        clear_route_cache: true,
+        ..CommonResponse::default()
+    }
+}
+
+/// Has Envoy send these bodies and, unless the mode is the default, the response headers from now on; no trailers.
+pub(super) fn in_mode(
+    answer: ProcessingResponse,
+    response_headers: HeaderSendMode,
+    request_body: BodySendMode,
+    response_body: BodySendMode,
+) -> ProcessingResponse {
+    let mode = ProcessingMode {
+        response_header_mode: response_headers.into(),
+        request_body_mode: request_body.into(),
+        response_body_mode: response_body.into(),
+        request_trailer_mode: HeaderSendMode::Skip.into(),
+        response_trailer_mode: HeaderSendMode::Skip.into(),
+        ..ProcessingMode::default()
+    };
+    ProcessingResponse { mode_override: Some(mode), ..answer }
+}
+
+/// A body as answers to that many chunks, in order.
+pub(super) fn in_chunks(body: &[u8], chunks: usize) -> impl Iterator<Item = ProcessingResponse> {
+    let longest = body.len().div_ceil(chunks.max(1)).max(MAX_PIECE);
+    let mut pieces = body.chunks(longest);
+    (0..chunks).map(move |_| {
+        let piece = pieces.next().map(|piece| Mutation::Body(piece.to_vec()));
+        let mutation = Some(piece.unwrap_or(Mutation::ClearBody(true)));
+        request_body(CommonResponse {
+            body_mutation: Some(BodyMutation { mutation }),
+            ..CommonResponse::default()
+        })
+    })
+}
+
+/// A part of a request's body in `FULL_DUPLEX_STREAMED` mode.
+pub(super) fn request_stream(body: Bytes, is_end: bool) -> impl Iterator<Item = ProcessingResponse> {
+    stream(body, is_end).map(request_body)
+}
+
+/// A part of a response's body in `FULL_DUPLEX_STREAMED` mode.
+pub(super) fn response_stream(body: Bytes, is_end: bool) -> impl Iterator<Item = ProcessingResponse> {
+    stream(body, is_end).map(|common| of(Response::ResponseBody(BodyResponse { response: Some(common) })))
+}
+
+fn stream(body: Bytes, is_end: bool) -> impl Iterator<Item = CommonResponse> {
+    let mut rest = Some(body);
+    std::iter::from_fn(move || {
+        let mut piece = rest.take()?;
+        if piece.len() > MAX_PIECE {
+            rest = Some(piece.split_off(MAX_PIECE));
+        }
+        let end_of_stream = is_end && rest.is_none();
+        let streamed = StreamedBodyResponse { body: piece, end_of_stream };
+        let mutation = Some(Mutation::StreamedResponse(streamed));
+        Some(CommonResponse { body_mutation: Some(BodyMutation { mutation }), ..CommonResponse::default() })
+    })
+}
+
+/// The answer to request trailers, which stay as they are.
+pub(super) fn request_trailers() -> ProcessingResponse {
+    of(Response::RequestTrailers(TrailersResponse::default()))
+}
+
+/// The answer to response trailers, which stay as they are.
+pub(super) fn response_trailers() -> ProcessingResponse {
+    of(Response::ResponseTrailers(TrailersResponse::default()))
 }
 
 /// The answer to response headers that sets some.
@@ -101,27 +152,8 @@ pub(super) fn responded(response: LocalResponse) -> ProcessingResponse {
     }))
 }
 
-/// The answer to request headers that says what of the request and of its response Envoy sends from now on.
-fn in_mode(
-    response_headers: HeaderSendMode,
-    request_body: BodySendMode,
-    response_body: BodySendMode,
-    names: Vec<String>,
-) -> ProcessingResponse {
-    let mode = ProcessingMode {
-        response_header_mode: response_headers.into(),
-        request_body_mode: request_body.into(),
-        response_body_mode: response_body.into(),
-        request_trailer_mode: HeaderSendMode::Skip.into(),
-        response_trailer_mode: HeaderSendMode::Skip.into(),
-        ..ProcessingMode::default()
-    };
-    ProcessingResponse { mode_override: Some(mode), ..without_headers(names) }
-}
-
-fn request_body(common: CommonResponse, dynamic_metadata: Option<Struct>) -> ProcessingResponse {
-    let response = Response::RequestBody(BodyResponse { response: Some(common) });
-    ProcessingResponse { response: Some(response), dynamic_metadata, ..ProcessingResponse::default() }
+fn request_body(common: CommonResponse) -> ProcessingResponse {
+    of(Response::RequestBody(BodyResponse { response: Some(common) }))
 }
 
 fn with_headers(mutation: HeaderMutation) -> HeadersResponse {
@@ -136,6 +168,12 @@ fn set(headers: impl IntoIterator<Item = HeaderValueOption>) -> HeaderMutation {
     HeaderMutation { set_headers: headers.into_iter().collect(), ..HeaderMutation::default() }
 }
 
+/// The scores as request headers: `x-llm-HEAD` and `x-llm-HEAD-confidence`; of a head that scores `x-llm-HEAD` alone, as a
+/// whole number of 0 to 100, which Envoy's routes can match by range.
+pub(super) fn score_headers(scores: &[HeadOutput]) -> impl Iterator<Item = HeaderValueOption> {
+    scores.iter().flat_map(headers)
+}
+
 fn headers(scores: &HeadOutput) -> Vec<HeaderValueOption> {
     let head = &scores.head;
     if let Some(score) = scores.score {
@@ -148,7 +186,8 @@ fn headers(scores: &HeadOutput) -> Vec<HeaderValueOption> {
     ]
 }
 
-fn header(key: String, value: String) -> HeaderValueOption {
+/// A header that replaces all of its name.
+pub(super) fn header(key: String, value: String) -> HeaderValueOption {
     HeaderValueOption {
         // Envoy refuses a header that has both `value` and `raw_value`.
         header: Some(HeaderValue { key, value: String::new(), raw_value: value.into_bytes() }),
@@ -158,8 +197,6 @@ fn header(key: String, value: String) -> HeaderValueOption {
 
 #[cfg(test)]
 mod tests {
-    use llm_router_proto::contract::CONTRACT_VERSION;
-
     use super::*;
 
     fn scores() -> HeadOutput {
@@ -169,42 +206,84 @@ mod tests {
 
     fn common(answer: &ProcessingResponse) -> &CommonResponse {
         match &answer.response {
-            Some(Response::RequestBody(body)) => body.response.as_ref().unwrap(),
+            Some(
+                Response::RequestBody(BodyResponse { response })
+                | Response::ResponseBody(BodyResponse { response }),
+            ) => response.as_ref().unwrap(),
             other => panic!("{other:?}"),
         }
     }
 
-    fn headers_of(answer: &ProcessingResponse) -> Vec<(&str, &str)> {
-        let mutation = common(answer).header_mutation.as_ref().unwrap();
-        let headers = mutation.set_headers.iter().map(|option| {
+    fn names_and_values(headers: impl Iterator<Item = HeaderValueOption>) -> Vec<(String, String)> {
+        let pair = |option: HeaderValueOption| {
             assert_eq!(option.append_action(), HeaderAppendAction::OverwriteIfExistsOrAdd);
-            let header = option.header.as_ref().unwrap();
+            let header = option.header.unwrap();
             assert!(header.value.is_empty());
-            (header.key.as_str(), std::str::from_utf8(&header.raw_value).unwrap())
-        });
-        headers.collect()
+            (header.key, String::from_utf8(header.raw_value).unwrap())
+        };
+        headers.map(pair).collect()
     }
 
     #[test]
     fn the_best_label_becomes_headers_that_overwrite() {
-        let prediction = Prediction { scores: vec![scores()], ..Prediction::default() };
-        let answer = classified(&prediction, CONTRACT_VERSION);
-        assert!(common(&answer).clear_route_cache);
         let expected = [("x-llm-task", "Code Generation"), ("x-llm-task-confidence", "0.7500")];
-        assert_eq!(headers_of(&answer), expected);
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(names_and_values(score_headers(&[scores()])), expected);
     }
 
     #[test]
     fn a_score_becomes_a_whole_number() {
-        let scores = vec![HeadOutput { score: Some(0.375), ..scores() }];
-        let answer = classified(&Prediction { scores, ..Prediction::default() }, CONTRACT_VERSION);
-        assert_eq!(headers_of(&answer), [("x-llm-task", "38")]);
+        let scores = [HeadOutput { score: Some(0.375), ..scores() }];
+        assert_eq!(names_and_values(score_headers(&scores)), [("x-llm-task".to_owned(), "38".to_owned())]);
     }
 
     #[test]
-    fn an_unclassified_request_goes_on_unchanged() {
-        let answer = unchanged();
-        assert_eq!(common(&answer), &CommonResponse::default());
-        assert_eq!(answer.dynamic_metadata, None);
+    fn new_headers_choose_a_new_route() {
+        assert!(common(&changed(Vec::new(), None)).clear_route_cache);
+        assert_eq!(common(&changed(Vec::new(), None)).body_mutation, None);
+    }
+
+    #[test]
+    fn an_unchanged_request_has_an_empty_answer() {
+        assert_eq!(common(&unchanged()), &CommonResponse::default());
+    }
+
+    fn piece(answer: &ProcessingResponse) -> &Mutation {
+        common(answer).body_mutation.as_ref().unwrap().mutation.as_ref().unwrap()
+    }
+
+    #[test]
+    fn a_streamed_body_comes_in_bounded_pieces_and_the_last_ends_it() {
+        for length in [0, 1, MAX_PIECE - 1, MAX_PIECE, MAX_PIECE + 1, 3 * MAX_PIECE + 7] {
+            for is_end in [false, true] {
+                let body: Bytes = (0..length).map(|at| at.to_le_bytes()[1]).collect();
+                let pieces: Vec<_> = response_stream(body.clone(), is_end).collect();
+                let pieces = pieces.iter().map(piece).map(|piece| match piece {
+                    Mutation::StreamedResponse(streamed) => streamed.clone(),
+                    other => panic!("{other:?}"),
+                });
+                let pieces: Vec<_> = pieces.collect();
+                assert_eq!(pieces.iter().flat_map(|piece| piece.body.clone()).collect::<Bytes>(), body);
+                assert!(pieces.iter().all(|piece| piece.body.len() <= MAX_PIECE));
+                let ends: Vec<_> = pieces.iter().map(|piece| piece.end_of_stream).collect();
+                let (last, others) = ends.split_last().unwrap();
+                assert!(*last == is_end && others.iter().all(|end| !end), "{length}: {ends:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_is_spread_over_as_many_answers_as_chunks_came() {
+        for (length, chunks) in [(10, 1), (10, 3), (MAX_PIECE + 1, 2), (5 * MAX_PIECE, 2), (0, 2)] {
+            let body = vec![b'x'; length];
+            let answers: Vec<_> = in_chunks(&body, chunks).collect();
+            assert_eq!(answers.len(), chunks);
+            let lengths = answers.iter().map(|answer| match piece(answer) {
+                Mutation::Body(body) => body.len(),
+                Mutation::ClearBody(true) => 0,
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(lengths.sum::<usize>(), length, "{chunks}");
+        }
     }
 }

@@ -3,7 +3,6 @@
 //! Each message is bounded, and so is the queue; but ten thousand streams that bring half a megabyte each would still be
 //! more than a container has.
 
-use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -65,22 +64,21 @@ impl BodyPermit {
         Err(Status::resource_exhausted("too many bodies are being processed"))
     }
 
-    /// Releases all that was acquired so far: the message that it was acquired for is processed.
-    pub(super) fn release(&self) {
-        self.0.release();
-    }
-}
-
-impl Inner {
-    fn release(&self) {
-        let Held { bytes, .. } = mem::take(&mut *self.held.lock());
-        self.metrics.body_bytes.dec_by(gauge(bytes));
+    /// Holds these bytes in place of what was acquired so far: the message that it was acquired for is processed.
+    ///
+    /// # Errors
+    /// If that is more than before, because frames of further messages came with it, and there is not enough left.
+    pub(super) fn hold(&self, bytes: usize) -> Result<(), Status> {
+        let Inner { metrics, held, .. } = &*self.0;
+        let (released, missing) = held.lock().keep(bytes);
+        metrics.body_bytes.dec_by(gauge(released));
+        if missing > 0 { self.acquire(missing) } else { Ok(()) }
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.release();
+        self.metrics.body_bytes.dec_by(gauge(self.held.get_mut().bytes));
     }
 }
 
@@ -99,6 +97,19 @@ impl Held {
         }
         self.bytes = total;
         true
+    }
+
+    /// Returns how many bytes are not held any more, or how many are missing.
+    fn keep(&mut self, bytes: usize) -> (usize, usize) {
+        let missing = bytes.saturating_sub(self.bytes);
+        let released = self.bytes.saturating_sub(bytes);
+        self.bytes -= released;
+        if let Some(permits) = &mut self.permits {
+            let surplus = permits.num_permits().saturating_sub(self.bytes.div_ceil(PERMIT_BYTES));
+            // What is split off is dropped.
+            drop(permits.split(surplus));
+        }
+        (released, missing)
     }
 }
 
@@ -161,12 +172,31 @@ mod tests {
 
         let other = memory.permit(metrics.clone());
         assert!(other.acquire(1).is_err());
-        permit.release();
+        permit.hold(0).unwrap();
         other.acquire(1).unwrap();
         assert!(permit.clone().acquire(1).is_err());
         drop(other);
         assert_eq!(held(&metrics), 0);
         permit.acquire(1).unwrap();
+    }
+
+    #[test]
+    fn what_is_kept_stays_held() {
+        let (memory, metrics) = (BodyMemory::new(4 * PERMIT_BYTES), Arc::new(Metrics::new()));
+        let permit = memory.permit(metrics.clone());
+        permit.acquire(4 * PERMIT_BYTES).unwrap();
+        permit.hold(PERMIT_BYTES + 1).unwrap();
+        assert_eq!(held(&metrics), 1025);
+        let other = memory.permit(metrics.clone());
+        other.acquire(2 * PERMIT_BYTES).unwrap();
+        assert!(other.acquire(1).is_err());
+        permit.hold(2 * PERMIT_BYTES).unwrap();
+        assert!(permit.hold(2 * PERMIT_BYTES + 1).is_err());
+        assert_eq!(held(&metrics), 4096);
+        drop(permit);
+        other.acquire(2 * PERMIT_BYTES).unwrap();
+        drop(other);
+        assert_eq!(held(&metrics), 0);
     }
 
     #[test]

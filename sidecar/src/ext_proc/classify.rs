@@ -6,15 +6,15 @@ use std::time::Instant;
 use llm_router_proto::Bytes;
 use llm_router_proto::contract::{self, ClassifyRequest, FewShotExamples, UNKNOWN_DIGEST};
 use llm_router_proto::envoy::config::core::v3::Metadata;
-use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
 use llm_router_routing::config::Classifier;
 use llm_router_routing::request::Endpoint;
 use opentelemetry::Context;
 use tokio::time::timeout_at;
 use tonic::{Code, Status};
 
+use super::flow::{Decision, Verdict};
 use super::request::{self, UnknownClassifier};
-use super::{Service, answer};
+use super::{Service, answer, metadata};
 use crate::telemetry::metrics::Outcome;
 use crate::telemetry::traces;
 use llm_router_classifier::engine::EngineError;
@@ -32,12 +32,12 @@ impl Service {
         metadata: Option<Metadata>,
         body: Bytes,
         deadline: Option<Instant>,
-    ) -> Result<ProcessingResponse, Status> {
+    ) -> Result<Decision, Status> {
         let clock = self.metrics.request();
         match self.respond(endpoint, metadata, body, deadline).await {
-            Ok((outcome, response)) => {
+            Ok((outcome, decision)) => {
                 clock.end(outcome);
-                Ok(response)
+                Ok(decision)
             }
             Err((outcome, status)) => {
                 clock.end(outcome);
@@ -53,18 +53,20 @@ impl Service {
         metadata: Option<Metadata>,
         body: Bytes,
         deadline: Option<Instant>,
-    ) -> Result<(Outcome, ProcessingResponse), Failure> {
+    ) -> Result<(Outcome, Decision), Failure> {
         let is_ours = metadata.as_ref().is_some_and(contract::is_ours);
         let settings = if is_ours { request::as_sent() } else { request::as_written() };
         let request = ClassifyRequest::from_parts(metadata, body)
             .map_err(|error| (Outcome::InvalidRequest, Status::invalid_argument(error.to_string())))?;
         let Some(text) = endpoint.and_then(|endpoint| request::text(endpoint, &request.body, &settings))
         else {
-            return Ok((Outcome::Unclassifiable, answer::unchanged()));
+            return Ok((Outcome::Unclassifiable, Verdict::Unchanged.into()));
         };
         let version = request.version.to_respond();
         let prediction = self.predict(&text, request, deadline).await?;
-        Ok((Outcome::Classified, answer::classified(&prediction, version)))
+        let headers = answer::score_headers(&prediction.scores).collect();
+        let metadata = Some(metadata::of_prediction(&prediction, version));
+        Ok((Outcome::Classified, Decision { verdict: Verdict::Changed { headers, body: None }, metadata }))
     }
 
     async fn predict(

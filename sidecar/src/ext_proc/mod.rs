@@ -1,24 +1,26 @@
-//! Envoy's external-processing service: a stream of messages in, one answer to each out.
+//! Envoy's external-processing service: a stream of messages in, answers out.
 //!
 //! Our filter sends one `request_body` and ends its side; Envoy's own filter sends headers, body and perhaps trailers
 //! on a stream that it keeps open. Both are the same loop, which ends when the caller's side does. What a stream is
 //! for shows with its first message: with headers and a policy, its request is routed here ([`routed_request`]); else its body
-//! is only classified ([`classify`]).
+//! is only classified ([`classify`]). When each message is answered depends on how Envoy sends bodies ([`mode`], [`flow`]).
 
 mod answer;
 mod body_memory;
 mod classify;
 mod deadline;
 mod dry_run;
+mod flow;
 mod health;
 mod metadata;
+mod mode;
 mod policy_router;
 mod reloadable;
 mod request;
 mod routed_request;
 pub mod server;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,23 +28,29 @@ use std::time::Instant;
 use futures_util::{Stream, stream};
 use llm_router_proto::envoy::config::core::v3::Metadata;
 use llm_router_proto::envoy::service::ext_proc::v3::{
-    BodyResponse, HeadersResponse, HttpHeaders, ProcessingRequest, ProcessingResponse, TrailersResponse,
+    BodyResponse, HeadersResponse, HttpBody, HttpHeaders, ProcessingRequest, ProcessingResponse,
     external_processor_server::ExternalProcessor, processing_request, processing_response::Response,
 };
-use llm_router_proto::{Struct, context};
+use llm_router_proto::{Bytes, Struct, context};
 use llm_router_routing::request::Endpoint;
 use opentelemetry::Context;
 use opentelemetry::context::FutureExt;
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces;
 use body_memory::BodyPermit;
 pub(crate) use dry_run::DryRun;
+use flow::{Decision, Next, OnRequest, RequestFlow, Verdict};
 use llm_router_classifier::pipeline::Pipeline;
+pub use mode::AssumedBodyMode;
+use mode::BodyModes;
 pub use policy_router::PolicyRouter;
 pub use reloadable::ReloadableService;
 use routed_request::RoutedRequest;
+
+/// Longest body that is collected from chunks where no policy has a limit.
+const MAX_COLLECTED: usize = 16 << 20;
 
 /// The service: one model and one policy. Clones share everything.
 #[derive(Clone)]
@@ -53,25 +61,26 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     /// Decides for Envoy's own filter; without one, its requests are only classified.
     pub router: Option<Arc<PolicyRouter>>,
+    /// How bodies come from proxies that do not say so.
+    pub assumed_body_mode: AssumedBodyMode,
 }
 
 /// One HTTP request that Envoy has us process.
 struct Call {
     service: Service,
     messages: Streaming<ProcessingRequest>,
+    /// Answers that are made, and not sent yet.
+    answers: VecDeque<ProcessingResponse>,
+    flow: RequestFlow,
     task: Task,
+    /// Whether nothing more can be read.
+    is_over: bool,
     /// Until when the caller waits, if it says so.
     deadline: Option<Instant>,
     /// The caller's span, if there is one.
     trace: Option<Context>,
-    /// The memory that the current message takes.
+    /// The memory that the request takes.
     permit: Option<BodyPermit>,
-}
-
-/// What Envoy says of a request beside its headers and body.
-struct Known {
-    attributes: HashMap<String, Struct>,
-    metadata: Option<Metadata>,
 }
 
 /// What is done for a request.
@@ -98,8 +107,11 @@ impl ExternalProcessor for Service {
             service: self.clone(),
             deadline: deadline::from_metadata(request.metadata()),
             messages: request.into_inner(),
+            answers: VecDeque::new(),
             // Our filter sends no headers, and always this.
+            flow: RequestFlow::new(BodyModes::one_message()),
             task: Task::Classify(Some(Endpoint::ChatCompletions)),
+            is_over: false,
         };
         // Answers are made as they are read: when the caller resets the stream, tonic drops this one, and with it the
         // classification in progress.
@@ -112,83 +124,159 @@ impl ExternalProcessor for Service {
 }
 
 impl Call {
-    /// The answer to the next message; none when the caller's side has ended.
+    /// The next answer; none when the caller's side has ended.
     async fn next(&mut self) -> Result<Option<ProcessingResponse>, Status> {
+        loop {
+            if let Some(answer) = self.answers.pop_front() {
+                return Ok(Some(answer));
+            }
+            if self.is_over {
+                return Ok(None);
+            }
+            if let Some(permit) = &self.permit {
+                permit.hold(self.flow.held_bytes())?;
+            }
+            match self.messages.message().await {
+                Ok(Some(message)) => self.process(message).await?,
+                Ok(None) => return Ok(None),
+                Err(status) if status.code() == Code::OutOfRange => self.refuse_message(status)?,
+                Err(status) => return Err(status),
+            }
+        }
+    }
+
+    /// Makes the answers that can be made now.
+    async fn process(&mut self, message: ProcessingRequest) -> Result<(), Status> {
         use processing_request::Request;
-        let Some(message) = self.messages.message().await? else { return Ok(None) };
-        let Some(request) = message.request else {
+        let ProcessingRequest { request, metadata_context, attributes, protocol_config } = message;
+        let Some(request) = request else {
             return Err(Status::invalid_argument("the processing request is empty"));
         };
-        let trace = match &request {
-            Request::RequestBody(_) => traces::request(self.trace.as_ref()),
-            _ => Context::new(),
-        };
-        let known = Known { attributes: message.attributes, metadata: message.metadata_context };
-        let answer = self.answer(request, known).with_context(trace.clone()).await;
-        traces::end(&trace, &answer);
-        if let Some(permit) = &self.permit {
-            permit.release();
+        match request {
+            Request::RequestHeaders(headers) => {
+                let modes = BodyModes::new(protocol_config.as_ref(), self.service.assumed_body_mode)?;
+                self.flow = RequestFlow::new(modes);
+                self.begin(headers, &attributes, metadata_context.as_ref());
+            }
+            Request::RequestBody(HttpBody { body, end_of_stream }) => {
+                let next = self.flow.chunk(body, end_of_stream);
+                self.carry_out(next, metadata_context).await?;
+            }
+            Request::RequestTrailers(_) => {
+                let next = self.flow.trailers();
+                self.carry_out(next, metadata_context).await?;
+            }
+            Request::ResponseHeaders(headers) => self.response_headers(headers),
+            Request::ResponseBody(body) => self.response_body(body),
+            Request::ResponseTrailers(_) => self.answers.push_back(answer::response_trailers()),
         }
-        answer.map(Some)
+        Ok(())
     }
 
-    async fn answer(
-        &mut self,
-        request: processing_request::Request,
-        known: Known,
-    ) -> Result<ProcessingResponse, Status> {
-        use processing_request::Request;
-        let answer = match (request, &mut self.task) {
-            (Request::RequestHeaders(headers), _) => self.begin(headers, &known),
-            (Request::RequestBody(body), Task::Classify(endpoint)) => {
-                self.service.classify(*endpoint, known.metadata, body.body, self.deadline).await?
-            }
-            (Request::RequestBody(body), Task::Route(routed)) => {
-                routed.request_body(&self.service, &body.body).await
-            }
-            (Request::ResponseHeaders(headers), Task::Route(routed)) => routed.response_headers(headers),
-            (Request::ResponseHeaders(_), Task::Classify(_)) => {
-                answer::of(Response::ResponseHeaders(HeadersResponse::default()))
-            }
-            (Request::RequestTrailers(_), _) => {
-                answer::of(Response::RequestTrailers(TrailersResponse::default()))
-            }
-            (Request::ResponseBody(body), task) => {
-                if let Task::Route(routed) = task {
-                    routed.response_body(&body);
-                }
-                answer::of(Response::ResponseBody(BodyResponse::default()))
-            }
-            (Request::ResponseTrailers(_), _) => {
-                answer::of(Response::ResponseTrailers(TrailersResponse::default()))
-            }
+    /// Answers a body in a message that is longer than the server reads. Envoy may send more than its own limit of what came before
+    /// it knew that it must buffer.
+    fn refuse_message(&mut self, status: Status) -> Result<(), Status> {
+        let decision = match &mut self.task {
+            Task::Route(routed) if self.flow.awaits_body() => routed.request_progress(usize::MAX),
+            _ => None,
         };
-        Ok(answer)
+        self.answers.extend(self.flow.decided(decision.ok_or(status)?, None));
+        self.is_over = true;
+        Ok(())
     }
 
-    fn begin(&mut self, headers: HttpHeaders, known: &Known) -> ProcessingResponse {
+    fn begin(
+        &mut self,
+        headers: HttpHeaders,
+        attributes: &HashMap<String, Struct>,
+        metadata: Option<&Metadata>,
+    ) {
         // Envoy's own span, if it has one, is nearer than what the client sent.
         if self.trace.is_none() {
             self.trace = traces::parent(|name| request::header(&headers, name));
         }
-        match &self.service.router {
+        let (request, metadata) = match &self.service.router {
             Some(router) => {
                 let metrics = Arc::clone(&self.service.metrics);
                 let mut routed = Box::new(RoutedRequest::new(Arc::clone(router), metrics));
-                let keys = &router.config().context_keys;
-                let context = context::of_message(keys, &known.attributes, known.metadata.as_ref());
-                let answer = routed.request_headers(headers, context);
+                let context = context::of_message(&router.config().context_keys, attributes, metadata);
+                let begun = routed.request_headers(headers, context);
                 self.task = Task::Route(routed);
-                answer
+                begun
             }
             None => {
                 let endpoint = request::endpoint(&headers);
+                let has_body = !headers.end_of_stream;
                 self.task = Task::Classify(endpoint);
-                match endpoint {
-                    Some(_) => answer::without_headers(Vec::new()),
-                    None => answer::without_interest(Vec::new()),
-                }
+                let request = match endpoint {
+                    Some(_) if has_body => OnRequest::Hold {
+                        remove: Vec::new(),
+                        announced: request::content_length(&headers),
+                        read_response: false,
+                    },
+                    _ => OnRequest::Pass { remove: Vec::new(), has_body },
+                };
+                (request, None)
             }
+        };
+        self.answers.extend(self.flow.headers(request, metadata));
+    }
+
+    async fn carry_out(&mut self, next: Next, metadata: Option<Metadata>) -> Result<(), Status> {
+        let answers = match next {
+            Next::Answer(answers) => answers,
+            Next::Missed(answers) => {
+                self.service.metrics.body_missed();
+                answers
+            }
+            Next::Check(length) => match self.too_long(length) {
+                Some(decision) => self.flow.decided(decision, None),
+                None => return Ok(()),
+            },
+            Next::Decide(body) => {
+                let trace = traces::request(self.trace.as_ref());
+                let decision = self.decide(body.clone(), metadata).with_context(trace.clone()).await;
+                traces::end(&trace, &decision);
+                self.flow.decided(decision?, Some(body))
+            }
+        };
+        self.answers.extend(answers);
+        Ok(())
+    }
+
+    /// What becomes of a request with a body of which there are so many bytes already, if they are too many.
+    fn too_long(&mut self, length: usize) -> Option<Decision> {
+        match &mut self.task {
+            Task::Route(routed) => routed.request_progress(length),
+            Task::Classify(_) => (length > MAX_COLLECTED).then(|| Verdict::Unchanged.into()),
+        }
+    }
+
+    async fn decide(&mut self, body: Bytes, metadata: Option<Metadata>) -> Result<Decision, Status> {
+        match &mut self.task {
+            Task::Route(routed) => Ok(routed.request_body(&self.service, &body).await),
+            Task::Classify(endpoint) => self.service.classify(*endpoint, metadata, body, self.deadline).await,
+        }
+    }
+
+    fn response_headers(&mut self, headers: HttpHeaders) {
+        if self.flow.response_headers() {
+            self.service.metrics.body_missed();
+        }
+        self.answers.push_back(match &mut self.task {
+            Task::Route(routed) => routed.response_headers(headers),
+            Task::Classify(_) => answer::of(Response::ResponseHeaders(HeadersResponse::default())),
+        });
+    }
+
+    fn response_body(&mut self, chunk: HttpBody) {
+        if let Task::Route(routed) = &mut self.task {
+            routed.response_body(&chunk);
+        }
+        if self.flow.modes().is_response_duplex() {
+            self.answers.extend(answer::response_stream(chunk.body, chunk.end_of_stream));
+        } else {
+            self.answers.push_back(answer::of(Response::ResponseBody(BodyResponse::default())));
         }
     }
 }

@@ -54,6 +54,11 @@ pub(super) fn header<'a>(headers: &'a HttpHeaders, name: &str) -> Option<&'a str
     std::str::from_utf8(value(headers.find(|header| header.key == name)?)).ok()
 }
 
+/// The length that the client announced for the body.
+pub(super) fn content_length(headers: &HttpHeaders) -> Option<usize> {
+    header(headers, "content-length")?.parse().ok()
+}
+
 /// The client's headers, with lower-case names as Envoy has them.
 pub(super) fn headers(message: HttpHeaders) -> Vec<(String, Vec<u8>)> {
     let headers = message.headers.unwrap_or_default().headers;

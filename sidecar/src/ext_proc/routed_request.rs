@@ -1,5 +1,5 @@
-//! A request of Envoy's own filter that is routed here: reports to its [`Exchange`] what Envoy sends, and answers what that
-//! returns.
+//! A request of Envoy's own filter that is routed here: reports to its [`Exchange`] what Envoy sends, and returns what becomes of
+//! the request.
 
 use std::sync::Arc;
 
@@ -9,10 +9,12 @@ use llm_router_proto::envoy::service::ext_proc::v3::{HttpBody, HttpHeaders, Proc
 use llm_router_routing::config::Config;
 use llm_router_routing::context::RequestContext;
 use llm_router_routing::exchange::{
-    Attempt, CallResult, Event, EventSink, Exchange, OnBody, OnHeaders, OnResponse, Query, ResponseHead,
+    Attempt, CallResult, Event, EventSink, Exchange, Forward, OnBody, OnHeaders, OnResponse, Query,
+    ResponseHead,
 };
 use llm_router_routing::headers::Headers;
 
+use super::flow::{Decision, OnRequest, Verdict};
 use super::{PolicyRouter, Service, answer, classify, metadata, request};
 use crate::telemetry::metrics::{Metrics, Outcome};
 
@@ -56,27 +58,40 @@ impl RoutedRequest {
         Self { exchange: router.exchange(), router, metrics }
     }
 
-    /// The answer to the request headers.
+    /// The request headers are there.
     pub(super) fn request_headers(
         &mut self,
         message: HttpHeaders,
         context: RequestContext,
-    ) -> ProcessingResponse {
+    ) -> (OnRequest, Option<Struct>) {
         let has_body = !message.end_of_stream;
         let headers = Headers::from(request::headers(message));
         let mut recorder = Recorder::new(&self.router, &self.metrics);
         let (remove, then) = self.exchange.request_headers(headers, context, has_body, &mut recorder);
-        let answer = match then {
-            OnHeaders::Continue => answer::without_interest(remove),
-            OnHeaders::Hold if self.exchange.must_read_response() => answer::with_response(remove),
-            OnHeaders::Hold => answer::without_headers(remove),
-            OnHeaders::Respond(response) => answer::responded(response),
+        let request = match then {
+            OnHeaders::Continue => OnRequest::Pass { remove, has_body },
+            OnHeaders::Hold => OnRequest::Hold {
+                remove,
+                announced: self.exchange.announced_length(),
+                read_response: self.exchange.must_read_response(),
+            },
+            OnHeaders::Respond(response) => OnRequest::Respond(response),
         };
-        ProcessingResponse { dynamic_metadata: recorder.metadata, ..answer }
+        (request, recorder.metadata)
     }
 
-    /// The answer to the whole request body.
-    pub(super) async fn request_body(&mut self, service: &Service, body: &[u8]) -> ProcessingResponse {
+    /// So many bytes of the body are there. The verdict, if they are too many already.
+    pub(super) fn request_progress(&mut self, length: usize) -> Option<Decision> {
+        let mut recorder = Recorder::new(&self.router, &self.metrics);
+        let verdict = match self.exchange.request_progress(length, &mut recorder)? {
+            OnBody::Respond(response) => Verdict::Respond(response),
+            OnBody::Continue | OnBody::Classify | OnBody::Forward(_) => Verdict::Unchanged,
+        };
+        Some(Decision { verdict, metadata: recorder.metadata })
+    }
+
+    /// The whole request body is there.
+    pub(super) async fn request_body(&mut self, service: &Service, body: &[u8]) -> Decision {
         let mut recorder = Recorder::new(&self.router, &self.metrics);
         let mut action = self.exchange.request_body(body, self.router.now(), &mut recorder);
         while let OnBody::Classify = action {
@@ -84,12 +99,8 @@ impl RoutedRequest {
             recorder.scores = scores;
             action = self.exchange.classified(result, || body, self.router.now(), &mut recorder);
         }
-        let answer = match action {
-            OnBody::Continue | OnBody::Classify => answer::unchanged(),
-            OnBody::Forward(forward) => answer::forwarded(*forward, body, &recorder.scores),
-            OnBody::Respond(response) => answer::responded(response),
-        };
-        ProcessingResponse { dynamic_metadata: recorder.metadata, ..answer }
+        let verdict = verdict(action, body, &recorder.scores);
+        Decision { verdict, metadata: recorder.metadata }
     }
 
     /// The answer to the response headers.
@@ -110,13 +121,27 @@ impl RoutedRequest {
         }
     }
 
-    /// Reads a chunk of the response.
+    /// A chunk of the response is there.
     pub(super) fn response_body(&mut self, chunk: &HttpBody) {
         let mut recorder = Recorder::new(&self.router, &self.metrics);
         self.exchange.response_chunk(&chunk.body, || self.router.now(), &mut recorder);
         if chunk.end_of_stream {
             self.exchange.response_end(&mut recorder);
         }
+    }
+}
+
+/// What the routing core's effect is for a request with this body. Its headers tell the scores, too.
+fn verdict(action: OnBody, body: &[u8], scores: &[HeadOutput]) -> Verdict {
+    match action {
+        OnBody::Continue | OnBody::Classify => Verdict::Unchanged,
+        OnBody::Forward(forward) => {
+            let Forward { headers, body: rewritten, .. } = *forward;
+            let headers = headers.into_iter().map(|(key, value)| answer::header(key, value));
+            let headers = headers.chain(answer::score_headers(scores)).collect();
+            Verdict::Changed { headers, body: Some(rewritten.apply(body).into()) }
+        }
+        OnBody::Respond(response) => Verdict::Respond(response),
     }
 }
 

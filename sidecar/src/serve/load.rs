@@ -9,7 +9,7 @@ use llm_router_routing::config::{Classifier, Config};
 use llm_router_routing::documents;
 use tokio::task::spawn_blocking;
 
-use crate::ext_proc::{PolicyRouter, Service};
+use crate::ext_proc::{AssumedBodyMode, PolicyRouter, Service};
 use crate::telemetry::metrics::Metrics;
 
 /// Loads services with the files that these name.
@@ -17,6 +17,7 @@ pub(super) struct ServiceLoader {
     pub(super) model: Loader,
     pub(super) policy: Option<PathBuf>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) assumed_body_mode: AssumedBodyMode,
 }
 
 impl ServiceLoader {
@@ -24,7 +25,8 @@ impl ServiceLoader {
     pub(super) async fn load(&self) -> Result<Service> {
         let router = self.router().await?;
         let (pipeline, metrics) = (self.model.load().await?, self.metrics.clone());
-        prepared(Service { pipeline, metrics, router }).await
+        let assumed_body_mode = self.assumed_body_mode;
+        prepared(Service { pipeline, metrics, router, assumed_body_mode }).await
     }
 
     /// The service with the policy that its file has now.

@@ -53,7 +53,12 @@ pub async fn run(args: ServeArgs) -> Result<()> {
 
     let watches = reload::watches(args.engine.model(), args.policy.as_deref()).await?;
     let model = Loader::new(&args.engine, metrics.classifier.clone())?;
-    let loader = ServiceLoader { model, policy: args.policy, metrics: metrics.clone() };
+    let loader = ServiceLoader {
+        model,
+        policy: args.policy,
+        metrics: metrics.clone(),
+        assumed_body_mode: args.assume_body_mode,
+    };
     let service = ReloadableService::new(loader.load().await?, body_memory);
     // Set only here.
     let _ = loaded.set(service.clone());

@@ -12,6 +12,7 @@ use llm_router_classifier::args::{EngineArgs, duration};
 use super::address::ListenAddress;
 use super::memory;
 use super::tls::TlsArgs;
+use crate::ext_proc::AssumedBodyMode;
 
 /// Options of `serve`. Each can be set by a flag, by an environment variable, or in the file of `--config`, in this order
 /// of precedence.
@@ -41,6 +42,10 @@ pub struct ServeArgs {
     /// cgroup's or the machine's memory.
     #[arg(long, env = "LLM_ROUTER_BODY_MEMORY", value_name = "MB")]
     body_memory: Option<NonZeroUsize>,
+    /// How request bodies come from a proxy that does not announce it. Envoy 1.34 and later announces it, and this option does not
+    /// matter.
+    #[arg(long, env = "LLM_ROUTER_ASSUME_BODY_MODE", value_name = "MODE", default_value = "buffered")]
+    pub(super) assume_body_mode: AssumedBodyMode,
     /// Time between two checks of the policy's and the model's files, which are loaded again once they have changed and
     /// then stayed the same for one interval. 0: only on SIGHUP.
     #[arg(long, env = "LLM_ROUTER_RELOAD_INTERVAL", value_name = "DURATION", default_value = "5s", value_parser = duration)]

@@ -76,6 +76,7 @@ pub struct Metrics {
     pub classifier: Arc<classifier::Metrics>,
     /// Memory of bodies that are being received or processed.
     pub body_bytes: Gauge,
+    missed_bodies: Counter,
     /// Worker threads of the current classifier that have not died.
     pub workers: Gauge,
     /// Reloads of policy and model.
@@ -101,6 +102,7 @@ impl Metrics {
             request_seconds: Histogram::new(exponential_buckets(100e-6, 2.0, 16)),
             classifier: Arc::default(),
             body_bytes: Gauge::default(),
+            missed_bodies: Counter::default(),
             workers: Gauge::default(),
             reloads: Reloads::default(),
             decisions: Decisions::default(),
@@ -128,6 +130,11 @@ impl Metrics {
             "Memory of bodies that are being received or processed",
             self.body_bytes.clone(),
         );
+        registry.register(
+            "missed_bodies",
+            "Requests of Envoy's own filter that were not routed because their body did not come whole",
+            self.missed_bodies.clone(),
+        );
         registry.register("workers", "Worker threads that run", self.workers.clone());
         registry.register("reloads", "Reloads of policy and model by outcome", self.reloads.0.clone());
         self
@@ -142,6 +149,16 @@ impl Metrics {
             .and_then(|()| encode_registry(&mut text, self.decisions.registry()))
             .and_then(|()| encode_eof(&mut text));
         text
+    }
+
+    /// Counts a request that is not routed because its body did not come whole. The first one is logged: most often, Envoy is not
+    /// configured to send it.
+    pub fn body_missed(&self) {
+        if self.missed_bodies.inc() == 0 {
+            tracing::warn!(
+                "a request's body did not come whole, so the request was not routed; see request_body_mode in docs/native.md"
+            );
+        }
     }
 
     /// Starts the clock of a classification request.

@@ -12,6 +12,7 @@ mod health;
 mod replacing;
 mod routing;
 mod storm;
+mod streaming;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,7 +34,7 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
 };
 use llm_router_sidecar::admin::{self, Readiness};
 use llm_router_sidecar::ext_proc::server::{self, Settings};
-use llm_router_sidecar::ext_proc::{PolicyRouter, ReloadableService, Service};
+use llm_router_sidecar::ext_proc::{AssumedBodyMode, PolicyRouter, ReloadableService, Service};
 use llm_router_sidecar::serve::listener;
 use llm_router_sidecar::telemetry::metrics::Metrics;
 use llm_router_test_support::time::{TIMEOUT, poll, within};
@@ -124,7 +125,8 @@ fn service(
     let options = EngineOptions { queue, batching: Batching::Alone, tokenizers: NonZeroUsize::MIN };
     let heads = ["safety", "task"].map(str::to_owned).into();
     let pipeline = Pipeline::start(tokenizer, vec![backend], heads, options, measured).unwrap();
-    Service { pipeline, metrics, router: router.map(Arc::new) }
+    let assumed_body_mode = AssumedBodyMode::default();
+    Service { pipeline, metrics, router: router.map(Arc::new), assumed_body_mode }
 }
 
 /// The admin API's response to a request in HTTP/1.0, once the model is loaded.

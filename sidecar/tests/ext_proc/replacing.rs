@@ -1,9 +1,11 @@
 //! Another model or policy takes the service's place while requests are in progress.
 
+use llm_router_proto::envoy::service::ext_proc::v3::processing_response::Response;
+
 use super::routing::policy;
 use super::{
-    CHAT, PROMPT, Sure, begun, body, exchange, gated, headers, metric, next, open, serve, serve_with,
-    service, set_headers,
+    CHAT, CommonResponse, PROMPT, ProcessingResponse, Sure, begun, body, body_answer, exchange, gated,
+    headers, metric, next, open, serve, serve_with, service, set_headers,
 };
 
 #[tokio::test]
@@ -41,11 +43,29 @@ async fn an_engine_that_was_replaced_finishes_what_it_has() {
 #[tokio::test]
 async fn the_message_limit_is_the_policys_even_after_it_was_replaced() {
     let running = serve_with(Some(policy(|_| ())), Sure, 8).await;
-    // Not JSON, so that the answer is small.
+    // Not JSON.
     let huge = "x".repeat(20 << 20);
-    assert!(exchange(running.client.clone(), vec![headers(CHAT), body(&huge)]).await.is_err());
+    let answers = exchange(running.client.clone(), vec![headers(CHAT), body(&huge)]).await.unwrap();
+    assert_eq!(rejected(&answers[1]), 413);
 
     let roomy = policy(|policy| policy["limits"]["max_body"] = "32MiB".into());
     running.service.replace(service(Some(roomy), Sure, 8, running.metrics.clone()));
-    assert!(exchange(running.client, vec![headers(CHAT), body(&huge)]).await.is_ok());
+    let answers = exchange(running.client, vec![headers(CHAT), body(&huge)]).await.unwrap();
+    assert_eq!(rejected(&answers[1]), 400);
+}
+
+/// In shadow mode, such a request goes on.
+#[tokio::test]
+async fn a_message_over_the_limit_is_decided_as_its_body_would_be() {
+    let running = serve_with(Some(policy(|policy| policy["mode"] = "shadow".into())), Sure, 8).await;
+    let huge = "x".repeat(20 << 20);
+    let answers = exchange(running.client, vec![headers(CHAT), body(&huge)]).await.unwrap();
+    assert_eq!(body_answer(&answers[1]), &CommonResponse::default());
+}
+
+fn rejected(answer: &ProcessingResponse) -> u32 {
+    match &answer.response {
+        Some(Response::ImmediateResponse(response)) => response.status.as_ref().unwrap().code,
+        other => panic!("{other:?}"),
+    }
 }

@@ -15,7 +15,7 @@ use llm_router_classifier::model::tokenizer::{Tokenizer, Tokens};
 use llm_router_classifier::pipeline::Pipeline;
 use llm_router_routing::config::Config;
 use llm_router_sidecar::ext_proc::server::{self, Settings};
-use llm_router_sidecar::ext_proc::{PolicyRouter, ReloadableService, Service};
+use llm_router_sidecar::ext_proc::{AssumedBodyMode, PolicyRouter, ReloadableService, Service};
 use llm_router_sidecar::serve::listener;
 use llm_router_sidecar::telemetry::metrics::Metrics;
 use serde_json::{Value, json};
@@ -128,7 +128,12 @@ impl ScriptedSidecar {
         let (tokenizer, measured) = (Arc::clone(&TOKENS), metrics.classifier.clone());
         let pipeline = Pipeline::start(tokenizer, vec![classifiers], heads, options, measured);
         let pipeline = pipeline.expect("the engine's threads");
-        let service = Service { pipeline, metrics: metrics.clone(), router };
+        let service = Service {
+            pipeline,
+            metrics: metrics.clone(),
+            router,
+            assumed_body_mode: AssumedBodyMode::default(),
+        };
         let service = ReloadableService::new(service, BODY_MEMORY);
         let settings = Settings { tls: None, drain: Duration::ZERO };
         let stop = CancellationToken::new();

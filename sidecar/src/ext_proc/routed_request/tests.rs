@@ -1,13 +1,13 @@
 use llm_router_proto::envoy::config::core::v3::{HeaderMap, HeaderValue};
 use llm_router_proto::envoy::service::ext_proc::v3::{
     BodyResponse, CommonResponse, HeaderMutation, HeadersResponse, ImmediateResponse,
-    body_mutation::Mutation,
-    processing_mode::{BodySendMode, HeaderSendMode},
-    processing_response::Response,
+    body_mutation::Mutation, processing_mode::BodySendMode, processing_response::Response,
 };
 use llm_router_proto::structs::{as_string, as_struct};
 use serde_json::{Value, json};
 
+use super::super::flow::{Next, RequestFlow};
+use super::super::mode::{BodyModes, RequestMode};
 use super::*;
 
 const BODY: &str = r#"{"model": "big", "messages": [{"role": "user", "content": "Hi"}]}"#;
@@ -25,33 +25,55 @@ fn config(mode: &str) -> Config {
 
 struct Run {
     request: RoutedRequest,
+    flow: RequestFlow,
     metrics: Arc<Metrics>,
 }
 
 impl Run {
     fn new(mode: &str) -> Self {
+        Self::in_body_mode(mode, RequestMode::Buffered)
+    }
+
+    fn in_body_mode(mode: &str, request: RequestMode) -> Self {
         let metrics = Arc::new(Metrics::new());
         let router = Arc::new(PolicyRouter::new(config(mode)));
-        Self { request: RoutedRequest::new(router, Arc::clone(&metrics)), metrics }
+        let flow = RequestFlow::new(BodyModes { request, response: BodySendMode::None });
+        Self { request: RoutedRequest::new(router, Arc::clone(&metrics)), flow, metrics }
+    }
+
+    fn begin(&mut self, headers: &[(&str, &str)]) -> Vec<ProcessingResponse> {
+        let (request, metadata) = self.request.request_headers(message(headers), RequestContext::default());
+        self.flow.headers(request, metadata)
     }
 
     fn headers(&mut self, more: &[(&str, &str)]) -> ProcessingResponse {
         let all = [(":method", "POST"), (":path", "/v1/chat/completions")];
-        self.request.request_headers(message(&[&all[..], more].concat()), RequestContext::default())
+        self.begin(&[&all[..], more].concat()).remove(0)
+    }
+
+    fn body(&mut self, body: &str) -> ProcessingResponse {
+        self.chunk(body, true).remove(0)
     }
 
     /// What needs no classifier is decided without a service.
-    fn body(&mut self, body: &str) -> ProcessingResponse {
-        let mut recorder = Recorder::new(&self.request.router, &self.request.metrics);
-        let action =
-            self.request.exchange.request_body(body.as_bytes(), self.request.router.now(), &mut recorder);
-        let answer = match action {
-            OnBody::Continue => answer::unchanged(),
-            OnBody::Forward(forward) => answer::forwarded(*forward, body.as_bytes(), &[]),
-            OnBody::Respond(response) => answer::responded(response),
-            OnBody::Classify => panic!("needs a classifier"),
-        };
-        ProcessingResponse { dynamic_metadata: recorder.metadata, ..answer }
+    fn chunk(&mut self, chunk: &str, is_end: bool) -> Vec<ProcessingResponse> {
+        match self.flow.chunk(chunk.to_owned().into(), is_end) {
+            Next::Answer(answers) => answers,
+            Next::Check(length) => match self.request.request_progress(length) {
+                Some(decision) => self.flow.decided(decision, None),
+                None => Vec::new(),
+            },
+            Next::Decide(body) => {
+                let mut recorder = Recorder::new(&self.request.router, &self.request.metrics);
+                let now = self.request.router.now();
+                let action = self.request.exchange.request_body(&body, now, &mut recorder);
+                assert!(!matches!(action, OnBody::Classify), "needs a classifier");
+                let decision =
+                    Decision { verdict: verdict(action, &body, &[]), metadata: recorder.metadata.take() };
+                self.flow.decided(decision, Some(body))
+            }
+            Next::Missed(_) => panic!("the body was missed"),
+        }
     }
 
     #[track_caller]
@@ -125,25 +147,19 @@ fn the_routers_own_headers_are_removed() {
 #[test]
 fn envoy_holds_nothing_back_of_a_request_that_is_not_routed() {
     let mut run = Run::new("enforce");
-    let answer = run.request.request_headers(
-        message(&[(":method", "POST"), (":path", "/v1/audio/transcriptions")]),
-        RequestContext::default(),
-    );
+    let answer = run.begin(&[(":method", "POST"), (":path", "/v1/audio/transcriptions")]).remove(0);
     let mode = answer.mode_override.unwrap();
     assert_eq!(
         (mode.request_body_mode(), mode.response_body_mode()),
         (BodySendMode::None, BodySendMode::None)
     );
-    assert_eq!(mode.response_header_mode(), HeaderSendMode::Skip);
     assert_eq!(Run::new("enforce").headers(&[]).mode_override, None, "a routed one");
 }
 
 #[test]
 fn the_list_of_models_is_an_immediate_response() {
     let mut run = Run::new("enforce");
-    let answer = run
-        .request
-        .request_headers(message(&[(":method", "GET"), (":path", "/v1/models")]), RequestContext::default());
+    let answer = run.begin(&[(":method", "GET"), (":path", "/v1/models")]).remove(0);
     assert_eq!(status(&answer), 200);
     assert_eq!(set(immediate(&answer).headers.as_ref()), [("content-type", "application/json")]);
     let list: Value = serde_json::from_slice(&immediate(&answer).body).unwrap();
@@ -204,8 +220,63 @@ fn usage_counts_when_the_stream_ends_whenever_that_is() {
     run.request.response_headers(message(&[("content-type", "application/json")]));
     let usage = br#"{"usage": {"prompt_tokens": 12, "completion_tokens": 3}}"#;
     run.request.response_body(&HttpBody { body: usage.as_slice().into(), end_of_stream: false });
-    let Run { request, metrics } = run;
+    let Run { request, metrics, .. } = run;
     drop(request);
     let text = metrics.encode();
     assert!(text.contains(r#"llmrouter_input_tokens_total{llm_model="big"} 12"#), "{text}");
+}
+
+/// Whatever the chunks, the decision and the bytes that go on are those of a buffered body.
+#[test]
+fn a_streamed_body_is_decided_as_a_buffered_one() {
+    let wrong = r#"{"model": "big", "messages": 5}"#;
+    let long = BODY.replace("Hi", &"Hi".repeat(600));
+    let bodies = [BODY, wrong, &long, "not JSON", "", "{"];
+    for (policy_mode, body) in
+        ["enforce", "shadow"].into_iter().flat_map(|mode| bodies.map(|body| (mode, body)))
+    {
+        let mut run = Run::new(policy_mode);
+        run.headers(&[]);
+        let buffered = run.body(body);
+        for length in 1..=body.len().clamp(1, 40) {
+            let mut run = Run::in_body_mode(policy_mode, RequestMode::Duplex);
+            assert_eq!(run.begin(&[(":method", "POST"), (":path", "/v1/chat/completions")]), []);
+            let mut answers = Vec::new();
+            let mut rest = body;
+            while !rest.is_empty() || answers.is_empty() && body.is_empty() {
+                let (chunk, others) = rest.split_at(length.min(rest.len()));
+                rest = others;
+                answers.extend(run.chunk(chunk, rest.is_empty()));
+            }
+            let first = answers.first().unwrap();
+            assert_eq!(first.dynamic_metadata, buffered.dynamic_metadata, "{body}");
+            match (&first.response, &buffered.response) {
+                (Some(Response::RequestHeaders(streamed)), Some(Response::RequestBody(buffered))) => {
+                    let buffered = buffered.response.as_ref().unwrap();
+                    let streamed = streamed.response.clone().unwrap_or_default();
+                    let set = |common: &CommonResponse| {
+                        common.header_mutation.clone().unwrap_or_default().set_headers
+                    };
+                    assert_eq!(set(&streamed), set(buffered), "{body}");
+                    let expected = match buffered.body_mutation.as_ref().and_then(|it| it.mutation.as_ref()) {
+                        Some(Mutation::Body(body)) => body.clone(),
+                        _ => body.as_bytes().to_vec(),
+                    };
+                    assert_eq!(streamed_body(&answers[1..]), expected);
+                }
+                (streamed, buffered) => assert_eq!(streamed, buffered, "{body}"),
+            }
+        }
+    }
+}
+
+fn streamed_body(answers: &[ProcessingResponse]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for answer in answers {
+        match common(answer).body_mutation.as_ref().unwrap().mutation.as_ref().unwrap() {
+            Mutation::StreamedResponse(streamed) => body.extend_from_slice(&streamed.body),
+            other => panic!("{other:?}"),
+        }
+    }
+    body
 }

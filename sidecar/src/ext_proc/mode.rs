@@ -1,0 +1,138 @@
+//! How Envoy's filter sends bodies, by its configuration. Pure.
+
+use clap::ValueEnum;
+use llm_router_proto::envoy::service::ext_proc::v3::{ProtocolConfiguration, processing_mode::BodySendMode};
+use tonic::Status;
+
+/// How bodies come from a proxy that does not say so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum AssumedBodyMode {
+    /// In one message, once the headers are answered.
+    #[default]
+    Buffered,
+    /// In chunks, without waiting for any answer.
+    FullDuplexStreamed,
+}
+
+/// How a request's body comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RequestMode {
+    /// `BUFFERED`: in one message, once the headers are answered.
+    Buffered,
+    /// Probably as [`Buffered`](Self::Buffered), but it may be a part: nobody said how, or `BUFFERED_PARTIAL`.
+    Unannounced,
+    /// `NONE`: as the answer to the headers asks for.
+    OnDemand,
+    /// `STREAMED` where Envoy waits for the answer to the headers: as that answer asks for, or in chunks, of which each has one
+    /// answer.
+    StreamedLate,
+    /// `STREAMED` where Envoy does not wait: in chunks, of which each has one answer.
+    Streamed,
+    /// `FULL_DUPLEX_STREAMED`: in chunks, while answers come whenever we like, and as many.
+    Duplex,
+}
+
+/// How both bodies of an exchange come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BodyModes {
+    pub(super) request: RequestMode,
+    /// As configured, for answers that override the mode of the request only.
+    pub(super) response: BodySendMode,
+}
+
+impl BodyModes {
+    /// By the first message of a stream.
+    ///
+    /// # Errors
+    /// For the mode of gRPC messages, in which no LLM is called.
+    pub(super) fn new(
+        config: Option<&ProtocolConfiguration>,
+        assumed: AssumedBodyMode,
+    ) -> Result<Self, Status> {
+        let Some(config) = config else {
+            return Ok(match assumed {
+                AssumedBodyMode::Buffered => {
+                    Self { request: RequestMode::Unannounced, response: BodySendMode::None }
+                }
+                AssumedBodyMode::FullDuplexStreamed => {
+                    Self { request: RequestMode::Duplex, response: BodySendMode::FullDuplexStreamed }
+                }
+            });
+        };
+        let request = match config.request_body_mode() {
+            BodySendMode::Buffered => RequestMode::Buffered,
+            // What Envoy sends may not be the whole body.
+            BodySendMode::BufferedPartial => RequestMode::Unannounced,
+            BodySendMode::Streamed if config.send_body_without_waiting_for_header_response => {
+                RequestMode::Streamed
+            }
+            BodySendMode::Streamed => RequestMode::StreamedLate,
+            BodySendMode::None => RequestMode::OnDemand,
+            BodySendMode::FullDuplexStreamed => RequestMode::Duplex,
+            BodySendMode::Grpc => return Err(Status::unimplemented("the body mode GRPC is not supported")),
+        };
+        Ok(Self { request, response: config.response_body_mode() })
+    }
+
+    /// Of our filter, which sends nothing but the body.
+    pub(super) fn one_message() -> Self {
+        Self { request: RequestMode::Buffered, response: BodySendMode::None }
+    }
+
+    /// Whether Envoy heeds a mode in the answer to request headers, where it is allowed to.
+    pub(super) fn can_be_overridden(self) -> bool {
+        !self.is_response_duplex() && !matches!(self.request, RequestMode::Streamed | RequestMode::Duplex)
+    }
+
+    /// Whether response chunks must be sent back.
+    pub(super) fn is_response_duplex(self) -> bool {
+        self.response == BodySendMode::FullDuplexStreamed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(request: BodySendMode, early: bool) -> ProtocolConfiguration {
+        ProtocolConfiguration {
+            request_body_mode: request.into(),
+            response_body_mode: BodySendMode::Streamed.into(),
+            send_body_without_waiting_for_header_response: early,
+        }
+    }
+
+    fn modes(config: Option<ProtocolConfiguration>, assumed: AssumedBodyMode) -> BodyModes {
+        BodyModes::new(config.as_ref(), assumed).unwrap()
+    }
+
+    #[test]
+    fn the_configuration_says_how_bodies_come() {
+        use RequestMode::{Buffered, Duplex, OnDemand, Streamed, StreamedLate};
+        for (mode, early, expected) in [
+            (BodySendMode::Buffered, false, Buffered),
+            (BodySendMode::None, false, OnDemand),
+            (BodySendMode::Streamed, false, StreamedLate),
+            (BodySendMode::Streamed, true, Streamed),
+            (BodySendMode::FullDuplexStreamed, false, Duplex),
+        ] {
+            let modes = modes(Some(config(mode, early)), AssumedBodyMode::FullDuplexStreamed);
+            assert_eq!(modes, BodyModes { request: expected, response: BodySendMode::Streamed });
+            assert_eq!(modes.can_be_overridden(), !matches!(expected, Streamed | Duplex), "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_configuration_the_assumption_counts() {
+        assert_eq!(modes(None, AssumedBodyMode::Buffered).request, RequestMode::Unannounced);
+        let duplex = modes(None, AssumedBodyMode::FullDuplexStreamed);
+        assert!(duplex.request == RequestMode::Duplex && duplex.is_response_duplex());
+    }
+
+    #[test]
+    fn grpc_messages_are_refused() {
+        let config = config(BodySendMode::Grpc, false);
+        let status = BodyModes::new(Some(&config), AssumedBodyMode::Buffered).unwrap_err();
+        assert_eq!(status.code(), tonic::Code::Unimplemented);
+    }
+}

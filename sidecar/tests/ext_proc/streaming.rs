@@ -1,0 +1,284 @@
+//! Bodies that are streamed through the sidecar: held, decided and sent on, within bounds.
+
+use futures_channel::mpsc::UnboundedSender;
+use llm_router_proto::envoy::service::ext_proc::v3::{
+    BodyResponse, HttpBody, HttpTrailers, ImmediateResponse, ProcessingRequest, ProcessingResponse,
+    ProtocolConfiguration, body_mutation::Mutation, processing_mode::BodySendMode,
+    processing_request::Request, processing_response::Response,
+};
+use llm_router_sidecar::ext_proc::AssumedBodyMode;
+use serde_json::{Value, json};
+use tonic::{Code, Status, Streaming};
+
+use super::routing::policy;
+use super::{
+    BODY_MEMORY, CHAT, PROMPT, Running, Sure, begun, exchange, gated, headers, message, metric, next,
+    request_headers, serve, serve_with, service,
+};
+
+const DUPLEX: ProtocolConfiguration = in_mode(BodySendMode::FullDuplexStreamed, false);
+const UPLOAD: &str = "/v1/audio/transcriptions";
+
+const fn in_mode(request: BodySendMode, early: bool) -> ProtocolConfiguration {
+    ProtocolConfiguration {
+        request_body_mode: request as i32,
+        response_body_mode: BodySendMode::None as i32,
+        send_body_without_waiting_for_header_response: early,
+    }
+}
+
+fn begin(path: &str, config: ProtocolConfiguration) -> ProcessingRequest {
+    ProcessingRequest { protocol_config: Some(config), ..headers(path) }
+}
+
+fn chunk(chunk: &[u8], end_of_stream: bool) -> ProcessingRequest {
+    message(Request::RequestBody(HttpBody { body: chunk.to_vec().into(), end_of_stream }))
+}
+
+fn chunks(body: &str, length: usize) -> Vec<ProcessingRequest> {
+    let body = body.as_bytes();
+    let end = body.len().div_ceil(length);
+    body.chunks(length).zip(1..).map(|(piece, at)| chunk(piece, at == end)).collect()
+}
+
+/// The cluster that the headers choose, and the body that goes on.
+fn sent_on(answers: &[ProcessingResponse]) -> (Option<String>, Vec<u8>, bool) {
+    let (mut cluster, mut body, mut has_ended) = (None, Vec::new(), false);
+    for answer in answers {
+        match answer.response.clone().unwrap() {
+            Response::RequestHeaders(headers) => {
+                let mutation = headers.response.and_then(|common| common.header_mutation);
+                let set = mutation.into_iter().flat_map(|mutation| mutation.set_headers);
+                let header = set.filter_map(|option| option.header).find(|it| it.key == "x-llm-cluster");
+                cluster = header.map(|header| String::from_utf8(header.raw_value).unwrap());
+            }
+            Response::RequestBody(BodyResponse { response }) => {
+                match response.unwrap().body_mutation.and_then(|it| it.mutation) {
+                    Some(Mutation::StreamedResponse(piece)) => {
+                        body.extend_from_slice(&piece.body);
+                        has_ended = piece.end_of_stream;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            Response::RequestTrailers(_) => has_ended = true,
+            other => panic!("{other:?}"),
+        }
+    }
+    (cluster, body, has_ended)
+}
+
+async fn start() -> Running {
+    serve_with(Some(policy(|_| ())), Sure, 8).await
+}
+
+#[tokio::test]
+async fn a_prompt_in_chunks_is_routed_and_streamed_on() {
+    let running = start().await;
+    for length in [1, 7, 1000] {
+        let messages = [vec![begin(CHAT, DUPLEX)], chunks(PROMPT, length)].concat();
+        let answers = exchange(running.client.clone(), messages).await.unwrap();
+        let (cluster, body, has_ended) = sent_on(&answers);
+        assert_eq!((cluster.as_deref(), has_ended), (Some("coder"), true));
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["model"], "vendor/coder");
+    }
+    metric(&running.metrics, "body_bytes 0").await;
+}
+
+#[tokio::test]
+async fn trailers_end_a_body() {
+    let running = start().await;
+    let trailers = message(Request::RequestTrailers(HttpTrailers::default()));
+    let messages = vec![begin(CHAT, DUPLEX), chunk(PROMPT.as_bytes(), false), trailers];
+    let answers = exchange(running.client, messages).await.unwrap();
+    assert!(matches!(answers.last().unwrap().response, Some(Response::RequestTrailers(_))));
+    assert_eq!(sent_on(&answers).0.as_deref(), Some("coder"));
+}
+
+/// A stream that stays open.
+async fn open(
+    running: &Running,
+    first: ProcessingRequest,
+) -> (UnboundedSender<ProcessingRequest>, Streaming<ProcessingResponse>) {
+    let (messages, stream) = futures_channel::mpsc::unbounded();
+    messages.unbounded_send(first).unwrap();
+    let answers = running.client.clone().process(stream).await.unwrap().into_inner();
+    (messages, answers)
+}
+
+#[tokio::test]
+async fn an_upload_comes_back_chunk_by_chunk_and_takes_no_memory() {
+    let running = start().await;
+    let (messages, mut answers) = open(&running, begin(UPLOAD, DUPLEX)).await;
+    assert!(matches!(next(&mut answers).await, Ok(Some(_))));
+    let piece = vec![b'x'; 60 << 10];
+    // More than all bodies may take, and no length announced.
+    for _ in 0..2 * BODY_MEMORY / piece.len() {
+        messages.unbounded_send(chunk(&piece, false)).unwrap();
+        let answer = next(&mut answers).await.unwrap().unwrap();
+        assert_eq!(sent_on(&[answer]).1, piece);
+    }
+    metric(&running.metrics, "body_bytes 0").await;
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_rejected_before_it_has_ended() {
+    let running = serve_with(Some(policy(|it| it["limits"] = json!({ "max_body": "1KiB" }))), Sure, 8).await;
+    for config in [DUPLEX, in_mode(BodySendMode::Streamed, true)] {
+        let (messages, mut answers) = open(&running, begin(CHAT, config)).await;
+        for _ in 0..3 {
+            messages.unbounded_send(chunk(&[b'x'; 500], false)).unwrap();
+        }
+        let answer = next(&mut answers).await.unwrap().unwrap();
+        let Some(Response::ImmediateResponse(ImmediateResponse { status, .. })) = answer.response else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(status.unwrap().code, 413);
+        metric(&running.metrics, "body_bytes 0").await;
+    }
+}
+
+#[tokio::test]
+async fn clients_that_leave_leave_no_memory_behind() {
+    let running = start().await;
+    let mut leaving = Vec::new();
+    for _ in 0..10 {
+        let (messages, answers) = open_silently(&running, begin(CHAT, DUPLEX));
+        messages.unbounded_send(chunk(&[b'x'; 100_000], false)).unwrap();
+        leaving.push((messages, answers));
+    }
+    metric(&running.metrics, "body_bytes 1000000").await;
+    for (_messages, answers) in leaving {
+        answers.abort();
+    }
+    metric(&running.metrics, "body_bytes 0").await;
+}
+
+/// A stream of which nothing is answered yet.
+fn open_silently(
+    running: &Running,
+    first: ProcessingRequest,
+) -> (UnboundedSender<ProcessingRequest>, tokio::task::JoinHandle<Result<(), Status>>) {
+    let (messages, stream) = futures_channel::mpsc::unbounded();
+    messages.unbounded_send(first).unwrap();
+    let mut client = running.client.clone();
+    let answers = tokio::spawn(async move {
+        let mut answers = client.process(stream).await?.into_inner();
+        while answers.message().await?.is_some() {}
+        Ok(())
+    });
+    (messages, answers)
+}
+
+/// Chunks of one byte cost as much memory as the body, not as the messages.
+#[tokio::test]
+async fn bodies_that_are_held_take_no_more_memory_than_they_may() {
+    let running = start().await;
+    let (messages, _answers) = open_silently(&running, begin(CHAT, DUPLEX));
+    for _ in 0..1000 {
+        messages.unbounded_send(chunk(b"x", false)).unwrap();
+    }
+    metric(&running.metrics, "body_bytes 1000\n").await;
+    drop(messages);
+
+    let roomy = policy(|policy| policy["limits"]["max_body"] = "256MiB".into());
+    running.service.replace(service(Some(roomy), Sure, 8, running.metrics.clone()));
+    let (messages, answers) = open_silently(&running, begin(CHAT, DUPLEX));
+    for _ in 0..=BODY_MEMORY >> 20 {
+        messages.unbounded_send(chunk(&vec![b'x'; 1 << 20], false)).unwrap();
+    }
+    assert_eq!(answers.await.unwrap().unwrap_err().code(), Code::ResourceExhausted);
+    metric(&running.metrics, "body_bytes 0").await;
+}
+
+#[tokio::test]
+async fn a_client_that_resets_its_stream_while_it_is_classified_leaves_nothing() {
+    let (backend, has_begun, gate) = gated();
+    let running = serve_with(Some(policy(|_| ())), backend, 8).await;
+    let (messages, answers) = open_silently(&running, begin(CHAT, DUPLEX));
+    messages.unbounded_send(chunk(PROMPT.as_bytes(), true)).unwrap();
+    let _has_begun = begun(has_begun).await;
+    answers.abort();
+    metric(&running.metrics, "body_bytes 0").await;
+    gate.send(()).unwrap();
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_announce_its_mode_is_taken_for_what_the_operator_says() {
+    let running = start().await;
+    let mut duplex = service(Some(policy(|_| ())), Sure, 8, running.metrics.clone());
+    duplex.assumed_body_mode = AssumedBodyMode::FullDuplexStreamed;
+    running.service.replace(duplex);
+    let messages = [vec![headers(CHAT)], chunks(PROMPT, 20)].concat();
+    let answers = exchange(running.client.clone(), messages).await.unwrap();
+    assert_eq!(sent_on(&answers).0.as_deref(), Some("coder"));
+    // One that does is not.
+    let buffered = in_mode(BodySendMode::Buffered, false);
+    let answers = exchange(running.client, vec![begin(CHAT, buffered), chunk(PROMPT.as_bytes(), true)]).await;
+    assert!(matches!(answers.unwrap()[0].response, Some(Response::RequestHeaders(_))));
+}
+
+#[tokio::test]
+async fn chunks_that_come_although_the_whole_body_was_asked_for_pass_and_are_counted() {
+    let running = start().await;
+    let messages = [vec![begin(CHAT, in_mode(BodySendMode::Streamed, false))], chunks(PROMPT, 20)].concat();
+    let answers = exchange(running.client, messages).await.unwrap();
+    assert!(answers[0].mode_override.is_some());
+    for answer in &answers[1..] {
+        assert_eq!(super::body_answer(answer), &Default::default());
+    }
+    metric(&running.metrics, "missed_bodies_total 1\n").await;
+}
+
+#[tokio::test]
+async fn without_a_policy_a_streamed_prompt_is_classified() {
+    let running = serve(Sure, 8).await;
+    let messages = [vec![begin(CHAT, DUPLEX)], chunks(PROMPT, 20)].concat();
+    let answers = exchange(running.client, messages).await.unwrap();
+    let Some(Response::RequestHeaders(headers)) = &answers[0].response else { panic!("{answers:?}") };
+    let mutation = headers.response.as_ref().unwrap().header_mutation.as_ref().unwrap();
+    assert!(mutation.set_headers.iter().any(|it| it.header.as_ref().unwrap().key == "x-llm-task"));
+    assert!(answers[0].dynamic_metadata.is_some());
+    assert_eq!(sent_on(&answers).1, PROMPT.as_bytes());
+}
+
+#[tokio::test]
+async fn a_streamed_response_comes_back_and_its_id_is_remembered() {
+    let running = serve_with(Some(policy(|_| ())), Sure, 8).await;
+    let both =
+        ProtocolConfiguration { response_body_mode: BodySendMode::FullDuplexStreamed.into(), ..DUPLEX };
+    let Some(Request::RequestHeaders(json)) =
+        request_headers(&[("content-type", "application/json")]).request
+    else {
+        panic!()
+    };
+    let first = r#"{"model":"coder","input":"Hi"}"#;
+    let response = r#"{"id":"resp_1","object":"response","output":[]}"#;
+    let piece = |piece: &str, end_of_stream| {
+        message(Request::ResponseBody(HttpBody { body: piece.to_owned().into(), end_of_stream }))
+    };
+    let messages = vec![
+        begin("/v1/responses", both),
+        chunk(first.as_bytes(), true),
+        message(Request::ResponseHeaders(json)),
+        piece(&response[..20], false),
+        piece(&response[20..], true),
+    ];
+    let answers = exchange(running.client.clone(), messages).await.unwrap();
+    let mut echoed = Vec::new();
+    for answer in &answers {
+        if let Some(Response::ResponseBody(body)) = &answer.response {
+            let mutation = body.response.clone().unwrap().body_mutation.unwrap().mutation;
+            let Some(Mutation::StreamedResponse(piece)) = mutation else { panic!("{mutation:?}") };
+            echoed.push((piece.body.to_vec(), piece.end_of_stream));
+        }
+    }
+    let expected = [(response[..20].into(), false), (response[20..].into(), true)];
+    assert_eq!(echoed, expected);
+
+    let next = r#"{"model":"auto","input":"Go on","previous_response_id":"resp_1"}"#;
+    let messages = vec![begin("/v1/responses", both), chunk(next.as_bytes(), true)];
+    let answers = exchange(running.client, messages).await.unwrap();
+    assert_eq!(sent_on(&answers).0.as_deref(), Some("coder"));
+}
