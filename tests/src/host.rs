@@ -22,6 +22,8 @@ pub enum Host {
     Module,
     /// The sidecar, which Envoy's own ext_proc filter calls for each request.
     ExtProc,
+    /// The same, with bodies that are streamed through the sidecar.
+    ExtProcStreamed,
 }
 
 /// How a host is set up: from the files in `envoy/`, in front of the mock LLMs.
@@ -56,14 +58,23 @@ fn ext_proc() -> Setup {
     }
 }
 
+fn ext_proc_streamed() -> Setup {
+    Setup {
+        routing: || MOCK_LLMS.behind(Bootstrap::native_streamed()),
+        shadow: || MOCK_LLMS.behind(Bootstrap::native_streamed_shadow()),
+        failover: None,
+    }
+}
+
 impl Host {
-    const COUNT: usize = 3;
+    const COUNT: usize = 4;
 
     fn setup(self) -> Setup {
         match self {
             Self::Wasm => wasm(),
             Self::Module => module(),
             Self::ExtProc => ext_proc(),
+            Self::ExtProcStreamed => ext_proc_streamed(),
         }
     }
 
@@ -115,7 +126,7 @@ impl Host {
         match self {
             Self::Wasm => "dynamic",
             Self::Module => "module-dynamic",
-            Self::ExtProc => panic!("the sidecar is not inside Envoy"),
+            Self::ExtProc | Self::ExtProcStreamed => panic!("the sidecar is not inside Envoy"),
         }
     }
 
@@ -150,7 +161,25 @@ impl<T> PerHost<T> {
 /// Makes a test on each host of an `async fn name(host: Host)`: `name::wasm` and so on.
 #[macro_export]
 macro_rules! for_each_host {
-    ($($test:tt)+) => { $crate::host_tests! { [wasm(Wasm) module(Module) ext_proc(ExtProc)] $($test)+ } };
+    ($($test:tt)+) => {
+        $crate::host_tests! {
+            [wasm(Wasm) module(Module) ext_proc(ExtProc) ext_proc_streamed(ExtProcStreamed)] $($test)+
+        }
+    };
+}
+
+/// As [`for_each_host!`], of what only a host can do from which Envoy can go on without the sidecar.
+#[macro_export]
+macro_rules! for_each_host_that_keeps_bodies {
+    ($($test:tt)+) => {
+        $crate::host_tests! {
+            [
+                wasm(Wasm) module(Module) ext_proc(ExtProc);
+                ext_proc_streamed = "ext_proc_streamed: Envoy keeps no copy of a body that it has streamed to the sidecar"
+            ]
+            $($test)+
+        }
+    };
 }
 
 /// As [`for_each_host!`], of what only a host inside Envoy can do: call the sidecar itself, and decide when it fails.

@@ -64,7 +64,7 @@ impl Bootstrap {
         match host {
             Host::Wasm => Self::with_filter(&format!("{name}.yaml")),
             Host::Module => Self::with_module(&format!("module-{name}.yaml")),
-            Host::ExtProc => panic!("the sidecar is not inside Envoy"),
+            Host::ExtProc | Host::ExtProcStreamed => panic!("the sidecar is not inside Envoy"),
         }
     }
 
@@ -89,6 +89,18 @@ impl Bootstrap {
     pub fn native_shadow() -> Self {
         let policy = Self::load("shadow.yaml").filter_policy().clone();
         Self { sidecar_policy: Some(policy), ..Self::load("native.yaml") }
+    }
+
+    /// `envoy/native-streamed.yaml`: as `native`, with bodies that are streamed through the sidecar.
+    #[must_use]
+    pub fn native_streamed() -> Self {
+        Self { sidecar_policy: Some(read("policy.yaml")), ..Self::load("native-streamed.yaml") }
+    }
+
+    /// `envoy/native-streamed.yaml` with the sidecar of [`native_shadow`](Self::native_shadow).
+    #[must_use]
+    pub fn native_streamed_shadow() -> Self {
+        Self { sidecar_policy: Self::native_shadow().sidecar_policy, ..Self::load("native-streamed.yaml") }
     }
 
     /// A file in `envoy/` that has our filter, which must be built.

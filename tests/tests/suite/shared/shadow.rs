@@ -7,7 +7,9 @@ use llm_router_tests::envoy::Envoy;
 use llm_router_tests::fakes::scripted_gateway::ScriptedGateway;
 use llm_router_tests::fakes::scripted_sidecar::labelled;
 use llm_router_tests::host::{Host, PerHost};
-use llm_router_tests::{for_each_host, for_each_host_inside_envoy, refusing_address};
+use llm_router_tests::{
+    for_each_host, for_each_host_inside_envoy, for_each_host_that_keeps_bodies, refusing_address,
+};
 use macro_rules_attribute::apply;
 use serde_json::json;
 
@@ -80,7 +82,7 @@ async fn what_is_not_a_prompt_passes(host: Host) {
     assert_untouched(&gateway(host).await.send(Request::post("/v1/embeddings", &body)).await, &body);
 }
 
-#[apply(for_each_host!)]
+#[apply(for_each_host_that_keeps_bodies!)]
 async fn without_a_sidecar_requests_go_on_whatever_is_configured(host: Host) {
     for on_failure in ["default", "reject"] {
         let bootstrap = without_sidecar(host).policy(|it| it["sidecar"]["on_failure"] = json!(on_failure));
