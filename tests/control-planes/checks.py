@@ -212,21 +212,30 @@ def ignores_spoofed_headers(client: Client) -> None:
         _expect_no_credentials(response)
 
 
-def sidecar_away(client: Client, sidecar: world.Sidecar, decides: bool) -> None:
-    """Requests continue without a sidecar, and are classified again when one is back."""
+def sidecar_away(client: Client, sidecar: world.Sidecar, fails_closed: bool) -> None:
+    """While no sidecar is there, requests go on, or fail if the gateway wants that. Then they are classified again."""
     sidecar.stop()
     try:
         for _ in range(5):
-            response = client.send(chat(CODE))
-            expect((response.status, response.served_by) == (200, DEFAULT), response)
-            # In native mode, only a running sidecar reports decisions.
-            expect(response.reason == ("" if decides else "fallback"), response)
-            named = client.send(chat(CODE, "llama-70b"))
-            expect(named.served_by == (DEFAULT if decides else "llama-70b"), named)
-        ignores_spoofed_headers(client)
+            if fails_closed:
+                response = client.send(chat(CODE))
+                expect(response.status == 503 and not response.served_by, response)
+            else:
+                _expect_to_go_on(client, sidecar.decides)
+        if not fails_closed:
+            ignores_spoofed_headers(client)
     finally:
         sidecar.start()
     eventually(lambda: is_routed(client))
+
+
+def _expect_to_go_on(client: Client, decides: bool) -> None:
+    response = client.send(chat(CODE))
+    expect((response.status, response.served_by) == (200, DEFAULT), response)
+    # Only the sidecar could tell what it decides.
+    expect(response.reason == ("" if decides else "fallback"), response)
+    named = client.send(chat(CODE, "llama-70b"))
+    expect(named.served_by == (DEFAULT if decides else "llama-70b"), named)
 
 
 class Load:

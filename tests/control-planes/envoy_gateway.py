@@ -131,6 +131,20 @@ def enforce(objects: list[rendering.Object]) -> list[rendering.Object]:
     return world.with_enforced_config_map(changed)
 
 
+def streamed(objects: list[rendering.Object]) -> list[rendering.Object]:
+    """Has Envoy stream request bodies to the sidecars and take them back: docs/native.md.
+
+    Envoy Gateway then demands that requests fail with the sidecars.
+    """
+    changed = [rendering.copied(it) for it in objects]
+    for policy in rendering.of_kind(changed, "EnvoyExtensionPolicy"):
+        policy["spec"]["extProc"][0] |= {"failOpen": False, "statusOnError": 503}
+        mode = policy["spec"]["extProc"][0]["processingMode"]
+        mode["request"]["body"] = "FullDuplexStreamed"
+        mode.pop("allowModeOverride")
+    return changed
+
+
 def without_filter(objects: list[rendering.Object]) -> list[rendering.Object]:
     """Returns the objects that are left after `kubectl delete`."""
     return [it for it in objects if it["kind"] not in {"EnvoyExtensionPolicy", "EnvoyPatchPolicy"}]

@@ -85,6 +85,12 @@ PLATFORMS = [
     overlay("envoy", own_envoy.OwnEnvoy, WASM),
     overlay("sidecar-container", own_envoy.OwnEnvoy, WASM),
     overlay("envoy-gateway", envoy_gateway.EnvoyGateway, "ext_proc"),
+    Platform(
+        "envoy-gateway, streamed",
+        envoy_gateway.EnvoyGateway,
+        "ext_proc",
+        lambda folder: envoy_gateway.streamed(rendering.overlay(folder / "overlays/envoy-gateway")),
+    ),
     overlay("envoy-gateway-module", envoy_gateway.EnvoyGateway, "dynamic module"),
     overlay("envoy-gateway-wasm", envoy_gateway.EnvoyGateway, WASM),
     chart("envoy-gateway", envoy_gateway.EnvoyGateway, "ext_proc"),
@@ -168,7 +174,7 @@ def test(platform: Platform, binaries: Binaries, manifests: pathlib.Path, keep: 
                     row.run(column, lambda check=check: check(client))
             if platform.exported:
                 row.run("metrics", lambda: metrics.check(control_plane.stats_url, platform.exported))
-            row.run("sidecar away", lambda: checks.sidecar_away(client, sidecar, sidecar.decides))
+            row.run("sidecar away", lambda: checks.sidecar_away(client, sidecar, _fails_closed(objects)))
             if platform.fetches_image:
                 row.run(
                     "image missing",
@@ -202,6 +208,12 @@ def _goes_on_without_image(client: Client, change: Callable[[], None]) -> None:
         checks.eventually(lambda: checks.expect(istio.has_refused_a_filter(), "Envoy has rejected no configuration"))
         checks.is_routed(client)
     load.expect_all_served()
+
+
+def _fails_closed(objects: list[rendering.Object]) -> bool:
+    """Whether Envoy rejects requests while it reaches no sidecar."""
+    policies = rendering.of_kind(objects, "EnvoyExtensionPolicy")
+    return any(not it["failOpen"] for policy in policies for it in policy["spec"].get("extProc", []))
 
 
 def _is_without_filter(client: Client) -> None:
