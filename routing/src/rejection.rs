@@ -1,5 +1,7 @@
 //! Requests that are not routed, answered in the error shape of their API so that its clients show the reason.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::requirements::{Api, UnmetRequirement};
@@ -9,7 +11,7 @@ use crate::requirements::{Api, UnmetRequirement};
 pub struct Rejection {
     kind: Kind,
     message: String,
-    param: Option<&'static str>,
+    param: Option<Cow<'static, str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,7 +34,7 @@ const RETRY_AFTER: &str = "1";
 impl Rejection {
     /// 400: the body is not a request that we understand. `param` is the field at fault, if one is.
     pub fn invalid(param: Option<&'static str>, message: impl Into<String>) -> Self {
-        Self { kind: Kind::InvalidRequest, message: cut(&message.into(), 300), param }
+        Self { kind: Kind::InvalidRequest, message: cut(&message.into(), 300), param: param.map(Cow::from) }
     }
 
     /// 400: servers differ in how they resolve the path, so that an LLM could get the request past the policy.
@@ -41,20 +43,35 @@ impl Rejection {
         Self { kind: Kind::InvalidRequest, message, param: None }
     }
 
+    /// 400: the client sent a header of the router's own, and the policy compares routes, which Envoy may have chosen by it.
+    pub fn routers_header(name: &str) -> Self {
+        let message =
+            format!("the header {} belongs to the router, send the request without it", quoted(name));
+        Self { kind: Kind::InvalidRequest, message, param: Some(cut(name, 64).into()) }
+    }
+
     /// 404: the client names a policy that is not configured.
     pub fn unknown_policy(name: &str, param: Option<&'static str>) -> Self {
-        Self { kind: Kind::PolicyNotFound, message: format!("there is no policy {}", quoted(name)), param }
+        Self {
+            kind: Kind::PolicyNotFound,
+            message: format!("there is no policy {}", quoted(name)),
+            param: param.map(Cow::from),
+        }
     }
 
     /// 404: the client names a model that is not configured.
     pub fn unknown_model(name: &str, param: Option<&'static str>) -> Self {
-        Self { kind: Kind::ModelNotFound, message: format!("there is no model {}", quoted(name)), param }
+        Self {
+            kind: Kind::ModelNotFound,
+            message: format!("there is no model {}", quoted(name)),
+            param: param.map(Cow::from),
+        }
     }
 
     /// 400: the model that was named cannot take the request.
     pub fn model_cannot(name: &str, lack: UnmetRequirement) -> Self {
         let message = format!("the model {} does not take {lack}", quoted(name));
-        Self { kind: Kind::InvalidRequest, message, param: Some("model") }
+        Self { kind: Kind::InvalidRequest, message, param: Some("model".into()) }
     }
 
     /// 400: no model of the policy can take the request.
@@ -74,7 +91,7 @@ impl Rejection {
             "{field} was made by the model {}, which does not take {lack}; send the whole conversation without {field}",
             quoted(name)
         );
-        Self { kind: Kind::InvalidRequest, message, param: Some(field) }
+        Self { kind: Kind::InvalidRequest, message, param: Some(field.into()) }
     }
 
     /// 400: it is not known which model made what the request continues. `field` names that.
@@ -82,7 +99,7 @@ impl Rejection {
         let message = format!(
             "it is not known here which model made {field}; name the model, or send the whole conversation without {field}"
         );
-        Self { kind: Kind::UnknownResponse, message, param: Some(field) }
+        Self { kind: Kind::UnknownResponse, message, param: Some(field.into()) }
     }
 
     /// 413: the body is over the configured bound, in bytes.
@@ -162,7 +179,7 @@ impl Rejection {
 
     fn openai_error(&self) -> OpenaiError<'_> {
         let r#type = if self.status() < 500 { "invalid_request_error" } else { "server_error" };
-        OpenaiError { message: &self.message, r#type, param: self.param, code: self.code() }
+        OpenaiError { message: &self.message, r#type, param: self.param.as_deref(), code: self.code() }
     }
 }
 

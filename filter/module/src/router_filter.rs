@@ -32,7 +32,7 @@ pub(crate) struct RouterFilter {
     /// The body of a held request.
     body: RefCell<HeldBody>,
     call: RefCell<Option<Call>>,
-    /// What Envoy knew of the request when it came. The route by which it came may be forgotten later.
+    /// What a held request is decided by of what Envoy knew when it came: the exchange has it too, but may be lost in a panic.
     context: RefCell<RequestContext>,
     phase: Cell<Phase>,
 }
@@ -86,7 +86,6 @@ impl RouterFilter {
         envoy.drill.read(&headers);
         envoy.drill.at("request_headers");
         let context = context::read(envoy, &self.gateway.config().context_keys);
-        self.context.replace(context.clone());
         let (remove, then) = self.with_exchange(envoy, |exchange, recorder| {
             exchange.request_headers(headers, context, !end_of_stream, recorder)
         });
@@ -100,7 +99,9 @@ impl RouterFilter {
         match then {
             OnHeaders::Continue => HeadersStatus::Continue,
             OnHeaders::Hold => {
-                self.body.replace(HeldBody::new(self.exchange.borrow().announced_length()));
+                let exchange = self.exchange.borrow();
+                self.context.replace(exchange.context().cloned().unwrap_or_default());
+                self.body.replace(HeldBody::new(exchange.announced_length()));
                 self.phase.set(Phase::AwaitingBody);
                 HeadersStatus::StopIteration
             }

@@ -422,10 +422,34 @@ fn a_recovered_request_is_decided_by_what_envoy_knew_when_it_came() {
         policy["rules"] =
             json!([{"when": {"attribute": {"xds.route_name": "llms"}}, "model": "small", "always": true}]);
     });
-    let envoy = FakeEnvoy::new(&config, &CHAT);
+    let envoy = FakeEnvoy::new(&config, &[&CHAT[..], &[("x-panic", "deciding")]].concat());
     envoy.attributes.borrow_mut().insert(61, json!("llms"));
     envoy.headers(false);
     envoy.attributes.take();
     envoy.body(NAMED.as_bytes(), true);
+    assert!(guard::take_panics() > 0);
     assert_eq!(envoy.request_header("x-llm-cluster").as_deref(), Some("s"));
+}
+
+#[test]
+fn a_panic_does_not_bring_back_a_route_that_the_client_may_have_chosen() {
+    let config = config(|policy| {
+        policy["mode"] = json!("shadow");
+        policy["filter_state"] = json!(true);
+        let restricted = json!({"attribute": {"xds.route_name": "restricted"}});
+        policy["rules"] = json!([{"when": restricted, "reject": {"message": "no"}}]);
+    });
+    let is_refused = |panics: &str, own: &str| {
+        let envoy = FakeEnvoy::new(&config, &[&CHAT[..], &[("x-panic", panics), (own, "1")]].concat());
+        envoy.attributes.borrow_mut().insert(61, json!("restricted"));
+        envoy.headers(false);
+        envoy.body(NAMED.as_bytes(), true);
+        assert_eq!(forwarded(&envoy), NAMED);
+        guard::take_panics();
+        envoy.filter_state.borrow().contains_key("llm_router.refused")
+    };
+    for panics in ["", "deciding"] {
+        assert!(is_refused(panics, "x-other"), "{panics:?}");
+        assert!(!is_refused(panics, "x-llm-z"), "{panics:?}");
+    }
 }

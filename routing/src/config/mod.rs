@@ -28,7 +28,7 @@ pub use resolve::ConfigError;
 pub use rule::{Reject, Rule, Then};
 
 use crate::context::ContextKeys;
-use crate::headers::OWN_PREFIX;
+use crate::headers::{self, OWN_PREFIX};
 use crate::request::PromptSettings;
 use crate::rewrite::growth;
 use crate::usage::Usage;
@@ -96,6 +96,14 @@ impl Config {
         name.starts_with(OWN_PREFIX)
             || name == self.cluster_header
             || self.model_header.as_deref().is_some_and(|header| name == header)
+    }
+
+    /// Whether Envoy may have chosen a request's route by this header although clients must not send it. `name` is lower case.
+    ///
+    /// Envoy's routes are not known here, and may match any of the router's headers. Only the policy's name is the client's to
+    /// choose.
+    pub(crate) fn may_choose_route(&self, name: &str) -> bool {
+        name != headers::POLICY && self.owns_header(name)
     }
 
     /// What a body's `model` stands for, if it is configured.

@@ -1,6 +1,7 @@
 //! What a request is, by its headers, before its body is there.
 
 use crate::config::{Config, Mode};
+use crate::context::Attribute;
 use crate::headers::Headers;
 use crate::model_list;
 use crate::rejection::Rejection;
@@ -20,8 +21,8 @@ pub(super) enum Admission {
 /// Finds out what a request is. `has_body` is false if it ends with its headers.
 ///
 /// # Errors
-/// A 413 if it announces a body that is too large, a 415 if that is compressed, a 400 if it might be for an LLM, a 404 if it asks for a
-/// model that is not configured.
+/// A 413 if it announces a body that is too large, a 415 if that is compressed, a 400 if it might be for an LLM or if its route cannot
+/// be compared, a 404 if it asks for a model that is not configured.
 pub(super) fn admit(config: &Config, head: &RequestHead, has_body: bool) -> Result<Admission, Rejection> {
     // Envoy sends no body in response to HEAD.
     let is_query = matches!(head.method(), Some("GET" | "HEAD")) && config.mode != Mode::Shadow;
@@ -35,6 +36,7 @@ pub(super) fn admit(config: &Config, head: &RequestHead, has_body: bool) -> Resu
         Resource::Target(target) if is_prompt => {
             check_size(head.content_length().unwrap_or(0), config.limits.max_body)?;
             check_encoding(head.headers())?;
+            check_route(config, head.headers())?;
             Ok(Admission::Prompt(target.clone()))
         }
         Resource::Ambiguous if is_prompt => Err(Rejection::ambiguous_path()),
@@ -56,4 +58,16 @@ fn check_encoding(headers: &Headers) -> Result<(), Rejection> {
         return Err(Rejection::unsupported_encoding(encoding));
     }
     Ok(())
+}
+
+/// A client could switch off a rule on routes by a header by which Envoy chooses another route, or by which the route becomes
+/// unknown: so neither is decided where a rule compares routes. In shadow mode, such rules do not hold.
+fn check_route(config: &Config, headers: &Headers) -> Result<(), Rejection> {
+    if config.mode == Mode::Shadow || !config.context_keys.attributes.contains(&Attribute::RouteName) {
+        return Ok(());
+    }
+    match headers.iter().find(|(name, _)| config.may_choose_route(name)) {
+        Some((name, _)) => Err(Rejection::routers_header(name)),
+        None => Ok(()),
+    }
 }

@@ -39,7 +39,7 @@ use crate::classification::Prediction;
 use crate::config::{Config, Mode};
 use crate::context::{Attribute, RequestContext};
 use crate::decision::{Decision, Reason};
-use crate::headers::{self, Headers};
+use crate::headers::Headers;
 use crate::rejection::Rejection;
 use crate::request::{Endpoint, Request, RequestHead, Target};
 use crate::requirements::Api;
@@ -130,8 +130,8 @@ impl Exchange {
         let own = headers.iter().map(|(name, _)| name);
         let own = own.filter(|name| self.config().owns_header(name));
         let remove: Vec<_> = own.map(str::to_owned).collect();
-        if remove.iter().any(|name| name != headers::POLICY) {
-            // Envoy may have chosen its route by what a client must not send.
+        if remove.iter().any(|name| self.config().may_choose_route(name)) {
+            // No condition may hold because of it. In shadow mode, where nothing is rejected, the request goes on.
             context.forget(Attribute::RouteName);
         }
         let head = RequestHead::new(headers).with_context(context);
@@ -299,6 +299,15 @@ impl Exchange {
     /// Whether the router responded, or the request is over.
     pub fn is_over(&self) -> bool {
         matches!(self.state, State::Responded | State::Finished)
+    }
+
+    /// What the request is decided by of what Envoy knows of it, while its body is awaited: less than the host reported where
+    /// the client interfered.
+    pub fn context(&self) -> Option<&RequestContext> {
+        match &self.state {
+            State::AwaitingBody(held) => Some(held.head.context()),
+            _ => None,
+        }
     }
 
     /// The length that the client announced for a body that is awaited.

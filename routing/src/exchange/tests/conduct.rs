@@ -72,28 +72,55 @@ fn the_model_header_has_the_name_that_the_llm_is_asked_for_and_never_the_clients
     assert_eq!(Run::held(with_header("shadow")).body(NAMED), OnBody::Continue);
 }
 
+/// A request that came by the route `restricted`, which the policy's guard rejects, with this header.
+fn by_a_guarded_route(mode: &str, path: &str, header: (&str, &str)) -> (Run, OnHeaders) {
+    let mut run = Run::new(config(|it| {
+        it["mode"] = json!(mode);
+        it["model_header"] = json!("x-model");
+        let restricted = json!({"attribute": {"xds.route_name": "restricted"}});
+        it["rules"] = json!([{"when": restricted, "reject": {"message": "no"}}]);
+    }));
+    let mut context = RequestContext::default();
+    context.set_attribute(Attribute::RouteName, Scalar::Text("restricted".to_owned()));
+    let headers = Headers::from([(":method", "POST"), (":path", path), header]);
+    let then = run.exchange.request_headers(headers, context, true, &mut run.log).1;
+    (run, then)
+}
+
+const MAY_CHOOSE_ROUTES: [(&str, &str); 4] =
+    [("x-target", "big-cluster"), ("x-model", "vendor/big"), ("x-llm-task", "Chatbot"), ("x-llm-z", "1")];
+
 #[test]
-fn a_route_that_a_client_may_have_chosen_by_the_routers_headers_is_unknown() {
-    let guarded = || {
-        config(|it| {
-            let unknown_route = json!({"not": {"attribute": {"xds.route_name": "llms"}}});
-            it["rules"] = json!([{"when": unknown_route, "reject": {"message": "no"}}]);
-        })
-    };
-    let run = |header: (&str, &str)| {
-        let mut run = Run::new(guarded());
-        let mut context = RequestContext::default();
-        context.set_attribute(Attribute::RouteName, Scalar::Text("llms".to_owned()));
-        let headers = Headers::from([(":method", "POST"), (":path", PATH), header]);
-        run.exchange.request_headers(headers, context, true, &mut run.log);
-        run.body(NAMED)
-    };
+fn the_routers_headers_do_not_switch_off_a_guard_on_routes() {
     for header in [("x-request-id", "1"), ("x-llm-policy", "p")] {
-        assert!(!matches!(run(header), OnBody::Respond(_)), "{header:?}");
+        let (mut run, then) = by_a_guarded_route("enforce", PATH, header);
+        assert_eq!(then, OnHeaders::Hold, "{header:?}");
+        assert_eq!(status(run.body(NAMED)), 403, "{header:?}");
     }
-    for header in [("x-target", "big-cluster"), ("x-llm-cluster", "big-cluster"), ("x-llm-task", "Chatbot")] {
-        assert_eq!(status(run(header)), 403, "{header:?}");
+    for header in MAY_CHOOSE_ROUTES {
+        let OnHeaders::Respond(response) = by_a_guarded_route("enforce", PATH, header).1 else {
+            panic!("{header:?} passes")
+        };
+        let body: Value = serde_json::from_slice(&response.body).unwrap();
+        let error = &body["error"];
+        assert_eq!((response.status, &error["code"]), (400, &json!("invalid_request")));
+        assert_eq!(error["param"], header.0);
+        assert!(error["message"].as_str().unwrap().contains(header.0), "{error}");
     }
+}
+
+#[test]
+fn the_routers_headers_are_only_removed_where_no_guard_on_routes_decides() {
+    for header in MAY_CHOOSE_ROUTES {
+        assert_eq!(by_a_guarded_route("enforce", "/v1/files", header).1, OnHeaders::Continue, "no LLM's");
+        assert_eq!(Run::new(enforce()).headers(&[header]).1, OnHeaders::Hold, "no rule on routes");
+        let (mut run, then) = by_a_guarded_route("shadow", PATH, header);
+        assert_eq!((then, run.body(NAMED)), (OnHeaders::Hold, OnBody::Continue));
+        assert_eq!(run.log.0, ["routed big shadow"], "{header:?}");
+    }
+    let (mut run, _) = by_a_guarded_route("shadow", PATH, ("x-request-id", "1"));
+    assert_eq!(run.body(NAMED), OnBody::Continue);
+    assert_eq!(run.log.0, ["rejected rejected_by_policy"]);
 }
 
 #[test]

@@ -154,11 +154,15 @@ async fn rules_match_the_route_by_which_a_request_came(host: Host) {
     let gateway = gateway(host).await;
     assert_routed(&gateway.send(request("route")).await, "nemotron", "rule");
     assert_routed(&gateway.send(request("decided")).await, "llama-8b", "classified");
-    // With the cluster header, Envoy chooses the other route.
-    for condition in ["route", "decided"] {
-        let spoofed = request(condition).header("x-llm-cluster", "llama-70b");
-        assert_routed(&gateway.send(spoofed).await, "llama-8b", "classified");
+    // With the cluster header, Envoy chooses the other route; other headers of the router's might do so, too.
+    for header in ["x-llm-cluster", "x-llm-z"] {
+        for condition in ["route", "decided"] {
+            let spoofed = gateway.send(request(condition).header(header, "llama-70b")).await;
+            assert_rejected(&spoofed, 400, header, "belongs to the router");
+        }
     }
+    let named = request("route").header("x-llm-policy", "task_router");
+    assert_routed(&gateway.send(named).await, "llama-8b", "classified");
     for name in ["xds.route_name", "attribute", "xds-route-name"] {
         let named = request("decided").header(name, "decided");
         assert_routed(&gateway.send(named).await, "llama-8b", "classified");
