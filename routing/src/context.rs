@@ -20,7 +20,8 @@ pub enum Attribute {
     DestinationAddress,
     /// The port that the client connected to.
     DestinationPort,
-    /// Whether the client presented a certificate.
+    /// Whether the client presented a certificate. Envoy may not have verified it, nor what the attributes below say of it, unless
+    /// its listener's `validation_context` requires that.
     Mtls,
     /// The server name of the TLS handshake (SNI).
     RequestedServerName,
@@ -188,10 +189,21 @@ impl RequestContext {
     }
 }
 
-/// The IP address in an address as Envoy writes it, with or without a port. None for a Unix socket.
+/// The IP address in an address as Envoy writes it, with or without a port. None for a Unix socket. The zone of an IPv6 address
+/// (`fe80::1%eth0`) counts for nothing.
 pub(crate) fn ip_address(text: &str) -> Option<IpAddr> {
-    let with_port = text.parse().ok().map(|address: SocketAddr| address.ip());
-    with_port.or_else(|| text.parse().ok()).map(|address| address.to_canonical())
+    let parse = |text: &str| {
+        let with_port = text.parse().ok().map(|address: SocketAddr| address.ip());
+        with_port.or_else(|| text.parse().ok())
+    };
+    let address = match text.split_once('%') {
+        None => parse(text)?,
+        Some((address, zone)) => {
+            let port = zone.find(']').and_then(|end| zone.get(end..)).unwrap_or_default();
+            parse(&format!("{address}{port}")).filter(IpAddr::is_ipv6)?
+        }
+    };
+    Some(address.to_canonical())
 }
 
 #[cfg(test)]
@@ -216,7 +228,20 @@ mod tests {
         }
         assert_eq!(ip_address("[2001:db8::1]:443"), "2001:db8::1".parse().ok());
         assert_eq!(ip_address("2001:db8::1"), "2001:db8::1".parse().ok());
-        for text in ["", "/run/envoy.sock", "@pipe", "10.1.2", "localhost:1"] {
+        let link_local = "fe80::1".parse().ok();
+        for text in ["[fe80::1%eth0]:80", "[fe80::1%2]:80", "fe80::1%eth0"] {
+            assert_eq!(ip_address(text), link_local, "{text}");
+        }
+        for text in [
+            "[fe80::1%eth0",
+            "10.1.2.3%eth0",
+            "10.1.2.3%eth0:80",
+            "",
+            "/run/envoy.sock",
+            "@pipe",
+            "10.1.2",
+            "localhost:1",
+        ] {
             assert_eq!(ip_address(text), None, "{text}");
         }
     }

@@ -31,11 +31,12 @@ pub(super) struct Config {
     /// How the sidecar, which classifies prompts, is asked.
     pub(super) sidecar: Sidecar,
     /// The request header that carries the chosen cluster to Envoy's `cluster_header` route. Lower case. A client's
-    /// own is removed.
+    /// own is removed. A header that means something else is an error: those of HTTP, of credentials and of `identity`, `x-envoy-…`,
+    /// `x-forwarded-…`, and `x-llm-…` except `x-llm-cluster` and `x-llm-model`.
     #[serde(default = "default_cluster_header")]
     pub(super) cluster_header: String,
     /// The request header that carries the chosen model's `model` to Envoy's routes, for routes that match it, like those of the
-    /// Gateway API Inference Extension: `x-gateway-model-name`. Lower case. A client's own is removed. Models
+    /// Gateway API Inference Extension: `x-gateway-model-name`. A name as for `cluster_header`. A client's own is removed. Models
     /// still need a `cluster`: those of one cluster share what a provider keeps of conversations. Not given: no such header.
     #[serde(default)]
     pub(super) model_header: Option<String>,

@@ -261,10 +261,11 @@ pub(crate) struct WhenSchema {
     /// `connection.tls_version`, `connection.subject_peer_certificate`, `connection.dns_san_peer_certificate`,
     /// `connection.uri_san_peer_certificate`, `connection.sha256_peer_certificate_digest`. A value, a list of values, or
     /// `{prefix: TEXT}`; of addresses, IP addresses and networks like `10.0.0.0/8`. It does not hold where the value is unknown.
+    /// Envoy may not have verified a client's certificate, unless the listener's `validation_context` requires it.
     attribute: Option<BTreeMap<String, Expected>>,
     /// What other filters found out, by namespace, which is the name of the filter, and then by the names of members:
-    /// `{envoy.filters.http.jwt_authn: {payload: {tenant: acme}}}`. A value or a list of values, compared with their type; a
-    /// list in the metadata need only have one of them. It does not hold where the value is unknown.
+    /// `{envoy.filters.http.jwt_authn: {payload: {tenant: acme}}}`. A value or a list of values, compared as a whole and with
+    /// their type; a list in the metadata need only have one of them. It does not hold where the value is unknown.
     metadata: Option<BTreeMap<String, Expected>>,
     /// How the path starts, in letters of any case, once it is decoded and its dots and doubled slashes are resolved.
     path_prefix: Option<String>,

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ConfigError;
-use crate::headers;
+use crate::config::IdentitySource;
+use crate::headers::OWN_PREFIX;
 
 /// What `name` stands for among the configured.
 pub(super) fn find<T>(
@@ -45,7 +46,7 @@ pub(super) fn header_name(name: String, path: impl FnOnce() -> String) -> Result
 }
 
 /// Headers that mean something else to Envoy, to LLMs, or to the router itself.
-const TAKEN: [&str; 20] = [
+const TAKEN: [&str; 21] = [
     "host",
     "connection",
     "keep-alive",
@@ -65,17 +66,31 @@ const TAKEN: [&str; 20] = [
     "api-key",
     "x-goog-api-key",
     "cookie",
-    headers::POLICY,
+    "forwarded",
+    "x-request-id",
 ];
 
+/// What the names of such headers start with.
+const TAKEN_PREFIXES: [&str; 3] = ["x-envoy-", "x-forwarded-", OWN_PREFIX];
+
+/// Of the router's own headers, those that carry nothing else: the native mode writes a head's prediction into the header
+/// of its name.
+const FREE: [&str; 2] = ["x-llm-cluster", "x-llm-model"];
+
 /// A header that the router sets for Envoy's routes, and removes from what clients send.
-pub(super) fn own_header(name: String, path: &str) -> Result<String, ConfigError> {
+pub(super) fn own_header(
+    name: String,
+    identity: &[IdentitySource],
+    path: &str,
+) -> Result<String, ConfigError> {
     let name = header_name(name, || path.to_owned())?;
-    if TAKEN.contains(&name.as_str()) {
-        return Err(ConfigError::new(
-            path,
-            format!("{name:?} has another meaning; choose a header of its own"),
-        ));
+    let taken = |what: &str| ConfigError::new(path, format!("{name:?} {what}; choose a header of its own"));
+    let has_prefix = TAKEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    if TAKEN.contains(&name.as_str()) || has_prefix && !FREE.contains(&name.as_str()) {
+        return Err(taken("has another meaning"));
+    }
+    if identity.iter().any(|source| matches!(source, IdentitySource::Header(header) if *header == name)) {
+        return Err(taken("identifies conversations"));
     }
     Ok(name)
 }

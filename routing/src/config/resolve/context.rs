@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::ConfigError;
 use super::checks::{filled, key};
@@ -102,6 +102,12 @@ fn collect(
     if members.is_empty() {
         return Err(ConfigError::new(path, "must name at least one member"));
     }
+    if let (Some(raw::Expected::One(raw::Scalar::Text(text))), 1) = (members.get("prefix"), members.len()) {
+        let problem = format!(
+            "metadata has no prefix matching; for a member named prefix with this value, write {{prefix: [{text:?}]}}"
+        );
+        return Err(ConfigError::new(path, problem));
+    }
     if within.path.len() >= MAX_DEPTH {
         return Err(ConfigError::new(path, format!("is nested more than {MAX_DEPTH} levels deep")));
     }
@@ -168,7 +174,15 @@ fn network(value: &Scalar) -> Result<IpNet, String> {
     let network: IpNet =
         text.parse().map_err(|_| format!("{text:?} must be {}", what(AttributeKind::Address)))?;
     match network.trunc() {
-        trunc if trunc == network => Ok(network),
+        trunc if trunc == network => Ok(canonical(network)),
         meant => Err(format!("{text:?} has bits beyond its prefix; {meant} is meant")),
     }
+}
+
+/// Addresses are compared as IPv4 where they can be: a network of IPv4 addresses in IPv6 is compared so too.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(v6) = network else { return network };
+    let (address, length) = (v6.network().to_ipv4_mapped(), v6.prefix_len().checked_sub(96));
+    let v4 = address.zip(length).and_then(|(address, length)| Ipv4Net::new(address, length).ok());
+    v4.map_or(network, IpNet::V4)
 }

@@ -25,7 +25,7 @@ pub use error::ConfigError;
 
 use crate::context::ContextKeys;
 
-use super::{AUTO, CacheConfig, Config, Limits, Model, Name, Policy, Sidecar, raw};
+use super::{AUTO, CacheConfig, Config, IdentitySource, Limits, Model, Name, Policy, Sidecar, raw};
 
 /// Over a minute is no deadline for a step before the LLM: it holds the request and its buffered body.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
@@ -53,8 +53,8 @@ pub(super) fn resolve(raw: raw::Config) -> Result<Config, ConfigError> {
     let asked = policies.values().map(|policy| policy.classifier.as_str()).chain(heads);
     let classifiers = asked.collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect();
     let (stickiness, identity) = stickiness::resolve(raw.stickiness, &policies)?;
-    let cluster_header = own_header(raw.cluster_header, "cluster_header")?;
-    let model_header = model_header(raw.model_header, &cluster_header, &models)?;
+    let cluster_header = own_header(raw.cluster_header, &identity, "cluster_header")?;
+    let model_header = model_header(raw.model_header, &cluster_header, &identity, &models)?;
     Ok(Config {
         sidecar: sidecar(raw.sidecar)?,
         cluster_header,
@@ -118,11 +118,12 @@ impl Name {
 fn model_header(
     name: Option<String>,
     cluster_header: &str,
+    identity: &[IdentitySource],
     models: &Models,
 ) -> Result<Option<String>, ConfigError> {
     const PATH: &str = "model_header";
     let Some(name) = name else { return Ok(None) };
-    let name = own_header(name, PATH)?;
+    let name = own_header(name, identity, PATH)?;
     if name == cluster_header {
         return Err(ConfigError::new(PATH, format!("{name:?} is cluster_header's; each needs its own")));
     }

@@ -122,9 +122,43 @@ fn the_headers_for_routes_are_headers_of_their_own() {
                 error_of("", field, json!(name)).starts_with(&format!("{field}: {name:?} must be a header"))
             );
         }
-        for name in ["host", "te", "authorization", "x-api-key", "cookie", "content-length", "x-llm-policy"] {
+        for name in [
+            "host",
+            "te",
+            "authorization",
+            "x-api-key",
+            "cookie",
+            "content-length",
+            "x-llm-policy",
+            "x-llm-task",
+            "x-llm-task-confidence",
+            "x-llm-",
+            "x-llm-router-model",
+            "x-envoy-attempt-count",
+            "x-forwarded-for",
+            "forwarded",
+            "x-request-id",
+        ] {
             let error = error_of("", field, json!(name));
             assert_eq!(error, format!("{field}: {name:?} has another meaning; choose a header of its own"));
+        }
+    }
+    for name in ["x-llm-cluster", "x-llm-model", "x-gateway-model-name", "x-forward", "x-target"] {
+        let mut config = valid();
+        config["cluster_header"] = json!(name);
+        assert_eq!(load(&config).unwrap().cluster_header, name);
+    }
+    let error = error_of("", "model_header", json!("session-id"));
+    assert!(error.starts_with("model_header: \"session-id\" identifies conversations"), "{error}");
+    for stickiness in [json!({"header": "x-chat"}), json!({"identity": [{"header": "x-chat"}], "entries": 0})]
+    {
+        for field in ["cluster_header", "model_header"] {
+            let mut config = valid();
+            config["stickiness"] = stickiness.clone();
+            config[field] = json!("x-chat");
+            let expected =
+                format!("{field}: \"x-chat\" identifies conversations; choose a header of its own");
+            assert_eq!(load(&config).unwrap_err(), expected);
         }
     }
     let error = error_of("", "model_header", json!("x-llm-cluster"));

@@ -244,6 +244,18 @@ fn rules_match_what_envoy_knows_of_a_request() {
             text("10.1.2.3"),
             text("/run/envoy.sock"),
         ),
+        (
+            json!({"source.address": "::ffff:10.0.0.0/104"}),
+            SourceAddress,
+            text("10.1.2.3:40000"),
+            text("11.0.0.1:1"),
+        ),
+        (
+            json!({"source.address": "fe80::/10"}),
+            SourceAddress,
+            text("[fe80::1%eth0]:80"),
+            text("[fd00::1%eth0]:80"),
+        ),
         (json!({"source.port": [443, 8443]}), SourcePort, Scalar::Number(8443.0), Scalar::Number(80.0)),
         (json!({"connection.mtls": true}), Mtls, Scalar::Flag(true), Scalar::Flag(false)),
     ] {
@@ -263,6 +275,8 @@ fn rules_match_metadata_with_its_type_and_one_of_a_list() {
     };
     for (when, metadata, expected) in [
         (json!({"payload": {"tenant": "acme"}}), json!({"payload": {"tenant": "acme"}}), true),
+        (json!({"payload": {"prefix": ["a"]}}), json!({"payload": {"prefix": "a"}}), true),
+        (json!({"payload": {"prefix": "a", "x": 1}}), json!({"payload": {"prefix": "a", "x": 1}}), true),
         (json!({"payload": {"tenant": "acme"}}), json!({"payload": {"tenant": "Acme"}}), false),
         (json!({"payload": {"tenant": "acme"}}), json!({"tenant": "acme"}), false),
         (json!({"payload": {"tenant": ["a", "b"]}}), json!({"payload": {"tenant": "b"}}), true),

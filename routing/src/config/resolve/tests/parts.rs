@@ -370,6 +370,18 @@ fn a_condition_is_one_of_the_requests_or_of_a_head() {
             json!({"attribute": {"source.address": ["10.0.0.0/8", "10.1.0.0/8"]}}),
             ".when.attribute.\"source.address\": \"10.1.0.0/8\" has bits beyond its prefix; 10.0.0.0/8 is meant",
         ),
+        (
+            json!({"attribute": {"source.address": "::ffff:10.0.0.1/104"}}),
+            ".when.attribute.\"source.address\": \"::ffff:10.0.0.1/104\" has bits beyond its prefix; ::ffff:10.0.0.0/104",
+        ),
+        (
+            json!({"metadata": {"jwt": {"payload": {"sub": {"prefix": "spiffe://corp/"}}}}}),
+            ".when.metadata.jwt.payload.sub: metadata has no prefix matching",
+        ),
+        (
+            json!({"metadata": {"jwt": {"prefix": "a"}}}),
+            ".when.metadata.jwt: metadata has no prefix matching",
+        ),
         (json!({"metadata": {"jwt": "a"}}), ".when.metadata.jwt: must be a map of the namespace's members"),
         (json!({"metadata": {"": {"a": "b"}}}), ".when.metadata.\"\": must not be empty"),
         (json!({"metadata": {"jwt": {}}}), ".when.metadata.jwt: must name at least one member"),
