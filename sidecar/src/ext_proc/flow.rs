@@ -135,6 +135,11 @@ impl RequestFlow {
         matches!(self.state, State::Expecting { .. } | State::Collecting(_))
     }
 
+    /// Whether the body is collected here. Envoy may keep no copy of it.
+    pub(super) fn is_collecting(&self) -> bool {
+        matches!(self.state, State::Collecting(_))
+    }
+
     /// Bytes of the body that are kept.
     pub(super) fn held_bytes(&self) -> usize {
         match &self.state {

@@ -237,7 +237,12 @@ impl Call {
                 let trace = traces::request(self.trace.as_ref());
                 let decision = self.decide(body.clone(), metadata).with_context(trace.clone()).await;
                 traces::end(&trace, &decision);
-                self.flow.decided(decision?, Some(body))
+                let decision = match decision {
+                    // An error would have Envoy go on without the sidecar, but what it has streamed is here.
+                    Err(_) if self.flow.is_collecting() => Verdict::Unchanged.into(),
+                    decision => decision?,
+                };
+                self.flow.decided(decision, Some(body))
             }
         };
         self.answers.extend(answers);

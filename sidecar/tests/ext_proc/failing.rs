@@ -9,7 +9,7 @@ use tonic::Code;
 use super::{PROMPT, admin, body, exchange, serve};
 
 /// Fails like libtorch does.
-struct Failing;
+pub(super) struct Failing;
 
 impl Backend for Failing {
     fn classify(&self, _: &[&Tokens], _: Outputs) -> Result<Vec<Prediction>> {

@@ -2,14 +2,15 @@
 
 use futures_channel::mpsc::UnboundedSender;
 use llm_router_proto::envoy::service::ext_proc::v3::{
-    BodyResponse, HttpBody, HttpTrailers, ImmediateResponse, ProcessingRequest, ProcessingResponse,
-    ProtocolConfiguration, body_mutation::Mutation, processing_mode::BodySendMode,
-    processing_request::Request, processing_response::Response,
+    BodyResponse, CommonResponse, HeadersResponse, HttpBody, HttpTrailers, ImmediateResponse,
+    ProcessingRequest, ProcessingResponse, ProtocolConfiguration, body_mutation::Mutation,
+    processing_mode::BodySendMode, processing_request::Request, processing_response::Response,
 };
 use llm_router_sidecar::ext_proc::AssumedBodyMode;
 use serde_json::{Value, json};
 use tonic::{Code, Status, Streaming};
 
+use super::failing::Failing;
 use super::routing::policy;
 use super::{
     BODY_MEMORY, CHAT, PROMPT, Running, Sure, begun, exchange, gated, headers, message, metric, next,
@@ -17,6 +18,7 @@ use super::{
 };
 
 const DUPLEX: ProtocolConfiguration = in_mode(BodySendMode::FullDuplexStreamed, false);
+const STREAMED: ProtocolConfiguration = in_mode(BodySendMode::Streamed, true);
 const UPLOAD: &str = "/v1/audio/transcriptions";
 
 const fn in_mode(request: BodySendMode, early: bool) -> ProtocolConfiguration {
@@ -125,7 +127,7 @@ async fn an_upload_comes_back_chunk_by_chunk_and_takes_no_memory() {
 #[tokio::test]
 async fn a_body_over_the_limit_is_rejected_before_it_has_ended() {
     let running = serve_with(Some(policy(|it| it["limits"] = json!({ "max_body": "1KiB" }))), Sure, 8).await;
-    for config in [DUPLEX, in_mode(BodySendMode::Streamed, true)] {
+    for config in [DUPLEX, STREAMED] {
         let (messages, mut answers) = open(&running, begin(CHAT, config)).await;
         for _ in 0..3 {
             messages.unbounded_send(chunk(&[b'x'; 500], false)).unwrap();
@@ -241,6 +243,25 @@ async fn without_a_policy_a_streamed_prompt_is_classified() {
     assert!(mutation.set_headers.iter().any(|it| it.header.as_ref().unwrap().key == "x-llm-task"));
     assert!(answers[0].dynamic_metadata.is_some());
     assert_eq!(sent_on(&answers).1, PROMPT.as_bytes());
+}
+
+/// Envoy may have no copy of it.
+#[tokio::test]
+async fn without_a_policy_a_streamed_prompt_that_cannot_be_classified_goes_on_as_it_came() {
+    let running = serve(Failing, 8).await;
+    let messages = [vec![begin(CHAT, DUPLEX)], chunks(PROMPT, 20)].concat();
+    let answers = exchange(running.client.clone(), messages).await.unwrap();
+    assert_eq!(sent_on(&answers), (None, PROMPT.as_bytes().to_vec(), true));
+
+    let messages = [vec![begin(CHAT, STREAMED)], chunks(PROMPT, 20)].concat();
+    let answers = exchange(running.client, messages).await.unwrap();
+    let (headers, chunks) = answers.split_first().unwrap();
+    assert_eq!(headers.response, Some(Response::RequestHeaders(HeadersResponse::default())));
+    assert_eq!(chunks.len(), PROMPT.len().div_ceil(20));
+    for answer in chunks {
+        assert_eq!(super::body_answer(answer), &CommonResponse::default());
+    }
+    metric(&running.metrics, "requests_total{outcome=\"failed\"} 2\n").await;
 }
 
 #[tokio::test]
