@@ -105,14 +105,24 @@ enum State {
 #[derive(Debug, Default)]
 struct Collected {
     remove: Vec<String>,
+    announced: Option<usize>,
     body: Vec<u8>,
     chunks: usize,
     end: End,
 }
 
+impl Collected {
+    /// Whether all bytes that were announced are there. In `STREAMED` mode, Envoy does not say so of a body that trailers follow: it
+    /// holds them back until all chunks are answered.
+    fn is_complete(&self) -> bool {
+        self.announced.is_some_and(|announced| self.body.len() >= announced)
+    }
+}
+
 /// How far a body has come.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum End {
+    /// More may come, although it is all that was announced.
     #[default]
     Open,
     Body,
@@ -169,7 +179,7 @@ impl RequestFlow {
             }
             OnRequest::Hold { remove, announced, read_response } => match self.modes.request {
                 RequestMode::Streamed | RequestMode::Duplex => {
-                    self.state = State::Collecting(Collected { remove, ..Collected::default() });
+                    self.state = State::Collecting(Collected { remove, announced, ..Collected::default() });
                     Vec::new()
                 }
                 _ => {
@@ -240,10 +250,11 @@ impl RequestFlow {
             State::Collecting(collected) => {
                 collected.body.extend_from_slice(&chunk);
                 collected.chunks += 1;
-                if !is_end {
+                if is_end {
+                    collected.end = End::Body;
+                } else if self.modes.request != RequestMode::Streamed || !collected.is_complete() {
                     return Next::Check(collected.body.len());
                 }
-                collected.end = End::Body;
                 Next::Decide(mem::take(&mut collected.body).into())
             }
             State::Passing if self.modes.request == RequestMode::Duplex => {

@@ -259,6 +259,27 @@ fn a_body_that_is_too_long_is_rejected_while_it_still_comes() {
     }
 }
 
+/// Envoy holds trailers back while a chunk is unanswered.
+#[test]
+fn a_streamed_body_of_announced_length_is_decided_before_its_trailers() {
+    let (body, announced) = (br#"{"a":1}"#, Some(7));
+    for verdict in [changed as fn(&[u8]) -> Verdict, |_| Verdict::Unchanged] {
+        let mut envoy = Envoy::new(RequestMode::Streamed);
+        envoy.headers(OnRequest::Hold { remove: Vec::new(), announced, read_response: false });
+        envoy.chunk(&body[..6], false, &verdict);
+        assert!(envoy.headers.is_none());
+        envoy.chunk(&body[6..], false, &verdict);
+        assert!(envoy.upstream.starts_with(b"{") && envoy.unanswered.is_empty() && !envoy.has_trailers);
+        let sent_on = envoy.upstream.clone();
+        // HTTP/2 may also end it with a frame that is empty.
+        envoy.chunk(b"", false, &|_| panic!("it is decided"));
+        let trailers = envoy.flow.trailers();
+        envoy.carry_out(trailers, &|_| panic!("it is decided"));
+        envoy.assert_answered(true);
+        assert_eq!(envoy.upstream, sent_on);
+    }
+}
+
 /// In shadow mode, nothing is rejected.
 #[test]
 fn a_body_that_is_too_long_may_go_on_as_it_comes() {

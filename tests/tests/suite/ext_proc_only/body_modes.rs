@@ -94,6 +94,21 @@ async fn each_mode_routes_prompts_and_leaves_uploads_alone(version: Version) {
     }
 }
 
+/// Over HTTP/2, they may follow a body whose length is announced. In `STREAMED` mode, Envoy holds them back.
+#[tokio::test]
+async fn each_mode_routes_a_prompt_of_announced_length_with_trailers() {
+    for mode in MODES {
+        let gateway = start(Version::Current, in_mode(Host::bootstrap, mode)).await;
+        let prompt = labelled("Code Generation");
+        let body = chat("auto", &format!("{prompt}{}", " ".repeat(100_000))).to_string();
+        let request = Request::chat(&body).header("content-length", &body.len().to_string());
+        let response = gateway.send(request.in_pieces(7000).trailer("x-checksum", "abc").http2()).await;
+        assert_routed(&response, "nemotron", "classified");
+        let received: Value = serde_json::from_slice(&response.received().body).expect("JSON");
+        assert_eq!(received["model"], "nvidia/llama-3.3-nemotron-super-49b-v1", "{mode}");
+    }
+}
+
 #[tokio::test]
 async fn in_shadow_each_mode_leaves_each_byte_as_it_was() {
     for mode in MODES {
