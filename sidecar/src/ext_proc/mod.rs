@@ -265,7 +265,9 @@ impl Call {
     }
 
     fn response_headers(&mut self, headers: HttpHeaders) {
-        if self.flow.response_headers() {
+        // Envoy responds so by itself to a body that is too long or too slow for it.
+        let is_rejected = matches!(request::header(&headers, ":status"), Some("408" | "413"));
+        if self.flow.response_headers() && !is_rejected {
             self.service.metrics.body_missed();
         }
         self.answers.push_back(match &mut self.task {

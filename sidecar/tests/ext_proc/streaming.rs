@@ -233,6 +233,22 @@ async fn chunks_that_come_although_the_whole_body_was_asked_for_pass_and_are_cou
     metric(&running.metrics, "missed_bodies_total 1\n").await;
 }
 
+/// Of a body that is too long or too slow for it.
+#[tokio::test]
+async fn a_body_that_envoy_itself_rejects_is_not_counted_as_missed() {
+    let running = start().await;
+    for (status, missed) in [("413", 0), ("408", 0), ("200", 1)] {
+        let Some(Request::RequestHeaders(response)) = request_headers(&[(":status", status)]).request else {
+            panic!()
+        };
+        let buffered = in_mode(BodySendMode::Buffered, false);
+        let messages = vec![begin(CHAT, buffered), message(Request::ResponseHeaders(response))];
+        exchange(running.client.clone(), messages).await.unwrap();
+        let counted = running.metrics.encode();
+        assert!(counted.contains(&format!("missed_bodies_total {missed}\n")), "{status}: {counted}");
+    }
+}
+
 #[tokio::test]
 async fn without_a_policy_a_streamed_prompt_is_classified() {
     let running = serve(Sure, 8).await;
