@@ -22,6 +22,7 @@ enum Kind {
     ByPolicy(u16),
     PolicyNotFound,
     ModelNotFound,
+    BodyTimeout,
     BodyTooLarge,
     UnsupportedEncoding,
     ClassifierUnavailable,
@@ -102,6 +103,12 @@ impl Rejection {
         Self { kind: Kind::UnknownResponse, message, param: Some(field.into()) }
     }
 
+    /// 408: the body has not arrived in the time that is allowed for that.
+    pub fn body_timeout() -> Self {
+        let message = "the request body did not arrive in time".to_owned();
+        Self { kind: Kind::BodyTimeout, message, param: None }
+    }
+
     /// 413: the body is over the configured bound, in bytes.
     pub fn body_too_large(max_body: usize) -> Self {
         let message = format!("the request body is larger than the {max_body} bytes allowed here");
@@ -133,6 +140,7 @@ impl Rejection {
             Kind::InvalidRequest | Kind::UnknownResponse => 400,
             Kind::ByPolicy(status) => status,
             Kind::PolicyNotFound | Kind::ModelNotFound => 404,
+            Kind::BodyTimeout => 408,
             Kind::BodyTooLarge => 413,
             Kind::UnsupportedEncoding => 415,
             Kind::Internal => 500,
@@ -148,6 +156,7 @@ impl Rejection {
             Kind::ByPolicy(_) => "rejected_by_policy",
             Kind::PolicyNotFound => "policy_not_found",
             Kind::ModelNotFound => "model_not_found",
+            Kind::BodyTimeout => "request_timeout",
             Kind::BodyTooLarge => "request_too_large",
             Kind::UnsupportedEncoding => "unsupported_encoding",
             Kind::ClassifierUnavailable => "classifier_unavailable",
@@ -218,7 +227,7 @@ fn anthropic_type(status: u16) -> &'static str {
         413 => "request_too_large",
         429 => "rate_limit_error",
         503 | 529 => "overloaded_error",
-        504 => "timeout_error",
+        408 | 504 => "timeout_error",
         500.. => "api_error",
         _ => "invalid_request_error",
     }
@@ -265,6 +274,7 @@ mod tests {
             "invalid_request_error"
         );
         assert_eq!(error(Rejection::unknown_model("x", None)), "not_found_error");
+        assert_eq!(error(Rejection::body_timeout()), "timeout_error");
         assert_eq!(error(Rejection::body_too_large(1)), "request_too_large");
         assert_eq!(error(Rejection::unsupported_encoding("gzip")), "invalid_request_error");
         assert_eq!(error(Rejection::classifier_unavailable()), "overloaded_error");

@@ -162,6 +162,13 @@ impl Exchange {
         Some(self.respond_or_continue(&rejection, api, events))
     }
 
+    /// The body has not arrived in the time that the host allows for that.
+    pub fn request_timeout(&mut self, events: &mut impl EventSink) -> OnBody {
+        let State::AwaitingBody(held) = &self.state else { return OnBody::Continue };
+        let api = held.head.api();
+        self.respond_or_continue(&Rejection::body_timeout(), api, events)
+    }
+
     /// The whole body is there. `now` is any clock that goes forward.
     pub fn request_body(&mut self, body: &[u8], now: Duration, events: &mut impl EventSink) -> OnBody {
         match mem::replace(&mut self.state, State::Untouched) {

@@ -23,7 +23,7 @@ pub mod server;
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, stream};
 use llm_router_proto::envoy::config::core::v3::Metadata;
@@ -35,6 +35,7 @@ use llm_router_proto::{Bytes, Struct, context};
 use llm_router_routing::request::Endpoint;
 use opentelemetry::Context;
 use opentelemetry::context::FutureExt;
+use tokio::time::timeout_at;
 use tonic::{Code, Request, Status, Streaming};
 
 use crate::telemetry::metrics::Metrics;
@@ -63,6 +64,8 @@ pub struct Service {
     pub router: Option<Arc<PolicyRouter>>,
     /// How bodies come from proxies that do not say so.
     pub assumed_body_mode: AssumedBodyMode,
+    /// How long a body may be collected from chunks.
+    pub body_timeout: Duration,
 }
 
 /// One HTTP request that Envoy has us process.
@@ -77,6 +80,8 @@ struct Call {
     is_over: bool,
     /// Until when the caller waits, if it says so.
     deadline: Option<Instant>,
+    /// Until when a body may be collected; none if that is too far away for the clock.
+    body_deadline: Option<Instant>,
     /// The caller's span, if there is one.
     trace: Option<Context>,
     /// The memory that the request takes.
@@ -106,6 +111,7 @@ impl ExternalProcessor for Service {
             permit: request.extensions().get().cloned(),
             service: self.clone(),
             deadline: deadline::from_metadata(request.metadata()),
+            body_deadline: Instant::now().checked_add(self.body_timeout),
             messages: request.into_inner(),
             answers: VecDeque::new(),
             // Our filter sends no headers, and always this.
@@ -136,11 +142,17 @@ impl Call {
             if let Some(permit) = &self.permit {
                 permit.hold(self.flow.held_bytes())?;
             }
-            match self.messages.message().await {
-                Ok(Some(message)) => self.process(message).await?,
-                Ok(None) => return Ok(None),
-                Err(status) if status.code() == Code::OutOfRange => self.refuse_message(status)?,
-                Err(status) => return Err(status),
+            let message = self.messages.message();
+            let message = match self.body_deadline.filter(|_| self.flow.is_collecting()) {
+                Some(deadline) => timeout_at(deadline.into(), message).await,
+                None => Ok(message.await),
+            };
+            match message {
+                Ok(Ok(Some(message))) => self.process(message).await?,
+                Ok(Ok(None)) => return Ok(None),
+                Ok(Err(status)) if status.code() == Code::OutOfRange => self.refuse_message(status)?,
+                Ok(Err(status)) => return Err(status),
+                Err(_) => self.end_collecting(),
             }
         }
     }
@@ -171,6 +183,15 @@ impl Call {
             Request::ResponseTrailers(_) => self.answers.push_back(answer::response_trailers()),
         }
         Ok(())
+    }
+
+    /// Answers a body that takes too long: others need the memory.
+    fn end_collecting(&mut self) {
+        let decision = match &mut self.task {
+            Task::Route(routed) => routed.request_timeout(),
+            Task::Classify(_) => Verdict::Unchanged.into(),
+        };
+        self.answers.extend(self.flow.decided(decision, None));
     }
 
     /// Answers a body in a message that is longer than the server reads. Envoy may send more than its own limit of what came before

@@ -83,11 +83,15 @@ impl RoutedRequest {
     /// So many bytes of the body are there. The verdict, if they are too many already.
     pub(super) fn request_progress(&mut self, length: usize) -> Option<Decision> {
         let mut recorder = Recorder::new(&self.router, &self.metrics);
-        let verdict = match self.exchange.request_progress(length, &mut recorder)? {
-            OnBody::Respond(response) => Verdict::Respond(response),
-            OnBody::Continue | OnBody::Classify | OnBody::Forward(_) => Verdict::Unchanged,
-        };
-        Some(Decision { verdict, metadata: recorder.metadata })
+        let action = self.exchange.request_progress(length, &mut recorder)?;
+        Some(Decision { verdict: early_verdict(action), metadata: recorder.metadata })
+    }
+
+    /// The body takes too long.
+    pub(super) fn request_timeout(&mut self) -> Decision {
+        let mut recorder = Recorder::new(&self.router, &self.metrics);
+        let action = self.exchange.request_timeout(&mut recorder);
+        Decision { verdict: early_verdict(action), metadata: recorder.metadata }
     }
 
     /// The whole request body is there.
@@ -128,6 +132,14 @@ impl RoutedRequest {
         if chunk.end_of_stream {
             self.exchange.response_end(&mut recorder);
         }
+    }
+}
+
+/// What the routing core's effect is for a request whose body is not whole.
+fn early_verdict(action: OnBody) -> Verdict {
+    match action {
+        OnBody::Respond(response) => Verdict::Respond(response),
+        OnBody::Continue | OnBody::Classify | OnBody::Forward(_) => Verdict::Unchanged,
     }
 }
 

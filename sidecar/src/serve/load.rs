@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use llm_router_classifier::load::Loader;
@@ -18,6 +19,7 @@ pub(super) struct ServiceLoader {
     pub(super) policy: Option<PathBuf>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) assumed_body_mode: AssumedBodyMode,
+    pub(super) body_timeout: Duration,
 }
 
 impl ServiceLoader {
@@ -25,8 +27,8 @@ impl ServiceLoader {
     pub(super) async fn load(&self) -> Result<Service> {
         let router = self.router().await?;
         let (pipeline, metrics) = (self.model.load().await?, self.metrics.clone());
-        let assumed_body_mode = self.assumed_body_mode;
-        prepared(Service { pipeline, metrics, router, assumed_body_mode }).await
+        let Self { assumed_body_mode, body_timeout, .. } = *self;
+        prepared(Service { pipeline, metrics, router, assumed_body_mode, body_timeout }).await
     }
 
     /// The service with the policy that its file has now.

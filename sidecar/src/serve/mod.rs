@@ -58,6 +58,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
         policy: args.policy,
         metrics: metrics.clone(),
         assumed_body_mode: args.assume_body_mode,
+        body_timeout: args.body_timeout,
     };
     let service = ReloadableService::new(loader.load().await?, body_memory);
     // Set only here.

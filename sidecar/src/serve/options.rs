@@ -46,6 +46,9 @@ pub struct ServeArgs {
     /// matter.
     #[arg(long, env = "LLM_ROUTER_ASSUME_BODY_MODE", value_name = "MODE", default_value = "buffered")]
     pub(super) assume_body_mode: AssumedBodyMode,
+    /// How long a request's body may take to arrive where it is collected from chunks; then the request is rejected with 408.
+    #[arg(long, env = "LLM_ROUTER_BODY_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub(super) body_timeout: Duration,
     /// Time between two checks of the policy's and the model's files, which are loaded again once they have changed and
     /// then stayed the same for one interval. 0: only on SIGHUP.
     #[arg(long, env = "LLM_ROUTER_RELOAD_INTERVAL", value_name = "DURATION", default_value = "5s", value_parser = duration)]

@@ -126,7 +126,8 @@ fn service(
     let heads = ["safety", "task"].map(str::to_owned).into();
     let pipeline = Pipeline::start(tokenizer, vec![backend], heads, options, measured).unwrap();
     let assumed_body_mode = AssumedBodyMode::default();
-    Service { pipeline, metrics, router: router.map(Arc::new), assumed_body_mode }
+    let router = router.map(Arc::new);
+    Service { pipeline, metrics, router, assumed_body_mode, body_timeout: TIMEOUT }
 }
 
 /// The admin API's response to a request in HTTP/1.0, once the model is loaded.

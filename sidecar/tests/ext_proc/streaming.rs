@@ -1,12 +1,16 @@
 //! Bodies that are streamed through the sidecar: held, decided and sent on, within bounds.
 
+use std::future::ready;
+use std::time::Duration;
+
 use futures_channel::mpsc::UnboundedSender;
+use futures_util::{StreamExt, stream};
 use llm_router_proto::envoy::service::ext_proc::v3::{
     BodyResponse, CommonResponse, HeadersResponse, HttpBody, HttpTrailers, ImmediateResponse,
     ProcessingRequest, ProcessingResponse, ProtocolConfiguration, body_mutation::Mutation,
     processing_mode::BodySendMode, processing_request::Request, processing_response::Response,
 };
-use llm_router_sidecar::ext_proc::AssumedBodyMode;
+use llm_router_sidecar::ext_proc::{AssumedBodyMode, PolicyRouter, Service};
 use serde_json::{Value, json};
 use tonic::{Code, Status, Streaming};
 
@@ -137,6 +141,64 @@ async fn a_body_over_the_limit_is_rejected_before_it_has_ended() {
             panic!("{answer:?}")
         };
         assert_eq!(status.unwrap().code, 413);
+        metric(&running.metrics, "body_bytes 0").await;
+    }
+}
+
+/// A body that comes byte by byte, without end.
+async fn trickle(running: &Running, config: ProtocolConfiguration) -> Streaming<ProcessingResponse> {
+    let bytes = stream::repeat_with(|| chunk(b"x", false));
+    let messages = stream::once(ready(begin(CHAT, config))).chain(bytes);
+    running.client.clone().process(messages).await.unwrap().into_inner()
+}
+
+fn impatient(running: &Running, router: Option<PolicyRouter>) {
+    let service = service(router, Sure, 8, running.metrics.clone());
+    running.service.replace(Service { body_timeout: Duration::from_millis(20), ..service });
+}
+
+#[tokio::test]
+async fn a_body_that_takes_too_long_is_rejected_however_steadily_it_comes() {
+    let running = start().await;
+    impatient(&running, Some(policy(|_| ())));
+    for config in [DUPLEX, STREAMED] {
+        let mut answers = trickle(&running, config).await;
+        let answer = next(&mut answers).await.unwrap().unwrap();
+        let Some(Response::ImmediateResponse(response)) = answer.response else { panic!("{answer:?}") };
+        assert_eq!(response.status.unwrap().code, 408);
+        let body: Value = serde_json::from_slice(&response.body).unwrap();
+        assert_eq!(body["error"]["code"], "request_timeout");
+        drop(answers);
+        metric(&running.metrics, "body_bytes 0").await;
+    }
+    metric(&running.metrics, r#"refused_total{code="request_timeout"} 2"#).await;
+}
+
+#[tokio::test]
+async fn a_silent_client_holds_memory_for_as_long_as_it_may() {
+    let running = start().await;
+    impatient(&running, Some(policy(|_| ())));
+    let (messages, mut answers) = open(&running, begin(CHAT, DUPLEX)).await;
+    messages.unbounded_send(chunk(&[b'x'; 100_000], false)).unwrap();
+    let answer = next(&mut answers).await.unwrap().unwrap();
+    assert!(matches!(answer.response, Some(Response::ImmediateResponse(_))), "{answer:?}");
+    // Although the stream stays open.
+    metric(&running.metrics, "body_bytes 0").await;
+}
+
+/// Neither in shadow mode nor without a policy is anything rejected.
+#[tokio::test]
+async fn a_body_that_takes_too_long_may_go_on_as_it_comes() {
+    let running = start().await;
+    for router in [Some(policy(|policy| policy["mode"] = "shadow".into())), None] {
+        impatient(&running, router);
+        let mut answers = trickle(&running, DUPLEX).await;
+        // More than can have been collected.
+        for _ in 0..200 {
+            let answer = next(&mut answers).await.unwrap().unwrap();
+            assert!(sent_on(&[answer]).1.iter().all(|byte| *byte == b'x'));
+        }
+        drop(answers);
         metric(&running.metrics, "body_bytes 0").await;
     }
 }

@@ -21,7 +21,7 @@ use llm_router_sidecar::telemetry::metrics::Metrics;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::{envoy, repository};
+use crate::{TIMEOUT, envoy, repository};
 
 /// What comes before the prediction in a prompt. It comes first, where a model that truncates a long text still reads it.
 const PREDICTION: &str = "Predict: ";
@@ -133,6 +133,7 @@ impl ScriptedSidecar {
             metrics: metrics.clone(),
             router,
             assumed_body_mode: AssumedBodyMode::default(),
+            body_timeout: TIMEOUT,
         };
         let service = ReloadableService::new(service, BODY_MEMORY);
         let settings = Settings { tls: None, drain: Duration::ZERO };

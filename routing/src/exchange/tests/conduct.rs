@@ -261,6 +261,15 @@ fn a_body_of_unknown_length_is_rejected_once_it_is_too_large() {
 }
 
 #[test]
+fn a_body_that_does_not_arrive_in_time_is_rejected() {
+    let mut run = Run::held(enforce());
+    let action = run.exchange.request_timeout(&mut run.log);
+    assert_eq!(status(action), 408);
+    assert_eq!(run.exchange.request_timeout(&mut run.log), OnBody::Continue, "once");
+    assert_eq!(run.log.0, ["rejected request_timeout"]);
+}
+
+#[test]
 fn a_decision_sets_the_cluster_and_the_body_with_its_length() {
     let mut run = Run::new(enforce());
     run.headers(&[("content-length", "67")]);
