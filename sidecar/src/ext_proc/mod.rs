@@ -22,7 +22,7 @@ pub mod server;
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, stream};
@@ -167,6 +167,9 @@ impl Call {
         match request {
             Request::RequestHeaders(headers) => {
                 let modes = BodyModes::new(protocol_config.as_ref(), self.service.assumed_body_mode)?;
+                if modes.is_blocked_by_response() {
+                    warn_of_response_mode();
+                }
                 self.flow = RequestFlow::new(modes);
                 self.begin(headers, &attributes, metadata_context.as_ref());
             }
@@ -307,4 +310,14 @@ impl Call {
             self.answers.push_back(answer::of(Response::ResponseBody(BodyResponse::default())));
         }
     }
+}
+
+/// Tells the operator, once.
+fn warn_of_response_mode() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing::warn!(
+            "with response_body_mode FULL_DUPLEX_STREAMED, Envoy ignores the request_body_mode that the sidecar asks for; see docs/native.md"
+        );
+    });
 }

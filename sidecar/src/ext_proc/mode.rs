@@ -81,7 +81,16 @@ impl BodyModes {
 
     /// Whether Envoy heeds a mode in the answer to request headers, where it is allowed to.
     pub(super) fn can_be_overridden(self) -> bool {
-        !self.is_response_duplex() && !matches!(self.request, RequestMode::Streamed | RequestMode::Duplex)
+        self.request_can_be_overridden() && !self.is_response_duplex()
+    }
+
+    /// Whether Envoy would heed such a mode, were it not for the mode of responses.
+    pub(super) fn is_blocked_by_response(self) -> bool {
+        self.request_can_be_overridden() && self.is_response_duplex()
+    }
+
+    fn request_can_be_overridden(self) -> bool {
+        !matches!(self.request, RequestMode::Streamed | RequestMode::Duplex)
     }
 
     /// Whether response chunks must be sent back.
@@ -120,6 +129,25 @@ mod tests {
             assert_eq!(modes, BodyModes { request: expected, response: BodySendMode::Streamed });
             assert_eq!(modes.can_be_overridden(), !matches!(expected, Streamed | Duplex), "{mode:?}");
         }
+    }
+
+    #[test]
+    fn responses_that_are_streamed_back_keep_requests_from_being_overridden() {
+        for (mode, early, is_blocked) in [
+            (BodySendMode::Buffered, false, true),
+            (BodySendMode::None, false, true),
+            (BodySendMode::Streamed, false, true),
+            (BodySendMode::Streamed, true, false),
+            (BodySendMode::FullDuplexStreamed, false, false),
+        ] {
+            let response_body_mode = BodySendMode::FullDuplexStreamed.into();
+            let config = ProtocolConfiguration { response_body_mode, ..config(mode, early) };
+            let modes = modes(Some(config), AssumedBodyMode::Buffered);
+            assert!(!modes.can_be_overridden());
+            assert_eq!(modes.is_blocked_by_response(), is_blocked, "{mode:?}");
+        }
+        let streamed = config(BodySendMode::None, false);
+        assert!(!modes(Some(streamed), AssumedBodyMode::Buffered).is_blocked_by_response());
     }
 
     #[test]
