@@ -226,6 +226,23 @@ fn usage_counts_when_the_stream_ends_whenever_that_is() {
     assert!(text.contains(r#"llmrouter_input_tokens_total{llm_model="big"} 12"#), "{text}");
 }
 
+/// Envoy's limit is above the policy's, so that what is cut off is too long.
+#[test]
+fn a_body_whose_end_envoy_does_not_announce_is_decided_only_if_it_is_json_within_the_limit() {
+    let padded = |length| format!("{BODY}{}", " ".repeat(length - BODY.len()));
+    for (body, rejected) in
+        [(padded(1024), None), (padded(1025), Some(413)), (format!("{BODY}{BODY}"), Some(400))]
+    {
+        let mut run = Run::in_body_mode("enforce", RequestMode::OnDemand);
+        run.headers(&[]);
+        let answer = run.chunk(&body, false).remove(0);
+        match rejected {
+            Some(expected) => assert_eq!(status(&answer), expected, "{body}"),
+            None => assert!(common(&answer).body_mutation.is_some()),
+        }
+    }
+}
+
 /// Whatever the chunks, the decision and the bytes that go on are those of a buffered body.
 #[test]
 fn a_streamed_body_is_decided_as_a_buffered_one() {
