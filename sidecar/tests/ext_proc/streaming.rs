@@ -147,7 +147,11 @@ async fn a_body_over_the_limit_is_rejected_before_it_has_ended() {
 
 /// A body that comes byte by byte, without end.
 async fn trickle(running: &Running, config: ProtocolConfiguration) -> Streaming<ProcessingResponse> {
-    let bytes = stream::repeat_with(|| chunk(b"x", false));
+    // Slower than any limit of size could be reached.
+    let bytes = stream::unfold((), async |()| {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Some((chunk(b"x", false), ()))
+    });
     let messages = stream::once(ready(begin(CHAT, config))).chain(bytes);
     running.client.clone().process(messages).await.unwrap().into_inner()
 }
