@@ -97,7 +97,7 @@ def _use_backends(references: list[dict]) -> None:
 
 
 def _adapted(original: rendering.Object, home: pathlib.Path) -> rendering.Object:
-    changed = rendering.replaced(original, "/filter/", f"{home}/filter/")
+    changed = world.with_long_calls(rendering.replaced(original, "/filter/", f"{home}/filter/"))
     spec = changed.get("spec", {})
     match changed["kind"]:
         case "EnvoyExtensionPolicy":
@@ -107,12 +107,8 @@ def _adapted(original: rendering.Object, home: pathlib.Path) -> rendering.Object
                 module["config"] = world.with_long_timeouts(module["config"])
         case "EnvoyPatchPolicy":
             for patch in spec["jsonPatches"]:
-                value = patch["operation"]["value"]
-                if "load_assignment" in value:
-                    options = value["typed_extension_protocol_options"]
-                    options[world.HTTP_OPTIONS]["common_http_protocol_options"]["max_stream_duration"] = "30s"
-                else:
-                    configuration = value["typed_config"]["config"]["configuration"]
+                if typed := patch["operation"]["value"].get("typed_config"):
+                    configuration = typed["config"]["configuration"]
                     configuration["value"] = world.with_long_timeouts(configuration["value"])
     return changed
 

@@ -84,10 +84,7 @@ def _adapted(changed: rendering.Object) -> rendering.Object:
             configuration["value"] = world.with_long_timeouts(configuration["value"])
         if "message_timeout" in typed:
             typed["message_timeout"] = "30s"
-        common = value.get("typed_extension_protocol_options", {}).get(world.HTTP_OPTIONS, {})
-        if "common_http_protocol_options" in common:
-            common["common_http_protocol_options"]["max_stream_duration"] = "30s"
-    return changed
+    return world.with_long_calls(changed)
 
 
 def _sidecars(objects: list[rendering.Object]) -> list[rendering.Object]:

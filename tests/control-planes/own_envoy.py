@@ -45,9 +45,7 @@ class OwnEnvoy:
         for there, here in FOLDERS.items():
             content = rendering.replaced(content, there, str(self._home / here))
         content = rendering.replaced(content, "/run/llm-router", str(world.WORK))
-        # As long as the tests' limit in the policy.
-        content = rendering.replaced(content, '"max_stream_duration": "1s"', '"max_stream_duration": "30s"')
-        rendering.write(self._home / name, [content])
+        rendering.write(self._home / name, [world.with_long_calls(content)])
 
 
 def _configuration(discovered: dict) -> dict:

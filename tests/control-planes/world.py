@@ -18,7 +18,6 @@ LLM_PORT = 8000
 ADDRESSES = {"llama-8b": "127.0.0.21", "llama-70b": "127.0.0.22"}
 PROVIDER_ADDRESS = "127.0.0.23"
 SIDECAR_PORT, SIDECAR_ADMIN = 50051, 9091
-HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 LONG_TIMEOUT = "20s"
 """Replaces the policy's timeout: on a busy machine, a late classification would look like a wrong one."""
 
@@ -120,6 +119,11 @@ def with_long_timeouts(policy: dict) -> dict:
     """Switches off the cache: requests are repeated, and each must be classified."""
     policy["sidecar"]["timeout"] = LONG_TIMEOUT
     return policy | {"cache": {"entries": 0}}
+
+
+def with_long_calls(changed: rendering.Object) -> rendering.Object:
+    """Lets a call to the sidecars last as long as the policy does here."""
+    return rendering.replaced(changed, '"max_stream_duration": "1s"', '"max_stream_duration": "30s"')
 
 
 def enforced(policy: dict) -> dict:
