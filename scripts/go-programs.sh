@@ -24,11 +24,16 @@ check_go_version() {
   [ "$version" = "$3" ] || die "tests/control-planes/$1/go.mod has $2 $version, scripts/k8s-versions.sh $3"
 }
 
+# Prints the folder of another module's sources, as a module of tests/control-planes/ uses it.
+#
+# usage: go_sources MODULE OTHER
+go_sources() { (cd "$REPO/tests/control-planes/$1" && go mod download "$2" && go list -m -f '{{.Dir}}' "$2"); }
+
 # Builds the program that prints the bootstrap of Istio's agent, and installs Istio's template beside it. The caller holds the lock
 # control-planes.
 setup_istio_bootstrap() {
   local sources
   build_go istio ./bootstrap istio-bootstrap
-  sources=$(cd "$REPO/tests/control-planes/istio" && go mod download istio.io/istio && go list -m -f '{{.Dir}}' istio.io/istio)
+  sources=$(go_sources istio istio.io/istio)
   install -m 644 "$sources/tools/packaging/common/envoy_bootstrap.json" "$SETUP/k8s/istio-bootstrap.tmpl"
 }
