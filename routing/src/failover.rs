@@ -13,7 +13,7 @@ use crate::request::{Request, Target};
 use crate::rewrite::{BodyEdits, Restore};
 
 /// Request headers that can hold a key for an LLM.
-const CREDENTIALS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
+pub(crate) const CREDENTIALS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
 
 /// The attempts that follow the first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::ConfigError;
 use crate::config::IdentitySource;
+use crate::failover::CREDENTIALS;
 use crate::headers::OWN_PREFIX;
 
 /// What `name` stands for among the configured.
@@ -46,7 +47,7 @@ pub(super) fn header_name(name: String, path: impl FnOnce() -> String) -> Result
 }
 
 /// Headers that mean something else to Envoy, to LLMs, or to the router itself.
-const TAKEN: [&str; 21] = [
+const TAKEN: [&str; 17] = [
     "host",
     "connection",
     "keep-alive",
@@ -61,10 +62,6 @@ const TAKEN: [&str; 21] = [
     "content-length",
     "content-type",
     "content-encoding",
-    "authorization",
-    "x-api-key",
-    "api-key",
-    "x-goog-api-key",
     "cookie",
     "forwarded",
     "x-request-id",
@@ -86,7 +83,8 @@ pub(super) fn own_header(
     let name = header_name(name, || path.to_owned())?;
     let taken = |what: &str| ConfigError::new(path, format!("{name:?} {what}; choose a header of its own"));
     let has_prefix = TAKEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    if TAKEN.contains(&name.as_str()) || has_prefix && !FREE.contains(&name.as_str()) {
+    let is_taken = TAKEN.iter().chain(&CREDENTIALS).any(|taken| *taken == name);
+    if is_taken || has_prefix && !FREE.contains(&name.as_str()) {
         return Err(taken("has another meaning"));
     }
     if identity.iter().any(|source| matches!(source, IdentitySource::Header(header) if *header == name)) {
