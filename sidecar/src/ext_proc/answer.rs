@@ -41,14 +41,8 @@ pub(super) fn without_headers(names: Vec<String>) -> ProcessingResponse {
     if names.is_empty() {
         return of(Response::RequestHeaders(HeadersResponse::default()));
     }
-    let mutation = HeaderMutation { remove_headers: names, ..HeaderMutation::default() };
     // Envoy may have chosen a route by one of them.
-    let common = CommonResponse {
-        header_mutation: Some(mutation),
-        clear_route_cache: true,
-        ..CommonResponse::default()
-    };
-    of(Response::RequestHeaders(HeadersResponse { response: Some(common) }))
+    rerouted(Vec::new(), names)
 }
 
 /// The answer to request headers that removes some, sets others and has Envoy choose the route by them.
