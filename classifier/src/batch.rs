@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 use crate::load::Loader;
 use crate::metrics::Metrics;
 use crate::model::prediction::{Outputs, Prediction};
+use crate::model::tokenizer::Prompt;
 use crate::pipeline::Pipeline;
-use crate::records::{Record, Records};
+use crate::records::{CONTEXT_FIELD, Record, Records};
 
 /// A model whose engine runs.
 pub struct BatchClassifier {
@@ -36,7 +37,7 @@ impl BatchClassifier {
         &self.pipeline
     }
 
-    /// Classifies records, in their order. `text` names the field with the text. The stream ends after an error.
+    /// Classifies records with their context, in their order. `text` names the field with the text. The stream ends after an error.
     pub fn predictions(
         &self,
         records: impl Stream<Item = Result<Record>>,
@@ -46,7 +47,9 @@ impl BatchClassifier {
         records
             .map(move |record| async move {
                 let record = record?;
-                let prediction = self.pipeline.classify(record.text(text)?, outputs, None, None).await;
+                let context = record.texts_if_any(CONTEXT_FIELD)?;
+                let prompt = Prompt { text: record.text(text)?, context: &context };
+                let prediction = self.pipeline.classify(prompt, outputs, None, None).await;
                 Ok((prediction.with_context(|| record.to_string())?, record))
             })
             .buffered(self.ahead)

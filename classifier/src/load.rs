@@ -75,7 +75,7 @@ impl Loader {
 /// cannot be computed is rejected.
 async fn warm(pipeline: &Pipeline) -> Result<()> {
     for words in [8, pipeline.max_tokens()] {
-        pipeline.classify(&"warm ".repeat(words), Outputs::ScoresAndEmbedding, None, None).await?;
+        pipeline.classify("warm ".repeat(words).as_str(), Outputs::ScoresAndEmbedding, None, None).await?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::engine::{BackendFactory, Engine, EngineError, EngineOptions};
 use crate::few_shot::{PendingEmbedding, Store, TooManyExampleSets};
 use crate::metrics::Metrics;
 use crate::model::prediction::{Outputs, Prediction};
-use crate::model::tokenizer::Tokenizer;
+use crate::model::tokenizer::{Prompt, Tokenizer};
 use crate::steps::StepObserver;
 
 /// A model whose engine runs. Clones share everything.
@@ -38,7 +38,7 @@ impl Pipeline {
         let engine = Arc::new(Engine::start(&tokenizer, backends, options, metrics)?);
         let (embedder, texts) = (Arc::clone(&engine), Arc::clone(&tokenizer));
         let examples = Store::new(move |text| {
-            let (engine, excerpt) = (Arc::clone(&embedder), texts.excerpt(&text));
+            let (engine, excerpt) = (Arc::clone(&embedder), texts.excerpt(text.as_str()));
             async move {
                 let prediction = engine.classify_in_background(excerpt, Outputs::Embedding).await?;
                 prediction.embedding.context("the model gives no embeddings")
@@ -60,7 +60,7 @@ impl Pipeline {
         &self.examples
     }
 
-    /// How many tokens the model reads of a text. Blocks while it tokenizes.
+    /// How many tokens the model reads of a text without its context. Blocks while it tokenizes.
     ///
     /// # Errors
     /// If the tokenizer fails.
@@ -68,24 +68,24 @@ impl Pipeline {
         Ok(self.tokenizer.tokenize(text)?.ids().len())
     }
 
-    /// Most tokens that the model reads of a text.
+    /// Most tokens that the model reads of a text and its context.
     pub(crate) fn max_tokens(&self) -> usize {
-        self.tokenizer.max_tokens()
+        self.tokenizer.max_tokens_with_context()
     }
 
-    /// Classifies a text, unless the deadline passes first. `steps` receives the times of its steps.
+    /// Classifies a prompt, unless the deadline passes first. `steps` receives the times of its steps.
     ///
     /// # Errors
     /// At once if too many prompts wait or the engine is shut down; later if the tokenizer or the backend fails, or the
     /// deadline passes.
     pub async fn classify(
         &self,
-        text: &str,
+        prompt: impl Into<Prompt<'_>>,
         outputs: Outputs,
         deadline: Option<Instant>,
         steps: Option<Arc<dyn StepObserver>>,
     ) -> Result<Prediction, EngineError> {
-        self.engine.classify(self.tokenizer.excerpt(text), outputs, deadline, steps).await
+        self.engine.classify(self.tokenizer.excerpt(prompt), outputs, deadline, steps).await
     }
 
     /// Embeds few-shot examples that a caller sent, unless that is done already. Prompts and the examples of policies have

@@ -11,6 +11,9 @@ use serde_json::{Map, Value};
 /// Longest line of JSON Lines, in bytes. A file without line ends would fill the memory.
 const MAX_LINE: u64 = 64 << 20;
 
+/// The field with what the same user said before a prompt, oldest first.
+pub const CONTEXT_FIELD: &str = "context";
+
 /// One row, and where it is from.
 #[derive(Debug, Clone)]
 pub struct Record {
@@ -30,6 +33,20 @@ impl Record {
         value
             .as_str()
             .with_context(|| format!("{self}: the field {field:?} must be a string{}", quote(value)))
+    }
+
+    /// A field with a list of texts; empty if it is missing or null, or, as in CSV, an empty text.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub fn texts_if_any(&self, field: &str) -> Result<Vec<String>> {
+        let texts = match self.fields.get(field) {
+            None | Some(Value::Null) => Some(Vec::new()),
+            Some(Value::String(text)) if text.is_empty() => Some(Vec::new()),
+            Some(Value::Array(list)) => list.iter().map(|text| text.as_str().map(str::to_owned)).collect(),
+            Some(_) => None,
+        };
+        texts.with_context(|| format!("{self}: the field {field:?} must be a list of strings"))
     }
 
     fn field(&self, name: &str) -> Result<&Value> {

@@ -110,6 +110,7 @@ struct CapturedPass<G> {
     shape: Shape,
     ids: PinnedBuffer,
     mask: PinnedBuffer,
+    pooled: PinnedBuffer,
     rows: PinnedBuffer,
     graph: G,
 }
@@ -181,21 +182,31 @@ impl Shape {
         shapes.filter(|shape| shape.texts * shape.tokens <= MAX_TOKENS)
     }
 
-    /// Token ids and mask of the texts in this shape.
-    fn fill(self, texts: &[&Tokens], pad_token: i64) -> (Vec<i64>, Vec<bool>) {
-        let mut ids = Vec::with_capacity(self.texts * self.tokens);
-        let mut mask = Vec::with_capacity(self.texts * self.tokens);
+    /// What a pass of this shape reads of the texts.
+    fn fill(self, texts: &[&Tokens], pad_token: i64) -> Filled {
+        let room = self.texts * self.tokens;
+        let [mut mask, mut pooled] = [(); 2].map(|()| Vec::with_capacity(room));
+        let mut ids = Vec::with_capacity(room);
         // A row without a text has one token, since attention to no token is not a number.
         let empty = [pad_token];
         for row in 0..self.texts {
-            let text = texts.get(row).map_or(&empty[..], |text| text.ids());
+            let (text, own) = texts.get(row).map_or((&empty[..], 1), |text| (text.ids(), text.pooled()));
             ids.extend_from_slice(text);
             mask.extend(std::iter::repeat_n(true, text.len()));
+            pooled.extend(std::iter::repeat_n(true, own));
             ids.resize((row + 1) * self.tokens, pad_token);
             mask.resize((row + 1) * self.tokens, false);
+            pooled.resize((row + 1) * self.tokens, false);
         }
-        (ids, mask)
+        Filled { ids, mask, pooled }
     }
+}
+
+/// What a pass reads, `[texts, tokens]` each, as in [`Batch`].
+struct Filled {
+    ids: Vec<i64>,
+    mask: Vec<bool>,
+    pooled: Vec<bool>,
 }
 
 impl<G> CapturedPass<G> {
@@ -209,10 +220,15 @@ impl<G> CapturedPass<G> {
         let size = [shape.texts as i64, shape.tokens as i64];
         let ids = PinnedBuffer::for_input(size, Kind::Int64, device)?;
         let mask = PinnedBuffer::for_input(size, Kind::Bool, device)?;
-        let batch = Batch { ids: ids.device.shallow_clone(), mask: Some(mask.device.shallow_clone()) };
+        let pooled = PinnedBuffer::for_input(size, Kind::Bool, device)?;
+        let batch = Batch {
+            ids: ids.device.shallow_clone(),
+            mask: Some(mask.device.shallow_clone()),
+            pooled: Some(pooled.device.shallow_clone()),
+        };
         let (owned, outputs) = (model.clone(), shape.outputs);
         let (graph, rows) = recorder.record(sibling, Box::new(move || owned.forward(&batch, outputs)))?;
-        Ok(Self { shape, ids, mask, rows: PinnedBuffer::for_output(rows)?, graph })
+        Ok(Self { shape, ids, mask, pooled, rows: PinnedBuffer::for_output(rows)?, graph })
     }
 
     fn classify<R: GraphRecorder<Graph = G>>(
@@ -221,8 +237,7 @@ impl<G> CapturedPass<G> {
         model: &Model,
         texts: &[&Tokens],
     ) -> Result<Vec<Prediction>> {
-        let (ids, mask) = self.shape.fill(texts, model.pad_token());
-        let queued = self.queue(recorder, &ids, &mask);
+        let queued = self.queue(recorder, &self.shape.fill(texts, model.pad_token()));
         // Even after an error: copies may be under way, and the next call writes to the same memory.
         recorder.synchronize()?;
         queued?;
@@ -230,9 +245,10 @@ impl<G> CapturedPass<G> {
     }
 
     /// Queues the pass. Its buffers must not be touched until the recorder is synchronised.
-    fn queue<R: GraphRecorder<Graph = G>>(&self, recorder: &R, ids: &[i64], mask: &[bool]) -> Result<()> {
-        self.ids.write(ids)?;
-        self.mask.write(mask)?;
+    fn queue<R: GraphRecorder<Graph = G>>(&self, recorder: &R, filled: &Filled) -> Result<()> {
+        self.ids.write(&filled.ids)?;
+        self.mask.write(&filled.mask)?;
+        self.pooled.write(&filled.pooled)?;
         recorder.launch(&self.graph)?;
         self.rows.read()
     }

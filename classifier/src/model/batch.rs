@@ -33,6 +33,8 @@ pub struct Batch {
     pub(crate) ids: Tensor,
     /// True where a token is not padding, `[texts, tokens]`; none if no text is padded.
     pub(crate) mask: Option<Tensor>,
+    /// True where a token is the text's, neither padding nor context, `[texts, tokens]`; none if all are.
+    pub(crate) pooled: Option<Tensor>,
 }
 
 impl Batch {
@@ -45,6 +47,7 @@ impl Batch {
         let shape = [texts.len() as i64, longest as i64];
         let mut ids = Vec::with_capacity(texts.len() * longest);
         let mut mask = Vec::with_capacity(texts.len() * longest);
+        let mut pooled = Vec::with_capacity(texts.len() * longest);
         for text in texts {
             ensure!(!text.ids().is_empty(), "a text without tokens cannot be computed with");
             let padding = longest - text.ids().len();
@@ -52,13 +55,19 @@ impl Batch {
             ids.extend(std::iter::repeat_n(pad_token, padding));
             mask.extend(std::iter::repeat_n(true, text.ids().len()));
             mask.extend(std::iter::repeat_n(false, padding));
+            pooled.extend(std::iter::repeat_n(true, text.pooled()));
+            pooled.extend(std::iter::repeat_n(false, longest - text.pooled()));
         }
-        let padded = mask.contains(&false);
         let on_device = |tensor: Tensor| to_device(&tensor.f_view(shape)?, device);
-        Ok(Self {
-            ids: on_device(Tensor::f_from_slice(&ids)?)?,
-            mask: if padded { Some(on_device(Tensor::f_from_slice(&mask)?)?) } else { None },
-        })
+        let some_left_out =
+            |of: &[bool]| of.contains(&false).then(|| on_device(Tensor::f_from_slice(of)?)).transpose();
+        let padding = some_left_out(&mask)?;
+        let pooled = if pooled == mask {
+            padding.as_ref().map(Tensor::shallow_clone)
+        } else {
+            some_left_out(&pooled)?
+        };
+        Ok(Self { ids: on_device(Tensor::f_from_slice(&ids)?)?, mask: padding, pooled })
     }
 
     /// Number of texts.
@@ -77,6 +86,12 @@ impl Batch {
     #[must_use]
     pub fn mask(&self) -> Option<&Tensor> {
         self.mask.as_ref()
+    }
+
+    /// True where a token is the text's, neither padding nor context, `[texts, tokens]`; none if all are.
+    #[must_use]
+    pub fn pooled(&self) -> Option<&Tensor> {
+        self.pooled.as_ref()
     }
 }
 

@@ -179,6 +179,6 @@ impl Encoder {
     /// If libtorch fails, for example because memory ran out.
     pub fn embed(&self, batch: &Batch) -> Result<Tensor> {
         let states = self.hidden_states(batch, self.layers())?;
-        pooling::sentence_embedding(states.last().context("the encoder has no layers")?, batch.mask())
+        pooling::sentence_embedding(states.last().context("the encoder has no layers")?, batch.pooled())
     }
 }

@@ -96,8 +96,35 @@ pub fn load_encoder(folder: &Path, compute: impl Into<Compute>) -> Result<(Encod
 /// If a file is missing or invalid; the error names it.
 pub fn load_tokenizer(folder: &Path, encoder: &Encoder) -> Result<Tokenizer> {
     let folder = ModelFolder::open(folder)?;
-    let limit = sentence_length(&folder)?.unwrap_or(MAX_TOKENS).min(encoder.max_tokens());
-    Tokenizer::load(&folder.file("tokenizer.json"))?.reading_at_most(limit)
+    let context = context_tokens(&folder)?;
+    let room = encoder.max_tokens().saturating_sub(context);
+    let limit = sentence_length(&folder)?.unwrap_or(MAX_TOKENS).min(room);
+    let tokenizer = Tokenizer::load(&folder.file("tokenizer.json"))?.reading_at_most(limit);
+    Ok(tokenizer.with_context(|| in_prompt_file(&folder))?.reading_context(context))
+}
+
+/// How a model reads prompts; a file of ours beside the model's, optional.
+pub const PROMPT_FILE: &str = "prompt.json";
+
+fn in_prompt_file(folder: &ModelFolder) -> String {
+    format!("with the context_tokens of {}", folder.file(PROMPT_FILE).display())
+}
+
+/// How many tokens of context a model was trained to read; none without a file that says so.
+fn context_tokens(folder: &ModelFolder) -> Result<usize> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct PromptConfig {
+        context_tokens: usize,
+    }
+    let path = folder.file(PROMPT_FILE);
+    if !path.is_file() {
+        return Ok(0);
+    }
+    let fail = || format!("cannot read {}", path.display());
+    let json = std::fs::read(&path).with_context(fail)?;
+    let PromptConfig { context_tokens } = serde_json::from_slice(&json).with_context(fail)?;
+    Ok(context_tokens)
 }
 
 /// The length that sentence-transformers trained a model with, which it writes beside the model.

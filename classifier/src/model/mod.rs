@@ -84,12 +84,12 @@ impl Model {
         let mut parts = Vec::with_capacity(self.heads.len() + 1);
         if outputs.scores() {
             for head in &self.heads {
-                parts.push(head.logits(&hidden_states, batch.mask())?);
+                parts.push(head.logits(&hidden_states, batch.pooled())?);
             }
         }
         if outputs.embedding() {
             let last = hidden_states.last().context("the encoder has no layers")?;
-            parts.push(pooling::sentence_embedding(last, batch.mask())?);
+            parts.push(pooling::sentence_embedding(last, batch.pooled())?);
         }
         Ok(Tensor::f_cat(&parts, 1)?)
     }
@@ -136,5 +136,5 @@ pub fn vectors(encoder: &Encoder, texts: &[&Tokens], input: &HeadInput) -> Resul
     let batch = encoder.batch(texts)?;
     let hidden_states = encoder.hidden_states(&batch, input.layer)?;
     let features: Vec<_> = texts.iter().map(|text| text.features()).collect();
-    input.vectors(&hidden_states, batch.mask(), &features)
+    input.vectors(&hidden_states, batch.pooled(), &features)
 }

@@ -2,6 +2,9 @@
 //!
 //! A text with more tokens than the model reads is read at both ends: a prompt says what to do before what it is about,
 //! or after it.
+//!
+//! What the user said before follows the text, for models that were trained to read it: the text's tokens attend to it, and only
+//! theirs are pooled.
 
 use std::path::Path;
 
@@ -18,10 +21,36 @@ pub const MAX_TOKENS: usize = 512;
 /// megabyte would cost 370 ms. Ordinary text has fewer bytes per token (English about 4.5, Chinese 3).
 const BYTES_PER_TOKEN: usize = 16;
 
+/// Most messages of context that are read.
+const MAX_CONTEXT: usize = 2;
+
+/// A text to classify, and what the same user said before it, oldest first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Prompt<'a> {
+    /// The text.
+    pub text: &'a str,
+    /// Earlier messages, oldest first.
+    pub context: &'a [String],
+}
+
+impl<'a> From<&'a str> for Prompt<'a> {
+    fn from(text: &'a str) -> Self {
+        Self { text, context: &[] }
+    }
+}
+
+impl<'a> From<&'a String> for Prompt<'a> {
+    fn from(text: &'a String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
 /// A text as the encoder reads it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tokens {
     ids: Vec<i64>,
+    /// How many of the ids, from the first, are the text's, and not its context's.
+    pooled: usize,
     read: Coverage,
     features: TextFeatures,
 }
@@ -33,6 +62,8 @@ pub struct Excerpt {
     end: String,
     /// Length of the whole text, in bytes.
     whole: usize,
+    /// What is tokenized of each earlier message that is read, from the latest.
+    context: Vec<(String, String)>,
 }
 
 #[cfg(test)]
@@ -46,7 +77,7 @@ impl Excerpt {
 #[cfg(test)]
 impl From<String> for Excerpt {
     fn from(text: String) -> Self {
-        Self { whole: text.len(), beginning: text, end: String::new() }
+        Self { whole: text.len(), beginning: text, end: String::new(), context: Vec::new() }
     }
 }
 
@@ -73,15 +104,21 @@ impl From<Vec<i64>> for Tokens {
     /// A text that is read as a whole, and in which nothing was counted.
     fn from(ids: Vec<i64>) -> Self {
         let read = Coverage { tokens: ids.len(), of: ids.len(), estimated: false };
-        Self { ids, read, features: TextFeatures::default() }
+        Self { pooled: ids.len(), ids, read, features: TextFeatures::default() }
     }
 }
 
 impl Tokens {
-    /// The token ids, special tokens included.
+    /// The token ids, special tokens and context included.
     #[must_use]
     pub fn ids(&self) -> &[i64] {
         &self.ids
+    }
+
+    /// How many of the ids, from the first, are the text's, special tokens included. What follows is context.
+    #[must_use]
+    pub fn pooled(&self) -> usize {
+        self.pooled
     }
 
     /// How much of the text they are.
@@ -100,7 +137,10 @@ impl Tokens {
 /// The model's own tokenizer.
 pub struct Tokenizer {
     tokenizer: tokenizers::Tokenizer,
+    /// Most tokens of a text, special ones included.
     max_tokens: usize,
+    /// Most tokens of context, special ones included; 0 if the model reads none.
+    context_tokens: usize,
     /// Special tokens before a text.
     before: Vec<u32>,
     /// Special tokens after a text.
@@ -119,7 +159,7 @@ impl Tokenizer {
         tokenizer.with_padding(None).with_truncation(None).map_err(fail)?;
         let (before, after) =
             special_tokens(&tokenizer).with_context(|| format!("cannot use {}", path.display()))?;
-        Ok(Self { tokenizer, max_tokens: MAX_TOKENS, before, after })
+        Ok(Self { tokenizer, max_tokens: MAX_TOKENS, context_tokens: 0, before, after })
     }
 
     /// The same tokenizer with another bound, which may not be over [`MAX_TOKENS`].
@@ -132,27 +172,54 @@ impl Tokenizer {
         Ok(self)
     }
 
+    /// The same tokenizer for a model that reads this many tokens of context, special ones included.
+    #[must_use]
+    pub fn reading_context(mut self, tokens: usize) -> Self {
+        self.context_tokens = tokens;
+        self
+    }
+
     /// Most tokens that are read of a text, special tokens included.
     #[must_use]
     pub fn max_tokens(&self) -> usize {
         self.max_tokens
     }
 
-    /// The part of a text that is tokenized. Its size is bounded, whatever the text's.
+    /// Most tokens that are read of a text and its context.
     #[must_use]
-    pub fn excerpt(&self, text: &str) -> Excerpt {
-        let text = text.trim();
-        let (beginning, end) = ends(text, BYTES_PER_TOKEN * self.max_tokens);
-        Excerpt { beginning: beginning.to_owned(), end: end.to_owned(), whole: text.len() }
+    pub fn max_tokens_with_context(&self) -> usize {
+        self.max_tokens + self.context_tokens
     }
 
-    /// Tokenizes a text: all of it, if it has no more tokens than the model reads, else its beginning and its end, half
-    /// each.
+    /// The part of a prompt that is tokenized. Its size is bounded, whatever the prompt's.
+    #[must_use]
+    pub fn excerpt<'a>(&self, prompt: impl Into<Prompt<'a>>) -> Excerpt {
+        let Prompt { text, context } = prompt.into();
+        let text = text.trim();
+        let (beginning, end) = ends(text, BYTES_PER_TOKEN * self.max_tokens);
+        let budget = self.message_budget();
+        let messages = if budget == 0 { &[] } else { context };
+        let messages =
+            messages.iter().rev().map(|message| message.trim()).filter(|message| !message.is_empty());
+        let messages = messages.take(MAX_CONTEXT).map(|message| {
+            let (beginning, end) = ends(message, BYTES_PER_TOKEN * budget);
+            (beginning.to_owned(), end.to_owned())
+        });
+        Excerpt {
+            beginning: beginning.to_owned(),
+            end: end.to_owned(),
+            whole: text.len(),
+            context: messages.collect(),
+        }
+    }
+
+    /// Tokenizes a prompt: all of its text, if that has no more tokens than the model reads, else its beginning and its end,
+    /// half each; then each earlier message alike, from the latest, if the model reads context.
     ///
     /// # Errors
     /// If the tokenizer has no token for unknown words; BERT's always has.
-    pub fn tokenize(&self, text: &str) -> Result<Tokens> {
-        self.tokenize_excerpt(&self.excerpt(text))
+    pub fn tokenize<'a>(&self, prompt: impl Into<Prompt<'a>>) -> Result<Tokens> {
+        self.tokenize_excerpt(&self.excerpt(prompt))
     }
 
     /// Tokenizes what [`Self::excerpt`] returned.
@@ -160,23 +227,37 @@ impl Tokenizer {
     /// # Errors
     /// As [`Self::tokenize`].
     pub fn tokenize_excerpt(&self, text: &Excerpt) -> Result<Tokens> {
-        let Excerpt { beginning, end, whole } = text;
-        let mut ids = self.encode(beginning)?;
-        if !end.is_empty() {
-            ids.extend(self.encode(end)?);
-        }
+        let Excerpt { beginning, end, whole, context } = text;
+        let mut ids = self.encode_both(beginning, end)?;
         let special = self.before.len() + self.after.len();
         let tokenized = beginning.len() + end.len();
         let estimated = tokenized < *whole;
         let of = if estimated { scale(ids.len(), *whole, tokenized) } else { ids.len() };
-        let (budget, all) = (self.budget(), ids.len());
-        if all > budget {
-            ids.drain(budget.div_ceil(2)..all - budget / 2);
-        }
-        let ids = [self.before.as_slice(), &ids, &self.after].concat();
-        let read = Coverage { tokens: ids.len(), of: of + special, estimated };
+        keep_ends(&mut ids, self.budget());
+        let mut ids = [self.before.as_slice(), &ids, &self.after].concat();
+        let pooled = ids.len();
+        let read = Coverage { tokens: pooled, of: of + special, estimated };
         let features = TextFeatures::count(&[beginning, end], *whole);
-        Ok(Tokens { ids: ids.into_iter().map(i64::from).collect(), read, features })
+        for (beginning, end) in context {
+            let mut message = self.encode_both(beginning, end)?;
+            keep_ends(&mut message, self.message_budget());
+            ids.extend(message);
+            ids.extend(&self.after);
+        }
+        Ok(Tokens { ids: ids.into_iter().map(i64::from).collect(), pooled, read, features })
+    }
+
+    /// Tokens that are left for one message of context.
+    fn message_budget(&self) -> usize {
+        (self.context_tokens / MAX_CONTEXT).saturating_sub(self.after.len())
+    }
+
+    fn encode_both(&self, beginning: &str, end: &str) -> Result<Vec<u32>> {
+        let mut ids = self.encode(beginning)?;
+        if !end.is_empty() {
+            ids.extend(self.encode(end)?);
+        }
+        Ok(ids)
     }
 
     /// Tokens that are left for a text's own.
@@ -214,6 +295,14 @@ fn ends(text: &str, limit: usize) -> (&str, &str) {
     }
     let half = limit / 2;
     (&text[..text.floor_char_boundary(half)], &text[text.ceil_char_boundary(text.len() - half)..])
+}
+
+/// Leaves so many ids, half of them from the beginning.
+fn keep_ends(ids: &mut Vec<u32>, budget: usize) {
+    let all = ids.len();
+    if all > budget {
+        ids.drain(budget.div_ceil(2)..all - budget / 2);
+    }
 }
 
 /// `count` times `whole / part`, rounded.
@@ -280,6 +369,26 @@ mod tests {
         assert_eq!(tokens.ids(), [100, 0, 1, 2, 97, 98, 99, 101]);
         let Coverage { tokens, of, estimated } = tokens.read();
         assert!(tokens == 8 && estimated && (9_000..13_000).contains(&of), "{of}");
+    }
+
+    #[test]
+    fn earlier_messages_follow_from_the_latest_and_are_not_pooled() {
+        let reading = tokenizer(7).reading_context(8);
+        let context = ["w1 w2 w3 w4 w5", " ", "w6", "w7"].map(str::to_owned);
+        let prompt = |context| Prompt { text: "w9", context };
+        let tokens = reading.tokenize(prompt(&context)).unwrap();
+        assert_eq!(tokens.ids(), [100, 9, 101, 7, 101, 6, 101]);
+        assert_eq!((tokens.pooled(), tokens.read().of), (3, 3));
+        let tokens = reading.tokenize(prompt(&context[..1])).unwrap();
+        assert_eq!(tokens.ids(), [100, 9, 101, 1, 2, 5, 101], "both ends of a long one");
+        assert_eq!(
+            tokenizer(7).tokenize(prompt(&context)).unwrap().ids(),
+            [100, 9, 101],
+            "a model without context"
+        );
+        let long = words((0..100).cycle().take(10_000));
+        let ids = reading.tokenize(Prompt { text: &long, context: &[long.clone(), long.clone()] }).unwrap();
+        assert_eq!(ids.ids().len(), reading.max_tokens_with_context());
     }
 
     #[test]

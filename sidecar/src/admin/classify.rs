@@ -34,7 +34,8 @@ pub(super) async fn classify(
         return Err(Error::NoText);
     }
     let service = service.get().ok_or(Error::Loading)?.current();
-    let prediction = service.score(&input, Outputs::Scores, Instant::now().checked_add(TIMEOUT)).await?;
+    let prediction =
+        service.score(input.as_str().into(), Outputs::Scores, Instant::now().checked_add(TIMEOUT)).await?;
     let heads = prediction.scores.iter().map(|scores| (scores.head.to_string(), scores.to_json()));
     Ok(Json(heads.chain([("read".to_owned(), prediction.read.to_json())]).collect()))
 }

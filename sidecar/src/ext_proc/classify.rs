@@ -20,6 +20,7 @@ use crate::telemetry::traces;
 use llm_router_classifier::engine::EngineError;
 use llm_router_classifier::few_shot::Similarity;
 use llm_router_classifier::model::prediction::{HeadOutput, Outputs, Prediction};
+use llm_router_classifier::model::tokenizer::Prompt;
 
 /// How a request ended without a classification, and the status that says so.
 type Failure = (Outcome, Status);
@@ -63,7 +64,7 @@ impl Service {
             return Ok((Outcome::Unclassifiable, Verdict::Unchanged.into()));
         };
         let version = request.version.to_respond();
-        let prediction = self.predict(&text, request, deadline).await?;
+        let prediction = self.predict(text.as_prompt(), request, deadline).await?;
         let headers = answer::score_headers(&prediction.scores).collect();
         let metadata = Some(metadata::of_prediction(&prediction, version));
         Ok((Outcome::Classified, Decision { verdict: Verdict::Changed { headers, body: None }, metadata }))
@@ -71,7 +72,7 @@ impl Service {
 
     async fn predict(
         &self,
-        text: &str,
+        prompt: Prompt<'_>,
         request: ClassifyRequest,
         deadline: Option<Instant>,
     ) -> Result<Prediction, Failure> {
@@ -83,7 +84,7 @@ impl Service {
             _ => None,
         };
         let heads = !request::is_empty(&classifiers);
-        let asked = self.score_and_compare(text, heads, similarity, deadline).await;
+        let asked = self.score_and_compare(prompt, heads, similarity, deadline).await;
         let (mut prediction, similar) = asked.map_err(|error| (outcome(&error), status(&error)))?;
         let scores = request::select(&classifiers, prediction.scores);
         prediction.scores = scores.map_err(|UnknownClassifier(name)| {
@@ -126,12 +127,12 @@ impl Service {
         }
     }
 
-    /// What the classifiers of a policy and its rules say of a text, in one pass of the model. Those that it lacks, or whose
+    /// What the classifiers of a policy and its rules say of a prompt, in one pass of the model. Those that it lacks, or whose
     /// examples cannot be embedded, are left out.
     pub(super) async fn scores_for(
         &self,
         classifiers: &[Classifier],
-        text: &str,
+        prompt: Prompt<'_>,
         deadline: Option<Instant>,
     ) -> Result<Vec<HeadOutput>, EngineError> {
         let similarity = match classifiers.iter().find_map(Classifier::examples) {
@@ -142,17 +143,17 @@ impl Service {
         if similarity.is_none() && !heads {
             return Ok(Vec::new());
         }
-        let (mut prediction, similar) = self.score_and_compare(text, heads, similarity, deadline).await?;
+        let (mut prediction, similar) = self.score_and_compare(prompt, heads, similarity, deadline).await?;
         let is_asked = |head: &str| classifiers.iter().any(|classifier| classifier.as_str() == head);
         prediction.scores.retain(|scores| is_asked(&scores.head));
         Ok(prediction.scores.into_iter().chain(similar).collect())
     }
 
-    /// What the heads and a few-shot classifier say of a text, in one pass of the model. The heads are asked where nothing else
+    /// What the heads and a few-shot classifier say of a prompt, in one pass of the model. The heads are asked where nothing else
     /// is.
     async fn score_and_compare(
         &self,
-        text: &str,
+        prompt: Prompt<'_>,
         heads: bool,
         similarity: Option<Arc<Similarity>>,
         deadline: Option<Instant>,
@@ -162,20 +163,20 @@ impl Service {
             (Some(_), false) => Outputs::Embedding,
             (Some(_), true) => Outputs::ScoresAndEmbedding,
         };
-        let mut prediction = self.score(text, outputs, deadline).await?;
+        let mut prediction = self.score(prompt, outputs, deadline).await?;
         let similar = similarity.zip(prediction.embedding.take());
         Ok((prediction, similar.map(|(similarity, embedding)| similarity.compare(&embedding))))
     }
 
-    /// What the model says of a text, unless that is too late.
+    /// What the model says of a prompt, unless that is too late.
     pub(crate) async fn score(
         &self,
-        text: &str,
+        prompt: Prompt<'_>,
         want: Outputs,
         deadline: Option<Instant>,
     ) -> Result<Prediction, EngineError> {
         let trace = Context::current();
-        let prediction = self.pipeline.classify(text, want, deadline, traces::steps(&trace)).await?;
+        let prediction = self.pipeline.classify(prompt, want, deadline, traces::steps(&trace)).await?;
         traces::classified(&trace, &prediction);
         Ok(prediction)
     }

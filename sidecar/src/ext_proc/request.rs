@@ -4,9 +4,10 @@ use llm_router_proto::contract::Classifiers;
 use llm_router_proto::envoy::config::core::v3::HeaderValue;
 use llm_router_proto::envoy::service::ext_proc::v3::HttpHeaders;
 use llm_router_routing::classification::{Classification, Label, Prediction, Score};
-use llm_router_routing::request::{Endpoint, PromptSettings, Request, Target};
+use llm_router_routing::request::{self, Endpoint, PromptSettings, Request, Target};
 
 use llm_router_classifier::model::prediction::HeadOutput;
+use llm_router_classifier::model::tokenizer::Prompt;
 
 /// Longest text in bytes that is taken out of a body; of a longer one, both ends. The model reads far less: the rest
 /// only counts for how much of it that was.
@@ -88,16 +89,35 @@ fn classification(scores: &HeadOutput) -> Option<Classification> {
     Label::new(label, confidence).ok().map(Classification::Label)
 }
 
-/// The text of a request's body that is to be classified: the last user message, or what is there without one. None
-/// if there is no text.
+/// A prompt as the classifier reads it.
+#[derive(Debug, PartialEq)]
+pub(super) struct PromptText {
+    text: String,
+    context: Vec<String>,
+}
+
+impl From<&request::Prompt> for PromptText {
+    fn from(prompt: &request::Prompt) -> Self {
+        Self { text: prompt.text(), context: prompt.context().collect() }
+    }
+}
+
+impl PromptText {
+    /// For the classifier.
+    pub(super) fn as_prompt(&self) -> Prompt<'_> {
+        Prompt { text: &self.text, context: &self.context }
+    }
+}
+
+/// The prompt of a request's body: the last user message, or what is there without one, and up to two earlier user messages as
+/// context. None if there is no text.
 ///
-/// System prompt and earlier turns are left out, since they say little about what is asked for now: measured, a system
-/// prompt of 50 words behind each message costs 30 points of accuracy, and 8 where only the message's own tokens are
-/// pooled.
-pub(super) fn text(endpoint: Endpoint, body: &[u8], settings: &PromptSettings) -> Option<String> {
+/// The system prompt is left out, since it says little about what is asked for now: measured, one of 50 words behind each message
+/// costs 30 points of accuracy, and 8 where only the message's own tokens are pooled.
+pub(super) fn text(endpoint: Endpoint, body: &[u8], settings: &PromptSettings) -> Option<PromptText> {
     let request = Request::parse(endpoint, body).ok()?;
     let prompt = request.prompt(settings);
-    (!prompt.is_empty()).then(|| prompt.text())
+    (!prompt.is_empty()).then(|| PromptText::from(&prompt))
 }
 
 /// How the prompt is read of a body that our filter sent, which leaves out what coding agents add.
@@ -178,14 +198,22 @@ mod tests {
     fn the_last_user_message_is_classified() {
         let body =
             br#"{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hi"}]}"#;
-        assert_eq!(text(Endpoint::ChatCompletions, body, &as_written()).unwrap(), "Hi");
+        assert_eq!(text(Endpoint::ChatCompletions, body, &as_written()).unwrap().text, "Hi");
+    }
+
+    #[test]
+    fn earlier_user_messages_are_the_context() {
+        let body = br#"{"messages": [{"role": "user", "content": "A haiku."}, {"role": "assistant", "content": "..."},
+            {"role": "user", "content": "Shorter"}]}"#;
+        let prompt = text(Endpoint::ChatCompletions, body, &as_written()).unwrap();
+        assert_eq!(prompt.as_prompt(), Prompt { text: "Shorter", context: &["A haiku.".to_owned()] });
     }
 
     #[test]
     fn what_coding_agents_add_is_left_out_of_a_clients_body_only() {
         let body = br#"{"messages":[{"role":"user","content":"<system-reminder>x</system-reminder>\nHi"}]}"#;
-        assert_eq!(text(Endpoint::ChatCompletions, body, &as_written()).unwrap(), "Hi");
-        assert!(text(Endpoint::ChatCompletions, body, &as_sent()).unwrap().starts_with("<system"));
+        assert_eq!(text(Endpoint::ChatCompletions, body, &as_written()).unwrap().text, "Hi");
+        assert!(text(Endpoint::ChatCompletions, body, &as_sent()).unwrap().text.starts_with("<system"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use llm_router_routing::exchange::{
 use llm_router_routing::headers::Headers;
 
 use super::flow::{Decision, OnRequest, Verdict};
+use super::request::PromptText;
 use super::{PolicyRouter, Service, answer, classify, metadata, request};
 use crate::telemetry::metrics::{Metrics, Outcome};
 
@@ -181,10 +182,10 @@ impl Service {
     }
 
     async fn scores_of(&self, query: &Query<'_>) -> Vec<HeadOutput> {
-        let text = query.prompt.text();
+        let prompt = PromptText::from(query.prompt);
         let clock = self.metrics.request();
         let deadline = std::time::Instant::now().checked_add(query.timeout);
-        let scoring = self.scores_for(query.classifiers, &text, deadline);
+        let scoring = self.scores_for(query.classifiers, prompt.as_prompt(), deadline);
         let (outcome, found) = match tokio::time::timeout(query.timeout, scoring).await {
             Ok(Ok(scores)) if scores.is_empty() => (Outcome::UnknownClassifier, scores),
             Ok(Ok(scores)) => (Outcome::Classified, scores),

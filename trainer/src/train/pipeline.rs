@@ -89,7 +89,7 @@ fn write(task: &HeadTask, head: TrainedHead, report: &TrainingReport, job: &Job)
 
 fn tokenize(tasks: &[HeadTask], tokenizer: &Tokenizer) -> Result<TokenizedTexts> {
     let tokens = |data: &Data| {
-        data.rows.par_iter().map(|row| tokenizer.tokenize(&row.text)).collect::<Result<Vec<_>>>()
+        data.rows.par_iter().map(|row| tokenizer.tokenize(row.prompt())).collect::<Result<Vec<_>>>()
     };
     let all =
         |of: fn(&HeadTask) -> &Data| tasks.iter().map(|task| tokens(of(task))).collect::<Result<Vec<_>>>();

@@ -13,10 +13,11 @@ use llm_router_classifier::model::adapter;
 use llm_router_classifier::model::folder::ModelFolder;
 use llm_router_classifier::model::head_files;
 use llm_router_classifier::model::heads::Head;
+use llm_router_classifier::model::load::PROMPT_FILE;
 use llm_router_classifier::model::weights::without_prefix;
 
 /// The files of a model's folder, besides its weights.
-const FILES: [&str; 3] = ["config.json", "tokenizer.json", "sentence_bert_config.json"];
+const FILES: [&str; 4] = ["config.json", "tokenizer.json", "sentence_bert_config.json", PROMPT_FILE];
 
 /// Rejects an output folder with heads that were trained on the encoder that it has now and would lose it.
 ///

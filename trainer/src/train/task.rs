@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use anyhow::{Context, Result, bail, ensure};
 use tch::Tensor;
 
-use super::data::{Data, TrainingRow, TrainingTarget};
+use super::data::{Data, PromptKey, TrainingRow, TrainingTarget};
 use super::plan::{HeadKind, HeadPlan, Plan};
 use super::split::Split;
 use super::weighting::{self, ClassWeights};
@@ -33,9 +33,8 @@ pub fn load(plan: &Plan, seed: u64) -> Result<Vec<HeadTask>> {
         let validation = Data::read(&head.validation, head, &HashSet::new());
         validations.push(validation.with_context(|| format!("head {:?}", head.name))?);
     }
-    let exclude: HashSet<String> =
-        validations.iter().flat_map(|data| &data.rows).map(|row| row.text.clone()).collect();
-    let exclude: HashSet<&str> = exclude.iter().map(String::as_str).collect();
+    let exclude: HashSet<PromptKey> =
+        validations.iter().flat_map(|data| &data.rows).map(TrainingRow::key).collect();
     let mut tasks = Vec::new();
     for (head, validation) in plan.heads.iter().zip(validations) {
         let task = Data::read(&head.data, head, &exclude)

@@ -33,7 +33,7 @@ fn served_error(workspace: &Workspace, out: &str) -> f64 {
     let mut sum = 0.0;
     for (text, truth) in &rows {
         let prediction =
-            model.classify(&[&tokenizer.tokenize(text).unwrap()], Outputs::Scores).unwrap().remove(0);
+            model.classify(&[&tokenizer.tokenize(*text).unwrap()], Outputs::Scores).unwrap().remove(0);
         let scores = prediction.scores.iter().find(|scores| &*scores.head == "small").unwrap();
         sum += f64::from((scores.score.unwrap() - truth).abs());
     }

@@ -8,6 +8,7 @@ use std::slice;
 
 use anyhow::{Result, bail};
 
+pub(crate) use row::PromptKey;
 pub use row::{TrainingRow, TrainingTarget};
 
 use super::plan::{HeadPlan, Source};
@@ -20,17 +21,17 @@ pub struct Data {
     pub sources: Vec<PathBuf>,
     /// The weight of each source, in addition to that of its size.
     pub weights: Vec<f64>,
-    /// All rows. Each text is there once.
+    /// All rows. Each prompt is there once.
     pub rows: Vec<TrainingRow>,
 }
 
 impl Data {
-    /// Reads a head's files, and all `.jsonl` and `.csv` files of folders. Repeated texts are left out, and so are those of
-    /// `exclude`, since a text must not be in training and in validation.
+    /// Reads a head's files, and all `.jsonl` and `.csv` files of folders. Repeated prompts are left out, and so are those of
+    /// `exclude`, since a prompt must not be in training and in validation.
     ///
     /// # Errors
     /// If a file is missing or a line is invalid. The error names file and line.
-    pub fn read(sources: &[Source], head: &HeadPlan, exclude: &HashSet<&str>) -> Result<Self> {
+    pub fn read(sources: &[Source], head: &HeadPlan, exclude: &HashSet<PromptKey>) -> Result<Self> {
         let mut data = Self::default();
         let mut seen = HashSet::new();
         for (index, source) in sources.iter().enumerate() {
@@ -38,7 +39,7 @@ impl Data {
             for record in read_all(slice::from_ref(&source.path))? {
                 rows.extend(TrainingRow::read(&record, source, head, index)?);
             }
-            rows.retain(|row| !exclude.contains(row.text.as_str()) && seen.insert(row.text.clone()));
+            rows.retain(|row| !exclude.contains(&row.key()) && seen.insert(row.key()));
             data.rows.extend(match source.limit {
                 Some(limit) => sample(rows, limit),
                 None => rows,
@@ -111,7 +112,7 @@ mod tests {
         Source::from(folder.path().to_owned())
     }
 
-    fn read_as(kind: HeadKind, source: &Source, exclude: &HashSet<&str>) -> Result<Data> {
+    fn read_as(kind: HeadKind, source: &Source, exclude: &HashSet<PromptKey>) -> Result<Data> {
         let head = HeadPlan { kind, ..HeadPlan::new("head", vec![source.clone()]) };
         Data::read(&head.data, &head, exclude)
     }
@@ -121,7 +122,12 @@ mod tests {
     }
 
     fn row(text: &str, label: &str) -> TrainingRow {
-        TrainingRow { text: text.into(), target: TrainingTarget::Label(label.into()), source: 0 }
+        TrainingRow {
+            text: text.into(),
+            context: Vec::new(),
+            target: TrainingTarget::Label(label.into()),
+            source: 0,
+        }
     }
 
     #[test]
@@ -144,8 +150,27 @@ mod tests {
             "t.jsonl",
             "{\"text\": \"held out\", \"label\": \"a\"}\n{\"text\": \"x\", \"label\": \"a\"}\n{\"text\": \"x\", \"label\": \"b\"}",
         )]);
-        let data = read_as(HeadKind::SingleLabel, &source(&folder), &["held out"].into()).unwrap();
+        let data =
+            read_as(HeadKind::SingleLabel, &source(&folder), &[("held out".to_owned(), Vec::new())].into())
+                .unwrap();
         assert_eq!(data.rows, [row("x", "a")]);
+    }
+
+    #[test]
+    fn the_same_text_after_another_message_is_another_prompt() {
+        let rows = r#"{"text": "shorter", "label": "a", "context": ["a poem"]}
+            {"text": "shorter", "label": "b", "context": []}
+            {"text": "shorter", "label": "b"}"#;
+        let folder = folder(&[("t.jsonl", rows)]);
+        let data = read(&source(&folder)).unwrap();
+        assert_eq!(data.rows.len(), 2);
+        assert_eq!(
+            (data.rows[0].context.as_slice(), &data.rows[1]),
+            (&["a poem".to_owned()][..], &row("shorter", "b"))
+        );
+        let folder = self::folder(&[("t.jsonl", r#"{"text": "x", "label": "a", "context": "y"}"#)]);
+        let error = format!("{:#}", read(&source(&folder)).unwrap_err());
+        assert!(error.contains("\"context\" must be a list of strings"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::slice;
 use anyhow::{Result, ensure};
 
 use crate::train::plan::{HeadKind, HeadPlan, Source};
-use llm_router_classifier::records::Record;
+use llm_router_classifier::model::tokenizer::Prompt;
+use llm_router_classifier::records::{CONTEXT_FIELD, Record};
 
 /// What a head should predict for a text.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,11 +31,16 @@ impl TrainingTarget {
     }
 }
 
+/// A text with its context.
+pub(crate) type PromptKey = (String, Vec<String>);
+
 /// One labelled text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainingRow {
     /// The text that the classifier will read.
     pub text: String,
+    /// What the same user said before, oldest first.
+    pub context: Vec<String>,
     /// What the head should predict.
     pub target: TrainingTarget,
     /// The row's source: an index into [`super::Data::sources`].
@@ -42,6 +48,17 @@ pub struct TrainingRow {
 }
 
 impl TrainingRow {
+    /// What the classifier will read.
+    #[must_use]
+    pub fn prompt(&self) -> Prompt<'_> {
+        Prompt { text: &self.text, context: &self.context }
+    }
+
+    /// What tells it from other prompts.
+    pub(crate) fn key(&self) -> PromptKey {
+        (self.text.clone(), self.context.clone())
+    }
+
     /// Makes a row from a record of the source with this index. None if the source excludes the record's label.
     ///
     /// # Errors
@@ -53,13 +70,14 @@ impl TrainingRow {
         index: usize,
     ) -> Result<Option<Self>> {
         let text = record.text(source.text_field.as_ref().unwrap_or(&head.text_field))?.to_owned();
+        let context = record.texts_if_any(CONTEXT_FIELD)?;
         let target = match head.kind {
             HeadKind::Score => Some(TrainingTarget::Numbers(
                 head.score_fields.iter().map(|field| number(record, field)).collect::<Result<_>>()?,
             )),
             HeadKind::SingleLabel | HeadKind::MultiLabel => labels(record, source, head)?,
         };
-        Ok(target.map(|target| Self { text, target, source: index }))
+        Ok(target.map(|target| Self { text, context, target, source: index }))
     }
 }
 

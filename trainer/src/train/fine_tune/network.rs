@@ -75,7 +75,7 @@ impl Network {
             let rows = Tensor::f_from_slice(&rows)?;
             let on_device = |tensor: &Tensor| tensor.f_index_select(0, &rows)?.f_to_device(self.device);
             let positions = Tensor::f_from_slice(&positions)?.f_to_device(self.device)?;
-            let vectors = head.reads.vectors(&states, batch.mask(), &text_features)?;
+            let vectors = head.reads.vectors(&states, batch.pooled(), &text_features)?;
             let vectors = self.head_dropout.apply(vectors.f_index_select(0, &positions)?)?;
             let logits =
                 vectors.f_linear(parameters.value(head.weight)?, Some(parameters.value(head.bias)?))?;
@@ -105,7 +105,7 @@ impl Network {
             let batch = self.encoder.batch_for_training(&tokens)?;
             let states = self.encoder.hidden_states(&batch, reads.layer)?;
             let text_features: Vec<_> = tokens.iter().map(|text| text.features()).collect();
-            let input = reads.vectors(&states, batch.mask(), &text_features)?;
+            let input = reads.vectors(&states, batch.pooled(), &text_features)?;
             vectors.push(input.f_narrow(0, 0, tokens.len() as i64)?.f_to_device(Device::Cpu)?);
             progress(indices.len())?;
             order.extend(indices.iter().map(|&text| text as i64));

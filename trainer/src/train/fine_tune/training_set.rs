@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 use tch::{Kind, Tensor};
 
+use crate::train::data::PromptKey;
 use crate::train::task::HeadTask;
 use llm_router_classifier::model::tokenizer::Tokens;
 
@@ -34,11 +35,11 @@ impl TrainingSet {
     pub(super) fn new(tasks: &[HeadTask], tokens: &[Vec<Tokens>]) -> Result<Self> {
         let most_rows = tasks.iter().map(|task| task.split.train.len()).max().unwrap_or(0);
         let mut set = Self { texts: Vec::new(), heads: Vec::new() };
-        let mut by_text: HashMap<&str, usize> = HashMap::new();
+        let mut by_text: HashMap<PromptKey, usize> = HashMap::new();
         for (head, (task, tokens)) in tasks.iter().zip(tokens).enumerate() {
             for (position, &row) in (0..).zip(&task.split.train) {
                 let (text, tokens) = task.data.rows.get(row).zip(tokens.get(row)).context("no such row")?;
-                let index = *by_text.entry(&text.text).or_insert_with(|| {
+                let index = *by_text.entry(text.key()).or_insert_with(|| {
                     set.texts.push(TrainingText { tokens: tokens.clone(), targets: Vec::new() });
                     set.texts.len() - 1
                 });
