@@ -2,6 +2,7 @@
 // Only functions marked as tests are exempt by themselves, not what they call.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod e5;
 mod encoders;
 mod minilm;
 mod nvidia;
