@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::error::Error;
 use crate::ext_proc::ReloadableService;
 use llm_router_classifier::model::prediction::Outputs;
+use llm_router_classifier::model::tokenizer::Prompt;
 
 /// How long a text may wait.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,7 +21,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Input {
+    /// The prompt.
     input: String,
+    /// What the same user said before, oldest first.
+    #[serde(default)]
+    context: Vec<String>,
 }
 
 /// `{HEAD: {"label", "confidence", "scores": {LABEL: confidence}}, "read": {"tokens", "of", "estimated"}}`; a head that
@@ -29,13 +34,13 @@ pub(super) async fn classify(
     State(service): State<Arc<OnceLock<ReloadableService>>>,
     body: Result<Json<Input>, JsonRejection>,
 ) -> Result<Json<Map<String, Value>>, Error> {
-    let Json(Input { input }) = body?;
+    let Json(Input { input, context }) = body?;
     if input.trim().is_empty() {
         return Err(Error::NoText);
     }
     let service = service.get().ok_or(Error::Loading)?.current();
-    let prediction =
-        service.score(input.as_str().into(), Outputs::Scores, Instant::now().checked_add(TIMEOUT)).await?;
+    let prompt = Prompt { text: &input, context: &context };
+    let prediction = service.score(prompt, Outputs::Scores, Instant::now().checked_add(TIMEOUT)).await?;
     let heads = prediction.scores.iter().map(|scores| (scores.head.to_string(), scores.to_json()));
     Ok(Json(heads.chain([("read".to_owned(), prediction.read.to_json())]).collect()))
 }

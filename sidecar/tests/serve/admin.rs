@@ -58,9 +58,12 @@ async fn a_text_is_classified_and_what_is_none_refused() {
     assert_eq!(status, 404, "there is no policy");
     assert_eq!(answer["task"]["scores"].as_object().unwrap().len(), 12);
 
-    for (body, status, reason) in
-        [(r#"{"input": "  "}"#, 400, "no text"), (r#"{"text": "hi"}"#, 422, "input"), ("hi", 400, "JSON")]
-    {
+    for (body, status, reason) in [
+        (r#"{"input": "  "}"#, 400, "no text"),
+        (r#"{"text": "hi"}"#, 422, "input"),
+        (r#"{"input": "hi", "context": "ho"}"#, 422, "context"),
+        ("hi", 400, "JSON"),
+    ] {
         let (answered, error) = post(&sidecar, "/v1/classify", body).await;
         assert_eq!(answered, status, "{error}");
         assert!(error["error"]["message"].as_str().unwrap().contains(reason), "{error}");

@@ -15,6 +15,9 @@ use llm_router_classifier::model::heads::HeadInput;
 /// The factor of the squared weights.
 const L2: f64 = 1e-5;
 
+/// The most rows of a head that are read: more cost minutes, and training starts no better.
+const MOST_ROWS: usize = 5000;
+
 /// Fits a regression for each head. Call it without a gradient graph.
 pub(super) fn fit(
     network: &Network,
@@ -23,7 +26,7 @@ pub(super) fn fit(
     texts: &TokenizedTexts,
     options: &RunOptions,
 ) -> Result<Vec<LogisticRegression>> {
-    let rows = tasks.iter().map(|task| task.split.train.len()).sum();
+    let rows = tasks.iter().map(|task| some_of(&task.split.train).len()).sum();
     let progress = ProgressDisplay::counting("reading", rows)?;
     let done = |texts| {
         progress.add(texts);
@@ -31,7 +34,7 @@ pub(super) fn fit(
     };
     let mut regressions = Vec::new();
     for ((task, reads), tokens) in tasks.iter().zip(reads).zip(&texts.data) {
-        let rows = &task.split.train;
+        let rows = &some_of(&task.split.train);
         let tokens: Vec<_> = rows.iter().filter_map(|&row| tokens.get(row)).collect();
         let features = network.vectors(&tokens, reads, done)?;
         let features = LabelledFeatures { kind: task.kind(), features, targets: task.targets_of(rows)? };
@@ -42,6 +45,11 @@ pub(super) fn fit(
     }
     progress.finish();
     Ok(regressions)
+}
+
+/// At most [`MOST_ROWS`] rows, at equal distances.
+fn some_of(rows: &[usize]) -> Vec<usize> {
+    rows.iter().copied().step_by(rows.len().div_ceil(MOST_ROWS).max(1)).collect()
 }
 
 /// Heads whose weights will be loaded from a checkpoint.
