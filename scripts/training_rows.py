@@ -1,0 +1,189 @@
+"""Makes the rows that the shipped heads are trained and validated on, of the public sets in data/ and of our own prompts.
+
+Writes FOLDER/HEAD/train/SOURCE.jsonl, and FOLDER/HEAD/{foreign-source,foreign-language}/SOURCE.jsonl with the sources and languages that are
+left out of training; models/plan.yaml names the folders. The same input gives the same rows.
+
+usage: training_rows.py DATA OWN FOLDER
+"""
+
+import collections
+import hashlib
+import json
+import pathlib
+import sys
+
+# Languages of which no public row is trained on, to see how a head does in one that it has not met.
+LEFT_OUT_LANGUAGES = {"vi", "uk", "el", "ro", "sw"}
+
+# Longest text, in characters: the encoder reads 256 tokens.
+LONGEST = 4000
+
+TASKS_OF_DOLLY = {
+    "brainstorming": "Brainstorming",
+    "classification": "Classification",
+    "closed_qa": "Closed QA",
+    "creative_writing": "Text Generation",
+    "general_qa": "Open QA",
+    "information_extraction": "Extraction",
+    "open_qa": "Open QA",
+    "summarization": "Summarization",
+}
+
+# Sources whose rows are validated on only.
+FOREIGN = {
+    "task": {"topical_chat_opener", "svamp", "gpteacher_codegen", "nlu_home"},
+    "domain": {"exams/Economics", "gaokao/Physics", "medquad/treatment", "medquad/symptoms", "lawbench/3-1", "lawbench/2-5"},
+    "safety": {"coconot_contrast", "cyberseceval_frr", "harmfulqa", "dangerousqa", "trustllm_jailbreak"},
+}
+
+# The most rows of a source and label: large sets would take all the time. Others have this many.
+MOST = {"multijail": 1500, "xsafety": 1200, "aart": 900, "catqa": 900, "openai_moderation": 700, "dolly": 500}
+MOST_OF_OTHERS = 700
+
+PII = {
+    "PERSON": "name",
+    "EMAIL_ADDRESS": "email",
+    "PHONE_NUMBER": "phone",
+    "STREET_ADDRESS": "address",
+    "CREDIT_CARD": "id",
+    "IBAN_CODE": "id",
+    "US_SSN": "id",
+    "US_DRIVER_LICENSE": "id",
+}
+
+
+def rank(text: str) -> str:
+    """An order of rows that looks random and is the same each time."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read(path: pathlib.Path) -> list[dict]:
+    """The rows of a file."""
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.strip()]
+
+
+class Rows:
+    """The rows of one head, by set and source."""
+
+    def __init__(self, head: str, folder: pathlib.Path):
+        self.head, self.folder = head, folder
+        self.sets = collections.defaultdict(list)
+
+    def add(self, source: str, row: dict, text: str, label: object, context: list[str] = ()) -> None:
+        """Adds a row, unless its text is empty or far longer than what is read."""
+        if not text or not text.strip() or len(text) > LONGEST:
+            return
+        lang = row.get("lang", "en")
+        which = "train"
+        if source in FOREIGN.get(self.head, ()):
+            which = "foreign-source"
+        elif lang in LEFT_OUT_LANGUAGES:
+            which = "foreign-language"
+        made = {"text": text, "label": label, "lang": lang, "source": source}
+        if context:
+            made["context"] = list(context)
+        self.sets[which, source.replace("/", "-").replace(" ", "-")].append(made)
+
+    def write(self) -> None:
+        """Writes the files, with no more rows of a source and label than its limit."""
+        for (which, source), rows in self.sets.items():
+            most = MOST.get(source, MOST_OF_OTHERS)
+            counts, kept = collections.Counter(), []
+            for row in sorted(rows, key=lambda row: rank(row["text"])):
+                counts[str(row["label"])] += 1
+                if counts[str(row["label"])] <= most:
+                    kept.append(row)
+            path = self.folder / self.head / which / f"{source}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("w", encoding="utf-8") as file:
+                for row in kept:
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def user_turns(row: dict) -> list[str]:
+    """What the user said, the last last."""
+    return [turn["content"] for turn in row["turns"] if turn["role"] == "user"]
+
+
+def task_rows(data: pathlib.Path, own: pathlib.Path, rows: Rows) -> None:
+    """What a prompt asks to do."""
+    for row in read(data / "dolly_train.jsonl"):
+        rows.add("dolly", row, row["text"], TASKS_OF_DOLLY[row["label"]])
+    for row in read(data / "task_prompts.jsonl"):
+        if row["label"] and row["conf"] != "weak":
+            rows.add(row["source"].split("/")[0], row, row["text"], row["label"])
+    for row in read(data / "multilingual_tasks.jsonl"):
+        if row["label"]:
+            rows.add("xquad" if row["label"] == "Closed QA" else "llmzoo", row, row["text"], row["label"])
+    # A question that depends on what was asked before; Closed QA where it is about a text that the user has given.
+    for row in read(data / "followup_turns.jsonl"):
+        if row.get("label") != "follow-up question":
+            continue
+        *earlier, last = user_turns(row)
+        rows.add(row["source"], row, last, "Open QA", earlier[-2:])
+        if row.get("standalone"):
+            rows.add(row["source"] + "-standalone", row, row["standalone"], "Open QA")
+    followups(own, rows, "label")
+
+
+def followups(own: pathlib.Path, rows: Rows, field: str) -> None:
+    """Our own turns of conversations."""
+    for row in read(own / "followups/train.jsonl"):
+        rows.add("own-followups", row, row["text"], row[field], row["context"])
+
+
+def domain_rows(data: pathlib.Path, own: pathlib.Path, rows: Rows) -> None:
+    """Which field of knowledge a good answer needs."""
+    for row in read(data / "domain_questions.jsonl"):
+        if "(" not in row["domain"]:
+            rows.add(row["source"], row, row["text"], row["domain"])
+    for row in read(data / "winrate_mmlu_pro.jsonl"):
+        rows.add("mmlu_pro", row, row["text"], row["domain"])
+    followups(own, rows, "domain")
+
+
+def safety_rows(data: pathlib.Path, own: pathlib.Path, rows: Rows) -> None:
+    """Whether a prompt asks for harm, or carries instructions of somebody else."""
+    for row in read(data / "safety_train.jsonl"):
+        rows.add("safety_train", row, row["text"], row["label"])
+    for row in read(data / "safety_public.jsonl"):
+        source = row["source"].split("/")[0]
+        # What stands in a document or a tool's result is an injection; what the user says is a jailbreak.
+        label = "injection" if source.startswith("bipia") and row["label"] == "jailbreak" else row["label"]
+        if "(weak)" not in (row.get("category") or ""):
+            rows.add(source, row, row["text"], label)
+    for name, most in (("task_prompts", 3000), ("followup_turns", 1200), ("domain_questions", 1200), ("ifeval", 300)):
+        benign = [row for row in read(data / f"{name}.jsonl") if row.get("source") != "hh_rlhf_harmless_test"]
+        for row in sorted(benign, key=lambda row: rank(row.get("text") or user_turns(row)[-1]))[:most]:
+            if "turns" in row:
+                *earlier, last = user_turns(row)
+                rows.add(f"benign-{name}", row, last, "benign", earlier[-2:])
+            else:
+                rows.add(f"benign-{name}", row, row["text"], "benign")
+    followups_benign = read(own / "followups/train.jsonl")
+    for row in followups_benign:
+        rows.add("own-followups", row, row["text"], "benign", row["context"])
+
+
+def pii_rows(data: pathlib.Path, own: pathlib.Path, rows: Rows) -> None:
+    """Which kinds of personal data a prompt has."""
+    for row in read(data / "pii_train.jsonl"):
+        rows.add("presidio", row, row["text"], sorted({PII[span["type"]] for span in row["spans"] if span["type"] in PII}))
+    # Public questions of which hardly any has personal data.
+    for name, most in (("domain_questions", 500), ("gsm8k_train", 200)):
+        for row in sorted(read(data / f"{name}.jsonl"), key=lambda row: rank(row["text"]))[:most]:
+            rows.add(f"none-{name}", row, row["text"], [])
+
+
+def main() -> None:
+    """Makes the rows of all heads."""
+    data, own, folder = map(pathlib.Path, sys.argv[1:])
+    for head, make in (("task", task_rows), ("domain", domain_rows), ("safety", safety_rows), ("pii", pii_rows)):
+        rows = Rows(head, folder)
+        make(data, own, rows)
+        rows.write()
+
+
+if __name__ == "__main__":
+    main()
