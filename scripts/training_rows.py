@@ -1,7 +1,7 @@
-"""Makes the rows that the shipped heads are trained and validated on, of the public sets in data/ and of our own prompts.
+"""Makes the rows that heads are trained and validated on, of the public sets in data/ and of our own conversations.
 
-Writes FOLDER/HEAD/train/SOURCE.jsonl, and FOLDER/HEAD/{foreign-source,foreign-language}/SOURCE.jsonl with the sources and languages that are
-left out of training; models/plan.yaml names the folders. The same input gives the same rows.
+Writes FOLDER/HEAD/train/SOURCE.jsonl, and FOLDER/HEAD/{foreign-source,foreign-language}/SOURCE.jsonl with the sources
+and languages that are left out of training; models/plan-e5.yaml names the folders. The same input gives the same rows.
 
 usage: training_rows.py DATA OWN FOLDER
 """
@@ -32,7 +32,14 @@ TASKS_OF_DOLLY = {
 # Sources whose rows are validated on only.
 FOREIGN = {
     "task": {"topical_chat_opener", "svamp", "gpteacher_codegen", "nlu_home"},
-    "domain": {"exams/Economics", "gaokao/Physics", "medquad/treatment", "medquad/symptoms", "lawbench/3-1", "lawbench/2-5"},
+    "domain": {
+        "exams/Economics",
+        "gaokao/Physics",
+        "medquad/treatment",
+        "medquad/symptoms",
+        "lawbench/3-1",
+        "lawbench/2-5",
+    },
     "safety": {"coconot_contrast", "cyberseceval_frr", "harmfulqa", "dangerousqa", "trustllm_jailbreak"},
 }
 
@@ -169,7 +176,8 @@ def safety_rows(data: pathlib.Path, own: pathlib.Path, rows: Rows) -> None:
 def pii_rows(data: pathlib.Path, own: pathlib.Path, rows: Rows) -> None:
     """Which kinds of personal data a prompt has."""
     for row in read(data / "pii_train.jsonl"):
-        rows.add("presidio", row, row["text"], sorted({PII[span["type"]] for span in row["spans"] if span["type"] in PII}))
+        kinds = {PII[span["type"]] for span in row["spans"] if span["type"] in PII}
+        rows.add("presidio", row, row["text"], sorted(kinds))
     # Public questions of which hardly any has personal data.
     for name, most in (("domain_questions", 500), ("gsm8k_train", 200)):
         for row in sorted(read(data / f"{name}.jsonl"), key=lambda row: rank(row["text"]))[:most]:
