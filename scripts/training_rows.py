@@ -11,6 +11,7 @@ import hashlib
 import json
 import pathlib
 import sys
+from collections.abc import Callable
 
 # Languages of which no public row is trained on, to see how a head does in one that it has not met.
 LEFT_OUT_LANGUAGES = {"vi", "uk", "el", "ro", "sw"}
@@ -131,13 +132,13 @@ def task_rows(data: pathlib.Path, own: pathlib.Path, rows: Rows) -> None:
         rows.add(row["source"], row, last, "Open QA", earlier[-2:])
         if row.get("standalone"):
             rows.add(row["source"] + "-standalone", row, row["standalone"], "Open QA")
-    followups(own, rows, "label")
+    followups(own, rows, lambda row: row["label"])
 
 
-def followups(own: pathlib.Path, rows: Rows, field: str) -> None:
+def followups(own: pathlib.Path, rows: Rows, label: Callable[[dict], str]) -> None:
     """Our own turns of conversations."""
     for row in read(own / "followups/train.jsonl"):
-        rows.add("own-followups", row, row["text"], row[field], row["context"])
+        rows.add("own-followups", row, row["text"], label(row), row["context"])
 
 
 def domain_rows(data: pathlib.Path, own: pathlib.Path, rows: Rows) -> None:
@@ -147,7 +148,7 @@ def domain_rows(data: pathlib.Path, own: pathlib.Path, rows: Rows) -> None:
             rows.add(row["source"], row, row["text"], row["domain"])
     for row in read(data / "winrate_mmlu_pro.jsonl"):
         rows.add("mmlu_pro", row, row["text"], row["domain"])
-    followups(own, rows, "domain")
+    followups(own, rows, lambda row: row["domain"])
 
 
 def safety_rows(data: pathlib.Path, own: pathlib.Path, rows: Rows) -> None:
@@ -168,9 +169,7 @@ def safety_rows(data: pathlib.Path, own: pathlib.Path, rows: Rows) -> None:
                 rows.add(f"benign-{name}", row, last, "benign", earlier[-2:])
             else:
                 rows.add(f"benign-{name}", row, row["text"], "benign")
-    followups_benign = read(own / "followups/train.jsonl")
-    for row in followups_benign:
-        rows.add("own-followups", row, row["text"], "benign", row["context"])
+    followups(own, rows, lambda row: "benign")
 
 
 def pii_rows(data: pathlib.Path, own: pathlib.Path, rows: Rows) -> None:
