@@ -96,22 +96,18 @@ pub fn load_encoder(folder: &Path, compute: impl Into<Compute>) -> Result<(Encod
 /// If a file is missing or invalid; the error names it.
 pub fn load_tokenizer(folder: &Path, encoder: &Encoder) -> Result<Tokenizer> {
     let folder = ModelFolder::open(folder)?;
-    let context = context_tokens(&folder)?;
-    let room = encoder.max_tokens().saturating_sub(context);
-    let limit = sentence_length(&folder)?.unwrap_or(MAX_TOKENS).min(room);
-    let tokenizer = Tokenizer::load(&folder.file("tokenizer.json"))?.reading_at_most(limit);
-    Ok(tokenizer.with_context(|| in_prompt_file(&folder))?.reading_context(context))
+    let context = context_tokens(&folder, encoder.max_tokens())?;
+    let limit = sentence_length(&folder)?.unwrap_or(MAX_TOKENS).min(encoder.max_tokens() - context);
+    let tokenizer = Tokenizer::load(&folder.file("tokenizer.json"))?;
+    Ok(tokenizer.reading_at_most(limit)?.reading_context(context))
 }
 
 /// How a model reads prompts; a file of ours beside the model's, optional.
 pub const PROMPT_FILE: &str = "prompt.json";
 
-fn in_prompt_file(folder: &ModelFolder) -> String {
-    format!("with the context_tokens of {}", folder.file(PROMPT_FILE).display())
-}
-
-/// How many tokens of context a model was trained to read; none without a file that says so.
-fn context_tokens(folder: &ModelFolder) -> Result<usize> {
+/// How many tokens of context a model was trained to read; none without a file that says so. The encoder reads
+/// `room` tokens in all.
+fn context_tokens(folder: &ModelFolder, room: usize) -> Result<usize> {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
     struct PromptConfig {
@@ -124,6 +120,11 @@ fn context_tokens(folder: &ModelFolder) -> Result<usize> {
     let fail = || format!("cannot read {}", path.display());
     let json = std::fs::read(&path).with_context(fail)?;
     let PromptConfig { context_tokens } = serde_json::from_slice(&json).with_context(fail)?;
+    ensure!(
+        context_tokens < room,
+        "{}: context_tokens must be less than the {room} tokens that the encoder reads",
+        path.display()
+    );
     Ok(context_tokens)
 }
 

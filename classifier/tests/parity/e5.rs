@@ -5,20 +5,9 @@ use std::path::{Path, PathBuf};
 
 use llm_router_classifier::model::load::load_encoder;
 use llm_router_classifier::model::tokenizer::Prompt;
-use serde::Deserialize;
 use tch::Device;
 
-#[derive(Deserialize)]
-struct Reference {
-    cases: Vec<Case>,
-}
-
-#[derive(Deserialize)]
-struct Case {
-    text: String,
-    ids: Vec<i64>,
-    embedding: Vec<f32>,
-}
+use super::{Case, cases};
 
 /// The least cosine to the engine's embedding. The engine rounds activations to 8 bits, ours does not.
 const LEAST_COSINE: f32 = 0.998;
@@ -33,8 +22,7 @@ fn model() -> PathBuf {
 }
 
 fn reference() -> Vec<Case> {
-    let json = include_str!("../fixtures/e5_reference.json");
-    serde_json::from_str::<Reference>(json).unwrap().cases
+    cases(include_str!("../fixtures/e5_reference.json"))
 }
 
 #[test]

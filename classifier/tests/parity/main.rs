@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use llm_router_classifier::model::encoder::Encoder;
 use llm_router_classifier::model::tokenizer::Tokens;
+use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
 /// The largest difference allowed between two numbers of a hidden state.
@@ -26,6 +27,23 @@ struct Reference {
     last: Vec<Tensor>,
     /// The token vectors of the text with 13 tokens after each layer, `[layers, tokens, hidden]`.
     layers: Tensor,
+}
+
+/// A text, and what the reference makes of it.
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    ids: Vec<i64>,
+    embedding: Vec<f32>,
+}
+
+/// The cases of a fixture, `{"cases": [...]}`.
+fn cases(json: &str) -> Vec<Case> {
+    #[derive(Deserialize)]
+    struct Fixture {
+        cases: Vec<Case>,
+    }
+    serde_json::from_str::<Fixture>(json).unwrap().cases
 }
 
 fn folder(name: &str) -> PathBuf {

@@ -5,20 +5,9 @@ use std::path::{Path, PathBuf};
 use llm_router_classifier::model::encoder::Encoder;
 use llm_router_classifier::model::load::load_encoder;
 use llm_router_classifier::model::tokenizer::{Tokenizer, Tokens};
-use serde::Deserialize;
 use tch::Device;
 
-#[derive(Deserialize)]
-struct Reference {
-    cases: Vec<Case>,
-}
-
-#[derive(Deserialize)]
-struct Case {
-    text: String,
-    ids: Vec<i64>,
-    embedding: Vec<f32>,
-}
+use super::{Case, cases};
 
 /// The largest difference allowed between two numbers of an embedding.
 const TOLERANCE: f32 = 1e-5;
@@ -40,8 +29,7 @@ fn load_published() -> (Encoder, Tokenizer) {
 }
 
 fn reference() -> Vec<Case> {
-    let json = include_str!("../fixtures/minilm_reference.json");
-    serde_json::from_str::<Reference>(json).unwrap().cases
+    cases(include_str!("../fixtures/minilm_reference.json"))
 }
 
 fn embed(encoder: &Encoder, texts: &[&Tokens]) -> Vec<Vec<f32>> {
