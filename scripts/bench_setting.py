@@ -80,7 +80,7 @@ class Setting:
             file.write_text(json.dumps(policy))
             policy = file
         name = f"bench-{name}"
-        serve = ("serve", "--model", "models/minilm", "--policy", policy)
+        serve = ("serve", "--model", "models/e5", "--policy", policy)
         listen = ("--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}")
         pid = self.processes.start(name, BINARIES / "llm-router-sidecar", *serve, *listen)
         self.processes.wait_ready(name, lambda: is_ready(admin, "/readyz"))

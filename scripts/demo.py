@@ -100,7 +100,7 @@ def start_all(processes: Processes, host: Host) -> None:
     for name, port in CLUSTERS.items():
         processes.start(name, BINARIES / "mock-llm", "--name", name, "--listen", f"127.0.0.1:{port}")
     listen = ["--listen", f"127.0.0.1:{SIDECAR}", "--admin", f"127.0.0.1:{SIDECAR_ADMIN}", *host.sidecar_options]
-    processes.start("sidecar", BINARIES / "llm-router-sidecar", "serve", "--model", "models/minilm", *listen)
+    processes.start("sidecar", BINARIES / "llm-router-sidecar", "serve", "--model", "models/e5", *listen)
     envoy = ["-c", host.bootstrap, "--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warning"]
     processes.start("envoy", pathlib.Path(sys.executable).parent / "envoy", *envoy)
 

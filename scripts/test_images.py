@@ -60,7 +60,7 @@ def check_contents():
     expect(
         "the image's folders",
         {str(path.relative_to(ROOT)) for path in ROOT.glob("*/*")},
-        {"opt/llm-router", "models/minilm"},
+        {"opt/llm-router", "models/e5"},
     )
 
 

@@ -129,7 +129,7 @@ class Setup:
 
     def _start_sidecar(self, name, ports, *options):
         listen = ("--listen", f"127.0.0.1:{ports[50051]}", "--admin", f"127.0.0.1:{ports[9091]}")
-        self._start(name, BINARIES / "llm-router-sidecar", "serve", "--model", "models/minilm", *options, *listen)
+        self._start(name, BINARIES / "llm-router-sidecar", "serve", "--model", "models/e5", *options, *listen)
 
     def _start_envoy(self, name, bootstrap, ports):
         path = self.work / f"{name}.yaml"

@@ -153,7 +153,7 @@ class Setup:
         for name, port in (("llama-8b", 8001), ("llama-70b", 8002), ("nemotron", 8003)):
             self._start(name, BINARIES / "mock-llm", "--name", name, "--listen", f"127.0.0.1:{self.llms[port]}")
         listen = ("--listen", f"127.0.0.1:{self.sidecar[50051]}", "--admin", f"127.0.0.1:{self.sidecar[9091]}")
-        options = ("--model", "models/minilm", "--policy", "envoy/policy.yaml", *listen)
+        options = ("--model", "models/e5", "--policy", "envoy/policy.yaml", *listen)
         endpoint = f"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:{self.collector_port}"
         self._start("sidecar", "env", endpoint, BINARIES / "llm-router-sidecar", "serve", *options)
         for name, (bootstrap, ports) in self.envoys.items():

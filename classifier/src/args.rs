@@ -13,7 +13,7 @@ use crate::device::{self, Compute, DeviceChoice, PrecisionChoice};
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
     /// Folder with config.json, model.safetensors, tokenizer.json and heads/.
-    #[arg(long, env = "LLM_ROUTER_MODEL", default_value = "models/minilm")]
+    #[arg(long, env = "LLM_ROUTER_MODEL", default_value = "models/e5")]
     pub model: PathBuf,
     /// Where the model runs.
     #[arg(long, env = "LLM_ROUTER_DEVICE", value_enum, default_value = "auto")]

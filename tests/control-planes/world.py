@@ -90,7 +90,7 @@ class Sidecar:
         pods = [it["spec"]["template"]["spec"] for it in rendering.of_kind(objects, "Deployment")]
         containers = [it for pod in pods for it in [*pod.get("initContainers", []), *pod["containers"]]]
         container = next(it for it in containers if it["name"] == "sidecar")
-        here = {"/models/minilm": str(REPO / "models/minilm"), "/run/llm-router": str(WORK)}
+        here = {"/models/e5": str(REPO / "models/e5"), "/run/llm-router": str(WORK)}
         self._arguments = rendering.replaced_all(container["args"], here)
         self._has_policy = any(it["name"] == "LLM_ROUTER_POLICY" for it in container["env"])
 

@@ -85,7 +85,7 @@ impl Sidecar {
         let mut command = Command::new(fresh(&SIDECAR));
         command.current_dir(repository());
         let options =
-            [Path::new("--model"), Path::new("models/minilm")].into_iter().chain(options.iter().copied());
+            [Path::new("--model"), Path::new("models/e5")].into_iter().chain(options.iter().copied());
         Self {
             process: SidecarProcess::start(command, listen, options, scratch_file("sidecar", "log")).await,
         }

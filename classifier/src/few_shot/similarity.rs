@@ -46,6 +46,7 @@ impl Similarity {
             labels: self.labels.clone(),
             confidences: confidences.collect(),
             score: None,
+            note: None,
         }
     }
 }

@@ -45,6 +45,9 @@ struct Settings {
     /// What the logits are divided by; 1 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     temperature: Option<Temperature>,
+    /// What people should know before they use the head; `POST /v1/classify` shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -71,7 +74,8 @@ impl Settings {
         };
         // The weights of a loaded head have its temperature in them.
         let (adapter, temperature) = (adapter.map(str::to_owned), None);
-        Ok(Self { layer, pooling, kind, weights, features, adapter, temperature })
+        let note = head.note().map(str::to_owned);
+        Ok(Self { layer, pooling, kind, weights, features, adapter, temperature, note })
     }
 
     /// Rejects a head that was trained on another encoder.
@@ -221,7 +225,8 @@ fn load(folder: &Path, name: &str, encoder: &EncoderShape, device: Device) -> Re
     let output = settings.output(labels.len()).with_context(in_settings)?;
     let linear = load_linear(folder, labels.len(), &input, encoder, device)?;
     let linear = settings.tempered(linear, labels.len(), device).with_context(in_settings)?;
-    Head::new(name, labels, input, linear, output).with_context(|| format!("in {}", folder.display()))
+    let head = Head::new(name, labels, input, linear, output);
+    Ok(head.with_context(|| format!("in {}", folder.display()))?.with_note(settings.note.as_deref()))
 }
 
 fn load_linear(

@@ -33,6 +33,7 @@ pub struct Head {
     /// The linear layer's weight for the text's features, `[outputs, features]` on CPU.
     feature_weight: Option<Weight>,
     output: Output,
+    note: Option<Arc<str>>,
 }
 
 /// Which vectors a head reads.
@@ -132,7 +133,21 @@ impl Head {
         check(name, &labels, &output)?;
         let feature_weight =
             linear.as_ref().map(|linear| linear.feature_weight(&input)).transpose()?.flatten();
-        Ok(Self { name: name.into(), labels: labels.into(), input, linear, feature_weight, output })
+        Ok(Self {
+            name: name.into(),
+            labels: labels.into(),
+            input,
+            linear,
+            feature_weight,
+            output,
+            note: None,
+        })
+    }
+
+    /// The head with what people should know before they use it.
+    #[must_use]
+    pub fn with_note(self, note: Option<&str>) -> Self {
+        Self { note: note.map(Arc::from), ..self }
     }
 
     /// The head's name, which is its folder's.
@@ -145,6 +160,12 @@ impl Head {
     #[must_use]
     pub fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    /// What people should know before they use it.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// Which vectors it reads.
@@ -201,6 +222,7 @@ impl Head {
             labels: self.labels.clone(),
             confidences,
             score,
+            note: self.note.clone(),
         };
         Ok(self.output.read(logits)?.into_iter().map(scores).collect())
     }

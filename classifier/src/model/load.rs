@@ -25,8 +25,9 @@ impl Model {
     pub fn load(folder: &Path, compute: impl Into<Compute>) -> Result<(Self, Tokenizer)> {
         let compute = compute.into();
         let checkpoint = Checkpoint::load(folder, compute)?;
-        let tokenizer = load_tokenizer(folder, &checkpoint.encoder)?;
         let (encoder, mut heads) = checkpoint.with_heads()?;
+        // After the checkpoint is gone: a tokenizer of many languages takes as much memory as the weights.
+        let tokenizer = load_tokenizer(folder, &encoder)?;
         let shape = EncoderShape {
             layers: encoder.layers(),
             hidden_size: encoder.hidden_size(),

@@ -12,6 +12,7 @@ mod norm;
 pub mod nvidia;
 pub mod pooling;
 pub mod prediction;
+mod safetensors_file;
 pub mod temperature;
 pub mod text_features;
 pub mod tokenizer;

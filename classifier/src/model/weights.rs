@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use tch::{Device, Kind, Tensor};
 
+use super::safetensors_file;
 use super::training::{Part, Training};
 use crate::device::{Compute, Precision};
 
@@ -64,12 +65,10 @@ impl Weights {
     /// If the file is missing or is not safetensors; the error names it.
     pub fn load(path: &Path, compute: impl Into<Compute>) -> Result<Self> {
         ensure!(path.is_file(), "cannot read {}: no such file", path.display());
-        let tensors =
-            Tensor::read_safetensors(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self {
             path: path.to_owned(),
             compute: compute.into(),
-            tensors: tensors.into_iter().collect(),
+            tensors: safetensors_file::read(path)?.into_iter().collect(),
             training: None,
         })
     }
@@ -131,11 +130,36 @@ impl Weights {
         self.tensors = self.tensors.drain().map(|(name, tensor)| (strip(name), tensor)).collect();
     }
 
+    /// Takes a table out of which rows are looked up. Numbers of 16 bits stay what they are, since a vocabulary of many
+    /// languages would fill the memory: what is looked up must be converted.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn take_table(&mut self, name: &str, shape: &[i64]) -> Result<Weight> {
+        let is_short = |tensor: &Tensor| matches!(tensor.kind(), Kind::Half | Kind::BFloat16);
+        if self.training.is_some() || !self.tensors.get(name).is_some_and(is_short) {
+            return self.take(name, shape);
+        }
+        Ok(Weight(self.remove(name, shape)?.f_to_device(self.compute.device)?))
+    }
+
     /// Takes a tensor out, as the numbers that are computed with, on the device.
     ///
     /// # Errors
     /// If it is missing or has another shape; the error names file, tensor and shapes.
     pub fn take(&mut self, name: &str, shape: &[i64]) -> Result<Weight> {
+        let tensor = self.remove(name, shape)?;
+        let Compute { device, precision } = self.compute;
+        let Some(training) = &mut self.training else {
+            return Ok(Weight(tensor.f_to_kind(precision.kind())?.f_to_device(device)?));
+        };
+        let master = tensor.f_to_kind(Kind::Float)?.f_to_device(device)?;
+        training.keep(name, &master);
+        Ok(Weight(master.f_to_kind(precision.kind())?.f_detach_copy()?))
+    }
+
+    /// Takes a tensor out, as it is in the file.
+    fn remove(&mut self, name: &str, shape: &[i64]) -> Result<Tensor> {
         let tensor = self
             .tensors
             .remove(name)
@@ -146,12 +170,6 @@ impl Weights {
             self.path.display(),
             tensor.size()
         );
-        let Compute { device, precision } = self.compute;
-        let Some(training) = &mut self.training else {
-            return Ok(Weight(tensor.f_to_kind(precision.kind())?.f_to_device(device)?));
-        };
-        let master = tensor.f_to_kind(Kind::Float)?.f_to_device(device)?;
-        training.keep(name, &master);
-        Ok(Weight(master.f_to_kind(precision.kind())?.f_detach_copy()?))
+        Ok(tensor)
     }
 }

@@ -14,7 +14,10 @@ const TOLERANCE: f32 = 1e-5;
 
 pub(crate) fn model() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/minilm");
-    assert!(folder.join("model.safetensors").is_file(), "no encoder in models/minilm: run scripts/setup");
+    assert!(
+        folder.join("model.safetensors").is_file(),
+        "no encoder in models/minilm: run scripts/setup --only minilm"
+    );
     folder
 }
 

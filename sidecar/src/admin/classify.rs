@@ -29,7 +29,7 @@ pub(super) struct Input {
 }
 
 /// `{HEAD: {"label", "confidence", "scores": {LABEL: confidence}}, "read": {"tokens", "of", "estimated"}}`; a head that
-/// gives a score has `{"score", "scores": {DIMENSION: score}}`.
+/// gives a score has `{"score", "scores": {DIMENSION: score}}`. A head with a note to its users has it as `note`.
 pub(super) async fn classify(
     State(service): State<Arc<OnceLock<ReloadableService>>>,
     body: Result<Json<Input>, JsonRejection>,
@@ -41,6 +41,12 @@ pub(super) async fn classify(
     let service = service.get().ok_or(Error::Loading)?.current();
     let prompt = Prompt { text: &input, context: &context };
     let prediction = service.score(prompt, Outputs::Scores, Instant::now().checked_add(TIMEOUT)).await?;
-    let heads = prediction.scores.iter().map(|scores| (scores.head.to_string(), scores.to_json()));
+    let heads = prediction.scores.iter().map(|scores| {
+        let mut json = scores.to_json();
+        if let (Some(fields), Some(note)) = (json.as_object_mut(), &scores.note) {
+            fields.insert("note".to_owned(), note.to_string().into());
+        }
+        (scores.head.to_string(), json)
+    });
     Ok(Json(heads.chain([("read".to_owned(), prediction.read.to_json())]).collect()))
 }

@@ -67,6 +67,7 @@ fn sure() -> Prediction {
         labels: labels.clone().into(),
         confidences: vec![0.25, 0.75],
         score: None,
+        note: None,
     };
     Prediction { scores: vec![scores("safety"), scores("task")], ..Prediction::default() }
 }
@@ -155,7 +156,10 @@ fn settings() -> Settings {
 
 fn model() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/minilm");
-    assert!(folder.join("tokenizer.json").is_file(), "no encoder in models/minilm: run scripts/setup");
+    assert!(
+        folder.join("tokenizer.json").is_file(),
+        "no encoder in models/minilm: run scripts/setup --only minilm"
+    );
     folder
 }
 

@@ -57,6 +57,8 @@ async fn a_text_is_classified_and_what_is_none_refused() {
     let (status, _) = post(&sidecar, "/v1/route", "{}").await;
     assert_eq!(status, 404, "there is no policy");
     assert_eq!(answer["task"]["scores"].as_object().unwrap().len(), 12);
+    let note = answer["win-rate"]["note"].as_str().unwrap();
+    assert!(note.contains("grades of your own") && answer["task"]["note"].is_null(), "{answer}");
 
     for (body, status, reason) in [
         (r#"{"input": "  "}"#, 400, "no text"),

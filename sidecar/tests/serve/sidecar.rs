@@ -94,7 +94,10 @@ impl Sidecar {
 /// The model that the repository carries.
 pub(crate) fn minilm() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/minilm");
-    assert!(folder.join("model.safetensors").is_file(), "no encoder in models/minilm: run scripts/setup");
+    assert!(
+        folder.join("model.safetensors").is_file(),
+        "no encoder in models/minilm: run scripts/setup --only minilm"
+    );
     folder.canonicalize().unwrap()
 }
 

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::Args;
 use llm_router_routing::config;
+use serde_json::Value;
 
 use super::arguments::fraction;
 use super::rows::{RowsArgs, outputs_of};
 use super::two_models::TwoModelsArgs;
 use crate::eval::few_shot::{self, SampleSettings};
 use crate::eval::{
-    Detection, EvaluationReport, FewShot, Fields, MultiLabel, REVERSED, Score, Section, SingleLabel, WinRate,
-    WinRateSettings,
+    ByGroup, Detection, EvaluationReport, FewShot, Fields, Group, GroupDetection, MultiLabel, REVERSED,
+    Score, Section, SingleLabel, WinRate, WinRateSettings,
 };
 use llm_router_classifier::args::EngineArgs;
 use llm_router_classifier::batch::BatchClassifier;
@@ -42,6 +43,9 @@ pub struct EvalArgs {
     /// Rate of false positives at which recall is reported.
     #[arg(long, default_value_t = 0.01, value_name = "RATE", value_parser = fraction)]
     false_positive_rate: f64,
+    /// Report the rows of each value of this field apart, such as `source` or `lang`.
+    #[arg(long, value_name = "FIELD", conflicts_with_all = ["examples", "win_rate"])]
+    by: Option<String>,
     /// Measure routing between two models by the head's score. The fields `weak` and `strong` of the rows are the grades of
     /// both models' completions, from 0 to 1.
     #[arg(long, conflicts_with = "examples")]
@@ -133,27 +137,69 @@ impl EvalArgs {
         fields: &Fields,
         scores: &[HeadOutput],
     ) -> Result<Vec<Box<dyn Section>>> {
-        let mut sections: Vec<Box<dyn Section>> = Vec::new();
+        let mut sections: Vec<Box<dyn Section>> =
+            self.quality(head, records, fields, scores)?.into_iter().collect();
+        let mut threshold = None;
+        if !self.positive.is_empty() {
+            let rate = self.false_positive_rate;
+            let detection = Detection::compute(records, fields, scores, &self.positive, rate)?;
+            threshold = Some(detection.at.threshold);
+            sections.push(Box::new(detection));
+        }
+        if let Some(field) = &self.by {
+            let mut groups = BTreeMap::<_, (Vec<_>, Vec<_>)>::new();
+            for (record, scores) in records.iter().zip(scores) {
+                let (records, outputs) = groups.entry(group_of(record, field)).or_default();
+                records.push(record.clone());
+                outputs.push(scores.clone());
+            }
+            let group = |(name, (records, scores)): (String, (Vec<Record>, Vec<HeadOutput>))| {
+                let mut sections: Vec<Box<dyn Section>> =
+                    self.quality(head, &records, fields, &scores)?.into_iter().collect();
+                if let Some(threshold) = threshold {
+                    let it = GroupDetection::compute(&records, fields, &scores, &self.positive, threshold)?;
+                    sections.push(Box::new(it));
+                }
+                Ok(Group { name, rows: records.len(), sections })
+            };
+            let groups = groups.into_iter().map(group).collect::<Result<_>>()?;
+            sections.push(Box::new(ByGroup { field: field.clone(), groups }));
+        }
+        Ok(sections)
+    }
+
+    /// How well the head's labels or scores agree with the rows'. None for a score that is only to detect labels.
+    fn quality(
+        &self,
+        head: &str,
+        records: &[Record],
+        fields: &Fields,
+        scores: &[HeadOutput],
+    ) -> Result<Option<Box<dyn Section>>> {
         // Heads that are part of the encoder's checkpoint have no settings.
         let settings = SettingsFile::read(self.engine.model(), head).ok();
         let gives_score = scores.first().is_some_and(|scores| scores.score.is_some());
-        match settings {
-            _ if gives_score && !self.positive.is_empty() => {}
+        Ok(match settings {
+            _ if gives_score && !self.positive.is_empty() => None,
             settings if gives_score => {
                 let dimensions = scores.first().map_or(0, |scores| scores.labels.len());
                 let weights = settings.map(|settings| settings.weights(dimensions));
-                sections.push(Box::new(Score::compute(records, scores, &fields.label, weights.as_deref())?));
+                Some(Box::new(Score::compute(records, scores, &fields.label, weights.as_deref())?))
             }
             Some(settings) if settings.is_independent() => {
-                sections.push(Box::new(MultiLabel::compute(records, fields, scores)?));
+                Some(Box::new(MultiLabel::compute(records, fields, scores)?))
             }
-            _ => sections.push(Box::new(SingleLabel::compute(records, fields, scores)?)),
-        }
-        if !self.positive.is_empty() {
-            let rate = self.false_positive_rate;
-            sections.push(Box::new(Detection::compute(records, fields, scores, &self.positive, rate)?));
-        }
-        Ok(sections)
+            _ => Some(Box::new(SingleLabel::compute(records, fields, scores)?)),
+        })
+    }
+}
+
+/// The value of a field that rows are grouped by. Rows without it are a group, too.
+fn group_of(record: &Record, field: &str) -> String {
+    match record.fields.get(field) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => "(none)".to_owned(),
+        Some(other) => other.to_string(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! ([`Evaluation`], [`Confusion`], [`Reliability`]), ranking ([`auroc`], [`recall_at`], [`spearman`]), and the value of a
 //! router ([`RoutingQuality`], [`tradeoff`]). All of it is computation: nothing here runs a model.
 
+mod abstention;
 mod agreement;
 mod calibration;
 mod confusion;
@@ -18,6 +19,7 @@ mod sections;
 pub mod temperature;
 pub mod tradeoff;
 
+pub use abstention::{Abstention, Coverage};
 pub(crate) use agreement::fraction;
 pub use agreement::{Evaluation, LabelEvaluation};
 pub use calibration::{BINS, Bin, Reliability};
@@ -28,6 +30,7 @@ pub use report::{EvaluationReport, Section};
 pub use routing::{CurvePoint, Grades, RoutingQuality, random_apgr};
 pub use rows::{Fields, LabelIndices, label_indices};
 pub use sections::{
-    Detection, FewShot, KeptQuality, MultiLabel, Prices, Score, SingleLabel, WinRate, WinRateSettings,
+    ByGroup, Detection, FewShot, Group, GroupDetection, KeptQuality, MultiLabel, Prices, Score, SingleLabel,
+    WinRate, WinRateSettings,
 };
 pub(crate) use sections::{REVERSED, ranks_in_reverse, routing_score, win_rate_rows};

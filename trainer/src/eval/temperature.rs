@@ -107,6 +107,7 @@ mod tests {
             labels: labels.into(),
             confidences: confidences.to_vec(),
             score: None,
+            note: None,
         }
     }
 

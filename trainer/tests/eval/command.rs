@@ -39,6 +39,38 @@ fn a_head_is_measured_as_tables_json_and_drawings() {
     );
 }
 
+#[test]
+fn rows_of_each_source_are_reported_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = [
+        r#"{"text": "Write a Python function that sorts a list.", "label": "Code Generation", "source": "ours"}"#,
+        r#"{"text": "Hi there, how are you?", "label": "Chatbot", "source": "ours"}"#,
+        r#"{"text": "Write an SQL query that counts users.", "label": "Chatbot", "source": "wrong"}"#,
+        r#"{"text": "Write a bash script that renames files.", "label": "Code Generation"}"#,
+    ];
+    let (model, rows) = (minilm(), write(folder.path(), "rows.jsonl", &rows.join("\n")));
+    let arguments =
+        ["eval", "--model", model.to_str().unwrap(), "--head", "task", "--data", &rows, "--by", "source"];
+    let found = json(&[&arguments[..], &["--positive", "Chatbot", "--false-positive-rate", "0.5"]].concat());
+    let groups = found["groups"].as_array().unwrap();
+    let of = |field: &str| groups.iter().map(|group| group[field].clone()).collect::<Vec<_>>();
+    assert_eq!(of("source"), ["(none)", "ours", "wrong"]);
+    assert_eq!(of("rows"), [1, 2, 1]);
+    let accuracies: Vec<_> =
+        groups.iter().map(|group| group["labels"]["accuracy"].as_f64().unwrap()).collect();
+    assert_eq!(accuracies, [1.0, 1.0, 0.0]);
+    // A group without positives has no recall, and one without negatives no false positives.
+    assert!(
+        groups[0]["detection"]["recall"].is_null() && groups[1]["detection"]["recall"].is_number(),
+        "{found}"
+    );
+    assert!(groups[2]["detection"]["false_positive_rate"].is_null(), "{found}");
+
+    let table = stdout(&arguments);
+    assert!(table.lines().any(|line| line.starts_with("ours") && line.contains("1.000")), "{table}");
+    assert!(table.contains("if prompts with less confidence keep their default model"), "{table}");
+}
+
 /// Prompts whose grades the head `task` can predict: code needs the strong model.
 fn graded(folder: &std::path::Path) -> String {
     let codes = ["sorts a list", "parses a date", "reads a CSV file", "reverses a string", "counts words"];

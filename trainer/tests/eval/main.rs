@@ -23,7 +23,10 @@ fn repository() -> PathBuf {
 /// The folder of the shipped model.
 fn minilm() -> PathBuf {
     let folder = repository().join("models/minilm");
-    assert!(folder.join("model.safetensors").is_file(), "no encoder in models/minilm: run scripts/setup");
+    assert!(
+        folder.join("model.safetensors").is_file(),
+        "no encoder in models/minilm: run scripts/setup --only minilm"
+    );
     folder
 }
 

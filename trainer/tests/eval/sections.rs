@@ -26,6 +26,7 @@ fn scores(labels: &[&str], rows: &[(&[f32], Option<f32>)]) -> Vec<HeadOutput> {
         labels: labels.clone(),
         confidences: confidences.to_vec(),
         score: *score,
+        note: None,
     };
     rows.iter().map(row).collect()
 }

@@ -24,7 +24,10 @@ const PLANETS: [&str; 10] =
 /// A model folder with the shipped encoder and no heads.
 pub(crate) fn model() -> tempfile::TempDir {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/minilm").canonicalize().unwrap();
-    assert!(files.join("model.safetensors").is_file(), "no encoder in models/minilm: run scripts/setup");
+    assert!(
+        files.join("model.safetensors").is_file(),
+        "no encoder in models/minilm: run scripts/setup --only minilm"
+    );
     let folder = tempfile::tempdir().unwrap();
     for name in ["config.json", "model.safetensors", "tokenizer.json"] {
         std::os::unix::fs::symlink(files.join(name), folder.path().join(name)).unwrap();

@@ -47,7 +47,7 @@ impl Bert {
         let hidden = config.hidden_size;
         let eps = config.layer_norm_eps;
         weights.strip_prefixes();
-        let words = weights.take("embeddings.word_embeddings.weight", &[config.vocab_size, hidden])?;
+        let words = weights.take_table("embeddings.word_embeddings.weight", &[config.vocab_size, hidden])?;
         let positions = weights
             .take("embeddings.position_embeddings.weight", &[config.max_position_embeddings, hidden])?;
         let segments =
@@ -79,6 +79,7 @@ impl Bert {
     /// What the first layer reads, `[texts, tokens, hidden]`.
     fn lookup(&self, batch: &Batch) -> Result<Tensor> {
         let words = Tensor::f_embedding(&self.words, &batch.ids, -1, false, false)?;
+        let words = words.f_to_kind(self.positions.kind())?;
         self.norm.apply(&words.f_add(&self.positions.f_narrow(0, 0, batch.tokens())?)?)
     }
 }

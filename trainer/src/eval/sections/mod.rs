@@ -1,5 +1,6 @@
 //! The sections of a report: one for each kind of head and of measurement.
 
+mod by_group;
 mod detection;
 mod few_shot;
 mod multi_label;
@@ -8,7 +9,8 @@ mod single_label;
 mod table;
 mod win_rate;
 
-pub use detection::Detection;
+pub use by_group::{ByGroup, Group};
+pub use detection::{Detection, GroupDetection};
 pub use few_shot::FewShot;
 pub use multi_label::MultiLabel;
 pub use score::Score;

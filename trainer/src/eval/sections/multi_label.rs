@@ -120,6 +120,11 @@ impl Section for MultiLabel {
         text
     }
 
+    fn summary(&self) -> Vec<(&'static str, Option<f64>)> {
+        let Self { exact, macro_f1, .. } = *self;
+        vec![("all right", Some(exact)), ("macro-F1", Some(macro_f1)), ("ECE", Some(self.calibration.ece))]
+    }
+
     fn json(&self) -> Result<Value> {
         Ok(serde_json::to_value(self)?)
     }

@@ -111,6 +111,14 @@ impl Section for Score {
         text
     }
 
+    fn summary(&self) -> Vec<(&'static str, Option<f64>)> {
+        let score = self.dimensions.last();
+        vec![
+            ("Spearman", score.and_then(|score| score.spearman)),
+            ("mean error", score.map(|score| score.mean_absolute_error)),
+        ]
+    }
+
     fn json(&self) -> Result<Value> {
         Ok(serde_json::to_value(self)?)
     }

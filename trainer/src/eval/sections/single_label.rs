@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::table::width;
-use crate::eval::{Confusion, Evaluation, Fields, Reliability, Section, drawing, label_indices};
+use crate::eval::{Abstention, Confusion, Evaluation, Fields, Reliability, Section, drawing, label_indices};
 use llm_router_classifier::model::prediction::HeadOutput;
 use llm_router_classifier::records::Record;
 
@@ -22,6 +22,8 @@ pub struct SingleLabel {
     pub calibration: Reliability,
     /// The mean negative logarithm of the true label's probability.
     pub log_loss: f64,
+    /// How right the predictions are if the least sure ones are left out.
+    pub abstention: Abstention,
     /// The confusion matrix.
     pub confusion: Confusion,
 }
@@ -47,6 +49,7 @@ impl SingleLabel {
         Ok(Self {
             agreement: Evaluation::compute(labels, &predicted, &truth),
             calibration: Reliability::from_outcomes(&outcomes),
+            abstention: Abstention::from_outcomes(&outcomes),
             log_loss: log_loss / truth.len().max(1) as f64,
             confusion: Confusion::compute(labels, &predicted, &truth),
         })
@@ -75,7 +78,24 @@ impl Section for SingleLabel {
                 label.label, label.rows, label.precision, label.recall, label.f1
             );
         }
+        text += "\nif prompts with less confidence keep their default model:\n\n";
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{:>10}{:>12}{:>10}", "decided", "confidence", "accuracy");
+        for point in &self.abstention.points {
+            let _ = writeln!(
+                text,
+                "{:>8.1} %{:>12.3}{:>10.3}",
+                100.0 * point.coverage,
+                point.confidence,
+                point.accuracy
+            );
+        }
         text
+    }
+
+    fn summary(&self) -> Vec<(&'static str, Option<f64>)> {
+        let Evaluation { accuracy, macro_f1, .. } = self.agreement;
+        vec![("accuracy", Some(accuracy)), ("macro-F1", Some(macro_f1)), ("ECE", Some(self.calibration.ece))]
     }
 
     fn json(&self) -> Result<Value> {

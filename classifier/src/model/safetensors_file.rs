@@ -1,0 +1,105 @@
+//! Reads a safetensors file tensor by tensor, so that the memory holds each number once.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use safetensors::tensor::{Metadata, TensorInfo};
+use tch::{Kind, Tensor};
+
+/// The longest header that the format allows, in bytes.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// Reads all tensors, with their names, to the CPU.
+///
+/// # Errors
+/// If the file cannot be read, or is not safetensors; the error names it.
+pub(super) fn read(path: &Path) -> Result<Vec<(String, Tensor)>> {
+    read_all(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn read_all(path: &Path) -> Result<Vec<(String, Tensor)>> {
+    let mut file = File::open(path)?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).context("it is too short for safetensors")?;
+    let (length, size) = (u64::from_le_bytes(length), file.metadata()?.len());
+    ensure!(length <= MAX_HEADER && length <= size.saturating_sub(8), "its header is longer than the file");
+    let mut header = vec![0; usize::try_from(length)?];
+    file.read_exact(&mut header)?;
+    let metadata: Metadata =
+        serde_json::from_slice(&header).context("its header is not that of safetensors")?;
+    let mut infos: Vec<_> = metadata.tensors().into_iter().collect();
+    // The largest first, while there is the most memory for it: it is there twice until it is a tensor.
+    infos.sort_by_key(|(_, info)| std::cmp::Reverse(info.data_offsets.1.saturating_sub(info.data_offsets.0)));
+    let data = length + 8;
+    infos
+        .into_iter()
+        .map(|(name, info)| {
+            let tensor = tensor(&mut file, data, size, info).with_context(|| format!("tensor {name:?}"))?;
+            Ok((name, tensor))
+        })
+        .collect()
+}
+
+/// Reads one tensor; the file's data begin at `data` and end at `size`.
+fn tensor(file: &mut File, data: u64, size: u64, info: &TensorInfo) -> Result<Tensor> {
+    let (from, to) = info.data_offsets;
+    ensure!(from <= to && to as u64 <= size - data, "its data are not in the file");
+    let width = info.shape.iter().try_fold(info.dtype.size(), |bytes, width| bytes.checked_mul(*width));
+    ensure!(width == Some(to - from), "its data do not have the length of its shape");
+    let shape: Vec<_> = info.shape.iter().map(|&width| width as i64).collect();
+    let mut bytes = vec![0; to - from];
+    file.seek(SeekFrom::Start(data + from as u64))?;
+    file.read_exact(&mut bytes)?;
+    Ok(Tensor::f_from_data_size(&bytes, &shape, Kind::try_from(info.dtype)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_are_those_that_tch_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let tensors = [
+            ("small", Tensor::from_slice(&[1i64, -2])),
+            ("half", Tensor::from_slice2(&[[0.5f32, 1.5], [2.5, -3.0]]).to_kind(Kind::Half)),
+            ("none", Tensor::zeros([0, 3], (Kind::Float, tch::Device::Cpu))),
+        ];
+        Tensor::write_safetensors(&tensors, &path).unwrap();
+        let mut found = read(&path).unwrap();
+        let mut wanted = Tensor::read_safetensors(&path).unwrap();
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        wanted.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(found.len(), 3);
+        for ((name, found), (wanted_name, wanted)) in found.iter().zip(&wanted) {
+            assert_eq!((name, found.kind(), found.size()), (wanted_name, wanted.kind(), wanted.size()));
+            assert_eq!(found, wanted);
+        }
+    }
+
+    #[test]
+    fn what_is_no_safetensors_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let header = |header: &str| [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+        let tensor = |from: u64, to: u64| {
+            header(&format!(r#"{{"a": {{"dtype": "F32", "shape": [2], "data_offsets": [{from}, {to}]}}}}"#))
+        };
+        for (bytes, reason) in [
+            (b"abc".to_vec(), "too short"),
+            (u64::MAX.to_le_bytes().to_vec(), "longer than the file"),
+            (header("[]"), "not that of safetensors"),
+            // Its data are missing, end before they begin, or are fewer than its shape says.
+            (tensor(0, 8), "not in the file"),
+            ([tensor(8, 0), vec![0; 8]].concat(), "not in the file"),
+            ([tensor(0, 4), vec![0; 8]].concat(), "length of its shape"),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = format!("{:#}", read(&path).unwrap_err());
+            assert!(error.contains("a.safetensors") && error.contains(reason), "{error}");
+        }
+    }
+}
