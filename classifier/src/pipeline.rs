@@ -37,7 +37,7 @@ impl Pipeline {
     ) -> anyhow::Result<Self> {
         let engine = Arc::new(Engine::start(&tokenizer, backends, options, metrics)?);
         let (embedder, texts) = (Arc::clone(&engine), Arc::clone(&tokenizer));
-        let examples = Store::new(move |text| {
+        let examples = Store::new(tokenizer.unrelated_similarity(), move |text| {
             let (engine, excerpt) = (Arc::clone(&embedder), texts.excerpt(text.as_str()));
             async move {
                 let prediction = engine.classify_in_background(excerpt, Outputs::Embedding).await?;

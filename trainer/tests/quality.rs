@@ -58,7 +58,10 @@ fn repository() -> PathBuf {
 
 fn model_folder(model: &str) -> PathBuf {
     let folder = repository().join("models").join(model);
-    assert!(folder.join("model.safetensors").is_file(), "no encoder in models/{model}: run scripts/setup --only encoder minilm");
+    assert!(
+        folder.join("model.safetensors").is_file(),
+        "no encoder in models/{model}: run scripts/setup --only encoder minilm"
+    );
     folder
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Backlog {
     last_id: u64,
     /// Number of the last turn.
     last_turn: u64,
+    /// See [`Similarity::with_unrelated`].
+    unrelated: f32,
 }
 
 #[derive(Debug)]
@@ -81,6 +83,11 @@ impl Embedded {
 }
 
 impl Backlog {
+    /// A backlog for an encoder whose embeddings of unrelated texts have this cosine similarity.
+    pub(super) fn new(unrelated: f32) -> Self {
+        Self { unrelated, ..Self::default() }
+    }
+
     /// Waits for a pending set.
     pub(super) fn find(&self, digest: &str) -> Option<Waiter> {
         self.sets.iter().find(|set| set.examples.digest() == digest).map(|set| set.result.subscribe())
@@ -166,7 +173,8 @@ impl Backlog {
         let label = |(label, texts): (&String, &Vec<String>)| {
             (label.clone(), embeddings.by_ref().take(texts.len()).collect())
         };
-        let similarity = Arc::new(Similarity::new(examples.routes().iter().map(label).collect()));
+        let similarity = Similarity::new(examples.routes().iter().map(label).collect());
+        let similarity = Arc::new(similarity.with_unrelated(self.unrelated));
         Some(Embedded { examples, owner, similarity, result })
     }
 

@@ -12,6 +12,8 @@ pub struct Similarity {
     labels: Arc<[String]>,
     /// In the labels' order.
     groups: Vec<Group>,
+    /// The cosine similarity of texts that have nothing to do with each other, which counts as 0.
+    unrelated: f32,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +29,14 @@ impl Similarity {
     pub fn new(labels: Vec<(String, Vec<Vec<f32>>)>) -> Self {
         let (labels, examples): (Vec<_>, Vec<_>) = labels.into_iter().unzip();
         let groups = examples.into_iter().map(|examples| Group { centre: centre(&examples), examples });
-        Self { labels: labels.into(), groups: groups.collect() }
+        Self { labels: labels.into(), groups: groups.collect(), unrelated: 0.0 }
+    }
+
+    /// The same for an encoder whose embeddings of unrelated texts have this cosine similarity, below 1. The vectors of some
+    /// encoders lie in a narrow cone; so stretched, one `min_confidence` fits them all.
+    #[must_use]
+    pub fn with_unrelated(self, unrelated: f32) -> Self {
+        Self { unrelated, ..self }
     }
 
     /// How similar an embedding of length 1 is to each label's examples, from 0 to 1.
@@ -39,7 +48,8 @@ impl Similarity {
         let confidences = self.groups.iter().map(|group| {
             let nearest = group.examples.iter().map(|example| dot(example, embedding));
             let nearest = nearest.fold(f32::NEG_INFINITY, f32::max);
-            f32::midpoint(nearest, dot(&group.centre, embedding)).clamp(0.0, 1.0)
+            let similarity = f32::midpoint(nearest, dot(&group.centre, embedding));
+            ((similarity - self.unrelated) / (1.0 - self.unrelated)).clamp(0.0, 1.0)
         });
         HeadOutput {
             head: Classifier::EXAMPLES.into(),
@@ -92,6 +102,14 @@ mod tests {
         // The nearest is the same; the centre is 45 degrees away.
         assert!((a - f32::midpoint(1.0, 0.5_f32.sqrt())).abs() < 1e-6, "{a}");
         assert_eq!(b, 0.0, "a similarity is not negative");
+    }
+
+    #[test]
+    fn what_is_as_similar_as_unrelated_texts_is_not_similar() {
+        let similarity = similarity(&[("a", &[[1.0, 0.0]])]).with_unrelated(0.6);
+        let of = |embedding: [f32; 2]| similarity.compare(&embedding).confidences[0];
+        assert_eq!((of([1.0, 0.0]), of([0.6, 0.8]), of([0.0, 1.0])), (1.0, 0.0, 0.0));
+        assert!((of([0.8, 0.6]) - 0.5).abs() < 1e-6);
     }
 
     #[test]

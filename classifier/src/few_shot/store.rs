@@ -84,15 +84,17 @@ impl PendingEmbedding {
 }
 
 impl Store {
-    /// A store that embeds texts with `embed`, one at a time.
+    /// A store that embeds texts with `embed`, one at a time, by an encoder whose embeddings of unrelated texts have the
+    /// cosine similarity `unrelated`.
     #[must_use]
     pub fn new(
+        unrelated: f32,
         embed: impl Fn(String) -> BoxFuture<'static, Result<Vec<f32>>> + Send + Sync + 'static,
     ) -> Self {
         let state = State {
             policies: HashMap::new(),
             callers: LruCache::new(CAPACITY),
-            backlog: Backlog::default(),
+            backlog: Backlog::new(unrelated),
             embedding: false,
         };
         let (state, failures) = (Mutex::new(state), LogLimiter::default());
@@ -254,7 +256,7 @@ mod tests {
     /// A store whose texts the test embeds.
     fn gated() -> (Store, mpsc::UnboundedReceiver<Request>) {
         let (requests, requested) = mpsc::unbounded_channel();
-        let store = Store::new(move |text| {
+        let store = Store::new(0.0, move |text| {
             let (reply, embedding) = oneshot::channel();
             requests.send((text, reply)).unwrap();
             async move { embedding.await? }.boxed()
@@ -264,7 +266,7 @@ mod tests {
 
     /// A store whose texts all have the same embedding.
     fn instant() -> Store {
-        Store::new(|_| async { Ok(vec![1.0, 0.0]) }.boxed())
+        Store::new(0.0, |_| async { Ok(vec![1.0, 0.0]) }.boxed())
     }
 
     async fn requested(requests: &mut mpsc::UnboundedReceiver<Request>) -> Request {
@@ -329,7 +331,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_costs_its_own_set_only() {
-        let store = Store::new(|text| {
+        let store = Store::new(0.0, |text| {
             async move {
                 assert_ne!(text, "failing", "as a broken embedder would");
                 Ok(vec![1.0, 0.0])

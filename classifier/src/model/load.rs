@@ -97,36 +97,51 @@ pub fn load_encoder(folder: &Path, compute: impl Into<Compute>) -> Result<(Encod
 /// If a file is missing or invalid; the error names it.
 pub fn load_tokenizer(folder: &Path, encoder: &Encoder) -> Result<Tokenizer> {
     let folder = ModelFolder::open(folder)?;
-    let context = context_tokens(&folder, encoder.max_tokens())?;
-    let limit = sentence_length(&folder)?.unwrap_or(MAX_TOKENS).min(encoder.max_tokens() - context);
+    let PromptConfig { context_tokens, unrelated_similarity } =
+        PromptConfig::read(&folder, encoder.max_tokens())?;
+    let limit = sentence_length(&folder)?.unwrap_or(MAX_TOKENS).min(encoder.max_tokens() - context_tokens);
     let tokenizer = Tokenizer::load(&folder.file("tokenizer.json"))?;
-    Ok(tokenizer.reading_at_most(limit)?.reading_context(context))
+    let tokenizer = tokenizer.reading_at_most(limit)?.reading_context(context_tokens);
+    Ok(tokenizer.with_unrelated_similarity(unrelated_similarity))
 }
 
 /// How a model reads prompts; a file of ours beside the model's, optional.
 pub const PROMPT_FILE: &str = "prompt.json";
 
-/// How many tokens of context a model was trained to read; none without a file that says so. The encoder reads
-/// `room` tokens in all.
-fn context_tokens(folder: &ModelFolder, room: usize) -> Result<usize> {
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct PromptConfig {
-        context_tokens: usize,
+/// What the file says; without it, a model reads no context, and its embeddings of unrelated texts are at right angles.
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PromptConfig {
+    /// How many tokens of context the model was trained to read.
+    #[serde(default)]
+    context_tokens: usize,
+    /// The cosine similarity of the embeddings of two texts that have nothing to do with each other.
+    #[serde(default)]
+    unrelated_similarity: f32,
+}
+
+impl PromptConfig {
+    /// Reads the file, if the folder has it. The encoder reads `room` tokens in all.
+    fn read(folder: &ModelFolder, room: usize) -> Result<Self> {
+        let path = folder.file(PROMPT_FILE);
+        if !path.is_file() {
+            return Ok(Self::default());
+        }
+        let fail = || format!("cannot read {}", path.display());
+        let json = std::fs::read(&path).with_context(fail)?;
+        let config: Self = serde_json::from_slice(&json).with_context(fail)?;
+        ensure!(
+            config.context_tokens < room,
+            "{}: context_tokens must be less than the {room} tokens that the encoder reads",
+            path.display()
+        );
+        ensure!(
+            (0.0..1.0).contains(&config.unrelated_similarity),
+            "{}: unrelated_similarity must be from 0 to below 1",
+            path.display()
+        );
+        Ok(config)
     }
-    let path = folder.file(PROMPT_FILE);
-    if !path.is_file() {
-        return Ok(0);
-    }
-    let fail = || format!("cannot read {}", path.display());
-    let json = std::fs::read(&path).with_context(fail)?;
-    let PromptConfig { context_tokens } = serde_json::from_slice(&json).with_context(fail)?;
-    ensure!(
-        context_tokens < room,
-        "{}: context_tokens must be less than the {room} tokens that the encoder reads",
-        path.display()
-    );
-    Ok(context_tokens)
 }
 
 /// The length that sentence-transformers trained a model with, which it writes beside the model.

@@ -141,6 +141,7 @@ pub struct Tokenizer {
     max_tokens: usize,
     /// Most tokens of context, special ones included; 0 if the model reads none.
     context_tokens: usize,
+    unrelated_similarity: f32,
     /// Special tokens before a text.
     before: Vec<u32>,
     /// Special tokens after a text.
@@ -159,7 +160,14 @@ impl Tokenizer {
         tokenizer.with_padding(None).with_truncation(None).map_err(fail)?;
         let (before, after) =
             special_tokens(&tokenizer).with_context(|| format!("cannot use {}", path.display()))?;
-        Ok(Self { tokenizer, max_tokens: MAX_TOKENS, context_tokens: 0, before, after })
+        Ok(Self {
+            tokenizer,
+            max_tokens: MAX_TOKENS,
+            context_tokens: 0,
+            unrelated_similarity: 0.0,
+            before,
+            after,
+        })
     }
 
     /// The same tokenizer with another bound, which may not be over [`MAX_TOKENS`].
@@ -177,6 +185,19 @@ impl Tokenizer {
     pub fn reading_context(mut self, tokens: usize) -> Self {
         self.context_tokens = tokens;
         self
+    }
+
+    /// The same tokenizer for a model whose embeddings of unrelated texts have this cosine similarity.
+    #[must_use]
+    pub fn with_unrelated_similarity(mut self, similarity: f32) -> Self {
+        self.unrelated_similarity = similarity;
+        self
+    }
+
+    /// The cosine similarity of the model's embeddings of texts that have nothing to do with each other.
+    #[must_use]
+    pub fn unrelated_similarity(&self) -> f32 {
+        self.unrelated_similarity
     }
 
     /// Most tokens that are read of a text, special tokens included.
