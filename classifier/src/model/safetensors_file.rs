@@ -1,4 +1,4 @@
-//! Reads a safetensors file tensor by tensor, so that the memory holds each number once.
+//! Reads a safetensors file chunk by chunk, so that the memory holds each number once.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -6,10 +6,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use safetensors::tensor::{Metadata, TensorInfo};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// The longest header that the format allows, in bytes.
 const MAX_HEADER: u64 = 100_000_000;
+
+/// How much is read at a time, in bytes. Allocators keep what a buffer as large as a tensor took.
+const CHUNK: usize = 1 << 20;
 
 /// Reads all tensors, with their names, to the CPU.
 ///
@@ -29,10 +32,8 @@ fn read_all(path: &Path) -> Result<Vec<(String, Tensor)>> {
     file.read_exact(&mut header)?;
     let metadata: Metadata =
         serde_json::from_slice(&header).context("its header is not that of safetensors")?;
-    let mut infos: Vec<_> = metadata.tensors().into_iter().collect();
-    // The largest first, while there is the most memory for it: it is there twice until it is a tensor.
-    infos.sort_by_key(|(_, info)| std::cmp::Reverse(info.data_offsets.1.saturating_sub(info.data_offsets.0)));
     let data = length + 8;
+    let infos = metadata.tensors();
     infos
         .into_iter()
         .map(|(name, info)| {
@@ -49,10 +50,20 @@ fn tensor(file: &mut File, data: u64, size: u64, info: &TensorInfo) -> Result<Te
     let width = info.shape.iter().try_fold(info.dtype.size(), |bytes, width| bytes.checked_mul(*width));
     ensure!(width == Some(to - from), "its data do not have the length of its shape");
     let shape: Vec<_> = info.shape.iter().map(|&width| width as i64).collect();
-    let mut bytes = vec![0; to - from];
+    let kind = Kind::try_from(info.dtype)?;
+    if from == to {
+        return Ok(Tensor::f_empty(shape, (kind, Device::Cpu))?);
+    }
     file.seek(SeekFrom::Start(data + from as u64))?;
-    file.read_exact(&mut bytes)?;
-    Ok(Tensor::f_from_data_size(&bytes, &shape, Kind::try_from(info.dtype)?)?)
+    let bytes = Tensor::f_empty([(to - from) as i64], (Kind::Uint8, Device::Cpu))?;
+    let mut buffer = vec![0; CHUNK.min(to - from)];
+    for start in (0..to - from).step_by(CHUNK) {
+        let chunk =
+            buffer.get_mut(..CHUNK.min(to - from - start)).context("a chunk is no longer than the buffer")?;
+        file.read_exact(chunk)?;
+        bytes.f_narrow(0, start as i64, chunk.len() as i64)?.f_copy_(&Tensor::f_from_slice(chunk)?)?;
+    }
+    Ok(bytes.f_view_dtype(kind)?.f_view(&*shape)?)
 }
 
 #[cfg(test)]
@@ -66,14 +77,15 @@ mod tests {
         let tensors = [
             ("small", Tensor::from_slice(&[1i64, -2])),
             ("half", Tensor::from_slice2(&[[0.5f32, 1.5], [2.5, -3.0]]).to_kind(Kind::Half)),
-            ("none", Tensor::zeros([0, 3], (Kind::Float, tch::Device::Cpu))),
+            ("long", Tensor::arange(CHUNK as i64, (Kind::Float, Device::Cpu)).reshape([2, -1])),
+            ("none", Tensor::zeros([0, 3], (Kind::Float, Device::Cpu))),
         ];
         Tensor::write_safetensors(&tensors, &path).unwrap();
         let mut found = read(&path).unwrap();
         let mut wanted = Tensor::read_safetensors(&path).unwrap();
         found.sort_by(|a, b| a.0.cmp(&b.0));
         wanted.sort_by(|a, b| a.0.cmp(&b.0));
-        assert_eq!(found.len(), 3);
+        assert_eq!(found.len(), 4);
         for ((name, found), (wanted_name, wanted)) in found.iter().zip(&wanted) {
             assert_eq!((name, found.kind(), found.size()), (wanted_name, wanted.kind(), wanted.size()));
             assert_eq!(found, wanted);
