@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use llm_router_routing::config;
 use serde_json::Value;
@@ -147,6 +147,8 @@ impl EvalArgs {
             sections.push(Box::new(detection));
         }
         if let Some(field) = &self.by {
+            let has_field = records.iter().any(|record| record.fields.contains_key(field));
+            ensure!(has_field, "--by {field}: no row has this field");
             let mut groups = BTreeMap::<_, (Vec<_>, Vec<_>)>::new();
             for (record, scores) in records.iter().zip(scores) {
                 let (records, outputs) = groups.entry(group_of(record, field)).or_default();

@@ -66,6 +66,9 @@ fn rows_of_each_source_are_reported_apart() {
     );
     assert!(groups[2]["detection"]["false_positive_rate"].is_null(), "{found}");
 
+    let typo = [&arguments[..8], &["sauce"]].concat();
+    assert!(rejection(&typo).contains("--by sauce: no row has this field"));
+
     let table = stdout(&arguments);
     assert!(table.lines().any(|line| line.starts_with("ours") && line.contains("1.000")), "{table}");
     assert!(table.contains("if prompts with less confidence keep their default model"), "{table}");
