@@ -63,11 +63,14 @@ impl Loader {
         tracing::info!(model = %folder, ?heads, ?compute, workers, ?batching, queue, "model loaded");
         let options = EngineOptions { queue: *queue, batching: *batching, tokenizers: cores() };
         let (tokenizer, metrics) = (Arc::new(tokenizer), Arc::clone(&self.metrics));
-        if compute.device.is_cuda() {
+        let notes = model.notes().map(|(head, note)| (head.to_owned(), note.to_owned())).collect();
+        let pipeline = if compute.device.is_cuda() {
             let workers = (0..workers.get()).map(|_| CudaGraphs(model.clone())).collect();
-            return Pipeline::start(tokenizer, workers, heads, options, metrics);
-        }
-        Pipeline::start(tokenizer, vec![model; workers.get()], heads, options, metrics)
+            Pipeline::start(tokenizer, workers, heads, options, metrics)
+        } else {
+            Pipeline::start(tokenizer, vec![model; workers.get()], heads, options, metrics)
+        }?;
+        Ok(pipeline.with_notes(notes))
     }
 }
 

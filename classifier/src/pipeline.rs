@@ -1,5 +1,6 @@
 //! The path of one text: tokenizer, engine, heads; or its similarity to few-shot examples.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +22,7 @@ pub struct Pipeline {
     engine: Arc<Engine>,
     heads: Arc<[String]>,
     examples: Arc<Store>,
+    notes: Arc<BTreeMap<String, String>>,
 }
 
 impl Pipeline {
@@ -45,7 +47,19 @@ impl Pipeline {
             }
             .boxed()
         });
-        Ok(Self { tokenizer, engine, heads, examples: Arc::new(examples) })
+        Ok(Self { tokenizer, engine, heads, examples: Arc::new(examples), notes: Arc::default() })
+    }
+
+    /// The pipeline of a model with these notes, by the names of its heads.
+    #[must_use]
+    pub fn with_notes(self, notes: BTreeMap<String, String>) -> Self {
+        Self { notes: Arc::new(notes), ..self }
+    }
+
+    /// What people should know before they use a head.
+    #[must_use]
+    pub fn note(&self, head: &str) -> Option<&str> {
+        self.notes.get(head).map(String::as_str)
     }
 
     /// The names of the model's heads.

@@ -391,7 +391,6 @@ impl Backend for Echo {
                 labels: Arc::new([]),
                 confidences: Vec::new(),
                 score: None,
-                note: None,
             }]
         };
         let embedding = |text: &Tokens| Some(vec![text.ids()[0] as f32]);

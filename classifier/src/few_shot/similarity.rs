@@ -56,7 +56,6 @@ impl Similarity {
             labels: self.labels.clone(),
             confidences: confidences.collect(),
             score: None,
-            note: None,
         }
     }
 }

@@ -222,7 +222,6 @@ impl Head {
             labels: self.labels.clone(),
             confidences,
             score,
-            note: self.note.clone(),
         };
         Ok(self.output.read(logits)?.into_iter().map(scores).collect())
     }

@@ -49,6 +49,11 @@ impl Model {
         self.heads.iter().map(Head::name)
     }
 
+    /// What people should know before they use a head, by the head's name, where there is something.
+    pub fn notes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.heads.iter().filter_map(|head| Some((head.name(), head.note()?)))
+    }
+
     /// Where it computes.
     pub(crate) fn device(&self) -> Device {
         self.encoder.device()

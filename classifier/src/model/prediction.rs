@@ -72,8 +72,6 @@ pub struct HeadOutput {
     pub confidences: Vec<f32>,
     /// One number of 0 to 1 for the whole, such as a complexity, if the head gives one.
     pub score: Option<f32>,
-    /// What people should know before they use it, from the head's `head.json`.
-    pub note: Option<Arc<str>>,
 }
 
 impl HeadOutput {
@@ -124,13 +122,8 @@ mod tests {
 
     #[test]
     fn a_prediction_can_be_cut_to_the_requested_outputs() {
-        let scores = HeadOutput {
-            head: "task".into(),
-            labels: Arc::new([]),
-            confidences: Vec::new(),
-            score: None,
-            note: None,
-        };
+        let scores =
+            HeadOutput { head: "task".into(), labels: Arc::new([]), confidences: Vec::new(), score: None };
         let all = Prediction { scores: vec![scores], embedding: Some(vec![1.0]), read: Coverage::default() };
         assert_eq!(all.clone().only(Outputs::ScoresAndEmbedding), all);
         assert_eq!(all.clone().only(Outputs::Scores).embedding, None);

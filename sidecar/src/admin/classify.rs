@@ -43,8 +43,8 @@ pub(super) async fn classify(
     let prediction = service.score(prompt, Outputs::Scores, Instant::now().checked_add(TIMEOUT)).await?;
     let heads = prediction.scores.iter().map(|scores| {
         let mut json = scores.to_json();
-        if let (Some(fields), Some(note)) = (json.as_object_mut(), &scores.note) {
-            fields.insert("note".to_owned(), note.to_string().into());
+        if let (Some(fields), Some(note)) = (json.as_object_mut(), service.pipeline.note(&scores.head)) {
+            fields.insert("note".to_owned(), note.into());
         }
         (scores.head.to_string(), json)
     });

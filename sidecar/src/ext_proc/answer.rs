@@ -195,13 +195,7 @@ mod tests {
 
     fn scores() -> HeadOutput {
         let labels = ["Chatbot", "Code Generation"].map(str::to_owned);
-        HeadOutput {
-            head: "task".into(),
-            labels: labels.into(),
-            confidences: vec![0.25, 0.75],
-            score: None,
-            note: None,
-        }
+        HeadOutput { head: "task".into(), labels: labels.into(), confidences: vec![0.25, 0.75], score: None }
     }
 
     fn common(answer: &ProcessingResponse) -> &CommonResponse {

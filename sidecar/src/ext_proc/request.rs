@@ -136,7 +136,7 @@ mod tests {
     use llm_router_proto::envoy::config::core::v3::HeaderMap;
 
     fn scores(head: &str) -> HeadOutput {
-        HeadOutput { head: head.into(), labels: [].into(), confidences: Vec::new(), score: None, note: None }
+        HeadOutput { head: head.into(), labels: [].into(), confidences: Vec::new(), score: None }
     }
 
     fn named(names: &[&str]) -> Classifiers {

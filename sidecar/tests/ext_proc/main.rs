@@ -67,7 +67,6 @@ fn sure() -> Prediction {
         labels: labels.clone().into(),
         confidences: vec![0.25, 0.75],
         score: None,
-        note: None,
     };
     Prediction { scores: vec![scores("safety"), scores("task")], ..Prediction::default() }
 }

@@ -214,7 +214,7 @@ fn head_output(head: &str, prediction: &Value) -> Option<HeadOutput> {
             ([(*label).to_owned()].into(), vec![prediction["confidence"].as_f64()? as f32], None)
         }
     };
-    Some(HeadOutput { head: head.into(), labels, confidences, score, note: None })
+    Some(HeadOutput { head: head.into(), labels, confidences, score })
 }
 
 /// The text of these tokens: without capitals and spaces, which the model does not see.

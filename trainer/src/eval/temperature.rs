@@ -107,7 +107,6 @@ mod tests {
             labels: labels.into(),
             confidences: confidences.to_vec(),
             score: None,
-            note: None,
         }
     }
 

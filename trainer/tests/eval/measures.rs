@@ -93,7 +93,6 @@ fn log_loss_is_as_in_scikit_learn() {
         labels: labels.clone(),
         confidences,
         score: None,
-        note: None,
     });
     let fields = Fields { text: "text".into(), label: "label".into(), renames: [].into() };
     let scores: Vec<_> = scores.collect();

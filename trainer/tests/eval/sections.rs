@@ -26,7 +26,6 @@ fn scores(labels: &[&str], rows: &[(&[f32], Option<f32>)]) -> Vec<HeadOutput> {
         labels: labels.clone(),
         confidences: confidences.to_vec(),
         score: *score,
-        note: None,
     };
     rows.iter().map(row).collect()
 }
