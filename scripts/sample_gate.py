@@ -6,8 +6,9 @@ Takes the rows of each label whose text has the lowest SHA-256. Rows with number
 import argparse
 import collections
 import hashlib
-import json
 import pathlib
+
+import json_lines
 
 DATA = pathlib.Path(__file__).resolve().parent.parent / "models" / "data"
 
@@ -23,16 +24,13 @@ HEADS = {
 def rows_of(name: str) -> list[dict[str, object]]:
     """The rows of NAME.jsonl, or of the files of the folder NAME."""
     path = DATA / name
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path.with_name(path.name + ".jsonl")]
-    lines = [line for file in files if file.is_file() for line in file.read_text("utf-8").split("\n")]
-    return [json.loads(line) for line in lines if line.strip()]
+    return json_lines.read(path if path.is_dir() else path.with_name(path.name + ".jsonl"))
 
 
 def trained_on() -> set[str]:
     """The texts of all training sets. A few validation prompts of one head are in the training set of another."""
     files = [path for path in DATA.rglob("*.jsonl") if "train" in path.relative_to(DATA).as_posix()]
-    lines = [line for path in files for line in path.read_text("utf-8").splitlines()]
-    return {json.loads(line)["text"].strip() for line in lines}
+    return {row["text"].strip() for path in files for row in json_lines.read(path)}
 
 
 def rank(row: dict[str, object]) -> str:
@@ -54,8 +52,7 @@ def main() -> None:
         if not rows:
             print(f"{head}: no rows in {name}, unchanged")
             continue
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-        (DATA / "gate" / f"{head}.jsonl").write_text("".join(lines), "utf-8")
+        json_lines.write(DATA / "gate" / f"{head}.jsonl", rows)
         print(f"{head}: {len(rows)} rows")
 
 

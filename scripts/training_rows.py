@@ -9,13 +9,13 @@ usage: training_rows.py DATA OWN FOLDER
 
 import collections
 import hashlib
-import json
 import pathlib
 import random
 import sys
 from collections.abc import Callable, Iterable
 
 import distortions
+from json_lines import read, write
 
 # Languages of which no public row is trained on, to see how a head does in one that it has not met.
 LEFT_OUT_LANGUAGES = {"vi", "uk", "el", "ro", "sw"}
@@ -111,12 +111,6 @@ def chance(text: str) -> float:
     return int(rank("chance" + text)[:8], 16) / 16**8
 
 
-def read(path: pathlib.Path) -> list[dict]:
-    """The rows of a file."""
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.strip()]
-
-
 class Rows:
     """The rows of one head, by set and source."""
 
@@ -151,10 +145,7 @@ class Rows:
                 if counts[str(row["label"])] <= most:
                     kept.append(row)
             path = self.folder / self.head / which / f"{source.replace('/', '-').replace(' ', '-')}.jsonl"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("w", encoding="utf-8") as file:
-                for row in kept:
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            write(path, kept)
 
 
 def user_turns(row: dict) -> list[str]:
@@ -180,15 +171,12 @@ def task_rows(data: pathlib.Path, own: pathlib.Path, rows: Rows) -> None:
         rows.add(row["source"], row, last, "Open QA", earlier[-2:])
         if row.get("standalone"):
             rows.add(row["source"] + "-standalone", row, row["standalone"], "Open QA")
-    variants(own, rows, ["task/train", "followups/train.jsonl"], lambda row: row["label"])
+    variants(own, rows, ["task/train", "followups/train.jsonl", "agents.jsonl"], lambda row: row["label"])
 
 
 def own_rows(own: pathlib.Path, folders: Iterable[str]) -> list[dict]:
     """Our own rows in files or folders."""
-    files = []
-    for path in (own / folder for folder in folders):
-        files += sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
-    return [row for file in files for row in read(file)]
+    return [row for folder in folders for row in read(own / folder)]
 
 
 def variants(own: pathlib.Path, rows: Rows, folders: Iterable[str], label: Callable[[dict], object]) -> None:

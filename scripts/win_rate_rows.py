@@ -3,9 +3,10 @@
 usage: win_rate_rows.py FILE
 """
 
-import json
 import pathlib
 import sys
+
+import json_lines
 
 
 def scored(row: dict) -> dict:
@@ -18,8 +19,8 @@ def scored(row: dict) -> dict:
 
 def main() -> None:
     """Prints the rows of a file."""
-    for line in pathlib.Path(sys.argv[1]).read_text("utf-8").splitlines():
-        print(json.dumps(scored(json.loads(line))))
+    for row in json_lines.read(pathlib.Path(sys.argv[1])):
+        print(json_lines.line(scored(row)))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ fn operators(include: &Path) -> Result<(), Box<dyn Error>> {
     compiler(include)?
         // Warns of libtorch's own optional arguments.
         .flag("-Wno-maybe-uninitialized")
-        .files(["cpp/copy.cpp", "cpp/packed.cpp", "cpp/panels.cpp", "cpp/panels_bf16.cpp"])
+        .files(["cpp/copy.cpp", "cpp/memory.cpp", "cpp/packed.cpp", "cpp/panels.cpp", "cpp/panels_bf16.cpp"])
         .compile("llm_router_torch_ops");
     Ok(())
 }

@@ -26,10 +26,11 @@ impl ModelFolder {
                 let path = folder.join(&base);
                 ensure!(
                     has_weights(&path),
-                    "{}: base_model_name_or_path {base:?} must be a folder with model.safetensors, relative to the \
-                     adapter's; there is none in {}",
+                    "{}: there is no model.safetensors, which the adapter changes, and base_model_name_or_path {base:?} \
+                     in {} is no folder with one, relative to the adapter's. `scripts/setup` makes those of the \
+                     repository's models",
+                    folder.display(),
                     folder.join(adapter::CONFIG).display(),
-                    path.display()
                 );
                 Some(path)
             }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use llm_router_torch_ops::release_free_memory;
 
 use super::Model;
 use super::adapter::{self, Adapter};
@@ -26,7 +27,8 @@ impl Model {
         let compute = compute.into();
         let checkpoint = Checkpoint::load(folder, compute)?;
         let (encoder, mut heads) = checkpoint.with_heads()?;
-        // After the checkpoint is gone: a tokenizer of many languages takes as much memory as the weights.
+        // The checkpoint is gone. A tokenizer of many languages takes as much memory as the weights.
+        release_free_memory();
         let tokenizer = load_tokenizer(folder, &encoder)?;
         let shape = EncoderShape {
             layers: encoder.layers(),
@@ -97,12 +99,12 @@ pub fn load_encoder(folder: &Path, compute: impl Into<Compute>) -> Result<(Encod
 /// If a file is missing or invalid; the error names it.
 pub fn load_tokenizer(folder: &Path, encoder: &Encoder) -> Result<Tokenizer> {
     let folder = ModelFolder::open(folder)?;
-    let PromptConfig { context_tokens, unrelated_similarity } =
+    let PromptConfig { context_tokens, unrelated_similarity, lower_all_caps } =
         PromptConfig::read(&folder, encoder.max_tokens())?;
     let limit = sentence_length(&folder)?.unwrap_or(MAX_TOKENS).min(encoder.max_tokens() - context_tokens);
     let tokenizer = Tokenizer::load(&folder.file("tokenizer.json"))?;
     let tokenizer = tokenizer.reading_at_most(limit)?.reading_context(context_tokens);
-    Ok(tokenizer.with_unrelated_similarity(unrelated_similarity))
+    Ok(tokenizer.with_unrelated_similarity(unrelated_similarity).lowering_all_caps(lower_all_caps))
 }
 
 /// How a model reads prompts; a file of ours beside the model's, optional.
@@ -118,6 +120,9 @@ struct PromptConfig {
     /// The cosine similarity of the embeddings of two texts that have nothing to do with each other.
     #[serde(default)]
     unrelated_similarity: f32,
+    /// Whether the model reads texts in capital letters as if they were in small ones.
+    #[serde(default)]
+    lower_all_caps: bool,
 }
 
 impl PromptConfig {
@@ -129,7 +134,9 @@ impl PromptConfig {
         }
         let fail = || format!("cannot read {}", path.display());
         let json = std::fs::read(&path).with_context(fail)?;
-        let config: Self = serde_json::from_slice(&json).with_context(fail)?;
+        // By way of a map: a struct would take a list of its values as well.
+        let json: serde_json::Map<_, _> = serde_json::from_slice(&json).with_context(fail)?;
+        let config: Self = serde_json::from_value(json.into()).with_context(fail)?;
         ensure!(
             config.context_tokens < room,
             "{}: context_tokens must be less than the {room} tokens that the encoder reads",

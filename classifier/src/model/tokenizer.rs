@@ -142,6 +142,7 @@ pub struct Tokenizer {
     /// Most tokens of context, special ones included; 0 if the model reads none.
     context_tokens: usize,
     unrelated_similarity: f32,
+    lower_all_caps: bool,
     /// Special tokens before a text.
     before: Vec<u32>,
     /// Special tokens after a text.
@@ -165,6 +166,7 @@ impl Tokenizer {
             max_tokens: MAX_TOKENS,
             context_tokens: 0,
             unrelated_similarity: 0.0,
+            lower_all_caps: false,
             before,
             after,
         })
@@ -194,6 +196,14 @@ impl Tokenizer {
         self
     }
 
+    /// The same tokenizer for a model that does, or does not, read texts in capital letters as if they were in small ones.
+    /// Tokenizers that know both have few words in capitals, so such a text would be read letter by letter.
+    #[must_use]
+    pub fn lowering_all_caps(mut self, lower: bool) -> Self {
+        self.lower_all_caps = lower;
+        self
+    }
+
     /// The cosine similarity of the model's embeddings of texts that have nothing to do with each other.
     #[must_use]
     pub fn unrelated_similarity(&self) -> f32 {
@@ -217,20 +227,22 @@ impl Tokenizer {
     pub fn excerpt<'a>(&self, prompt: impl Into<Prompt<'a>>) -> Excerpt {
         let Prompt { text, context } = prompt.into();
         let text = text.trim();
-        let (beginning, end) = ends(text, BYTES_PER_TOKEN * self.max_tokens);
+        let (beginning, end) = self.in_case(ends(text, BYTES_PER_TOKEN * self.max_tokens));
         let budget = self.message_budget();
         let messages = if budget == 0 { &[] } else { context };
         let messages =
             messages.iter().rev().map(|message| message.trim()).filter(|message| !message.is_empty());
-        let messages = messages.take(MAX_CONTEXT).map(|message| {
-            let (beginning, end) = ends(message, BYTES_PER_TOKEN * budget);
+        let messages =
+            messages.take(MAX_CONTEXT).map(|message| self.in_case(ends(message, BYTES_PER_TOKEN * budget)));
+        Excerpt { beginning, end, whole: text.len(), context: messages.collect() }
+    }
+
+    /// Both parts of a text, in small letters if the model reads texts in capitals so.
+    fn in_case(&self, (beginning, end): (&str, &str)) -> (String, String) {
+        if self.lower_all_caps && is_all_caps([beginning, end]) {
+            (beginning.to_lowercase(), end.to_lowercase())
+        } else {
             (beginning.to_owned(), end.to_owned())
-        });
-        Excerpt {
-            beginning: beginning.to_owned(),
-            end: end.to_owned(),
-            whole: text.len(),
-            context: messages.collect(),
         }
     }
 
@@ -316,6 +328,16 @@ fn ends(text: &str, limit: usize) -> (&str, &str) {
     }
     let half = limit / 2;
     (&text[..text.floor_char_boundary(half)], &text[text.ceil_char_boundary(text.len() - half)..])
+}
+
+/// Whether several words have capital letters, and at most one letter in ten is small: "iPhone" may be among them. A single
+/// word may be an abbreviation.
+fn is_all_caps(parts: [&str; 2]) -> bool {
+    let count =
+        |is: fn(char) -> bool| parts.iter().flat_map(|part| part.chars()).filter(|it| is(*it)).count();
+    let words = parts.iter().flat_map(|part| part.split_whitespace());
+    count(char::is_lowercase) * 9 <= count(char::is_uppercase)
+        && words.filter(|word| word.contains(char::is_uppercase)).nth(1).is_some()
 }
 
 /// Leaves so many ids, half of them from the beginning.
@@ -410,6 +432,20 @@ mod tests {
         let long = words((0..100).cycle().take(10_000));
         let ids = reading.tokenize(Prompt { text: &long, context: &[long.clone(), long.clone()] }).unwrap();
         assert_eq!(ids.ids().len(), reading.max_tokens_with_context());
+    }
+
+    #[test]
+    fn capitals_are_read_as_small_letters_where_the_model_wants_it() {
+        let reading = tokenizer(9).lowering_all_caps(true);
+        let ids = |tokenizer: &Tokenizer, text: &str| tokenizer.tokenize(text).unwrap().ids().to_vec();
+        assert_eq!(ids(&reading, "W1 W2 3"), [100, 1, 2, 102, 101]);
+        assert_eq!(ids(&tokenizer(9), "W1 W2 3"), [100, 102, 102, 102, 101]);
+        // A word alone, small letters beside, and no letters at all.
+        for text in ["W1", "W1 W2 w3", "1 2"] {
+            assert_eq!(ids(&reading, text), ids(&tokenizer(9), text), "{text}");
+        }
+        let tokens = reading.reading_context(8).tokenize(Prompt { text: "W1", context: &["W1 W2".into()] });
+        assert_eq!(tokens.unwrap().ids(), [100, 102, 101, 1, 2, 101], "each message by itself");
     }
 
     #[test]

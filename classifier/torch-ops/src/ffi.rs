@@ -10,6 +10,7 @@ use super::OpError;
 
 unsafe extern "C" {
     fn torch_ops_free(message: *mut c_char);
+    pub(super) safe fn torch_ops_release_free_memory();
     pub(super) fn torch_ops_copy_non_blocking(to: *const C_tensor, from: *const C_tensor) -> *mut c_char;
     pub(super) fn torch_ops_pack(weight: *const C_tensor, packed: *mut *mut C_tensor) -> *mut c_char;
     pub(super) fn torch_ops_linear(

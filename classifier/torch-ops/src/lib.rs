@@ -1,5 +1,5 @@
-//! Parts of libtorch that `tch` does not bind: linear layers with weights packed for the CPU, CUDA graphs, and
-//! non-blocking copies.
+//! Parts of libtorch that `tch` does not bind: linear layers with weights packed for the CPU, CUDA graphs,
+//! non-blocking copies, and the release of freed memory.
 //!
 //! libtorch's own `linear` reorders the weights for the processor at every call; here that is done once. GELU or the
 //! addition of a residual is computed along with the product.
@@ -29,6 +29,11 @@ pub struct OpError(String);
 pub unsafe fn copy_non_blocking(to: &Tensor, from: &Tensor) -> Result<(), OpError> {
     // SAFETY: both are valid for the call. The caller does not touch their memory while the copy is under way.
     ffi::check(unsafe { ffi::torch_ops_copy_non_blocking(ffi::handle(to), ffi::handle(from)) })
+}
+
+/// Gives the memory of freed tensors back to the system, where libtorch allocates with glibc, which keeps most of it.
+pub fn release_free_memory() {
+    ffi::torch_ops_release_free_memory();
 }
 
 /// What is applied to the output of a linear layer.
