@@ -190,11 +190,13 @@ struct Element {
 struct Elements<'t> {
     bytes: &'t [u8],
     names: Vec<&'t str>,
+    less: Bracket<'t>,
+    greater: Bracket<'t>,
     at: usize,
     /// Where the element before ends.
     done: usize,
-    /// Whether brackets can be written as escapes, as Go's encoder does.
-    escapes_brackets: bool,
+    /// Whether something stands after that element which is no element.
+    is_said: bool,
 }
 
 /// How `<` and `>` can be written in JSON beside themselves.
@@ -203,27 +205,51 @@ const ESCAPED_GREATER: [&[u8]; 2] = [br"\u003e", br"\u003E"];
 /// An opening tag with longer attributes than this, in bytes, is none.
 const LONGEST_TAG: usize = 1 << 10;
 
+/// Finds a bracket in any of its spellings. It remembers where each comes next, so that a text is searched once, however
+/// many brackets it has and whichever spellings it lacks.
+struct Bracket<'t> {
+    bytes: &'t [u8],
+    spellings: Vec<Spelling>,
+}
+
+struct Spelling {
+    finder: memmem::Finder<'static>,
+    /// From where it was looked for last, and where it stands.
+    found: Option<(usize, Option<usize>)>,
+}
+
+impl<'t> Bracket<'t> {
+    fn new(bytes: &'t [u8], spellings: impl Iterator<Item = &'static [u8]>) -> Self {
+        let finder = |spelling| Spelling { finder: memmem::Finder::new(spelling), found: None };
+        Self { bytes, spellings: spellings.map(finder).collect() }
+    }
+
+    /// The next bracket from a position on: where it begins and ends.
+    fn next(&mut self, from: usize) -> Option<(usize, usize)> {
+        let bytes = self.bytes.get(from..)?;
+        let ends = self.spellings.iter_mut().filter_map(|Spelling { finder, found }| {
+            let at = match *found {
+                Some((since, at)) if since <= from && at.is_none_or(|at| from <= at) => at,
+                _ => finder.find(bytes).map(|at| from + at),
+            };
+            *found = Some((from, at));
+            Some((at?, at? + finder.needle().len()))
+        });
+        ends.min()
+    }
+}
+
 impl<'t> Elements<'t> {
     fn new(text: RawString<'t>, names: &'t [String]) -> Self {
         let bytes = text.inner();
-        let escapes_brackets = has_escaped_bracket(bytes);
-        Self { bytes, names: names.iter().map(String::as_str).collect(), at: 0, done: 0, escapes_brackets }
-    }
-
-    /// The next `<` from a position on, and where it ends.
-    fn bracket(&self, from: usize) -> Option<(usize, usize)> {
-        let rest = self.bytes.get(from..)?;
-        let plain = memchr(b'<', rest).map(|at| (from + at, from + at + 1));
-        if !self.escapes_brackets {
-            return plain;
-        }
-        let until = plain.map_or(rest.len(), |(start, _)| start - from);
-        let before = rest.get(..until)?;
-        let escaped = ESCAPED_LESS.into_iter().filter_map(|escape| memmem::find(before, escape)).min();
-        match escaped {
-            Some(at) => Some((from + at, from + at + ESCAPED_LESS.first().map_or(0, |escape| escape.len()))),
-            None => plain,
-        }
+        // Few texts have brackets as escapes, as Go's encoder writes them.
+        let escapes = if has_escaped_bracket(bytes) { 2 } else { 0 };
+        let bracket = |plain: &'static [u8], escaped: [&'static [u8]; 2]| {
+            Bracket::new(bytes, std::iter::once(plain).chain(escaped.into_iter().take(escapes)))
+        };
+        let (less, greater) = (bracket(b"<", ESCAPED_LESS), bracket(b">", ESCAPED_GREATER));
+        let names = names.iter().map(String::as_str).collect();
+        Self { bytes, names, less, greater, at: 0, done: 0, is_said: false }
     }
 
     fn rest(&self, from: usize) -> &'t [u8] {
@@ -231,7 +257,7 @@ impl<'t> Elements<'t> {
     }
 
     /// The end of an opening tag whose name ends here.
-    fn tag_end(&self, name_end: usize) -> Option<usize> {
+    fn tag_end(&mut self, name_end: usize) -> Option<usize> {
         let rest = self.rest(name_end);
         if let Some(length) = greater(rest) {
             return Some(name_end + length);
@@ -240,15 +266,13 @@ impl<'t> Elements<'t> {
         if !(rest.starts_with(b" ") || rest.starts_with(br"\n") || rest.starts_with(br"\t")) {
             return None;
         }
-        let near = rest.get(..LONGEST_TAG).unwrap_or(rest);
-        let ends = (0..near.len()).find_map(|at| Some(at + greater(near.get(at..)?)?));
-        ends.map(|end| name_end + end)
+        self.greater.next(name_end).map(|(_, end)| end).filter(|end| *end <= name_end + LONGEST_TAG)
     }
 
     /// Where the closing tag of a name stands from a position on.
-    fn closing_tag(&self, name: &str, from: usize) -> Option<std::ops::Range<usize>> {
+    fn closing_tag(&mut self, name: &str, from: usize) -> Option<std::ops::Range<usize>> {
         let mut at = from;
-        while let Some((start, end)) = self.bracket(at) {
+        while let Some((start, end)) = self.less.next(at) {
             let slash = [&br"\/"[..], b"/"].into_iter().find(|slash| self.rest(end).starts_with(slash));
             let name_start = slash.map(|slash| end + slash.len());
             let named = name_start.filter(|start| self.rest(*start).starts_with(name.as_bytes()));
@@ -275,23 +299,27 @@ impl Iterator for Elements<'_> {
     type Item = Element;
 
     fn next(&mut self) -> Option<Element> {
-        while let Some((start, end)) = self.bracket(self.at).filter(|_| !self.names.is_empty()) {
+        while let Some((start, end)) = self.less.next(self.at).filter(|_| !self.names.is_empty()) {
             self.at = end;
             let between = self.bytes.get(self.done..start).unwrap_or_default();
-            if !starts_line(self.bytes, start) && !RawString::new(between).is_blank() {
+            let is_said = self.is_said || !RawString::new(between).is_blank();
+            // Unless it opens an element, the bracket itself is said.
+            self.is_said = true;
+            if is_said && !starts_line(self.bytes, start) {
                 continue;
             }
             let rest = self.rest(end);
-            let opened = self.names.iter().enumerate().find_map(|(index, name)| {
-                let after = rest.starts_with(name.as_bytes()).then_some(end + name.len())?;
-                Some((index, self.tag_end(after)?))
+            let named = |name: &&str| rest.starts_with(name.as_bytes());
+            let opened = (0..self.names.len()).find_map(|index| {
+                let name = self.names.get(index).copied().filter(named)?;
+                Some((index, name, self.tag_end(end + name.len())?))
             });
-            let Some((index, inner_start)) = opened else { continue };
-            let name = self.names.get(index).copied().unwrap_or_default();
+            let Some((index, name, inner_start)) = opened else { continue };
             match self.closing_tag(name, inner_start) {
                 Some(closing) => {
                     self.at = closing.end;
                     self.done = closing.end;
+                    self.is_said = false;
                     return Some(Element { outer: start..closing.end, inner: inner_start..closing.start });
                 }
                 // None closes it further on either: looking again would cost hostile texts nothing and us much.
@@ -408,8 +436,14 @@ mod tests {
     }
 
     #[test]
-    fn many_open_elements_cost_one_pass() {
-        let hostile = "<system-reminder><task>".repeat(200_000);
-        assert_eq!(words(&[&hostile]), [hostile]);
+    fn a_text_is_searched_once_whatever_brackets_it_has() {
+        // Each takes minutes if something looks again at each bracket.
+        for part in ["<system-reminder><task>", "<", r"\u003c", r"\u003C<", r"\n<task ", r"\n<task \u003e"] {
+            for start in [String::new(), " ".repeat(100), "x".into(), "<task>y</task>".into()] {
+                let hostile = start + &part.repeat(100_000);
+                let said = words(&[&hostile]).concat().len();
+                assert!(said >= 90_000, "{part}: {said}");
+            }
+        }
     }
 }
