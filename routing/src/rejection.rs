@@ -115,6 +115,13 @@ impl Rejection {
         Self { kind: Kind::BodyTooLarge, message, param: None }
     }
 
+    /// 413: the body has more members and items than are read.
+    pub fn body_too_long(max_items: u32) -> Self {
+        let message =
+            format!("the request body has more than the {max_items} messages, parts and fields allowed here");
+        Self { kind: Kind::BodyTooLarge, message, param: None }
+    }
+
     /// 415: the body is compressed, so that it cannot be read here.
     pub fn unsupported_encoding(encoding: &str) -> Self {
         let message =

@@ -37,8 +37,8 @@ pub(super) fn forward<B: AsRef<[u8]>>(
 }
 
 /// The changes that take routing metadata out of a request that is not routed; none if it has none.
-pub(super) fn without_metadata(head: &RequestHead, rewrite: &Rewrite) -> Option<Forward> {
-    let body = rewrite.without_metadata()?;
+pub(super) fn without_unwanted(head: &RequestHead, rewrite: &Rewrite) -> Option<Forward> {
+    let body = rewrite.without_unwanted()?;
     Some(Forward { headers: content_length(head, &body).into_iter().collect(), body, failover: None })
 }
 

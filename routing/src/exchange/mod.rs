@@ -481,7 +481,7 @@ impl Exchange {
         if self.config().mode == Mode::Shadow {
             return OnBody::Continue;
         }
-        let forward = forward::without_metadata(&held.head, rewrite);
+        let forward = forward::without_unwanted(&held.head, rewrite);
         forward.map_or(OnBody::Continue, |forward| OnBody::Forward(Box::new(forward)))
     }
 

@@ -7,5 +7,5 @@ mod string;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use scanner::{Key, Scanner, SyntaxError};
+pub(crate) use scanner::{Key, MAX_ITEMS, Scanner, SyntaxError};
 pub(crate) use string::RawString;

@@ -10,14 +10,14 @@ use super::{Directives, Endpoint, METADATA_FIELD, Request};
 use crate::json::{Key, RawString, Scanner};
 use crate::rejection::Rejection;
 use crate::requirements::{Capability, Requirements};
-use crate::rewrite::{Member, Object, Rewrite, brace};
+use crate::rewrite::{Member, Object, Rewrite, brace, is_same_but_for_case};
 
 pub(super) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Request<'_>, Rejection> {
     let mut fields = Fields::read(endpoint, body)?;
     let options = mem::take(&mut fields.options);
-    let (models, metadata) = (mem::take(&mut fields.models), mem::take(&mut fields.metadata));
+    let (models, unwanted) = (mem::take(&mut fields.models), mem::take(&mut fields.unwanted));
     let object = Object { brace: brace(body), members: fields.members };
-    let rewrite = Rewrite::new(models, metadata, object, body.len());
+    let rewrite = Rewrite::new(models, unwanted, object, body.len());
     let model = fields.model.take().map(RawString::text).filter(|name| !name.is_empty());
     let directives = fields.directives.take();
     let identity = mem::take(&mut fields.identity);
@@ -57,7 +57,8 @@ struct Fields<'a> {
     model: Option<RawString<'a>>,
     models: Vec<Member>,
     directives: Option<Directives>,
-    metadata: Vec<Member>,
+    /// Members that never reach the LLM: routing metadata, and keys that some servers take for those that are read here.
+    unwanted: Vec<Member>,
     /// What the endpoint's own field holds, or what is wrong with it.
     prompt: Option<Result<Vec<Turn<'a>>, Rejection>>,
     system: Option<Turn<'a>>,
@@ -66,6 +67,9 @@ struct Fields<'a> {
     /// How many members there are.
     members: usize,
 }
+
+/// Routing metadata longer than this, in bytes, is an error: the longest that means something has some hundred.
+const LONGEST_METADATA: usize = 64 << 10;
 
 /// The members that [`Fields::read_member`] knows.
 #[derive(Clone, Copy)]
@@ -79,13 +83,23 @@ enum Field {
 impl Field {
     /// What a key means at an endpoint: fields of other endpoints are nothing here.
     fn find(endpoint: Endpoint, key: &[u8]) -> Option<(Self, &'static str)> {
+        Self::all(endpoint).find(|(_, name)| name.as_bytes() == key)
+    }
+
+    /// Whether a key is none of them, but servers that ignore case would take it for one: to them the last counts, so the LLM
+    /// could get another model or prompt than the one that was decided on.
+    fn differs_in_case_only(endpoint: Endpoint, key: &[u8]) -> bool {
+        Self::all(endpoint).any(|(_, name)| is_same_but_for_case(key, name))
+    }
+
+    fn all(endpoint: Endpoint) -> impl Iterator<Item = (Self, &'static str)> {
         let known = [
             Some((Self::Model, "model")),
             Some((Self::Metadata, METADATA_FIELD)),
             endpoint.prompt_field().map(|name| (Self::Prompt, name)),
             endpoint.system_field().map(|name| (Self::System, name)),
         ];
-        known.into_iter().flatten().find(|(_, name)| name.as_bytes() == key)
+        known.into_iter().flatten()
     }
 }
 
@@ -98,11 +112,14 @@ impl<'a> Fields<'a> {
             let found = Field::find(endpoint, &key.name);
             field = found.map(|(_, name)| name);
             fields.members += 1;
-            for member in [fields.models.last_mut(), fields.metadata.last_mut()].into_iter().flatten() {
+            for member in [fields.models.last_mut(), fields.unwanted.last_mut()].into_iter().flatten() {
                 member.before(&key);
             }
             match found {
                 Some((known, name)) => fields.read_member(known, name, scanner, &key)?,
+                None if Field::differs_in_case_only(endpoint, &key.name) => {
+                    fields.unwanted.push(Member::new(&key, scanner.skip()?));
+                }
                 None => {
                     fields.identity.read(&key.name, scanner)?;
                     fields.options.read(endpoint, &key.name, scanner)?;
@@ -134,7 +151,10 @@ impl<'a> Fields<'a> {
             }
             Field::Metadata => {
                 let raw = scanner.clone().raw()?;
-                self.metadata.push(Member::new(key, scanner.skip()?));
+                self.unwanted.push(Member::new(key, scanner.skip()?));
+                if raw.len() > LONGEST_METADATA {
+                    return Err(BodyError::Type("must be shorter than 64 KiB"));
+                }
                 self.directives = Directives::parse(raw)?;
             }
             Field::Prompt => self.prompt = read_prompt(name, scanner)?,
@@ -185,6 +205,7 @@ fn or_skip<'a, T>(
     match read(&mut ahead) {
         Err(error @ BodyError::Syntax(_)) => Err(error),
         Err(error) => {
+            scanner.count_items_of(&ahead);
             scanner.skip()?;
             Ok(Err(error))
         }

@@ -1,6 +1,6 @@
 //! What can be wrong with a body, before it is known in which field.
 
-use crate::json::SyntaxError;
+use crate::json::{MAX_ITEMS, SyntaxError};
 use crate::rejection::Rejection;
 
 /// A body that cannot be read.
@@ -35,6 +35,7 @@ impl BodyError {
                 Rejection::invalid(Some(field), format!("{field} {problem}"))
             }
             (Self::Type(problem), None) => Rejection::invalid(None, format!("the body {problem}")),
+            (Self::Syntax(error), _) if error.is_too_long => Rejection::body_too_long(MAX_ITEMS),
             (Self::Syntax(error), _) => {
                 Rejection::invalid(None, format!("the body is not a JSON object: {error}"))
             }

@@ -248,15 +248,21 @@ pub(super) fn input<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<Turn<'a>>, Body
     let mut strings = Vec::new();
     let mut turns = Vec::new();
     let mut numbers = 0;
-    scanner.array(|scanner| {
-        match scanner.peek() {
-            Some(b'"') => strings.push(scanner.string()?),
-            Some(b'{') => turns.push(Message::read(scanner)?.into_turn()),
-            // A token's number, or a list of them.
-            _ => numbers += scanner.raw()?.split(|byte| *byte == b',').count(),
-        }
-        Ok::<_, BodyError>(())
-    })?;
+    let count = |raw: &[u8]| raw.split(|byte| *byte == b',').count();
+    if scanner.starts_with_number() {
+        // Tokens' numbers, of which there may be very many.
+        numbers += count(scanner.raw()?);
+    } else {
+        scanner.array(|scanner| {
+            match scanner.peek() {
+                Some(b'"') => strings.push(scanner.string()?),
+                Some(b'{') => turns.push(Message::read(scanner)?.into_turn()),
+                // A list of tokens' numbers.
+                _ => numbers += count(scanner.raw()?),
+            }
+            Ok::<_, BodyError>(())
+        })?;
+    }
     if !strings.is_empty() || numbers > 0 {
         turns.push(user(Content { tool_bytes: numbers * BYTES_PER_TOKEN, ..Content::several(strings) }));
     }

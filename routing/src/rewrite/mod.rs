@@ -17,8 +17,8 @@ use splice::{ObjectChange, Splices};
 pub struct Rewrite {
     /// The members that name the model, in order.
     models: Vec<Member>,
-    /// The members with routing metadata.
-    metadata: Vec<Member>,
+    /// Further members to remove: routing metadata, and keys that differ from known ones in case only.
+    unwanted: Vec<Member>,
     /// The whole body.
     body: Object,
     /// The body's length.
@@ -39,12 +39,12 @@ fn quoted(text: &str) -> String {
 
 impl Rewrite {
     /// `models`: the members that name the model, in order; the last stays, and gets the chosen one's name. The others
-    /// are removed: they would only leave it to the LLM's parser which counts. `metadata`: further members to remove.
-    pub(crate) fn new(models: Vec<Member>, metadata: Vec<Member>, body: Object, length: usize) -> Self {
-        Self { models, metadata, body, length }
+    /// are removed: they would only leave it to the LLM's parser which counts. `unwanted`: further members to remove.
+    pub(crate) fn new(models: Vec<Member>, unwanted: Vec<Member>, body: Object, length: usize) -> Self {
+        Self { models, unwanted, body, length }
     }
 
-    /// The body with `model` as the LLM's API wants it, with that model's edits, and without routing metadata.
+    /// The body with `model` as the LLM's API wants it, with that model's edits, and without what is unwanted.
     ///
     /// `text` is the body that was parsed. It is read only if there are edits, and may be empty otherwise.
     pub fn for_model(&self, model: &str, edits: &BodyEdits, text: &[u8]) -> Rewritten {
@@ -54,7 +54,7 @@ impl Rewrite {
         } else {
             edits.find(&mut splices, text, self.body)
         };
-        change.removed.extend_from_slice(&self.metadata);
+        change.removed.extend_from_slice(&self.unwanted);
         match self.models.split_last() {
             Some((last, others)) => {
                 splices.replace(last.value.clone(), quoted(model));
@@ -66,13 +66,13 @@ impl Rewrite {
         splices.rewritten(self.length)
     }
 
-    /// The body without routing metadata, if it has some.
-    pub fn without_metadata(&self) -> Option<Rewritten> {
-        if self.metadata.is_empty() {
+    /// The body without what is unwanted, if it has some.
+    pub fn without_unwanted(&self) -> Option<Rewritten> {
+        if self.unwanted.is_empty() {
             return None;
         }
         let mut splices = Splices::default();
-        let change = ObjectChange { removed: self.metadata.clone(), added: Vec::new() };
+        let change = ObjectChange { removed: self.unwanted.clone(), added: Vec::new() };
         splices.change_members(self.body, change);
         Some(splices.rewritten(self.length))
     }

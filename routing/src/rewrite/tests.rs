@@ -234,7 +234,7 @@ proptest! {
     #[test]
     fn the_pieces_make_the_body_and_what_follows_the_last_change_stays(body in any_body(), edits in any_edits()) {
         let rewrite = Request::parse(Endpoint::ChatCompletions, body.as_bytes()).unwrap().into_rewrite();
-        for rewritten in [Some(rewrite.for_model("m", &edits, body.as_bytes())), rewrite.without_metadata()] {
+        for rewritten in [Some(rewrite.for_model("m", &edits, body.as_bytes())), rewrite.without_unwanted()] {
             let Some(rewritten) = rewritten else { continue };
             let whole = rewritten.apply(body.as_bytes());
             prop_assert_eq!(rewritten.len(), whole.len());

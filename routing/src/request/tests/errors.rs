@@ -107,3 +107,34 @@ proptest! {
         let _ = Request::parse(CHAT, &body);
     }
 }
+
+/// Each is bounded by what is read of it, wherever it stands; what is skipped may have any number of items.
+#[test]
+fn a_body_of_too_many_items_is_rejected() {
+    let user = r#"{"role":"user","content":"x"}"#;
+    let list = |item: &str, count: usize| vec![item; count].join(",");
+    let many = 110_000;
+    for body in [
+        format!(r#"{{"messages":[{}]}}"#, list(user, many / 3)),
+        format!(r#"{{"messages":[{{"role":"user","content":[{}]}}]}}"#, list(r#""""#, many)),
+        format!(
+            r#"{{"messages":[{{"role":"user","content":[{}]}}]}}"#,
+            list(r#"{"content":[""]}"#, many / 3)
+        ),
+        format!(r#"{{"messages":[{user}],{}}}"#, list(r#""a":0"#, many)),
+        format!(r#"{{"messages":[{user}],{}}}"#, list(r#""model":"""#, many)),
+        // Not JSON after all, or of a wrong type, several times.
+        format!(r#"{{"messages":[{}"#, list(user, many / 3)),
+        format!(r#"{{{}}}"#, list(&format!(r#""messages":[{},1]"#, list(user, 10_000)), 4)),
+    ] {
+        let (status, param, message) = refusal(CHAT, body.as_bytes());
+        assert_eq!((status, param), (413, Value::Null), "{message}");
+        assert!(message.contains("100000 messages, parts and fields"), "{message}");
+    }
+    let tools = format!(r#"{{"messages":[{user}],"tools":[{}]}}"#, list("{}", many));
+    assert!(Request::parse(CHAT, tools.as_bytes()).is_ok());
+    let tokens = format!(r#"{{"prompt":[{}]}}"#, list("7", many));
+    assert_eq!(Request::parse(Endpoint::Completions, tokens.as_bytes()).unwrap().prompt_tokens, many as u64);
+    let metadata = format!(r#"{{"messages":[{user}],"nim-llm-router":{{"a":"{}"}}}}"#, "x".repeat(70_000));
+    assert_eq!(refusal(CHAT, metadata.as_bytes()).1, "nim-llm-router");
+}

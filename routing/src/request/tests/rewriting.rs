@@ -53,6 +53,34 @@ fn of_several_models_only_the_last_stays() {
     assert_eq!(rewritten(body), expected);
 }
 
+/// Go's JSON parser ignores case, also that of some letters beyond ASCII, and takes the last.
+#[test]
+fn keys_that_servers_take_for_the_models_or_the_prompts_are_removed() {
+    let messages = r#""messages":[{"role":"user","content":"x"}]"#;
+    for other in [
+        r#""MODEL":"a""#,
+        r#""Model":{"b":[1]}"#,
+        r#""m\u004fdel":null"#,
+        r#""NIM-LLM-Router":{"policy":"x"}"#,
+        r#""Messages":[]"#,
+        r#""me\u017f\u017fages":[]"#,
+        r#""MODEL":1,"mODEL":2"#,
+    ] {
+        for body in [
+            format!(r#"{{{other},"model":"auto",{messages}}}"#),
+            format!(r#"{{"model":"auto",{other},{messages}}}"#),
+            format!(r#"{{"model":"auto",{messages},{other}}}"#),
+        ] {
+            assert_eq!(chat(&body).model.as_deref(), Some("auto"));
+            let expected = format!(r#"{{"model":"big/\"model\"",{messages}}}"#);
+            assert_eq!(rewritten(&body), expected, "from {body}");
+        }
+    }
+    let alone = format!(r#"{{"MODEL":"a",{messages}}}"#);
+    assert_eq!(chat(&alone).model, None);
+    assert_eq!(rewritten(&alone), format!(r#"{{"model":"big/\"model\"",{messages}}}"#));
+}
+
 #[test]
 fn a_body_never_grows_by_more_than_is_said() {
     const MODEL: &str = "vendor/\"model\"";

@@ -196,10 +196,10 @@ async fn an_unknown_model_passes_through_if_so_configured(host: Host) {
         ("/v1/chat/completions", chat("gpt-99", CODE)),
         ("/v1/embeddings", json!({"input": CODE, "model": "text-embedding-3-small"})),
     ] {
-        let without_metadata = body.to_string();
+        let without_unwanted = body.to_string();
         body["nim-llm-router"] = json!({"routing_strategy": "triton"});
         let response = gateway.send(Request::post(path, &body)).await;
-        assert_eq!(response.received().body, without_metadata, "{path}");
+        assert_eq!(response.received().body, without_unwanted, "{path}");
     }
 }
 
