@@ -55,5 +55,49 @@ fn benches(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(all, benches);
+/// Bodies of 8 MiB that cost as much as a client can make them cost.
+fn costly() -> Vec<(&'static str, String)> {
+    const SIZE: usize = 8 << 20;
+    let fill = |part: &str| part.repeat(SIZE / part.len());
+    let asks = |content: &str| format!(r#"{{"messages":[{{"role":"user","content":{content}}}]}}"#);
+    let beside = |member: String| format!(r#"{{{member},"messages":[{{"role":"user","content":"x"}}]}}"#);
+    let said = |part: &str| asks(&format!(r#""{}""#, fill(part)));
+    vec![
+        ("text", said("a word ")),
+        ("parts", asks(&format!(r#"[{}""]"#, fill(r#""","#)))),
+        ("skipped strings", beside(format!(r#""tools":[{}""]"#, fill(r#""","#)))),
+        ("skipped arrays", beside(format!(r#""tools":[{}[]]"#, fill("[],")))),
+        ("skipped numbers", beside(format!(r#""tools":[{}0]"#, fill("0,")))),
+        ("members", beside(format!(r#"{}"a":0"#, fill(r#""a":0,"#)))),
+        ("models", beside(format!(r#"{}"model":"""#, fill(r#""model":"","#)))),
+        ("quotes", said(r#"\""#)),
+        ("backslashes", said(r"\\")),
+        ("brackets", said("<")),
+        ("brackets after spaces", asks(&format!(r#""{}{}""#, " ".repeat(100), fill("<")))),
+        ("escaped brackets", said(r"\u003c")),
+        ("open elements", said(r"\n<task ")),
+        ("elements", said(r"<task>x</task>")),
+        ("spaces", said(" ")),
+        ("line ends", said(r"\n")),
+        ("token numbers", beside(format!(r#""input":[{}0]"#, fill("0,")))),
+    ]
+}
+
+fn costly_benches(criterion: &mut Criterion) {
+    let settings = PromptSettings::of_known_agents(CLASSIFY_TEXT);
+    let mut group = criterion.benchmark_group("costly body");
+    group.sample_size(10);
+    for (name, body) in costly() {
+        group.bench_with_input(BenchmarkId::from_parameter(name), body.as_bytes(), |bench, body| {
+            bench.iter(|| {
+                let request = Request::parse(Endpoint::ChatCompletions, body).ok()?;
+                black_box(request.human_turns(&settings).prompt(0).to_body());
+                Some(request.into_rewrite().for_model("large", &BodyEdits::default(), body).apply(body))
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(all, benches, costly_benches);
 criterion_main!(all);

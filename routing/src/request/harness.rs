@@ -4,6 +4,8 @@
 //! leave out (`<system-reminder>…</system-reminder>`), elements that hold the human's words (`<task>…</task>`), and
 //! messages that are all theirs, known by how they begin (`[read_file for 'x'] Result:`).
 
+use std::cell::Cell;
+
 use memchr::{memchr, memmem};
 
 use crate::json::RawString;
@@ -44,25 +46,66 @@ impl Harness {
     }
 }
 
-/// The human's words in the texts of a message; none if it says nothing, or is all the harness's.
-pub(super) fn human_texts<'a>(texts: &[RawString<'a>], harness: &Harness) -> Vec<RawString<'a>> {
-    if !texts.iter().any(|text| may_have_elements(*text)) {
-        let written = without_written(&said(texts), harness);
-        return written.into_iter().map(|text| after_marker(text, &harness.user_markers)).collect();
+/// Reads the messages of a body. It looks at a bounded number of brackets: an honest message has some hundred, and a body
+/// could have millions, each looked at several times. Then texts are read as they are.
+pub(super) struct Reader<'h> {
+    harness: &'h Harness,
+    brackets_left: Cell<u32>,
+}
+
+const MAX_BRACKETS: u32 = 500_000;
+
+impl<'h> Reader<'h> {
+    pub(super) fn new(harness: &'h Harness) -> Self {
+        Self { harness, brackets_left: Cell::new(MAX_BRACKETS) }
     }
-    let added = without_elements(texts, &harness.added_elements);
-    let rest = without_written(&without_elements(&added, &harness.command_elements), harness);
-    let has_more = rest.inner_bytes() < said(texts).inner_bytes();
-    for (names, counts) in [(&harness.user_elements, true), (&harness.common_user_elements, has_more)] {
-        let inner = inner_of(texts, names, harness);
-        if counts && !inner.is_empty() {
-            return inner;
+
+    /// The human's words in the texts of a message; none if it says nothing, or is all the harness's.
+    pub(super) fn human_texts<'a>(&self, texts: &[RawString<'a>]) -> Vec<RawString<'a>> {
+        let harness = self.harness;
+        if self.brackets_left.get() == 0 || !texts.iter().any(|text| may_have_elements(*text)) {
+            let written = without_written(&said(texts), harness);
+            return written.into_iter().map(|text| after_marker(text, &harness.user_markers)).collect();
         }
+        let added = self.without_elements(texts, &harness.added_elements);
+        let rest = without_written(&self.without_elements(&added, &harness.command_elements), harness);
+        let has_more = rest.inner_bytes() < said(texts).inner_bytes();
+        for (names, counts) in [(&harness.user_elements, true), (&harness.common_user_elements, has_more)] {
+            let inner = self.inner_of(texts, names);
+            if counts && !inner.is_empty() {
+                return inner;
+            }
+        }
+        if rest.is_empty() && without_written(&added, harness).len() == added.len() {
+            return self.inner_of(texts, &harness.command_elements);
+        }
+        rest.into_iter().map(|text| after_marker(text, &harness.user_markers)).collect()
     }
-    if rest.is_empty() && without_written(&added, harness).len() == added.len() {
-        return inner_of(texts, &harness.command_elements, harness);
+
+    /// What elements of these names hold, without what the harness adds.
+    fn inner_of<'a>(&self, texts: &[RawString<'a>], names: &[String]) -> Vec<RawString<'a>> {
+        let inner_texts = |text: &RawString<'a>| -> Vec<_> {
+            let elements = Elements::new(*text, names, &self.brackets_left);
+            elements.map(|element| text.slice(element.inner)).collect()
+        };
+        let inner: Vec<_> = texts.iter().flat_map(inner_texts).collect();
+        self.without_elements(&inner, &self.harness.added_elements)
     }
-    rest.into_iter().map(|text| after_marker(text, &harness.user_markers)).collect()
+
+    /// What is left of the texts without these elements.
+    fn without_elements<'a>(&self, texts: &[RawString<'a>], names: &[String]) -> Vec<RawString<'a>> {
+        let left = texts.iter().flat_map(|text| {
+            let mut left = Vec::new();
+            let mut done = 0;
+            for element in Elements::new(*text, names, &self.brackets_left) {
+                left.push(text.slice(done..element.outer.start));
+                done = element.outer.end;
+            }
+            left.push(text.slice(done..text.inner().len()));
+            left
+        });
+        said(&left.collect::<Vec<_>>())
+    }
 }
 
 /// Whether a text can have elements: most have no bracket.
@@ -72,12 +115,6 @@ fn may_have_elements(text: RawString<'_>) -> bool {
 
 fn has_escaped_bracket(bytes: &[u8]) -> bool {
     ESCAPED_LESS.into_iter().any(|escape| memmem::find(bytes, escape).is_some())
-}
-
-/// What elements of these names hold, without what the harness adds.
-fn inner_of<'a>(texts: &[RawString<'a>], names: &[String], harness: &Harness) -> Vec<RawString<'a>> {
-    let inner: Vec<_> = texts.iter().flat_map(|text| inner_texts(*text, names)).collect();
-    without_elements(&inner, &harness.added_elements)
 }
 
 /// The texts without white space around them, if they say anything.
@@ -95,32 +132,12 @@ impl InnerBytes for Vec<RawString<'_>> {
     }
 }
 
-/// What is left of the texts without these elements.
-fn without_elements<'a>(texts: &[RawString<'a>], names: &[String]) -> Vec<RawString<'a>> {
-    let left = texts.iter().flat_map(|text| {
-        let mut left = Vec::new();
-        let mut done = 0;
-        for element in Elements::new(*text, names) {
-            left.push(text.slice(done..element.outer.start));
-            done = element.outer.end;
-        }
-        left.push(text.slice(done..text.inner().len()));
-        left
-    });
-    said(&left.collect::<Vec<_>>())
-}
-
 /// The texts that the harness did not write.
 fn without_written<'a>(texts: &[RawString<'a>], harness: &Harness) -> Vec<RawString<'a>> {
     let starts = texts.iter().map(|text| (text, text.head(LONGEST_BEGINNING).text()));
     let before_results = starts.take_while(|(_, start)| !begins_with_any(start, &harness.tool_results));
     let humans = before_results.filter(|(_, start)| !begins_with_any(start, &harness.written_texts));
     humans.map(|(text, _)| *text).collect()
-}
-
-/// What is in these elements.
-fn inner_texts<'a>(text: RawString<'a>, names: &[String]) -> Vec<RawString<'a>> {
-    Elements::new(text, names).map(|element| text.slice(element.inner)).collect()
 }
 
 /// What follows the last marker that starts a line; all of a text without one.
@@ -191,6 +208,7 @@ struct Elements<'t> {
     bytes: &'t [u8],
     names: Vec<&'t str>,
     less: Bracket<'t>,
+    brackets_left: &'t Cell<u32>,
     greater: Bracket<'t>,
     at: usize,
     /// Where the element before ends.
@@ -240,7 +258,7 @@ impl<'t> Bracket<'t> {
 }
 
 impl<'t> Elements<'t> {
-    fn new(text: RawString<'t>, names: &'t [String]) -> Self {
+    fn new(text: RawString<'t>, names: &'t [String], brackets_left: &'t Cell<u32>) -> Self {
         let bytes = text.inner();
         // Few texts have brackets as escapes, as Go's encoder writes them.
         let escapes = if has_escaped_bracket(bytes) { 2 } else { 0 };
@@ -249,7 +267,13 @@ impl<'t> Elements<'t> {
         };
         let (less, greater) = (bracket(b"<", ESCAPED_LESS), bracket(b">", ESCAPED_GREATER));
         let names = names.iter().map(String::as_str).collect();
-        Self { bytes, names, less, greater, at: 0, done: 0, is_said: false }
+        Self { bytes, names, less, brackets_left, greater, at: 0, done: 0, is_said: false }
+    }
+
+    /// The next `<` from a position on, unless enough were looked at: where it begins and ends.
+    fn bracket(&mut self, from: usize) -> Option<(usize, usize)> {
+        self.brackets_left.set(self.brackets_left.get().checked_sub(1)?);
+        self.less.next(from)
     }
 
     fn rest(&self, from: usize) -> &'t [u8] {
@@ -272,7 +296,7 @@ impl<'t> Elements<'t> {
     /// Where the closing tag of a name stands from a position on.
     fn closing_tag(&mut self, name: &str, from: usize) -> Option<std::ops::Range<usize>> {
         let mut at = from;
-        while let Some((start, end)) = self.less.next(at) {
+        while let Some((start, end)) = self.bracket(at) {
             let slash = [&br"\/"[..], b"/"].into_iter().find(|slash| self.rest(end).starts_with(slash));
             let name_start = slash.map(|slash| end + slash.len());
             let named = name_start.filter(|start| self.rest(*start).starts_with(name.as_bytes()));
@@ -299,7 +323,7 @@ impl Iterator for Elements<'_> {
     type Item = Element;
 
     fn next(&mut self) -> Option<Element> {
-        while let Some((start, end)) = self.less.next(self.at).filter(|_| !self.names.is_empty()) {
+        while let Some((start, end)) = self.bracket(self.at).filter(|_| !self.names.is_empty()) {
             self.at = end;
             let between = self.bytes.get(self.done..start).unwrap_or_default();
             let is_said = self.is_said || !RawString::new(between).is_blank();
@@ -309,7 +333,9 @@ impl Iterator for Elements<'_> {
                 continue;
             }
             let rest = self.rest(end);
-            let named = |name: &&str| rest.starts_with(name.as_bytes());
+            // By the first byte first: there are some thirty names, and many brackets.
+            let named =
+                |name: &&str| name.as_bytes().first() == rest.first() && rest.starts_with(name.as_bytes());
             let opened = (0..self.names.len()).find_map(|index| {
                 let name = self.names.get(index).copied().filter(named)?;
                 Some((index, name, self.tag_end(end + name.len())?))
@@ -349,7 +375,7 @@ mod tests {
 
     fn words(texts: &[&str]) -> Vec<String> {
         let texts: Vec<_> = texts.iter().map(|text| RawString::new(text.as_bytes())).collect();
-        human_texts(&texts, &harness()).into_iter().map(RawString::text).collect()
+        Reader::new(&harness()).human_texts(&texts).into_iter().map(RawString::text).collect()
     }
 
     #[test]

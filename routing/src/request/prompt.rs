@@ -167,8 +167,8 @@ fn human<'t, 'a>(
     settings: &'t PromptSettings,
 ) -> impl Iterator<Item = (usize, Vec<RawString<'a>>)> + use<'t, 'a> {
     let users = turns.iter().enumerate().rev().filter(|(_, turn)| turn.role == Role::User);
-    let texts =
-        users.map(|(index, turn)| (index, harness::human_texts(turn.content.texts(), &settings.harness)));
+    let reader = harness::Reader::new(&settings.harness);
+    let texts = users.map(move |(index, turn)| (index, reader.human_texts(turn.content.texts())));
     texts.filter(|(_, texts)| !texts.is_empty())
 }
 
