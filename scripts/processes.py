@@ -81,6 +81,12 @@ class Processes:
             process.kill()
             raise DemoError(f"{name} did not end within {START_SECONDS} s\n{log_tail(name)}") from None
 
+    def kill(self, name: str) -> None:
+        """Ends a process at once, and waits for it."""
+        process = self._running.pop(name)
+        process.kill()
+        process.wait()
+
     @staticmethod
     def has_logged(name: str, line: str) -> bool:
         return line in log_of(name).read_text(errors="replace").splitlines()

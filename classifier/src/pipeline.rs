@@ -23,6 +23,7 @@ pub struct Pipeline {
     heads: Arc<[String]>,
     examples: Arc<Store>,
     notes: Arc<BTreeMap<String, String>>,
+    in_background: bool,
 }
 
 impl Pipeline {
@@ -47,13 +48,21 @@ impl Pipeline {
             }
             .boxed()
         });
-        Ok(Self { tokenizer, engine, heads, examples: Arc::new(examples), notes: Arc::default() })
+        let (examples, notes) = (Arc::new(examples), Arc::default());
+        Ok(Self { tokenizer, engine, heads, examples, notes, in_background: false })
     }
 
     /// The pipeline of a model with these notes, by the names of its heads.
     #[must_use]
     pub fn with_notes(self, notes: BTreeMap<String, String>) -> Self {
         Self { notes: Arc::new(notes), ..self }
+    }
+
+    /// The same pipeline for prompts that nobody is in a hurry for: they take no place in the queue, and their turn comes when no
+    /// other waits, or seldom. Callers must bound how many such prompts they submit.
+    #[must_use]
+    pub fn in_background(self) -> Self {
+        Self { in_background: true, ..self }
     }
 
     /// What people should know before they use a head.
@@ -99,7 +108,18 @@ impl Pipeline {
         deadline: Option<Instant>,
         steps: Option<Arc<dyn StepObserver>>,
     ) -> Result<Prediction, EngineError> {
-        self.engine.classify(self.tokenizer.excerpt(prompt), outputs, deadline, steps).await
+        let excerpt = self.tokenizer.excerpt(prompt);
+        if !self.in_background {
+            return self.engine.classify(excerpt, outputs, deadline, steps).await;
+        }
+        let classified = self.engine.classify_in_background(excerpt, outputs);
+        match deadline {
+            Some(deadline) => {
+                let classified = tokio::time::timeout_at(deadline.into(), classified).await;
+                classified.unwrap_or(Err(EngineError::DeadlineExceeded))
+            }
+            None => classified.await,
+        }
     }
 
     /// Embeds few-shot examples that a caller sent, unless that is done already. Prompts and the examples of policies have

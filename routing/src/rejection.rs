@@ -26,6 +26,7 @@ enum Kind {
     BodyTooLarge,
     UnsupportedEncoding,
     ClassifierUnavailable,
+    Overloaded,
     Internal,
 }
 
@@ -135,6 +136,12 @@ impl Rejection {
         Self { kind: Kind::ClassifierUnavailable, message, param: None }
     }
 
+    /// 503: there is too much to do to read the request.
+    pub fn overloaded() -> Self {
+        let message = "the router is overloaded, please try again".to_owned();
+        Self { kind: Kind::Overloaded, message, param: None }
+    }
+
     /// 500: a bug in the router, which has lost the request's state.
     pub fn internal() -> Self {
         let message = "the router failed to process the request".to_owned();
@@ -151,7 +158,7 @@ impl Rejection {
             Kind::BodyTooLarge => 413,
             Kind::UnsupportedEncoding => 415,
             Kind::Internal => 500,
-            Kind::ClassifierUnavailable => 503,
+            Kind::ClassifierUnavailable | Kind::Overloaded => 503,
         }
     }
 
@@ -167,6 +174,7 @@ impl Rejection {
             Kind::BodyTooLarge => "request_too_large",
             Kind::UnsupportedEncoding => "unsupported_encoding",
             Kind::ClassifierUnavailable => "classifier_unavailable",
+            Kind::Overloaded => "router_overloaded",
             Kind::Internal => "internal_error",
         }
     }
@@ -174,7 +182,7 @@ impl Rejection {
     /// The response headers.
     pub fn headers(&self) -> Vec<(&'static str, &'static str)> {
         let mut all = vec![("content-type", "application/json")];
-        if self.kind == Kind::ClassifierUnavailable {
+        if self.status() == 503 && !matches!(self.kind, Kind::ByPolicy(_)) {
             all.push(("retry-after", RETRY_AFTER));
         }
         all
@@ -285,6 +293,7 @@ mod tests {
         assert_eq!(error(Rejection::body_too_large(1)), "request_too_large");
         assert_eq!(error(Rejection::unsupported_encoding("gzip")), "invalid_request_error");
         assert_eq!(error(Rejection::classifier_unavailable()), "overloaded_error");
+        assert_eq!(error(Rejection::overloaded()), "overloaded_error");
         assert_eq!(error(Rejection::internal()), "api_error");
         assert_eq!(
             [403, 429, 500].map(anthropic_type),
@@ -300,8 +309,11 @@ mod tests {
     }
 
     #[test]
-    fn only_a_missing_classifier_asks_to_retry() {
-        assert!(Rejection::classifier_unavailable().headers().contains(&("retry-after", "1")));
+    fn only_what_passes_asks_to_retry() {
+        for rejection in [Rejection::classifier_unavailable(), Rejection::overloaded()] {
+            assert!(rejection.headers().contains(&("retry-after", "1")));
+        }
+        assert_eq!(Rejection::by_policy(503, "no").headers(), [("content-type", "application/json")]);
         assert_eq!(Rejection::body_too_large(10).headers(), [("content-type", "application/json")]);
     }
 }

@@ -11,7 +11,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
     let cli = config_file::parse()?;
-    logs::init(cli.log_format);
+    let _logs = logs::init(cli.log_format)?;
     match cli.command {
         Command::Serve(args) => tokio::runtime::Runtime::new()?.block_on(serve::run(*args)),
         Command::Bench(args) => tokio::runtime::Runtime::new()?.block_on(bench::run(&args)),

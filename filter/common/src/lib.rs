@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod filter_state;
+pub mod forward_clock;
 pub mod fractions;
 pub mod request;
 pub mod response;

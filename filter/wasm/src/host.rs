@@ -8,6 +8,7 @@ mod headers;
 use std::ptr;
 use std::time::{Duration, UNIX_EPOCH};
 
+use llm_router_filter_common::forward_clock::ForwardClock;
 use llm_router_routing::headers::Headers;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, Bytes, MapType, MetricType, Status};
@@ -180,10 +181,13 @@ pub(crate) fn plugin_configuration() -> Bytes {
     hostcalls::get_buffer(BufferType::PluginConfiguration, 0, usize::MAX).ok().flatten().unwrap_or_default()
 }
 
-/// The time since the Unix epoch.
+/// The time since some moment, which only goes forward. Envoy tells the system's time, which may be set.
 pub(crate) fn now() -> Duration {
-    let now = hostcalls::get_current_time().ok();
-    now.and_then(|now| now.duration_since(UNIX_EPOCH).ok()).unwrap_or_default()
+    thread_local! {
+        static CLOCK: ForwardClock = ForwardClock::default();
+    }
+    let system = hostcalls::get_current_time().ok().and_then(|now| now.duration_since(UNIX_EPOCH).ok());
+    CLOCK.with(|clock| clock.now(system.unwrap_or_default()))
 }
 
 /// A response header, in the response headers' callback.

@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
+use llm_router_routing::cache::{CachingRouter, Plan};
 use llm_router_routing::classification::{Classification, Label, Prediction};
 use llm_router_routing::config::Config;
-use llm_router_routing::cache::{CachingRouter, Plan};
 use llm_router_routing::model_list;
 use llm_router_routing::request::{Endpoint, Request, RequestHead};
 use llm_router_routing::requirements::Api;

@@ -21,7 +21,10 @@ fuzz_target!(|input: Input<'_>| {
     }
 });
 
-fn read<'a>(content_type: &str, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Option<Usage>, Option<String>, bool) {
+fn read<'a>(
+    content_type: &str,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Option<Usage>, Option<String>, bool) {
     let mut reader = UsageReader::with_response_id(Some(content_type));
     for piece in pieces {
         reader.read(piece);

@@ -169,6 +169,13 @@ impl Exchange {
         self.respond_or_continue(&Rejection::body_timeout(), api, events)
     }
 
+    /// The host has too much to do to read the body.
+    pub fn request_overload(&mut self, events: &mut impl EventSink) -> OnBody {
+        let State::AwaitingBody(held) = &self.state else { return OnBody::Continue };
+        let api = held.head.api();
+        self.respond_or_continue(&Rejection::overloaded(), api, events)
+    }
+
     /// The whole body is there. `now` is any clock that goes forward.
     pub fn request_body(&mut self, body: &[u8], now: Duration, events: &mut impl EventSink) -> OnBody {
         match mem::replace(&mut self.state, State::Untouched) {

@@ -96,7 +96,8 @@ impl BodyEdits {
     /// Finds what changes in the body. Values that change within a member are left to `splices`.
     pub(super) fn find(&self, splices: &mut Splices, text: &[u8], body: Object) -> ObjectChange {
         let edits: Vec<_> = self.0.iter().map(|(key, edit)| (key.as_str(), EditRef::new(edit))).collect();
-        find(splices, text, body.brace, &edits).0
+        // The body was parsed before, so it is whole.
+        find(splices, text, body.brace, &edits).map(|(change, _)| change).unwrap_or_default()
     }
 }
 
@@ -134,13 +135,13 @@ impl<'e> EditRef<'e> {
     }
 }
 
-/// Finds what these edits change in the object that starts at `brace`, and the object.
+/// Finds what these edits change in the object that starts at `brace`, and the object. None if it cannot be read to its end.
 fn find(
     splices: &mut Splices,
     text: &[u8],
     brace: usize,
     edits: &[(&str, EditRef<'_>)],
-) -> (ObjectChange, Object) {
+) -> Option<(ObjectChange, Object)> {
     let mut found: Vec<_> = edits.iter().map(|_| Found::default()).collect();
     let object = members(text, brace, |name, member| {
         for ((key, edit), found) in edits.iter().zip(&mut found) {
@@ -150,7 +151,8 @@ fn find(
                 found.others.push(member.clone());
             }
         }
-    });
+    })
+    .ok()?;
     let mut change = ObjectChange::default();
     for ((key, edit), Found { last, others }) in edits.iter().zip(found) {
         change.removed.extend(others);
@@ -159,7 +161,7 @@ fn find(
             EditRef::Inner(members) => edit_inner(splices, text, &mut change, key, last, members),
         }
     }
-    (change, object)
+    Some((change, object))
 }
 
 /// The members of an object that have one key.
@@ -202,10 +204,17 @@ fn edit_inner(
     let adds = edits.iter().any(|(_, edit)| edit.value().is_some());
     match last {
         Some(parent) if value_of(text, &parent).starts_with(b"{") => {
-            let edits: Vec<_> =
+            let inner: Vec<_> =
                 edits.iter().map(|(key, edit)| (key.as_str(), EditRef::Whole(edit))).collect();
-            let (change, object) = find(splices, text, parent.value.start, &edits);
-            splices.change_members(object, change);
+            match find(splices, text, parent.value.start, &inner) {
+                Some((change, object)) => splices.change_members(object, change),
+                // It is skipped when the body is parsed, so it may be no JSON, as `NaN` is none, or too long. Some servers read that
+                // all the same, and the policy has the last word: nothing of it stays.
+                None if edits.iter().any(|(_, edit)| !matches!(edit, ValueEdit::Default(_))) => {
+                    splices.replace(parent.value, new_object(edits).into_bytes());
+                }
+                None => {}
+            }
         }
         Some(parent) if sets || (adds && value_of(text, &parent) == b"null") => {
             splices.replace(parent.value, new_object(edits).into_bytes());
@@ -225,13 +234,19 @@ fn value_of<'t>(text: &'t [u8], member: &Member) -> &'t [u8] {
     text.get(member.value.clone()).unwrap_or_default()
 }
 
-/// Calls `visit` with each member of the object that starts at `brace`, and its key's characters. The text must have been
-/// parsed before: there is no error to report.
-pub(super) fn members(text: &[u8], brace: usize, mut visit: impl FnMut(&[u8], Member)) -> Object {
+/// Calls `visit` with each member of the object that starts at `brace`, and its key's characters.
+///
+/// # Errors
+/// If the object is not whole, or too long.
+pub(super) fn members(
+    text: &[u8],
+    brace: usize,
+    mut visit: impl FnMut(&[u8], Member),
+) -> Result<Object, SyntaxError> {
     let mut members = 0;
     // What comes after a member is known with the next key.
     let mut last: Option<(Cow<'_, [u8]>, Member)> = None;
-    let _ = Scanner::new(text.get(brace..).unwrap_or_default()).object(|scanner, key| {
+    Scanner::new(text.get(brace..).unwrap_or_default()).object(|scanner, key| {
         let member = Member::new(&key, scanner.skip()?);
         members += 1;
         if let Some((name, mut before)) = last.take() {
@@ -240,11 +255,11 @@ pub(super) fn members(text: &[u8], brace: usize, mut visit: impl FnMut(&[u8], Me
         }
         last = Some((key.name, member));
         Ok::<_, SyntaxError>(())
-    });
+    })?;
     if let Some((name, member)) = last {
         visit(&name, member.at(brace));
     }
-    Object { brace, members }
+    Ok(Object { brace, members })
 }
 
 /// Whether some server can take a name in a body for this key: Go's also takes some characters beyond ASCII for letters.

@@ -23,7 +23,8 @@ impl Restore {
         }
         let keys: Vec<_> = edits.keys().map(str::to_owned).collect();
         let mut originals = Vec::new();
-        members(body, brace(body), |name, member| {
+        // The body was parsed before, so it is whole.
+        let _ = members(body, brace(body), |name, member| {
             if is_one_of(name, &keys) {
                 let written = body.get(member.key..member.value.end).unwrap_or_default();
                 originals.push(String::from_utf8_lossy(written).into_owned());
@@ -40,6 +41,7 @@ impl Restore {
                 removed.push(member);
             }
         });
+        let Ok(body) = body else { return edited.to_vec() };
         let added = self.members.iter().map(|member| member.clone().into_bytes()).collect();
         let mut splices = Splices::default();
         splices.change_members(body, ObjectChange { removed, added });

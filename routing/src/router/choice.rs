@@ -41,7 +41,9 @@ impl Router {
     ) -> Result<Choice, Rejection> {
         let directives = request.directives.as_ref();
         let in_metadata = directives.and_then(|directives| directives.policy.as_deref()).and_then(given);
-        let in_header = head.header(headers::POLICY).and_then(given);
+        // A name that is no text is no policy's.
+        let in_header = head.headers().get(headers::POLICY).map(String::from_utf8_lossy);
+        let in_header = in_header.as_deref().and_then(given);
         let named = match (in_metadata, in_header) {
             (Some(name), _) => Some(self.named_policy(name, METADATA_FIELD, trace)?),
             (None, Some(name)) => Some(self.named_policy(name, headers::POLICY, trace)?),

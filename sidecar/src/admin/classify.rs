@@ -1,7 +1,7 @@
 //! `POST /v1/classify`: the prediction of every head for a text.
 
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
@@ -9,13 +9,10 @@ use axum::extract::rejection::JsonRejection;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::background::{Background, TIMEOUT};
 use super::error::Error;
-use crate::ext_proc::ReloadableService;
 use llm_router_classifier::model::prediction::Outputs;
 use llm_router_classifier::model::tokenizer::Prompt;
-
-/// How long a text may wait.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The request's body.
 #[derive(Deserialize)]
@@ -31,14 +28,14 @@ pub(super) struct Input {
 /// `{HEAD: {"label", "confidence", "scores": {LABEL: confidence}}, "read": {"tokens", "of", "estimated"}}`; a head that
 /// gives a score has `{"score", "scores": {DIMENSION: score}}`. A head with a note to its users has it as `note`.
 pub(super) async fn classify(
-    State(service): State<Arc<OnceLock<ReloadableService>>>,
+    State(background): State<Arc<Background>>,
     body: Result<Json<Input>, JsonRejection>,
 ) -> Result<Json<Map<String, Value>>, Error> {
     let Json(Input { input, context }) = body?;
     if input.trim().is_empty() {
         return Err(Error::NoText);
     }
-    let service = service.get().ok_or(Error::Loading)?.current();
+    let (service, _permit) = background.service().await?;
     let prompt = Prompt { text: &input, context: &context };
     let prediction = service.score(prompt, Outputs::Scores, Instant::now().checked_add(TIMEOUT)).await?;
     let heads = prediction.scores.iter().map(|scores| {

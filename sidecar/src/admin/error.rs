@@ -23,6 +23,9 @@ pub(super) enum Error {
     /// The model is not loaded yet.
     #[error("the model is not loaded yet")]
     Loading,
+    /// Too many requests wait already.
+    #[error("too many requests to the admin API wait for the classifier")]
+    Busy,
     /// The classifier gave no prediction.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -35,7 +38,7 @@ impl Error {
             Self::NoText => StatusCode::BAD_REQUEST,
             Self::NoPolicy => StatusCode::NOT_FOUND,
             Self::Engine(EngineError::Failed(_)) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Loading | Self::Engine(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Loading | Self::Busy | Self::Engine(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The operators' HTTP API, on an address of its own: metrics, liveness, readiness, and a dry run of a prompt.
 
+mod background;
 mod classify;
 mod error;
 mod route;
@@ -15,6 +16,7 @@ use axum::routing::{get, post};
 
 use crate::ext_proc::ReloadableService;
 use crate::telemetry::metrics::Metrics;
+use background::Background;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -47,7 +49,7 @@ pub fn router(
     Router::new()
         .route("/v1/classify", post(classify::classify))
         .route("/v1/route", post(route::route))
-        .with_state(service.clone())
+        .with_state(Arc::new(Background::new(service.clone())))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .route("/metrics", get(|State(metrics): State<Arc<Metrics>>| async move { exposition(&metrics) }))
         .with_state(metrics)

@@ -1,6 +1,6 @@
 //! `POST /v1/route`: where a chat completion would be routed, and why. Nothing is sent.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
@@ -14,18 +14,19 @@ use llm_router_routing::exchange::LocalResponse;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::background::Background;
 use super::error::Error;
-use crate::ext_proc::{DryRun, ReloadableService};
+use crate::ext_proc::DryRun;
 
 /// `{"model", "upstream_model", "cluster", "policy", "label", "confidence", "score", "reason"}`, or the error that the client
 /// would get. The caller sends the client's body and headers.
 pub(super) async fn route(
-    State(service): State<Arc<OnceLock<ReloadableService>>>,
+    State(background): State<Arc<Background>>,
     headers: HeaderMap,
     body: Result<Json<Box<RawValue>>, JsonRejection>,
 ) -> Result<Response, Error> {
     let Json(body) = body?;
-    let service = service.get().ok_or(Error::Loading)?.current();
+    let (service, _permit) = background.service().await?;
     let router = service.router.as_ref().ok_or(Error::NoPolicy)?;
     // The body is a chat completion; all else is the client's.
     let request = [(":method", b"POST".as_slice()), (":path", b"/v1/chat/completions".as_slice())];

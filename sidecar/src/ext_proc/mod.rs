@@ -12,6 +12,7 @@ mod deadline;
 mod dry_run;
 mod flow;
 mod health;
+mod large_bodies;
 mod metadata;
 mod mode;
 mod policy_router;
@@ -139,8 +140,10 @@ impl Call {
             if self.is_over {
                 return Ok(None);
             }
-            if let Some(permit) = &self.permit {
-                permit.hold(self.flow.held_bytes())?;
+            let held = self.permit.as_ref().map_or(Ok(()), |permit| permit.hold(self.flow.held_bytes()));
+            if let Err(status) = held {
+                self.refuse_body(status)?;
+                continue;
             }
             let message = self.messages.message();
             let message = match self.body_deadline.filter(|_| self.flow.is_collecting()) {
@@ -150,8 +153,7 @@ impl Call {
             match message {
                 Ok(Ok(Some(message))) => self.process(message).await?,
                 Ok(Ok(None)) => return Ok(None),
-                Ok(Err(status)) if status.code() == Code::OutOfRange => self.refuse_message(status)?,
-                Ok(Err(status)) => return Err(status),
+                Ok(Err(status)) => self.refuse_body(status)?,
                 Err(_) => self.end_collecting(),
             }
         }
@@ -197,14 +199,25 @@ impl Call {
         self.answers.extend(self.flow.decided(decision, None));
     }
 
-    /// Answers a body in a message that is longer than the server reads. Envoy may send more than its own limit of what came before
-    /// it knew that it must buffer.
-    fn refuse_message(&mut self, status: Status) -> Result<(), Status> {
-        let decision = match &mut self.task {
-            Task::Route(routed) if self.flow.awaits_body() => routed.request_progress(usize::MAX),
+    /// Answers a body that cannot be read: with an error, Envoy may let the request pass by the policy. The message may be
+    /// longer than the server reads, since Envoy may send more than its own limit of what came before it knew that it must
+    /// buffer; or there is no memory left.
+    fn refuse_body(&mut self, status: Status) -> Result<(), Status> {
+        let decision = match (&mut self.task, status.code()) {
+            (Task::Route(routed), Code::OutOfRange) if self.flow.awaits_body() => {
+                routed.request_progress(usize::MAX)
+            }
+            (Task::Route(routed), Code::ResourceExhausted) if self.flow.awaits_body() => {
+                Some(routed.request_overload())
+            }
             _ => None,
         };
-        self.answers.extend(self.flow.decided(decision.ok_or(status)?, None));
+        let decision = decision.ok_or_else(|| status.clone())?;
+        // What Envoy has streamed is lost, so the request cannot go on.
+        if self.flow.is_collecting() && matches!(decision.verdict, Verdict::Unchanged) {
+            return Err(status);
+        }
+        self.answers.extend(self.flow.decided(decision, None));
         self.is_over = true;
         Ok(())
     }

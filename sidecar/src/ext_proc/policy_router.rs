@@ -7,12 +7,16 @@ use llm_router_routing::cache::CachingRouter;
 use llm_router_routing::config::{Config, Mode};
 use llm_router_routing::exchange::Exchange;
 
+use super::large_bodies::LargeBodies;
+
 /// Starts exchanges by one policy, for all of the sidecar's threads.
 pub struct PolicyRouter {
     router: Arc<CachingRouter>,
     /// Enforces and caches nothing: a dry run shows the decision, also where the policy is in shadow mode.
     dry_run: Arc<CachingRouter>,
     started: Instant,
+    /// Who of the large bodies is read.
+    pub(super) large_bodies: LargeBodies,
 }
 
 impl PolicyRouter {
@@ -25,6 +29,7 @@ impl PolicyRouter {
             router: Arc::new(CachingRouter::new(config)),
             dry_run: Arc::new(CachingRouter::without_caches(dry_run)),
             started: Instant::now(),
+            large_bodies: LargeBodies::new(),
         }
     }
 

@@ -95,10 +95,23 @@ impl RoutedRequest {
         Decision { verdict: early_verdict(action), metadata: recorder.metadata }
     }
 
+    /// There is too much to do to read the body.
+    pub(super) fn request_overload(&mut self) -> Decision {
+        let mut recorder = Recorder::new(&self.router, &self.metrics);
+        let action = self.exchange.request_overload(&mut recorder);
+        Decision { verdict: early_verdict(action), metadata: recorder.metadata }
+    }
+
     /// The whole request body is there.
     pub(super) async fn request_body(&mut self, service: &Service, body: &[u8]) -> Decision {
-        let mut recorder = Recorder::new(&self.router, &self.metrics);
+        let router = Arc::clone(&self.router);
+        let Some(turn) = router.large_bodies.turn(body.len()).await else {
+            self.metrics.request().end(Outcome::Overloaded);
+            return self.request_overload();
+        };
+        let mut recorder = Recorder::new(&router, &self.metrics);
         let mut action = self.exchange.request_body(body, self.router.now(), &mut recorder);
+        drop(turn);
         while let OnBody::Classify = action {
             let (result, scores) = service.call(self.exchange.query()).await;
             recorder.scores = scores;

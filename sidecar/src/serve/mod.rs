@@ -99,9 +99,9 @@ fn stop_on_signal(readiness: Arc<Readiness>) -> Result<CancellationToken> {
     let signalled = stop.clone();
     tokio::spawn(async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        tracing::info!("stopping; requests in progress are finished");
         readiness.set(false);
         signalled.cancel();
+        tracing::info!("stopping; requests in progress are finished");
     });
     Ok(stop)
 }

@@ -1,9 +1,12 @@
 //! Structured logs on standard error.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+
+use super::log_writer::LogWriter;
+pub use super::log_writer::WrittenLogs;
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -14,17 +17,23 @@ pub enum LogFormat {
     Json,
 }
 
-/// Writes the process's logs to standard error, filtered by `RUST_LOG` (default `info`).
-pub fn init(format: LogFormat) {
+/// Writes the process's logs to standard error, filtered by `RUST_LOG` (default `info`). Dropping what is returned waits a
+/// moment for the last of them.
+///
+/// # Errors
+/// If there can be no thread for it.
+pub fn init(format: LogFormat) -> io::Result<WrittenLogs> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let (writer, written) = LogWriter::start(io::stderr())?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // A log line that cannot be written is dropped; reporting that to the same place would panic.
+        // Reporting that a line cannot be written to the same place would panic.
         .log_internal_errors(false)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_writer(writer)
+        .with_ansi(io::stderr().is_terminal());
     match format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),
     }
+    Ok(written)
 }

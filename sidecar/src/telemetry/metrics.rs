@@ -13,6 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::decisions::Decisions;
+use super::log_writer::LostLines;
 use super::reloads::Reloads;
 
 /// How a classification request ended.
@@ -136,6 +137,7 @@ impl Metrics {
             self.missed_bodies.clone(),
         );
         registry.register("workers", "Worker threads that run", self.workers.clone());
+        registry.register_collector(Box::new(LostLines));
         registry.register("reloads", "Reloads of policy and model by outcome", self.reloads.0.clone());
         self
     }

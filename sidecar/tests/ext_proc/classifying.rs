@@ -18,8 +18,8 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use super::{
-    PROMPT, Sure, begun, body, body_answer, exchange, gated, headers, message, metric, next, open, serve,
-    set_headers,
+    PROMPT, Sure, admin, begun, body, body_answer, exchange, gated, headers, message, metric, next, open,
+    serve, set_headers,
 };
 
 #[tokio::test]
@@ -218,4 +218,28 @@ async fn the_server_describes_its_services() {
 
     let described = next(&mut answers).await.unwrap().unwrap().message_response;
     assert!(matches!(described, Some(MessageResponse::FileDescriptorResponse(_))), "{described:?}");
+}
+
+/// Operators' requests take no users' places in the queue, and their turn comes when no user waits.
+#[tokio::test]
+async fn users_prompts_have_their_place_beside_the_admin_apis() {
+    let (backend, has_begun, open_gate) = gated();
+    let running = serve(backend, 1).await;
+    let first = tokio::spawn(exchange(running.client.clone(), vec![body(PROMPT)]));
+    let has_begun = begun(has_begun).await;
+    let request = "POST /v1/classify HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n\
+                   {\"input\": \"hi\"}";
+    let service = running.service.clone();
+    let operator = tokio::spawn(async move { admin(&service, request).await });
+    metric(&running.metrics, "queue_depth 1").await;
+    open_gate.send(()).unwrap();
+    assert!(first.await.unwrap().is_ok());
+    // The operator's is in the model now, and this one has its place although the queue has only one.
+    let _has_begun = begun(has_begun).await;
+    let second = tokio::spawn(exchange(running.client.clone(), vec![body(PROMPT)]));
+    metric(&running.metrics, "queue_depth 1").await;
+    open_gate.send(()).unwrap();
+    assert!(operator.await.unwrap().starts_with("HTTP/1.0 200"));
+    open_gate.send(()).unwrap();
+    assert!(second.await.unwrap().is_ok());
 }

@@ -8,6 +8,7 @@ mod calls;
 mod classify;
 mod command;
 mod docs;
+mod lost_logs;
 mod reloading;
 mod sidecar;
 mod stopping;

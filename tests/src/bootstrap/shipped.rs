@@ -91,6 +91,12 @@ impl Bootstrap {
         Self { sidecar_policy: Some(policy), ..Self::load("native.yaml") }
     }
 
+    /// `envoy/native-closed.yaml`: as `native`, but without a decision nothing reaches an LLM.
+    #[must_use]
+    pub fn native_closed() -> Self {
+        Self { sidecar_policy: Some(read("policy.yaml")), ..Self::load("native-closed.yaml") }
+    }
+
     /// `envoy/native-streamed.yaml`: as `native`, with bodies that are streamed through the sidecar.
     #[must_use]
     pub fn native_streamed() -> Self {

@@ -97,11 +97,9 @@ fn external_validation(report: &TrainingReport) -> String {
     if report.held_out.is_none() {
         text += explanation(first);
     }
-    for SourceQuality { source, quality } in &report.validation {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{source}:\n\n{}", table(quality));
-    }
-    text
+    let of_each = report.validation.iter();
+    let tables = of_each.map(|SourceQuality { source, quality }| format!("{source}:\n\n{}", table(quality)));
+    text + &tables.collect::<Vec<_>>().join("\n")
 }
 
 fn sources(report: &TrainingReport) -> String {

@@ -37,6 +37,24 @@ pub(super) fn printable(name: &str, path: impl FnOnce() -> String) -> Result<(),
     Ok(())
 }
 
+/// Checks a name that becomes a part of stats' names, which Prometheus' labels are cut out of.
+pub(super) fn stat_name(name: &str, path: impl Fn() -> String) -> Result<(), ConfigError> {
+    printable(name, &path)?;
+    let parts: Vec<_> = name.split('.').collect();
+    match parts.iter().find(|part| parts.len() > 1 && STAT_LABELS.contains(part)) {
+        Some(part) => {
+            let problem =
+                format!("the name must not have {part:?} between dots: the names of stats have that, too");
+            Err(ConfigError::new(path(), problem))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The labels of our stats.
+const STAT_LABELS: [&str; 9] =
+    ["classifier", "code", "label", "mode", "model", "outcome", "policy", "reason", "rule"];
+
 pub(super) fn header_name(name: String, path: impl FnOnce() -> String) -> Result<String, ConfigError> {
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
     if name.is_empty() || !name.bytes().all(legal) {

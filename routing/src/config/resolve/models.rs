@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::checks::{filled, key, printable};
+use super::checks::{filled, key, printable, stat_name};
 use super::{ConfigError, Models, body};
 use crate::config::units::{Decimal, Tokens};
 use crate::config::{Cost, Model, ModelId, ModelName, raw};
@@ -20,7 +20,7 @@ pub(super) fn resolve(raw: BTreeMap<String, raw::Model>) -> Result<Models, Confi
 
 fn model(id: ModelId, name: &str, raw: raw::Model) -> Result<Model, ConfigError> {
     let path = || format!("models.{}", key(name));
-    printable(name, path)?;
+    stat_name(name, path)?;
     // It travels in the header that Envoy routes by.
     printable(&raw.cluster, || format!("{}.cluster", path()))?;
     filled(&raw.model, || format!("{}.model", path()))?;

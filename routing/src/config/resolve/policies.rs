@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::checks::{filled, find, key, printable, within};
+use super::checks::{filled, find, key, stat_name, within};
 use super::examples;
 use super::{ConfigError, Models, Policies};
 use crate::config::units::Decimal;
@@ -21,7 +21,7 @@ pub(super) fn resolve(raw: BTreeMap<String, raw::Policy>, models: &Models) -> Re
 
 fn policy(id: PolicyId, name: &str, raw: raw::Policy, models: &Models) -> Result<Policy, ConfigError> {
     let path = format!("policies.{}", key(name));
-    printable(name, || path.clone())?;
+    stat_name(name, || path.clone())?;
     filled(&raw.classifier, || format!("{path}.classifier"))?;
     let classifier = examples::classifier(raw.classifier, raw.routes.as_ref(), &path)?;
     let default = raw.default.map(|raw| target(raw, models, || format!("{path}.default"))).transpose()?;

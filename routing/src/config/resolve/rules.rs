@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use regex_lite::{Regex, RegexBuilder};
 
-use super::checks::{find, header_name, printable, within};
+use super::checks::{find, header_name, stat_name, within};
 use super::policies::target;
 use super::{ConfigError, Models, Policies, context};
 use crate::config::units::Decimal;
@@ -45,7 +45,7 @@ pub(super) fn resolve(
 fn rule(raw: raw::Rule, index: usize, models: &Models, policies: &Policies) -> Result<Rule, ConfigError> {
     let path = format!("rules[{index}]");
     if let Some(name) = &raw.name {
-        printable(name, || format!("{path}.name"))?;
+        stat_name(name, || format!("{path}.name"))?;
     }
     let then = match (raw.policy, raw.model, raw.reject) {
         (Some(name), None, None) => {

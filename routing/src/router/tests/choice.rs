@@ -105,6 +105,17 @@ fn a_deployment_in_the_path_means_what_the_body_s_model_means_and_is_stronger() 
 }
 
 #[test]
+fn a_policy_whose_name_is_no_text_is_a_404() {
+    let body = json!({"messages": [{"role": "user", "content": "hi"}]});
+    let headers: Headers = Headers::from(vec![
+        (":path".to_owned(), b"/v1/chat/completions".to_vec()),
+        ("x-llm-policy".to_owned(), b"topic_router\xff".to_vec()),
+    ]);
+    let refusal = plan_with(&router(|_| {}), &body, headers).unwrap_err();
+    assert_eq!((refusal.status(), refusal.code()), (404, "policy_not_found"));
+}
+
+#[test]
 fn embeddings_are_routed_by_name_only() {
     let router = router(|_| {});
     let run = |model: &str| {

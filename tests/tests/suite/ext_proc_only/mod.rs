@@ -1,5 +1,7 @@
 //! What differs where the sidecar decides.
 
 mod body_modes;
+mod closed;
+mod forcing;
 mod one_sidecar;
 mod sidecar_failure;

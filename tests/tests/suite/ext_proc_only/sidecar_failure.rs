@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::support::{CODE, bootstrap};
 
-/// Between Envoy's message timeout of 1 s and its other limits of 15 s and more, however busy the machine is.
+/// Between Envoy's message timeout of 5 s and its other limits of 15 s and more, however busy the machine is.
 const PROMPTLY: Duration = Duration::from_secs(10);
 
 #[tokio::test]

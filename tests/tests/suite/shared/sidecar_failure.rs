@@ -120,12 +120,12 @@ async fn without_a_sidecar_requests_are_rejected_if_so_configured(host: Host) {
 }
 
 #[apply(for_each_host_inside_envoy!)]
-async fn a_client_that_leaves_while_the_sidecar_is_called_harms_nobody(host: Host) {
+async fn a_call_to_the_sidecar_ends_with_its_client(host: Host) {
     let (address, mut reads) = broken_sidecar::silent();
     // No timeout: only the client's leaving can end the wait.
     let gateway = Envoy::start(&with_sidecar(host, address).with_long_timeouts()).await;
-    for _ in 0..3 {
-        let request = gateway.open(Request::chat(chat("auto", CODE)));
+    for request in [Request::chat(chat("auto", CODE)), Request::chat(chat("auto", CODE)).http2()] {
+        let request = gateway.open(request);
         let asked = async { while !contains(&reads.recv().await.expect("a read"), CODE) {} };
         tokio::select! {
             response = request => panic!("{response:?}"),
@@ -133,6 +133,16 @@ async fn a_client_that_leaves_while_the_sidecar_is_called_harms_nobody(host: Hos
         }
         // The request is dropped here, and its connection closed.
     }
+    // Requests of which nobody waits for a classification any more must not keep the sidecar busy.
+    poll(async || {
+        let stats = gateway.stats().await;
+        let of_calls = ["upstream_rq_tx_reset", "upstream_rq_active"].map(|name| {
+            let name = format!("envoy_cluster_{name}{{envoy_cluster_name=\"llm-router-sidecar\"}}");
+            stats.get(&name).copied()
+        });
+        if of_calls == [Some(2.0), Some(0.0)] { Ok(()) } else { Err(of_calls) }
+    })
+    .await;
     let response = gateway.send(Request::chat(chat("llama-70b", CODE))).await;
     assert_routed(&response, "llama-70b", "manual");
 }

@@ -45,6 +45,27 @@ fn a_model_says_what_is_wrong_with_it() {
     }
 }
 
+/// Else Prometheus would have other labels than the stats mean.
+#[test]
+fn a_name_that_stats_would_be_read_wrongly_by_is_an_error() {
+    let with = |name: &str| {
+        let mut config = valid();
+        config["models"][name] = json!({ "cluster": "c", "model": "m" });
+        load(&config).err()
+    };
+    for name in ["a.model.b", "policy.x", "x.reason", "a.b.label.c", "code.x.y"] {
+        let error = with(name).unwrap_or_else(|| panic!("{name} is accepted"));
+        assert!(error.contains("between dots") && error.starts_with("models."), "{error}");
+    }
+    for name in ["gpt-4.1", "model", "a.models.b", "llama-3.1-8b.q4", "code"] {
+        assert_eq!(with(name), None, "{name}");
+    }
+    let mut config = valid();
+    config["policies"]["p.model.q"] = json!({ "classifier": "task", "routes": {}, "default": "nemotron" });
+    let error = load(&config).unwrap_err();
+    assert!(error.starts_with("policies.\"p.model.q\": the name must not have \"model\""), "{error}");
+}
+
 #[test]
 fn an_edit_of_the_body_says_what_is_wrong_with_it() {
     let body = "models.nemotron.body";
