@@ -65,6 +65,7 @@ fn costly() -> Vec<(&'static str, String)> {
     vec![
         ("text", said("a word ")),
         ("parts", asks(&format!(r#"[{}""]"#, fill(r#""","#)))),
+        ("parts with brackets", asks(&format!(r#"[{}""]"#, r#""\u003c","#.repeat(99_000)))),
         ("skipped strings", beside(format!(r#""tools":[{}""]"#, fill(r#""","#)))),
         ("skipped arrays", beside(format!(r#""tools":[{}[]]"#, fill("[],")))),
         ("skipped numbers", beside(format!(r#""tools":[{}0]"#, fill("0,")))),

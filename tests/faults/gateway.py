@@ -6,7 +6,7 @@ import signal
 import sys
 import urllib.request
 
-from processes import LOGS, REPO, Processes, is_ready, replaced, reserve_ports
+from processes import LOGS, REPO, DemoError, Processes, is_ready, replaced, reserve_ports
 
 BINARIES = REPO / "target" / "release"
 LLMS = ("llama-8b", "llama-70b", "nemotron")
@@ -106,8 +106,11 @@ class Gateway:
         """The samples that Envoy (`envoy-admin`) or the sidecar (`sidecar-admin`) exports."""
         path = "/stats/prometheus" if of == "envoy-admin" else "/metrics"
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://127.0.0.1:{self.ports[of]}{path}", timeout=20) as response:
-            lines = response.read().decode().splitlines()
+        try:
+            with opener.open(f"http://127.0.0.1:{self.ports[of]}{path}", timeout=20) as response:
+                lines = response.read().decode().splitlines()
+        except OSError as error:
+            raise DemoError(f"no metrics of {of}: {error}") from error
         pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
 

@@ -59,10 +59,15 @@ def row(gateway: Gateway, name: str, results: list[Result]) -> str:
 def problems(gateway: Gateway, name: str, results: list[Result], whole: float) -> list[str]:
     """What a user would complain about."""
     found = []
-    may_reject = gateway.host.rejects and name in AWAY
-    expected = {200, 503, 504} if may_reject else {200}
-    if wrong := sorted({result.status for result in results} - expected):
-        found.append(f"statuses {wrong}")
+    statuses = [result.status for result in results if result.status != 200]
+    if gateway.host.rejects:
+        # Where the sidecar is there, a busy machine misses a deadline now and then.
+        few = len(results) // 10
+        rejected = [status for status in statuses if status in (503, 504)]
+        if name in AWAY or len(rejected) <= few:
+            statuses = [status for status in statuses if status not in (503, 504)]
+    if statuses:
+        found.append(f"{len(statuses)} of {len(results)} failed: statuses {sorted(set(statuses))}")
     # Of the requests that begin a second after the fault, most: a busy machine misses a deadline now and then.
     after = [result for result in results if result.at > whole + 1]
     classified = sum(result.reason == "classified" for result in after)

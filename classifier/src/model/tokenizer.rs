@@ -336,7 +336,9 @@ fn is_all_caps(parts: [&str; 2]) -> bool {
     let count =
         |is: fn(char) -> bool| parts.iter().flat_map(|part| part.chars()).filter(|it| is(*it)).count();
     let words = parts.iter().flat_map(|part| part.split_whitespace());
-    count(char::is_lowercase) * 9 <= count(char::is_uppercase)
+    let capitals = count(char::is_uppercase);
+    // Letters of scripts without case are not capitals either.
+    (count(char::is_alphabetic) - capitals) * 9 <= capitals
         && words.filter(|word| word.contains(char::is_uppercase)).nth(1).is_some()
 }
 

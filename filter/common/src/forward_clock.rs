@@ -13,11 +13,12 @@ pub struct ForwardClock {
 }
 
 impl ForwardClock {
-    /// The time now, which it is by the system's clock.
-    pub fn now(&self, system: Duration) -> Duration {
-        let step =
-            self.system.replace(Some(system)).map_or(Duration::ZERO, |last| system.saturating_sub(last));
-        self.now.set(self.now.get().saturating_add(step));
+    /// The time now, which it is by the system's clock, if that can be read.
+    pub fn now(&self, system: Option<Duration>) -> Duration {
+        if let Some(system) = system {
+            let last = self.system.replace(Some(system)).unwrap_or(system);
+            self.now.set(self.now.get().saturating_add(system.saturating_sub(last)));
+        }
         self.now.get()
     }
 }
@@ -29,7 +30,8 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_goes_on() {
         let clock = ForwardClock::default();
-        let seconds = |system| clock.now(Duration::from_secs(system)).as_secs();
-        assert_eq!([1000, 1010, 10, 20, 20, 1000].map(seconds), [0, 10, 10, 20, 20, 1000]);
+        let seconds = |system: Option<u64>| clock.now(system.map(Duration::from_secs)).as_secs();
+        let systems = [Some(1000), Some(1010), Some(10), None, Some(20), Some(20), Some(1000)];
+        assert_eq!(systems.map(seconds), [0, 10, 10, 10, 20, 20, 1000]);
     }
 }

@@ -187,7 +187,7 @@ pub(crate) fn now() -> Duration {
         static CLOCK: ForwardClock = ForwardClock::default();
     }
     let system = hostcalls::get_current_time().ok().and_then(|now| now.duration_since(UNIX_EPOCH).ok());
-    CLOCK.with(|clock| clock.now(system.unwrap_or_default()))
+    CLOCK.with(|clock| clock.now(system))
 }
 
 /// A response header, in the response headers' callback.

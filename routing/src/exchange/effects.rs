@@ -101,6 +101,11 @@ impl LocalResponse {
         }
     }
 
+    /// The response to a request of which not even the headers can be read: there is too much to do.
+    pub fn overloaded(api: Api) -> Self {
+        Self::rejection(&Rejection::overloaded(), api)
+    }
+
     /// The response to a request whose state is lost by a bug.
     pub fn internal_error(api: Api) -> Self {
         Self::rejection(&Rejection::internal(), api)

@@ -4,7 +4,7 @@ use std::mem;
 
 use super::error::BodyError;
 use super::identity::Identity;
-use super::options::Options;
+use super::options::{Needs, Options};
 use super::turn::{self, BYTES_PER_TOKEN, Turn};
 use super::{Directives, Endpoint, METADATA_FIELD, Request};
 use crate::json::{Key, RawString, Scanner};
@@ -14,7 +14,7 @@ use crate::rewrite::{Member, Object, Rewrite, brace, is_same_but_for_case};
 
 pub(super) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Request<'_>, Rejection> {
     let mut fields = Fields::read(endpoint, body)?;
-    let options = mem::take(&mut fields.options);
+    let options = fields.options.needs();
     let (models, unwanted) = (mem::take(&mut fields.models), mem::take(&mut fields.unwanted));
     let object = Object { brace: brace(body), members: fields.members };
     let rewrite = Rewrite::new(models, unwanted, object, body.len());
@@ -45,7 +45,7 @@ pub(super) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Request<'_>, Reje
     })
 }
 
-fn tokens(turns: &[Turn<'_>], options: &Options) -> u64 {
+fn tokens(turns: &[Turn<'_>], options: &Needs) -> u64 {
     let text: usize = turns.iter().map(|turn| turn.content.text_bytes() + turn.content.tool_bytes).sum();
     u64::try_from((text + options.tool_bytes()).div_ceil(BYTES_PER_TOKEN)).unwrap_or(u64::MAX)
 }
@@ -63,7 +63,7 @@ struct Fields<'a> {
     prompt: Option<Result<Vec<Turn<'a>>, Rejection>>,
     system: Option<Turn<'a>>,
     identity: Identity,
-    options: Options,
+    options: Options<'a>,
     /// How many members there are.
     members: usize,
 }

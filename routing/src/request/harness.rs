@@ -5,6 +5,7 @@
 //! messages that are all theirs, known by how they begin (`[read_file for 'x'] Result:`).
 
 use std::cell::Cell;
+use std::sync::LazyLock;
 
 use memchr::{memchr, memmem};
 
@@ -85,6 +86,9 @@ impl<'h> Reader<'h> {
     /// What elements of these names hold, without what the harness adds.
     fn inner_of<'a>(&self, texts: &[RawString<'a>], names: &[String]) -> Vec<RawString<'a>> {
         let inner_texts = |text: &RawString<'a>| -> Vec<_> {
+            if !may_have_elements(*text) {
+                return Vec::new();
+            }
             let elements = Elements::new(*text, names, &self.brackets_left);
             elements.map(|element| text.slice(element.inner)).collect()
         };
@@ -95,6 +99,9 @@ impl<'h> Reader<'h> {
     /// What is left of the texts without these elements.
     fn without_elements<'a>(&self, texts: &[RawString<'a>], names: &[String]) -> Vec<RawString<'a>> {
         let left = texts.iter().flat_map(|text| {
+            if !may_have_elements(*text) {
+                return vec![*text];
+            }
             let mut left = Vec::new();
             let mut done = 0;
             for element in Elements::new(*text, names, &self.brackets_left) {
@@ -114,7 +121,7 @@ fn may_have_elements(text: RawString<'_>) -> bool {
 }
 
 fn has_escaped_bracket(bytes: &[u8]) -> bool {
-    ESCAPED_LESS.into_iter().any(|escape| memmem::find(bytes, escape).is_some())
+    LESS.iter().skip(1).any(|escape| escape.find(bytes).is_some())
 }
 
 /// The texts without white space around them, if they say anything.
@@ -206,7 +213,9 @@ struct Element {
 /// The elements of some names, in order, none within another. One that is not closed is none.
 struct Elements<'t> {
     bytes: &'t [u8],
-    names: Vec<&'t str>,
+    names: &'t [String],
+    /// The places of names that nothing closes further on.
+    open: Vec<usize>,
     less: Bracket<'t>,
     brackets_left: &'t Cell<u32>,
     greater: Bracket<'t>,
@@ -227,25 +236,31 @@ const LONGEST_TAG: usize = 1 << 10;
 /// many brackets it has and whichever spellings it lacks.
 struct Bracket<'t> {
     bytes: &'t [u8],
-    spellings: Vec<Spelling>,
+    spellings: &'static [memmem::Finder<'static>],
+    /// Of each spelling, from where it was looked for last, and where it stands.
+    found: [Option<(usize, Option<usize>)>; SPELLINGS],
 }
 
-struct Spelling {
-    finder: memmem::Finder<'static>,
-    /// From where it was looked for last, and where it stands.
-    found: Option<(usize, Option<usize>)>,
+/// Itself, and its escapes.
+const SPELLINGS: usize = 3;
+
+static LESS: LazyLock<[memmem::Finder<'static>; SPELLINGS]> = LazyLock::new(|| finders(b"<", ESCAPED_LESS));
+static GREATER: LazyLock<[memmem::Finder<'static>; SPELLINGS]> =
+    LazyLock::new(|| finders(b">", ESCAPED_GREATER));
+
+fn finders(plain: &'static [u8], [lower, upper]: [&'static [u8]; 2]) -> [memmem::Finder<'static>; SPELLINGS] {
+    [plain, lower, upper].map(memmem::Finder::new)
 }
 
 impl<'t> Bracket<'t> {
-    fn new(bytes: &'t [u8], spellings: impl Iterator<Item = &'static [u8]>) -> Self {
-        let finder = |spelling| Spelling { finder: memmem::Finder::new(spelling), found: None };
-        Self { bytes, spellings: spellings.map(finder).collect() }
+    fn new(bytes: &'t [u8], spellings: &'static [memmem::Finder<'static>]) -> Self {
+        Self { bytes, spellings, found: [None; SPELLINGS] }
     }
 
     /// The next bracket from a position on: where it begins and ends.
     fn next(&mut self, from: usize) -> Option<(usize, usize)> {
         let bytes = self.bytes.get(from..)?;
-        let ends = self.spellings.iter_mut().filter_map(|Spelling { finder, found }| {
+        let ends = self.spellings.iter().zip(&mut self.found).filter_map(|(finder, found)| {
             let at = match *found {
                 Some((since, at)) if since <= from && at.is_none_or(|at| from <= at) => at,
                 _ => finder.find(bytes).map(|at| from + at),
@@ -261,13 +276,12 @@ impl<'t> Elements<'t> {
     fn new(text: RawString<'t>, names: &'t [String], brackets_left: &'t Cell<u32>) -> Self {
         let bytes = text.inner();
         // Few texts have brackets as escapes, as Go's encoder writes them.
-        let escapes = if has_escaped_bracket(bytes) { 2 } else { 0 };
-        let bracket = |plain: &'static [u8], escaped: [&'static [u8]; 2]| {
-            Bracket::new(bytes, std::iter::once(plain).chain(escaped.into_iter().take(escapes)))
+        let used = if has_escaped_bracket(bytes) { SPELLINGS } else { 1 };
+        let bracket = |finders: &'static [memmem::Finder<'static>]| {
+            Bracket::new(bytes, finders.get(..used).unwrap_or_default())
         };
-        let (less, greater) = (bracket(b"<", ESCAPED_LESS), bracket(b">", ESCAPED_GREATER));
-        let names = names.iter().map(String::as_str).collect();
-        Self { bytes, names, less, brackets_left, greater, at: 0, done: 0, is_said: false }
+        let (less, greater) = (bracket(&*LESS), bracket(&*GREATER));
+        Self { bytes, names, open: Vec::new(), less, brackets_left, greater, at: 0, done: 0, is_said: false }
     }
 
     /// The next `<` from a position on, unless enough were looked at: where it begins and ends.
@@ -323,7 +337,7 @@ impl Iterator for Elements<'_> {
     type Item = Element;
 
     fn next(&mut self) -> Option<Element> {
-        while let Some((start, end)) = self.bracket(self.at).filter(|_| !self.names.is_empty()) {
+        while let Some((start, end)) = self.bracket(self.at).filter(|_| self.open.len() < self.names.len()) {
             self.at = end;
             let between = self.bytes.get(self.done..start).unwrap_or_default();
             let is_said = self.is_said || !RawString::new(between).is_blank();
@@ -336,8 +350,11 @@ impl Iterator for Elements<'_> {
             // By the first byte first: there are some thirty names, and many brackets.
             let named =
                 |name: &&str| name.as_bytes().first() == rest.first() && rest.starts_with(name.as_bytes());
-            let opened = (0..self.names.len()).find_map(|index| {
-                let name = self.names.get(index).copied().filter(named)?;
+            let names = self.names;
+            let opened = names.iter().map(String::as_str).enumerate().find_map(|(index, name)| {
+                if !named(&name) || self.open.contains(&index) {
+                    return None;
+                }
                 Some((index, name, self.tag_end(end + name.len())?))
             });
             let Some((index, name, inner_start)) = opened else { continue };
@@ -349,7 +366,7 @@ impl Iterator for Elements<'_> {
                     return Some(Element { outer: start..closing.end, inner: inner_start..closing.start });
                 }
                 // None closes it further on either: looking again would cost hostile texts nothing and us much.
-                None => drop(self.names.swap_remove(index)),
+                None => self.open.push(index),
             }
         }
         None

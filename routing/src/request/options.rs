@@ -12,10 +12,14 @@ use crate::requirements::{Capabilities, Capability};
 
 /// The options that routing reads. Values of wrong types are left to the LLM to reject.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Options {
-    /// What the fields that there are need, each with its position in [`FIELDS`]. Most requests have one or two.
-    fields: Vec<(usize, Need)>,
+pub(super) struct Options<'a> {
+    /// The fields that there are, as they are written, each with its position in [`FIELDS`]. Most requests have one or two.
+    fields: Vec<(usize, &'a [u8])>,
 }
+
+/// What the options need together.
+#[derive(Debug)]
+pub(super) struct Needs(Vec<Need>);
 
 /// What one field needs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,19 +95,19 @@ static FIELDS: [(&[u8], Of, Meaning); 21] = [
 /// Longer values than this, in bytes, are on: no switch, effort or budget is as long.
 const LONGEST: usize = 4 << 10;
 
-impl Options {
+impl Needs {
     /// The tokens that the response may have at most; 0 if the client does not say.
     pub(super) fn max_tokens(&self) -> u64 {
-        self.needs().map(|need| need.max_tokens).max().unwrap_or(0)
+        self.0.iter().map(|need| need.max_tokens).max().unwrap_or(0)
     }
 
     /// What the tools take of the prompt, in bytes.
     pub(super) fn tool_bytes(&self) -> usize {
-        self.needs().map(|need| need.tool_bytes).sum()
+        self.0.iter().map(|need| need.tool_bytes).sum()
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
-        let any = |needs: fn(&Need) -> bool| self.needs().any(needs);
+        let any = |needs: fn(&Need) -> bool| self.0.iter().any(needs);
         let needed = [
             (Capability::Tools, any(|need| need.tool_bytes > 0)),
             (Capability::Json, any(|need| need.json)),
@@ -111,9 +115,16 @@ impl Options {
         ];
         needed.into_iter().filter_map(|(capability, needed)| needed.then_some(capability)).collect()
     }
+}
 
-    fn needs(&self) -> impl Iterator<Item = &Need> {
-        self.fields.iter().map(|(_, need)| need)
+impl<'a> Options<'a> {
+    /// What they need. Fields are looked into here, once, and not when they come: of several of one name the last counts.
+    pub(super) fn needs(&self) -> Needs {
+        let needs = self.fields.iter().filter_map(|(index, raw)| {
+            let (_, _, meaning) = FIELDS.get(*index)?;
+            Some(Need::new(*meaning, raw))
+        });
+        Needs(needs.collect())
     }
 
     /// Reads the member, or steps over one that is no option of the endpoint.
@@ -121,14 +132,14 @@ impl Options {
         &mut self,
         endpoint: Endpoint,
         key: &[u8],
-        scanner: &mut Scanner<'_>,
+        scanner: &mut Scanner<'a>,
     ) -> Result<(), SyntaxError> {
         let raw = scanner.raw()?;
         let found =
             FIELDS.iter().enumerate().find(|(_, (name, of, _))| *name == key && of.is_read_by(endpoint));
-        if let Some((index, (_, _, meaning))) = found {
+        if let Some((index, _)) = found {
             self.fields.retain(|(other, _)| *other != index);
-            self.fields.push((index, Need::new(*meaning, raw)));
+            self.fields.push((index, raw));
         }
         Ok(())
     }

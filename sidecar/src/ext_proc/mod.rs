@@ -33,7 +33,10 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
     external_processor_server::ExternalProcessor, processing_request, processing_response::Response,
 };
 use llm_router_proto::{Bytes, Struct, context};
+use llm_router_routing::config::Mode;
+use llm_router_routing::exchange::LocalResponse;
 use llm_router_routing::request::Endpoint;
+use llm_router_routing::requirements::Api;
 use opentelemetry::Context;
 use opentelemetry::context::FutureExt;
 use tokio::time::timeout_at;
@@ -203,12 +206,17 @@ impl Call {
     /// longer than the server reads, since Envoy may send more than its own limit of what came before it knew that it must
     /// buffer; or there is no memory left.
     fn refuse_body(&mut self, status: Status) -> Result<(), Status> {
+        let enforces = self.enforces();
         let decision = match (&mut self.task, status.code()) {
             (Task::Route(routed), Code::OutOfRange) if self.flow.awaits_body() => {
                 routed.request_progress(usize::MAX)
             }
             (Task::Route(routed), Code::ResourceExhausted) if self.flow.awaits_body() => {
                 Some(routed.request_overload())
+            }
+            // Not even the headers came, so nothing is known of the request.
+            (Task::Classify(_), Code::ResourceExhausted) if enforces && self.flow.awaits_body() => {
+                Some(Verdict::Respond(LocalResponse::overloaded(Api::Openai)).into())
             }
             _ => None,
         };
@@ -220,6 +228,11 @@ impl Call {
         self.answers.extend(self.flow.decided(decision, None));
         self.is_over = true;
         Ok(())
+    }
+
+    /// Whether there is a policy that rejects requests.
+    fn enforces(&self) -> bool {
+        self.service.router.as_ref().is_some_and(|router| router.config().mode == Mode::Enforce)
     }
 
     fn begin(

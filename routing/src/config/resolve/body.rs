@@ -18,6 +18,9 @@ const RESERVED: [(&str, &str); 5] = [
     ("prompt", "cannot be edited: it is the prompt; remove this edit"),
 ];
 
+/// Where system prompts stand beside the messages. Keys that differ in case only are removed from bodies.
+const SYSTEM: [&str; 2] = ["system", "instructions"];
+
 /// An edit as it is written.
 struct Written<'a> {
     member: &'a str,
@@ -66,6 +69,13 @@ fn written(name: &str, list: String) -> Result<Written<'_>, ConfigError> {
     }
     if inner.is_some_and(|inner| inner.contains('.')) {
         let problem = "is too deep: only a member of a member can be edited (a.b); set the whole of that";
+        return Err(ConfigError::new(path, problem));
+    }
+    if let Some(exact) =
+        SYSTEM.iter().find(|name| is_same_but_for_case(member.as_bytes(), name) && member != **name)
+    {
+        let problem =
+            format!("cannot be edited: it never reaches an LLM, as it could be taken for {exact:?}");
         return Err(ConfigError::new(path, problem));
     }
     match RESERVED.iter().find(|(reserved, _)| is_same_but_for_case(member.as_bytes(), reserved)) {

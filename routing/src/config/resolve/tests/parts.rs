@@ -53,11 +53,11 @@ fn a_name_that_stats_would_be_read_wrongly_by_is_an_error() {
         config["models"][name] = json!({ "cluster": "c", "model": "m" });
         load(&config).err()
     };
-    for name in ["a.model.b", "policy.x", "x.reason", "a.b.label.c", "code.x.y"] {
+    for name in ["a.model.b", "model.x", "x.reason", "a.b.label.c", "outcome.mode"] {
         let error = with(name).unwrap_or_else(|| panic!("{name} is accepted"));
         assert!(error.contains("between dots") && error.starts_with("models."), "{error}");
     }
-    for name in ["gpt-4.1", "model", "a.models.b", "llama-3.1-8b.q4", "code"] {
+    for name in ["gpt-4.1", "model", "a.models.b", "llama-3.1-8b.q4", "my.policy", "code.x"] {
         assert_eq!(with(name), None, "{name}");
     }
     let mut config = valid();
