@@ -17,7 +17,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// How many lines wait for the thread. More are lost.
-const WAITING_LINES: usize = 4096;
+const WAITING_LINES: usize = 1024;
 
 /// How long the end of the process waits for the lines that still wait.
 const LAST_LINES: Duration = Duration::from_secs(1);

@@ -67,9 +67,15 @@ async fn whether_the_logs_reader_is_gone_or_stuck_the_sidecar_reloads_and_ends()
     for is_gone in [true, false] {
         let (mut child, log, admin, folder) = start().await;
         let stuck = (!is_gone).then_some(log);
-        let lost = async || match count(admin, "lost_log_lines_total").await {
-            0 => Err("no line is lost"),
-            _ => Ok(()),
+        let lost = async || {
+            // Each request is some lines; the pipe and the queue hold a thousand and more.
+            for _ in 0..50 {
+                metrics(admin).await;
+            }
+            match count(admin, "lost_log_lines_total").await {
+                0 => Err("no line is lost"),
+                _ => Ok(()),
+            }
         };
         poll(lost).await;
 
