@@ -164,16 +164,19 @@ impl Exchange {
 
     /// The body has not arrived in the time that the host allows for that.
     pub fn request_timeout(&mut self, events: &mut impl EventSink) -> OnBody {
-        let State::AwaitingBody(held) = &self.state else { return OnBody::Continue };
-        let api = held.head.api();
-        self.respond_or_continue(&Rejection::body_timeout(), api, events)
+        self.stop_awaiting(&Rejection::body_timeout(), events)
     }
 
     /// The host has too much to do to read the body.
     pub fn request_overload(&mut self, events: &mut impl EventSink) -> OnBody {
+        self.stop_awaiting(&Rejection::overloaded(), events)
+    }
+
+    /// Rejects a request whose body is still awaited.
+    fn stop_awaiting(&mut self, rejection: &Rejection, events: &mut impl EventSink) -> OnBody {
         let State::AwaitingBody(held) = &self.state else { return OnBody::Continue };
         let api = held.head.api();
-        self.respond_or_continue(&Rejection::overloaded(), api, events)
+        self.respond_or_continue(rejection, api, events)
     }
 
     /// The whole body is there. `now` is any clock that goes forward.

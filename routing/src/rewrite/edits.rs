@@ -125,9 +125,8 @@ impl<'e> EditRef<'e> {
         }
     }
 
-    /// Whether keys that differ in case only are the same. Some servers take them for the same (Go's `encoding/json`),
-    /// and of several the last; so none may stay where the policy has the last word. A default has not.
-    fn ignores_case(self) -> bool {
+    /// Whether nothing that the client sent may stand against it. A default gives way to the client.
+    fn has_last_word(self) -> bool {
         match self {
             Self::Whole(edit) => !matches!(edit, ValueEdit::Default(_)),
             Self::Inner(members) => members.iter().any(|(_, edit)| !matches!(edit, ValueEdit::Default(_))),
@@ -147,7 +146,8 @@ fn find(
         for ((key, edit), found) in edits.iter().zip(&mut found) {
             if name == key.as_bytes() {
                 found.others.extend(found.last.replace(member.clone()));
-            } else if edit.ignores_case() && is_same_but_for_case(name, key) {
+            } else if edit.has_last_word() && is_same_but_for_case(name, key) {
+                // Some servers take them for the same (Go's `encoding/json`), and of several the last.
                 found.others.push(member.clone());
             }
         }
@@ -210,7 +210,7 @@ fn edit_inner(
                 Some((change, object)) => splices.change_members(object, change),
                 // It is skipped when the body is parsed, so it may be no JSON, as `NaN` is none, or too long. Some servers read that
                 // all the same, and the policy has the last word: nothing of it stays.
-                None if edits.iter().any(|(_, edit)| !matches!(edit, ValueEdit::Default(_))) => {
+                None if EditRef::Inner(edits).has_last_word() => {
                     splices.replace(parent.value, new_object(edits).into_bytes());
                 }
                 None => {}

@@ -85,21 +85,21 @@ impl RoutedRequest {
     pub(super) fn request_progress(&mut self, length: usize) -> Option<Decision> {
         let mut recorder = Recorder::new(&self.router, &self.metrics);
         let action = self.exchange.request_progress(length, &mut recorder)?;
-        Some(Decision { verdict: early_verdict(action), metadata: recorder.metadata })
+        Some(early_decision(action, recorder))
     }
 
     /// The body takes too long.
     pub(super) fn request_timeout(&mut self) -> Decision {
         let mut recorder = Recorder::new(&self.router, &self.metrics);
         let action = self.exchange.request_timeout(&mut recorder);
-        Decision { verdict: early_verdict(action), metadata: recorder.metadata }
+        early_decision(action, recorder)
     }
 
     /// There is too much to do to read the body.
     pub(super) fn request_overload(&mut self) -> Decision {
         let mut recorder = Recorder::new(&self.router, &self.metrics);
         let action = self.exchange.request_overload(&mut recorder);
-        Decision { verdict: early_verdict(action), metadata: recorder.metadata }
+        early_decision(action, recorder)
     }
 
     /// The whole request body is there.
@@ -149,12 +149,13 @@ impl RoutedRequest {
     }
 }
 
-/// What the routing core's effect is for a request whose body is not whole.
-fn early_verdict(action: OnBody) -> Verdict {
-    match action {
+/// What the routing core's effect is for a request whose body is not whole, and what was recorded.
+fn early_decision(action: OnBody, recorder: Recorder<'_>) -> Decision {
+    let verdict = match action {
         OnBody::Respond(response) => Verdict::Respond(response),
         OnBody::Continue | OnBody::Classify | OnBody::Forward(_) => Verdict::Unchanged,
-    }
+    };
+    Decision { verdict, metadata: recorder.metadata }
 }
 
 /// What the routing core's effect is for a request with this body. Its headers tell the scores, too.

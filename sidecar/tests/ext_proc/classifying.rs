@@ -18,8 +18,8 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use super::{
-    PROMPT, Sure, admin, begun, body, body_answer, exchange, gated, headers, message, metric, next, open,
-    serve, set_headers,
+    CLASSIFY, PROMPT, Sure, admin, begun, body, body_answer, exchange, gated, headers, message, metric, next,
+    open, serve, set_headers,
 };
 
 #[tokio::test]
@@ -227,10 +227,8 @@ async fn users_prompts_have_their_place_beside_the_admin_apis() {
     let running = serve(backend, 1).await;
     let first = tokio::spawn(exchange(running.client.clone(), vec![body(PROMPT)]));
     let has_begun = begun(has_begun).await;
-    let request = "POST /v1/classify HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n\
-                   {\"input\": \"hi\"}";
     let service = running.service.clone();
-    let operator = tokio::spawn(async move { admin(&service, request).await });
+    let operator = tokio::spawn(async move { admin(&service, CLASSIFY).await });
     metric(&running.metrics, "queue_depth 1").await;
     open_gate.send(()).unwrap();
     assert!(first.await.unwrap().is_ok());

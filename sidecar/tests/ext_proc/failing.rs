@@ -6,7 +6,7 @@ use llm_router_classifier::model::prediction::{Outputs, Prediction};
 use llm_router_classifier::model::tokenizer::Tokens;
 use tonic::Code;
 
-use super::{PROMPT, admin, body, exchange, serve};
+use super::{CLASSIFY, PROMPT, admin, body, exchange, serve};
 
 /// Fails like libtorch does.
 pub(super) struct Failing;
@@ -23,9 +23,7 @@ async fn the_cause_of_a_failure_is_not_sent_to_callers() {
     let status = exchange(running.client.clone(), vec![body(PROMPT)]).await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Internal, "classification failed"));
 
-    let request = "POST /v1/classify HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n\
-                   {\"input\": \"hi\"}";
-    let response = admin(&running.service, request).await;
+    let response = admin(&running.service, CLASSIFY).await;
     assert!(response.starts_with("HTTP/1.0 500"), "{response}");
     assert!(response.contains(r#""message":"classification failed""#), "{response}");
     for detail in ["layer", "Exception", "frame"] {

@@ -51,6 +51,10 @@ const BODY_MEMORY: usize = 100 << 20;
 const CHAT: &str = "/v1/chat/completions";
 const PROMPT: &str = r#"{"messages":[{"role":"user","content":"Write a Python function."}]}"#;
 
+/// A text for the admin API to classify.
+const CLASSIFY: &str = "POST /v1/classify HTTP/1.0\r\nContent-Type: application/json\r\n\
+                        Content-Length: 15\r\n\r\n{\"input\": \"hi\"}";
+
 /// Says "Code Generation" of every text, at once.
 struct Sure;
 

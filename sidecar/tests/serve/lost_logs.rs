@@ -5,11 +5,10 @@ use std::process::Stdio;
 
 use llm_router_test_support::time::{TIMEOUT, poll, within};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 
-use crate::sidecar::minilm;
+use crate::sidecar::{metrics, minilm};
 
 const POLICY: &str = "{sidecar: {cluster: c}, default_policy: p, models: {m: {cluster: a, model: m}}, \
                       policies: {p: {classifier: task, routes: {}, default: m}}}";
@@ -38,17 +37,6 @@ async fn start() -> (Child, BufReader<ChildStderr>, SocketAddr, tempfile::TempDi
     };
     let admin = within(TIMEOUT, serving).await;
     (child, log, admin, folder)
-}
-
-async fn metrics(admin: SocketAddr) -> String {
-    let response = async {
-        let mut stream = TcpStream::connect(admin).await.unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
-        let mut response = String::new();
-        stream.read_to_string(&mut response).await.unwrap();
-        response
-    };
-    within(TIMEOUT, response).await
 }
 
 async fn signal(child: &Child, name: &str) {

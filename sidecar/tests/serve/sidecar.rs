@@ -1,6 +1,7 @@
 //! `serve` as a child process, with a model and a policy that the test may change.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,32 +50,21 @@ impl Sidecar {
 
     /// The admin API's response, status line and headers included.
     pub(crate) async fn admin(&self, request: &str) -> String {
-        let response = async {
-            let mut response = String::new();
-            self.send(request).await.read_to_string(&mut response).await.unwrap();
-            response
-        };
-        within(TIMEOUT, response).await
+        ask(self.process.admin(), request).await
     }
 
     /// The beginning of its response, without waiting for more.
     pub(crate) async fn admin_status(&self, request: &str) -> String {
         let status = async {
             let mut status = [0; "HTTP/1.1 200".len()];
-            self.send(request).await.read_exact(&mut status).await.unwrap();
+            send(self.process.admin(), request).await.read_exact(&mut status).await.unwrap();
             String::from_utf8(status.into()).unwrap()
         };
         within(TIMEOUT, status).await
     }
 
-    async fn send(&self, request: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.process.admin()).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        stream
-    }
-
     pub(crate) async fn metrics(&self) -> String {
-        self.admin("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await
+        metrics(self.process.admin()).await
     }
 
     /// Waits until the metrics have a line.
@@ -89,6 +79,27 @@ impl Sidecar {
         };
         poll(found).await;
     }
+}
+
+async fn send(admin: SocketAddr, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(admin).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// The response of the admin API at this address, status line and headers included.
+async fn ask(admin: SocketAddr, request: &str) -> String {
+    let response = async {
+        let mut response = String::new();
+        send(admin, request).await.read_to_string(&mut response).await.unwrap();
+        response
+    };
+    within(TIMEOUT, response).await
+}
+
+/// The metrics of the sidecar whose admin API is at this address.
+pub(crate) async fn metrics(admin: SocketAddr) -> String {
+    ask(admin, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await
 }
 
 /// The model that the repository carries.
