@@ -3,8 +3,6 @@
 //! The request takes the way that it takes in Envoy, through the same `Exchange`. No classifier runs: its prediction is
 //! given by flags.
 
-mod narrator;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +15,11 @@ use llm_router_routing::config::{Classifier, Config, Mode};
 use llm_router_routing::context::{Attribute, AttributeKind, ContextKeys, RequestContext, Scalar};
 use llm_router_routing::documents;
 use llm_router_routing::exchange::{CallResult, Exchange, OnBody, OnHeaders};
+use llm_router_routing::explain::Narrator;
 use llm_router_routing::headers::Headers;
 use serde_json::{Value, json};
 
 use crate::policy_file;
-use narrator::Narrator;
 
 /// Options of `explain`.
 #[derive(Debug, Args)]
@@ -76,7 +74,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<()> {
     let context = args.context(&config.context_keys);
     let narrator = explain(config, args.request_headers(), context, &body, &predictions);
     match args.json {
-        true => println!("{}", serde_json::to_string_pretty(&narrator.to_json())?),
+        true => println!("{}", serde_json::to_string_pretty(&to_json(&narrator))?),
         false => print!("{narrator}"),
     }
     Ok(())
@@ -234,9 +232,7 @@ fn head(text: &str) -> Result<(String, Classification)> {
     Ok((name.to_owned(), Classification::Label(Label::new(label, confidence)?)))
 }
 
-impl Narrator {
-    fn to_json(&self) -> serde_json::Value {
-        let steps = self.lines().iter().map(|(topic, text)| json!({"step": topic, "text": text}));
-        json!({"steps": steps.collect::<Vec<_>>(), "outcome": self.outcome()})
-    }
+fn to_json(narrator: &Narrator) -> Value {
+    let steps = narrator.lines().iter().map(|(topic, text)| json!({"step": topic, "text": text}));
+    json!({"steps": steps.collect::<Vec<_>>(), "outcome": narrator.outcome()})
 }

@@ -18,6 +18,8 @@ pub mod digest;
 #[cfg(feature = "documents")]
 pub mod documents;
 pub mod exchange;
+#[cfg(feature = "explain")]
+pub mod explain;
 pub mod failover;
 pub mod headers;
 mod json;

@@ -3,22 +3,22 @@
 use std::fmt;
 use std::sync::Arc;
 
-use llm_router_routing::classification::{Classification, Prediction};
-use llm_router_routing::config::{Classifier, Config, Name};
-use llm_router_routing::decision::Decision;
-use llm_router_routing::exchange::{Event, EventSink, Forward, LocalResponse};
-use llm_router_routing::request::METADATA_FIELD;
-use llm_router_routing::requirements::{Capability, Requirements};
-use llm_router_routing::router::Step;
 use serde_json::{Value, json};
 
-use crate::table::{conditions, outcome_cell, target_cell};
+use super::phrases::{conditions, outcome_cell, target_cell};
+use crate::classification::{Classification, Prediction};
+use crate::config::{Classifier, Config, Name};
+use crate::decision::Decision;
+use crate::exchange::{Event, EventSink, Forward, LocalResponse};
+use crate::request::METADATA_FIELD;
+use crate::requirements::{Capability, Requirements};
+use crate::router::Step;
 
 /// The longest part of a prompt that is printed, in characters.
 const MAX_PROMPT: usize = 100;
 
 /// The steps of one request, each with its topic, and the outcome.
-pub(super) struct Narrator {
+pub struct Narrator {
     config: Arc<Config>,
     in_shadow: bool,
     lines: Vec<(&'static str, String)>,
@@ -27,25 +27,30 @@ pub(super) struct Narrator {
 }
 
 impl Narrator {
-    pub(super) fn new(config: Arc<Config>, in_shadow: bool) -> Self {
+    /// Nothing has happened yet. `in_shadow`: the policy only reports what it would do.
+    pub fn new(config: Arc<Config>, in_shadow: bool) -> Self {
         Self { config, in_shadow, lines: Vec::new(), decision: None, outcome: Value::Null }
     }
 
-    pub(super) fn lines(&self) -> &[(&'static str, String)] {
+    /// The steps so far: topic and text.
+    pub fn lines(&self) -> &[(&'static str, String)] {
         &self.lines
     }
 
-    pub(super) fn outcome(&self) -> &Value {
+    /// What becomes of the request, as JSON; null until it is known.
+    pub fn outcome(&self) -> &Value {
         &self.outcome
     }
 
-    pub(super) fn removed(&mut self, names: &[String]) {
+    /// These headers of the client are removed.
+    pub fn removed(&mut self, names: &[String]) {
         if !names.is_empty() {
             self.say("headers", format!("removed, as they are the router's own: {}", names.join(", ")));
         }
     }
 
-    pub(super) fn classifiers_called(&mut self, asked: &[Classifier], given: &[(String, Prediction)]) {
+    /// The classifiers that were asked, and those that gave predictions.
+    pub fn classifiers_called(&mut self, asked: &[Classifier], given: &[(String, Prediction)]) {
         let missing =
             asked.iter().map(Classifier::as_str).filter(|name| given.iter().all(|(it, _)| it != name));
         let missing: Vec<_> = missing.collect();
@@ -58,12 +63,14 @@ impl Narrator {
         }
     }
 
-    pub(super) fn untouched(&mut self, reason: &str) {
+    /// The request goes on as it came.
+    pub fn untouched(&mut self, reason: &str) {
         self.say("outcome", format!("goes on unchanged: {reason}"));
         self.outcome = json!({"action": "untouched"});
     }
 
-    pub(super) fn responded(&mut self, response: &LocalResponse) {
+    /// The router responds to the client.
+    pub fn responded(&mut self, response: &LocalResponse) {
         let body = String::from_utf8_lossy(&response.body);
         self.say("outcome", format!("the router responds {}{}: {body}", response.status, self.shadow_note()));
         let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
@@ -83,7 +90,8 @@ impl Narrator {
         }
     }
 
-    pub(super) fn forwarded(&mut self, forward: &Forward) {
+    /// The request goes on with changes.
+    pub fn forwarded(&mut self, forward: &Forward) {
         let Some(Decision { model, policy, classification, reason, next, .. }) = self.decision.clone() else {
             self.passed(forward);
             return;
@@ -168,7 +176,6 @@ impl Narrator {
             Step::Continues(None) => {
                 self.say("state", "continues what a provider keeps; which one is not known".to_owned());
             }
-            Step::Lookup { .. } => {}
             Step::Policy(policy) => {
                 self.say("policy", format!("{}, by classifier {}", policy.name, policy.classifier));
             }
@@ -210,6 +217,8 @@ impl Narrator {
             Step::Fallback(model) => {
                 self.say("fallback", format!("{} takes the request instead", model.name))
             }
+            // Others are the business of metrics.
+            _ => {}
         }
     }
 
