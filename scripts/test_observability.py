@@ -54,6 +54,16 @@ def with_ports(text, ports):
     return re.sub(r"port_value: (\d+)", lambda found: f"port_value: {ports[int(found[1])]}", text)
 
 
+def with_candidate(text):
+    """A policy with another one beside it that is compared."""
+    candidate = "by_domain: { classifier: domain, routes: { computer science: nemotron }, default: llama-8b }"
+    changed = rf"\1{candidate}\n\1task_router:\n\1  candidate: by_domain\n"
+    text, count = re.subn(r"^( +)task_router:\n", changed, text, flags=re.MULTILINE)
+    if count != 1:
+        raise DemoError(f"{count} policies task_router, and not one")
+    return text
+
+
 class Setup:
     """All processes, on free ports, with the shipped configuration."""
 
@@ -92,14 +102,17 @@ class Setup:
         for name, port in (("llama-8b", 8001), ("nemotron", 8003)):
             self._start(name, BINARIES / "mock-llm", "--name", name, "--listen", f"127.0.0.1:{self.ports[port]}")
         self._start_sidecar("sidecar", self.ports)
-        self._start_sidecar("native-sidecar", self.native, "--policy", "envoy/policy.yaml")
-        bootstrap = (REPO / "envoy/failover.yaml").read_text()
+        policy = self.work / "native-policy.yaml"
+        policy.write_text(with_candidate((REPO / "envoy/policy.yaml").read_text()))
+        self._start_sidecar("native-sidecar", self.native, "--policy", policy)
+        bootstrap = with_candidate((REPO / "envoy/failover.yaml").read_text())
         self._start_envoy("envoy", bootstrap, self.ports)
         self._start_envoy("istio-envoy", as_istio(bootstrap, self.istio), self.on_istio)
         listeners = self.work / "listeners.yaml"
         listeners.write_text("resources: []\n")
         self._start_envoy("envoy-gateway-envoy", as_envoy_gateway(bootstrap, listeners), self.on_envoy_gateway)
-        self._start_envoy("module-envoy", (REPO / "envoy/module-failover.yaml").read_text(), self.module)
+        module = with_candidate((REPO / "envoy/module-failover.yaml").read_text())
+        self._start_envoy("module-envoy", module, self.module)
         native = replaced((REPO / "envoy/native.yaml").read_text(), "# response_body_mode", "response_body_mode")
         self._start_envoy("native-envoy", as_envoy_gateway(native, listeners), self.native)
         self._start_rejecting("rejecting-envoy", lambda text: text, self.rejecting)

@@ -28,6 +28,14 @@ def quantiles(metric, unit, by="", labels=""):
         yield value if unit == 1 else f"{value} / {unit}", f"{legend}p{percent}"
 
 
+def agreement():
+    """The fraction of a policy's requests for which its candidate would have chosen the same model."""
+    all_requests = rate("llmrouter_comparisons_total", "llm_policy, llm_model, llm_candidate")
+    same = f'label_replace({all_requests}, "llm_candidate", "$1", "llm_model", "(.+)")'
+    agreeing = f"sum by (llm_policy) ({all_requests} and {same})"
+    return f"({agreeing} or 0 * sum by (llm_policy) ({all_requests})) / sum by (llm_policy) ({all_requests})"
+
+
 def mean(metric):
     return f"sum(rate({metric}_sum[$__rate_interval])) / sum(rate({metric}_count[$__rate_interval]))"
 
@@ -49,6 +57,7 @@ def attempts(answered=""):
 FAILED = 'envoy_response_code=~"5..|429", '
 COST, DEAREST = "llmrouter_cost", "llmrouter_dearest_cost"
 STICKY, SWITCH = "llmrouter_sticky_cost", "llmrouter_switch_cost"
+COMPARED, CANDIDATE = "llmrouter_compared_cost", "llmrouter_candidate_cost"
 SIDECAR = "llm_router_sidecar"
 REJECTED = "envoy_extension_config_discovery_http_filter_llm_router_update_rejected"
 RELOADS = "envoy_wasm_llm_router_vm_reload"
@@ -165,6 +174,28 @@ ROWS = {
             (f"{dollars(STICKY)} or vector(0)", "with the conversation's model"),
             (f"{dollars(SWITCH)} or vector(0)", "with the last message's model, nothing cached"),
             about="Requests that kept their conversation's model where the last message alone was routed elsewhere.",
+        ),
+    ],
+    "Candidate policies": [
+        lines(
+            "Agreement of the candidate with its policy",
+            "percentunit",
+            (agreement(), "{{llm_policy}}"),
+            about="Requests for which the policy's candidate would have chosen the same model.",
+        ),
+        lines(
+            "Requests by model, live and with the candidate",
+            "reqps",
+            (rate("llmrouter_comparisons_total", "llm_policy, llm_model"), "{{llm_policy}} live: {{llm_model}}"),
+            (rate("llmrouter_comparisons_total", "llm_policy, llm_candidate"), "candidate: {{llm_candidate}}"),
+            about="`none`: the candidate had no prediction, or would have rejected the request.",
+        ),
+        lines(
+            "Cost of an hour, live and with the candidate",
+            "currencyUSD",
+            (dollars(COMPARED, "llm_policy, llm_model"), "{{llm_policy}} live: {{llm_model}}"),
+            (dollars(CANDIDATE, "llm_policy, llm_model"), "candidate: {{llm_model}}"),
+            about="Of the same requests, with the tokens that the live model took, at the policy's prices.",
         ),
     ],
     "LLMs": [

@@ -125,22 +125,38 @@ impl CachingRouter {
                 Progress::Done(outcome) => return outcome.map(Plan::Done),
                 Progress::Wants(wanted) => wanted,
             };
-            let mut missing = Vec::new();
-            for classifier in std::mem::take(&mut wanted.classifiers) {
-                match self.cached(&pending, &wanted, &classifier, now) {
-                    Some(prediction) => pending.learn(&wanted, &classifier, Known::Cached(prediction)),
-                    None => missing.push(classifier),
-                }
-            }
+            let (classifiers, for_comparison) =
+                (std::mem::take(&mut wanted.classifiers), std::mem::take(&mut wanted.for_comparison));
+            let mut missing = self.look_up(&mut pending, &wanted, classifiers, now);
+            let not_compared = self.look_up(&mut pending, &wanted, for_comparison, now);
             let is_hit = missing.is_empty();
             if self.predictions.is_some() {
                 trace(Step::Lookup { is_hit });
             }
             if !is_hit {
+                missing.extend(not_compared);
                 wanted.classifiers = missing;
                 return Ok(Plan::Classify(Box::new(pending), wanted));
             }
         }
+    }
+
+    /// Takes note of the predictions that are cached. Returns the classifiers of the others.
+    fn look_up(
+        &self,
+        pending: &mut Pending,
+        wanted: &Wanted,
+        mut classifiers: Vec<Classifier>,
+        now: Duration,
+    ) -> Vec<Classifier> {
+        classifiers.retain(|classifier| match self.cached(pending, wanted, classifier, now) {
+            Some(prediction) => {
+                pending.learn(wanted, classifier, Known::Cached(prediction));
+                false
+            }
+            None => true,
+        });
+        classifiers
     }
 
     /// Takes note of the model that made a response.

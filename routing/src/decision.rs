@@ -26,6 +26,17 @@ pub struct Decision {
     pub next: Vec<Arc<Model>>,
     /// Of a conversation that keeps its model: the model that its last message alone would have got.
     pub alternative: Option<Arc<Model>>,
+    /// What the policy's candidate would have chosen; none if it has no candidate.
+    pub comparison: Option<Comparison>,
+}
+
+/// What another policy would have chosen for the same request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// The policy that made the decision.
+    pub policy: Arc<Policy>,
+    /// The model that its candidate would have chosen; none if the candidate has no prediction, or would reject the request.
+    pub model: Option<Arc<Model>>,
 }
 
 /// Why a model was chosen, as operators see it in `x-llm-router-reason`.

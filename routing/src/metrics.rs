@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use foldhash::fast::FixedState;
 
 use crate::classification::Classification;
-use crate::config::{ClassifierSet, Config, ModelId, PolicyId};
-use crate::decision::{Decision, Reason};
+use crate::config::{ClassifierSet, Config, Model, ModelId, PolicyId};
+use crate::decision::{Comparison, Decision, Reason};
 use crate::exchange::Event;
 use crate::router::Step;
 
@@ -48,6 +48,12 @@ pub enum Metric {
     StickyCost,
     /// What these requests would have cost on the model that their last message alone would have got.
     SwitchCost,
+    /// Requests of a policy with a candidate, by the models that both chose.
+    Comparisons,
+    /// The cost of the requests that a candidate was compared on.
+    ComparedCost,
+    /// What these requests would have cost on the model that the candidate would have chosen.
+    CandidateCost,
 }
 
 /// How a metric is aggregated.
@@ -61,7 +67,7 @@ pub enum Kind {
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Requests,
         Self::Labels,
         Self::Rejected,
@@ -78,6 +84,9 @@ impl Metric {
         Self::MaxCost,
         Self::StickyCost,
         Self::SwitchCost,
+        Self::Comparisons,
+        Self::ComparedCost,
+        Self::CandidateCost,
     ];
 
     /// The name, after the prefix `llmrouter`; of a counter without `_total`.
@@ -99,6 +108,9 @@ impl Metric {
             Self::MaxCost => "dearest_cost_microdollars",
             Self::StickyCost => "sticky_cost_microdollars",
             Self::SwitchCost => "switch_cost_microdollars",
+            Self::Comparisons => "comparisons",
+            Self::ComparedCost => "compared_cost_microdollars",
+            Self::CandidateCost => "candidate_cost_microdollars",
         }
     }
 
@@ -123,6 +135,9 @@ impl Metric {
             Self::SwitchCost => {
                 "Cost of these requests on the model that their last message alone would have got"
             }
+            Self::Comparisons => "Requests by the policy's model and that of its candidate",
+            Self::ComparedCost => "Cost of the requests that a candidate was compared on",
+            Self::CandidateCost => "Cost of these requests on the candidate's model",
         }
     }
 
@@ -136,6 +151,8 @@ impl Metric {
             Self::CacheHits | Self::CacheMisses => &[],
             Self::Calls => &["classifier", "outcome"],
             Self::CallDuration => &["classifier"],
+            Self::Comparisons => &["policy", "model", "candidate"],
+            Self::ComparedCost | Self::CandidateCost => &["policy", "model"],
             Self::Failovers
             | Self::TimeToFirstToken
             | Self::InputTokens
@@ -187,6 +204,16 @@ enum Labels {
     },
     Code(&'static str),
     Model(ModelId),
+    /// The model of the policy's candidate; none if it chose none.
+    Compared {
+        policy: PolicyId,
+        model: ModelId,
+        candidate: Option<ModelId>,
+    },
+    ModelOfPolicy {
+        policy: PolicyId,
+        model: ModelId,
+    },
     /// The rule's position.
     Rule(usize),
     Call {
@@ -198,6 +225,8 @@ enum Labels {
 
 /// The value of `policy` where no policy chose.
 const NO_POLICY: &str = "none";
+/// The value of `candidate` where the candidate chose no model.
+const NO_MODEL: &str = "none";
 
 impl Series {
     /// The names of its labels with their values, in the order in which they are exposed.
@@ -217,6 +246,14 @@ impl Series {
             }
             Labels::Code(code) => vec![("code", code)],
             Labels::Model(id) => vec![("model", model(id))],
+            Labels::Compared { policy: id, model: model_id, candidate } => vec![
+                ("policy", policy(id)),
+                ("model", model(model_id)),
+                ("candidate", candidate.map_or(NO_MODEL, model)),
+            ],
+            Labels::ModelOfPolicy { policy: id, model: model_id } => {
+                vec![("policy", policy(id)), ("model", model(model_id))]
+            }
             Labels::Rule(index) => {
                 let rule = config.rules.get(index);
                 let mode = rule.map_or("", |rule| rule.mode.as_str());
@@ -257,13 +294,21 @@ pub fn measure(event: &Event<'_>, config: &Config, mut add: impl FnMut(Series, u
                 let label = policy.label_index(label.name());
                 add(Metric::Labels, Labels::Label { policy: policy.id, label }, 1);
             }
+            if let Some(Comparison { policy, model: candidate }) = &decision.comparison {
+                let candidate = candidate.as_ref().map(|model| model.id);
+                add(
+                    Metric::Comparisons,
+                    Labels::Compared { policy: policy.id, model: model.id, candidate },
+                    1,
+                );
+            }
         }
         Event::Rejected(rejection) => add(Metric::Rejected, Labels::Code(rejection.code()), 1),
         Event::FailedOver { from, .. } => add(Metric::Failovers, Labels::Model(from.id), 1),
         Event::FirstToken { model, after } => {
             add(Metric::TimeToFirstToken, Labels::Model(model.id), saturated(after.as_millis()));
         }
-        Event::Used { decision: Decision { model, alternative, .. }, usage } => {
+        Event::Used { decision: Decision { model, alternative, comparison, .. }, usage } => {
             let labels = Labels::Model(model.id);
             add(Metric::InputTokens, labels, usage.input_tokens);
             add(Metric::OutputTokens, labels, usage.output_tokens);
@@ -276,6 +321,13 @@ pub fn measure(event: &Event<'_>, config: &Config, mut add: impl FnMut(Series, u
             if let Some(switch_cost) = switch {
                 add(Metric::StickyCost, labels, microdollars(cost));
                 add(Metric::SwitchCost, labels, microdollars(switch_cost));
+            }
+            if let Some(Comparison { policy, model: Some(candidate) }) = comparison
+                && let Some(candidate_cost) = candidate.cost_in_place_of(model, usage)
+            {
+                let labels = |model: &Model| Labels::ModelOfPolicy { policy: policy.id, model: model.id };
+                add(Metric::ComparedCost, labels(model), microdollars(cost));
+                add(Metric::CandidateCost, labels(candidate), microdollars(candidate_cost));
             }
         }
     }
@@ -299,7 +351,6 @@ mod tests {
 
     use super::*;
     use crate::classification::Label;
-    use crate::config::Model;
     use crate::rejection::Rejection;
     use crate::usage::Usage;
 
@@ -342,6 +393,7 @@ mod tests {
             reason: Reason::Classified,
             next: Vec::new(),
             alternative: None,
+            comparison: None,
         }
     }
 
@@ -358,6 +410,7 @@ mod tests {
     #[test]
     fn the_names_of_labels_are_those_of_the_series() {
         let config = config();
+        let compared = compared(&config, Some("small"));
         let decision = decision(&config, Some("Code"));
         let rejection = Rejection::body_too_large(1);
         let model = model(&config, "small");
@@ -369,6 +422,8 @@ mod tests {
             Event::FailedOver { from: &model, decision: &decision },
             Event::FirstToken { model: &model, after },
             Event::Used { decision: &decision, usage: &USAGE },
+            Event::Routed(&compared),
+            Event::Used { decision: &compared, usage: &USAGE },
             Event::Classified { classifiers, answered: true, took },
             Event::Step(Step::Lookup { is_hit: true }),
         ];
@@ -379,6 +434,40 @@ mod tests {
                 assert_eq!(names, series.metric.label_names(), "{:?}", series.metric);
             });
         }
+    }
+
+    /// A decision for `large`, and the model that the candidate would have chosen.
+    fn compared(config: &Config, candidate: Option<&str>) -> Decision {
+        let (policy, candidate) =
+            (Arc::clone(&config.default_policy), candidate.map(|name| model(config, name)));
+        Decision {
+            comparison: Some(Comparison { policy, model: candidate }),
+            ..decision(config, Some("Code"))
+        }
+    }
+
+    #[test]
+    fn a_comparison_counts_both_models_and_both_costs() {
+        let config = config();
+        let counted = |candidate| {
+            let decision = compared(&config, candidate);
+            let routed = lines(&config, &Event::Routed(&decision));
+            let used = lines(&config, &Event::Used { decision: &decision, usage: &USAGE });
+            (routed[2..].to_vec(), used[4..].to_vec())
+        };
+        let (routed, used) = counted(Some("small"));
+        assert_eq!(routed, ["comparisons{policy=p,model=large,candidate=small} 1"]);
+        assert_eq!(
+            used,
+            [
+                "compared_cost_microdollars{policy=p,model=large} 1200",
+                "candidate_cost_microdollars{policy=p,model=small} 120",
+            ]
+        );
+        let (routed, used) = counted(None);
+        assert_eq!(routed, ["comparisons{policy=p,model=large,candidate=none} 1"]);
+        assert!(used.is_empty(), "{used:?}");
+        assert!(counted(Some("free")).1.is_empty(), "nobody knows its price");
     }
 
     /// What is counted of these tokens.

@@ -22,6 +22,8 @@ pub struct Policy {
     pub fallbacks: Vec<Arc<Model>>,
     /// Class names that only manual routing uses, with their models.
     pub classes: BTreeMap<String, Arc<Model>>,
+    /// The policy that is compared with this one, without a candidate of its own; none if nothing is compared.
+    pub candidate: Option<Arc<Policy>>,
 }
 
 /// What metrics call the labels that have no route of their own.
@@ -236,6 +238,7 @@ mod tests {
             default: target("small"),
             fallbacks: vec![],
             classes: BTreeMap::new(),
+            candidate: None,
         };
         let routes = BTreeMap::from([("Code Generation".to_owned(), target("large"))]);
         let labels = policy(Strategy::Labels { routes, min_confidence: 0.0 });

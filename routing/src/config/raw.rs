@@ -223,6 +223,10 @@ pub(super) struct Policy {
     /// precedence over the labels of `routes`. The classifier does not use them.
     #[serde(default, deserialize_with = "unique")]
     pub(super) classes: BTreeMap<String, String>,
+    /// Another policy, to compare with this one before it takes its place: each decision of this policy is counted together with
+    /// the model that the candidate would have chosen, and with what that would have cost. The sidecar predicts for both in one
+    /// call, and nothing of what the candidate says is carried out.
+    pub(super) candidate: Option<String>,
 }
 
 /// A range of scores.

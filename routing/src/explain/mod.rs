@@ -1,7 +1,20 @@
-//! Explains a decision in words, for people who ask why a request goes where it goes.
+//! Explains decisions and policies, for people who ask why a request goes where it goes: in words, and as data.
+//!
+//! A tool takes a request through [`Explainer::start`] and [`ExplainedRequest`], which needs predictions as Envoy's requests do,
+//! and gets an [`Explanation`]. [`PolicyOutline`] is a policy as a picture of it needs it.
 
+mod considered;
+mod explainer;
 mod narrator;
+mod outline;
 mod phrases;
+mod step;
+mod words;
 
-pub use narrator::Narrator;
+pub use considered::{ConsideredModel, Standing};
+pub use explainer::{BodyValues, ExplainedRequest, Explainer, Explanation};
+pub use outline::{
+    ModelOutline, PolicyOutline, Prices, RouteOutline, RuleOutline, StrategyOutline, WeightedModel,
+};
 pub use phrases::{conditions, outcome_cell, target_cell};
+pub use step::{Detail, ExplainedStep};

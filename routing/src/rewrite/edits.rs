@@ -65,6 +65,15 @@ impl BodyEdits {
         self.0.is_empty()
     }
 
+    /// The members that change, without their values: `temperature`, `chat_template_kwargs.enable_thinking`.
+    pub fn names(&self) -> Vec<String> {
+        let names = self.0.iter().flat_map(|(key, edit)| match edit {
+            Edit::Whole(_) => vec![key.clone()],
+            Edit::Inner(members) => members.iter().map(|(inner, _)| format!("{key}.{inner}")).collect(),
+        });
+        names.collect()
+    }
+
     /// The keys of the body's members that change.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(key, _)| key.as_str())

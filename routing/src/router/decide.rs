@@ -11,7 +11,7 @@ use crate::classification::Classification;
 use crate::config::{
     Classifier, HeadCondition, Mode, Model, OnFailure, Policy, Reject, Residual, Strategy, Target, Then,
 };
-use crate::decision::{Decision, Reason};
+use crate::decision::{Comparison, Decision, Reason};
 use crate::rejection::Rejection;
 use crate::requirements::UnmetRequirement;
 
@@ -65,6 +65,24 @@ struct Candidate<'p> {
 /// The steps so far. They are reported once nothing is missing: what is missing comes later, and leads there anew.
 type Steps<'p> = Vec<Step<'p>>;
 
+/// Whose decision is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The policies, as they are carried out.
+    Policies,
+    /// The candidate of each policy that has one.
+    Candidates,
+}
+
+impl By {
+    fn policy(self, policy: &Arc<Policy>) -> &Arc<Policy> {
+        match self {
+            Self::Policies => policy,
+            Self::Candidates => policy.candidate.as_ref().unwrap_or(policy),
+        }
+    }
+}
+
 /// What all messages together ask for.
 enum Chosen<'p> {
     /// A target, and the model that the last message alone would have got, if that is known.
@@ -77,24 +95,47 @@ impl Pending {
     /// Decides, if all is known that matters.
     pub fn progress(&self, trace: &mut Trace<'_>) -> Progress {
         let mut steps = Steps::new();
-        let chosen = match self.choose(&mut steps) {
+        let chosen = match self.choose(By::Policies, &mut steps) {
             Err(Stop::Wants(wanted)) => return Progress::Wants(wanted),
             Err(Stop::Reject(rejection)) => Err(rejection),
             Ok(chosen) => Ok(chosen),
         };
         steps.into_iter().for_each(&mut *trace);
         Progress::Done(chosen.and_then(|chosen| match chosen {
-            Chosen::Target(best, current) => self.decide(best, current, trace).map(Outcome::Route),
+            Chosen::Target(best, current) => {
+                let mut decision = self.decide(best, current, trace)?;
+                decision.comparison = self.comparison(&decision);
+                if let Some(comparison) = &decision.comparison {
+                    trace(Step::Compared(comparison));
+                }
+                Ok(Outcome::Route(decision))
+            }
             Chosen::Otherwise => self.otherwise(),
         }))
     }
 
+    /// What the candidate of the policy that decided would have chosen. Where the request sets a threshold, nothing is compared: it
+    /// is one of this policy's scores.
+    fn comparison(&self, decision: &Decision) -> Option<Comparison> {
+        let policy = decision.policy.as_ref().filter(|policy| policy.candidate.is_some())?;
+        if self.facts.threshold.is_some() {
+            return None;
+        }
+        let model = match self.choose(By::Candidates, &mut Steps::new()) {
+            Ok(Chosen::Target(best, _)) if best.reason != Reason::Fallback => {
+                self.decide(best, None, &mut |_| ()).ok().map(|decision| decision.model)
+            }
+            _ => None,
+        };
+        Some(Comparison { policy: Arc::clone(policy), model })
+    }
+
     /// The strongest of what the messages that decide ask for.
-    fn choose<'p>(&'p self, steps: &mut Steps<'p>) -> Result<Chosen<'p>, Stop> {
+    fn choose<'p>(&'p self, by: By, steps: &mut Steps<'p>) -> Result<Chosen<'p>, Stop> {
         let mut candidates = Vec::new();
         // The last first: if time runs out, it is known what the user says now.
         for message in (0..self.messages.deciding).rev() {
-            match self.of_message(message, steps)? {
+            match self.of_message(by, message, steps)? {
                 Choice::Target(candidate) => candidates.push(candidate),
                 Choice::Otherwise => return Ok(Chosen::Otherwise),
             }
@@ -102,7 +143,7 @@ impl Pending {
         let last = self.last_message();
         let current = match candidates.first() {
             Some(candidate) if candidate.message == last => self.pick(candidate.target).ok(),
-            _ => self.compared(last)?,
+            _ => self.compared(by, last)?,
         };
         // A message without a prediction says nothing beside others that have one.
         let is_known = |candidate: &Candidate<'_>| candidate.reason != Reason::Fallback;
@@ -136,11 +177,11 @@ impl Pending {
     }
 
     /// The model that the last message alone would have got, where that is compared.
-    fn compared(&self, last: usize) -> Result<Option<Arc<Model>>, Stop> {
+    fn compared(&self, by: By, last: usize) -> Result<Option<Arc<Model>>, Stop> {
         if !self.messages.compare {
             return Ok(None);
         }
-        match self.of_message(last, &mut Steps::new()) {
+        match self.of_message(by, last, &mut Steps::new()) {
             Err(Stop::Wants(wanted)) => Err(Stop::Wants(wanted)),
             Ok(Choice::Target(candidate)) => Ok(self.pick(candidate.target).ok()),
             Ok(Choice::Otherwise) | Err(Stop::Reject(_)) => Ok(None),
@@ -148,14 +189,16 @@ impl Pending {
     }
 
     /// By the first rule that matches, else as the policy says.
-    fn of_message<'p>(&'p self, message: usize, steps: &mut Steps<'p>) -> Result<Choice<'p>, Stop> {
+    fn of_message<'p>(&'p self, by: By, message: usize, steps: &mut Steps<'p>) -> Result<Choice<'p>, Stop> {
         for rule in &self.rules {
             if !self.matches(rule, message, steps)? {
                 continue;
             }
             match &rule.then {
                 Then::Reject(reject) => return Err(Stop::Reject(by_rule(reject))),
-                Then::Policy(policy) => return self.by_policy(policy, message, steps).map(Choice::Target),
+                Then::Policy(policy) => {
+                    return self.by_policy(by.policy(policy), message, steps).map(Choice::Target);
+                }
                 Then::Target(target) => {
                     let reason = Reason::Rule;
                     let candidate = Candidate { target, policy: None, classification: None, reason, message };
@@ -164,7 +207,9 @@ impl Pending {
             }
         }
         match &self.otherwise {
-            Otherwise::Policy(policy) => self.by_policy(policy, message, steps).map(Choice::Target),
+            Otherwise::Policy(policy) => {
+                self.by_policy(by.policy(policy), message, steps).map(Choice::Target)
+            }
             _ => Ok(Choice::Otherwise),
         }
     }
@@ -213,17 +258,12 @@ impl Pending {
         }
     }
 
-    /// All heads that may be asked about a message, in one call, and this classifier.
-    fn wanted(&self, index: usize, classifier: Option<&Classifier>) -> Wanted {
-        let mut classifiers: Vec<Classifier> = classifier.into_iter().cloned().collect();
-        let mut add = |classifier: Classifier| {
-            let is_known = self.messages.all.get(index).is_some_and(|it| it.known(&classifier).is_some());
-            let is_second =
-                classifier.examples().is_some() && classifiers.iter().any(|other| other.examples().is_some());
-            if !is_known && !is_second && !classifiers.contains(&classifier) {
-                classifiers.push(classifier);
-            }
-        };
+    /// All heads that may be asked about a message, in one call, and this policy's classifier.
+    fn wanted(&self, index: usize, policy: Option<&Arc<Policy>>) -> Wanted {
+        let mut classifiers = Vec::new();
+        if let Some(policy) = policy {
+            self.want(&policy.classifier, index, &mut classifiers);
+        }
         for rule in &self.rules {
             let asked = match self.decides(index) {
                 true => true,
@@ -231,15 +271,36 @@ impl Pending {
             };
             let reads = self.message_of(rule, index) == index;
             if let Some(when) = rule.when.as_ref().filter(|_| asked && reads) {
-                when.heads().into_iter().for_each(|head| add(Classifier::Head(head.to_owned())));
+                for head in when.heads() {
+                    self.want(&Classifier::Head(head.to_owned()), index, &mut classifiers);
+                }
             }
         }
-        if let Otherwise::Policy(policy) = &self.otherwise
-            && self.decides(index)
-        {
-            add(policy.classifier.clone());
+        let otherwise = match &self.otherwise {
+            Otherwise::Policy(policy) if self.decides(index) => Some(policy),
+            _ => None,
+        };
+        if let Some(policy) = otherwise {
+            self.want(&policy.classifier, index, &mut classifiers);
         }
-        Wanted { message: index, classifiers }
+        let required = classifiers.len();
+        if self.facts.threshold.is_none() {
+            for candidate in policy.into_iter().chain(otherwise).filter_map(|it| it.candidate.as_ref()) {
+                self.want(&candidate.classifier, index, &mut classifiers);
+            }
+        }
+        let for_comparison = classifiers.split_off(required);
+        Wanted { message: index, classifiers, for_comparison }
+    }
+
+    /// Adds a classifier, unless its prediction for the message is known. One call carries one set of few-shot examples.
+    fn want(&self, classifier: &Classifier, message: usize, wanted: &mut Vec<Classifier>) {
+        let is_known = self.messages.all.get(message).is_some_and(|it| it.known(classifier).is_some());
+        let is_second =
+            classifier.examples().is_some() && wanted.iter().any(|other| other.examples().is_some());
+        if !is_known && !is_second && !wanted.contains(classifier) {
+            wanted.push(classifier.clone());
+        }
     }
 
     /// Whether a message decides on a model, be it for comparison.
@@ -259,7 +320,7 @@ impl Pending {
         };
         steps.push(Step::Prompt(&message.prompt));
         let (prediction, reason) = match message.known(&policy.classifier) {
-            None => return Err(Stop::Wants(self.wanted(index, Some(&policy.classifier)))),
+            None => return Err(Stop::Wants(self.wanted(index, Some(policy)))),
             Some(Known::Fresh(prediction)) => (prediction, Reason::Classified),
             Some(Known::Cached(prediction)) => (prediction, Reason::Cached),
             Some(Known::Unavailable) => {
@@ -349,7 +410,16 @@ impl Pending {
         };
         let next = self.next_after(policy, &model);
         let (policy, classification) = (Some(Arc::clone(policy)), classification.cloned());
-        Ok(Decision { model, policy, classification, class: None, reason, next, alternative: None })
+        Ok(Decision {
+            model,
+            policy,
+            classification,
+            class: None,
+            reason,
+            next,
+            alternative: None,
+            comparison: None,
+        })
     }
 
     fn fallback(
@@ -415,6 +485,7 @@ impl Pending {
                 reason,
                 next: Vec::new(),
                 alternative: None,
+                comparison: None,
             }),
         }
     }

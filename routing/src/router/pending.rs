@@ -119,6 +119,9 @@ pub struct Wanted {
     pub(crate) message: usize,
     /// Whose predictions. Of those with few-shot examples there is one at most.
     pub classifiers: Vec<Classifier>,
+    /// Whose predictions a call for the others brings, too: those that only candidates read. By themselves they are no reason
+    /// for a call.
+    pub(crate) for_comparison: Vec<Classifier>,
 }
 
 impl Pending {

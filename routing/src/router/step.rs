@@ -2,6 +2,7 @@
 
 use crate::classification::Label;
 use crate::config::{Model, Name, Policy, Target};
+use crate::decision::Comparison;
 use crate::request::Prompt;
 use crate::requirements::{Requirements, UnmetRequirement};
 
@@ -74,6 +75,8 @@ pub enum Step<'a> {
     Unavailable,
     /// The policy's default is taken.
     Default(&'a Target),
+    /// What the policy's candidate would have chosen.
+    Compared(&'a Comparison),
     /// A model cannot take the request.
     Unable {
         /// The model.

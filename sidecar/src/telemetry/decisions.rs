@@ -92,6 +92,7 @@ impl Decisions {
 /// The labels as `stats_tags` of our bootstraps name them.
 fn labels(series: Series, config: &Config) -> Vec<(&'static str, String)> {
     let prometheus_name = |name| match name {
+        "candidate" => "llm_candidate",
         "policy" => "llm_policy",
         "model" => "llm_model",
         "reason" => "llm_reason",

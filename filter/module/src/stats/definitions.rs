@@ -65,7 +65,7 @@ fn labels(metric: Metric) -> Vec<String> {
 /// The label in Prometheus. A prefix distinguishes names that are too general, or that Envoy's own labels have.
 fn exposed(name: &str) -> String {
     match name {
-        "policy" | "model" | "reason" | "label" | "classifier" | "rule" => format!("llm_{name}"),
+        "candidate" | "classifier" | "label" | "model" | "policy" | "reason" | "rule" => format!("llm_{name}"),
         _ => name.to_owned(),
     }
 }
@@ -80,6 +80,7 @@ mod tests {
         assert_eq!(labels(Metric::Requests), ["llm_policy", "llm_model", "llm_reason"]);
         assert_eq!(name(Metric::CallDuration), "llmrouter_call_duration_microseconds");
         assert_eq!(labels(Metric::Calls), ["llm_classifier", "outcome"]);
+        assert_eq!(labels(Metric::Comparisons), ["llm_policy", "llm_model", "llm_candidate"]);
         assert_eq!(labels(Metric::Rules), ["llm_rule", "mode"]);
         assert!(labels(Metric::CacheHits).is_empty());
     }

@@ -52,7 +52,7 @@ pub(super) fn stat_name(name: &str, path: impl Fn() -> String) -> Result<(), Con
 }
 
 /// The labels that follow another in the names of stats.
-const STAT_LABELS: [&str; 5] = ["label", "mode", "model", "outcome", "reason"];
+const STAT_LABELS: [&str; 6] = ["candidate", "label", "mode", "model", "outcome", "reason"];
 
 pub(super) fn header_name(name: String, path: impl FnOnce() -> String) -> Result<String, ConfigError> {
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';

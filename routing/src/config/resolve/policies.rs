@@ -10,13 +10,38 @@ use crate::config::units::Decimal;
 use crate::config::{Band, Bands, Model, Policy, PolicyId, PolicyName, Strategy, Target, Weighted, raw};
 
 pub(super) fn resolve(raw: BTreeMap<String, raw::Policy>, models: &Models) -> Result<Policies, ConfigError> {
-    raw.into_iter()
+    let mut candidates = Vec::new();
+    let alone = raw
+        .into_iter()
         .zip(0..)
-        .map(|((name, raw), id)| {
+        .map(|((name, mut raw), id)| {
+            candidates.extend(raw.candidate.take().map(|candidate| (name.clone(), candidate)));
             let policy = policy(PolicyId(id), &name, raw, models)?;
             Ok((name, Arc::new(policy)))
         })
-        .collect()
+        .collect::<Result<Policies, ConfigError>>()?;
+    with_candidates(alone, candidates)
+}
+
+/// The policies, each with the candidate of its name. Candidates are as they are alone, so two policies can be each other's.
+fn with_candidates(alone: Policies, candidates: Vec<(String, String)>) -> Result<Policies, ConfigError> {
+    let mut policies = alone.clone();
+    for (name, candidate) in candidates {
+        let path = || format!("policies.{}.candidate", key(&name));
+        let candidate = find("policy", &alone, &candidate, path)?;
+        let Some(policy) = alone.get(&name) else { continue };
+        if candidate.id == policy.id {
+            return Err(ConfigError::new(path(), "is the policy itself: name another one, or remove it"));
+        }
+        if let (Some(own), Some(other)) = (policy.classifier.examples(), candidate.classifier.examples())
+            && own.digest() != other.digest()
+        {
+            let problem = "classifies by examples as this policy does, but by others: one call can carry one set of examples";
+            return Err(ConfigError::new(path(), problem));
+        }
+        policies.insert(name, Arc::new(Policy { candidate: Some(candidate), ..Policy::clone(policy) }));
+    }
+    Ok(policies)
 }
 
 fn policy(id: PolicyId, name: &str, raw: raw::Policy, models: &Models) -> Result<Policy, ConfigError> {
@@ -53,7 +78,8 @@ fn policy(id: PolicyId, name: &str, raw: raw::Policy, models: &Models) -> Result
     };
     let classes = classes(raw.classes, models, &path)?;
     let name = PolicyName::from(name);
-    let mut policy = Policy { id, name, classifier, chooser, default, fallbacks: Vec::new(), classes };
+    let mut policy =
+        Policy { id, name, classifier, chooser, default, fallbacks: Vec::new(), classes, candidate: None };
     policy.fallbacks = match raw.fallback {
         Some(names) => fallback(&names, models, &format!("{path}.fallback"))?,
         None => cheapest_first(&policy),

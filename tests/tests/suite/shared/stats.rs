@@ -6,7 +6,7 @@ use llm_router_tests::bootstrap::Bootstrap;
 use llm_router_tests::client::{Request, chat};
 use llm_router_tests::envoy::Envoy;
 use llm_router_tests::fakes::scripted_gateway::ScriptedGateway;
-use llm_router_tests::fakes::scripted_sidecar::{labelled, unpredictable};
+use llm_router_tests::fakes::scripted_sidecar::{by_classifier, labelled, unpredictable};
 use llm_router_tests::host::Host;
 use llm_router_tests::{for_each_host, poll};
 use macro_rules_attribute::apply;
@@ -49,6 +49,56 @@ async fn requests_are_counted_by_policy_model_reason_and_label(host: Host) {
         ("llmrouter_cache_misses_total".to_owned(), 3),
         ("llmrouter_calls_total{llm_classifier=\"task\",outcome=\"answered\"}".to_owned(), 2),
         ("llmrouter_calls_total{llm_classifier=\"task\",outcome=\"failed\"}".to_owned(), 1),
+    ];
+    counted(&gateway, expected).await;
+}
+
+#[apply(for_each_host!)]
+async fn a_candidate_is_counted_beside_its_policy_and_changes_nothing(host: Host) {
+    let gateway = start(host, |it| {
+        it["cache"] = json!({ "entries": 100 });
+        it["models"]["vendor.model-3.1"] =
+            json!({ "cluster": "llama-70b", "model": "m", "cost": { "input": 0, "output": 2000 } });
+        it["models"]["nemotron"]["cost"] = json!({ "input": 0, "output": 1000 });
+        it["policies"]["task_router"]["candidate"] = json!("by.score");
+        it["policies"]["by.score"] = json!({
+            "classifier": "complexity", "bands": [{ "up_to": 0.5, "model": "vendor.model-3.1" }, { "model": "nemotron" }],
+        });
+    })
+    .await;
+    let code = |score: Option<f32>| {
+        let mut heads = json!({ "task": { "label": "Code Generation", "confidence": 0.875 } });
+        if let Some(score) = score {
+            heads["complexity"] = json!({ "score": score });
+        }
+        by_classifier(heads)
+    };
+    let (agrees, differs, unknown) = (code(Some(0.9)), code(Some(0.1)), code(None));
+    for prompt in [&agrees, &differs, &differs, &unknown] {
+        let response = gateway.send(Request::chat(chat("auto", prompt))).await;
+        assert_eq!((response.status, response.header("x-llm-router-model")), (200, "nemotron"), "{prompt}");
+    }
+    for prompt in [&agrees, &differs, &unknown] {
+        assert_eq!(gateway.sidecar.times_classified(prompt), 1, "{prompt}");
+    }
+    let compared = |candidate: &str| {
+        format!(
+            "llmrouter_comparisons_total{{llm_policy=\"task_router\",llm_model=\"nemotron\",llm_candidate=\"{candidate}\"}}"
+        )
+    };
+    // Each response has four tokens.
+    let cost = |whose: &str, model: &str| {
+        format!(
+            "llmrouter_{whose}_cost_microdollars_total{{llm_policy=\"task_router\",llm_model=\"{model}\"}}"
+        )
+    };
+    let expected = [
+        (compared("nemotron"), 1),
+        (compared("vendor.model-3.1"), 2),
+        (compared("none"), 1),
+        (cost("compared", "nemotron"), 3 * 4000),
+        (cost("candidate", "nemotron"), 4000),
+        (cost("candidate", "vendor.model-3.1"), 2 * 8000),
     ];
     counted(&gateway, expected).await;
 }

@@ -67,6 +67,30 @@ fn a_name_that_stats_would_be_read_wrongly_by_is_an_error() {
 }
 
 #[test]
+fn a_candidate_must_be_another_policy_that_one_call_can_serve() {
+    let examples = |text: &str| json!({ "classifier": "examples", "routes": { "a": { "model": "nemotron", "examples": [text] } }, "default": "nemotron" });
+    let mut config = valid();
+    config["policies"] = json!({
+        "one": examples("x"), "same": examples("x"), "other": examples("y"),
+        "task": { "classifier": "task", "routes": {}, "default": "nemotron" },
+    });
+    config["default_policy"] = json!("one");
+    let mut with = |candidate: &str| {
+        config["policies"]["one"]["candidate"] = json!(candidate);
+        load(&config).err()
+    };
+    assert_eq!(with("task"), None);
+    assert_eq!(with("same"), None);
+    let at = |error: Option<String>, expected: &str| {
+        let error = error.expect("accepted");
+        assert!(error.starts_with("policies.one.candidate: ") && error.contains(expected), "{error}");
+    };
+    at(with("other"), "one call can carry one set of examples");
+    at(with("one"), "is the policy itself");
+    at(with("none"), "no policy \"none\"; configured: one, other, same, task");
+}
+
+#[test]
 fn an_edit_of_the_body_says_what_is_wrong_with_it() {
     let body = "models.nemotron.body";
     for (edits, expected) in [
