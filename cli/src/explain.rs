@@ -4,18 +4,14 @@
 //! given by flags.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use llm_router_routing::cache::CachingRouter;
 use llm_router_routing::classification::{Classification, Label, Prediction, Score};
-use llm_router_routing::config::{Classifier, Config, Mode};
+use llm_router_routing::config::{Classifier, Config};
 use llm_router_routing::context::{Attribute, AttributeKind, ContextKeys, RequestContext, Scalar};
 use llm_router_routing::documents;
-use llm_router_routing::exchange::{CallResult, Exchange, OnBody, OnHeaders};
-use llm_router_routing::explain::Narrator;
+use llm_router_routing::explain::{BodyValues, Explainer, Explanation};
 use llm_router_routing::headers::Headers;
 use serde_json::{Value, json};
 
@@ -72,10 +68,10 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<()> {
     let body = policy_file::read(&args.request)?;
     let predictions = Predictions { heads: &args.heads, any: args.prediction()? };
     let context = args.context(&config.context_keys);
-    let narrator = explain(config, args.request_headers(), context, &body, &predictions);
+    let explanation = explain(config, args.request_headers(), context, &body, &predictions);
     match args.json {
-        true => println!("{}", serde_json::to_string_pretty(&to_json(&narrator))?),
-        false => print!("{narrator}"),
+        true => println!("{}", serde_json::to_string_pretty(&to_json(&explanation))?),
+        false => print!("{explanation}"),
     }
     Ok(())
 }
@@ -141,48 +137,30 @@ impl Predictions<'_> {
     }
 }
 
-/// Takes the request through an exchange.
+/// Takes the request the way that it takes in Envoy.
 fn explain(
-    mut config: Config,
+    config: Config,
     headers: Headers,
     context: RequestContext,
     body: &str,
     predictions: &Predictions<'_>,
-) -> Narrator {
-    let in_shadow = config.mode == Mode::Shadow;
-    // Explained as if it were carried out.
-    config.mode = Mode::Enforce;
-    let config = Arc::new(config);
-    let mut narrator = Narrator::new(Arc::clone(&config), in_shadow);
-    let mut exchange = Exchange::new(Arc::new(CachingRouter::without_caches(config)));
-    let (removed, then) = exchange.request_headers(headers, context, true, &mut narrator);
-    narrator.removed(&removed);
-    match then {
-        OnHeaders::Continue => narrator.untouched("it is not a request to an LLM API"),
-        OnHeaders::Respond(response) => narrator.responded(&response),
-        OnHeaders::Hold => {
-            let now = Duration::ZERO;
-            let mut action = exchange.request_body(body.as_bytes(), now, &mut narrator);
-            while let OnBody::Classify = action {
-                let asked = exchange.query().map(|query| query.classifiers).unwrap_or_default();
-                let given = predictions.of(asked);
-                narrator.classifiers_called(asked, &given);
-                let result = match given.is_empty() {
-                    true => CallResult::Unavailable,
-                    false => CallResult::Classified(given),
-                };
-                action = exchange.classified(result, || body, now, &mut narrator);
-            }
-            match &action {
-                OnBody::Continue | OnBody::Classify => {
-                    narrator.untouched("its model is not configured");
-                }
-                OnBody::Forward(forward) => narrator.forwarded(forward),
-                OnBody::Respond(response) => narrator.responded(response),
-            }
+) -> Explanation {
+    let explainer = Explainer::new(config, BodyValues::Shown);
+    let mut request = explainer.start(headers, context, body.as_bytes());
+    while let Some(query) = request.query() {
+        let given = predictions.of(query.classifiers);
+        let is_missing = |name: &&str| given.iter().all(|(it, _)| it != name);
+        let missing: Vec<_> = query.classifiers.iter().map(Classifier::as_str).filter(is_missing).collect();
+        if !missing.is_empty() {
+            let names = missing.join(", ");
+            let text = format!(
+                "no prediction given of {names}, which counts as unavailable; give one with --label, --score or --head"
+            );
+            request.note("classifier", text);
         }
+        request.predicted(given);
     }
-    narrator
+    request.finish()
 }
 
 fn header(text: &str) -> Result<(String, String)> {
@@ -232,7 +210,7 @@ fn head(text: &str) -> Result<(String, Classification)> {
     Ok((name.to_owned(), Classification::Label(Label::new(label, confidence)?)))
 }
 
-fn to_json(narrator: &Narrator) -> Value {
-    let steps = narrator.lines().iter().map(|(topic, text)| json!({"step": topic, "text": text}));
-    json!({"steps": steps.collect::<Vec<_>>(), "outcome": narrator.outcome()})
+fn to_json(explanation: &Explanation) -> Value {
+    let steps = explanation.steps().iter().map(|step| json!({"step": step.topic, "text": step.text}));
+    json!({"steps": steps.collect::<Vec<_>>(), "outcome": explanation.outcome()})
 }

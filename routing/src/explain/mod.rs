@@ -9,6 +9,8 @@ mod narrator;
 mod outline;
 mod phrases;
 mod step;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use considered::{ConsideredModel, Standing};
