@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use llm_router_routing::classification::{self, Classification, Label, Score};
 use serde_json::{Map, Value, json};
 
 use super::tokenizer::Coverage;
@@ -86,6 +87,20 @@ impl HeadOutput {
         self.iter().max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
+    /// What policies and their rules route by; none if the head has no labels.
+    #[must_use]
+    pub fn for_policies(&self) -> Option<classification::Prediction> {
+        let classification = match self.score {
+            Some(score) => Classification::Score(Score::new(score, self.iter()).ok()?),
+            None => {
+                let (label, confidence) = self.top()?;
+                Classification::Label(Label::new(label, confidence).ok()?)
+            }
+        };
+        let numbers = self.iter().map(|(name, number)| (name.to_owned(), number));
+        Some(classification::Prediction::new(classification, numbers))
+    }
+
     /// `{"label", "confidence", "scores": {LABEL: confidence}}`, most likely first; with `score` in place of label and
     /// confidence, if there is one.
     #[must_use]
@@ -118,6 +133,22 @@ mod tests {
         assert_eq!(Scores.and(Scores), Scores);
         assert_eq!(Scores.and(Embedding), ScoresAndEmbedding);
         assert_eq!(ScoresAndEmbedding.and(Embedding), ScoresAndEmbedding);
+    }
+
+    #[test]
+    fn a_head_that_scores_gives_a_policy_its_score_and_the_highest_dimension() {
+        let output = HeadOutput {
+            head: "complexity".into(),
+            labels: ["creativity", "reasoning"].map(str::to_owned).into(),
+            confidences: vec![0.25, 0.5],
+            score: Some(0.375),
+        };
+        let expected = Score::new(0.375, [("creativity", 0.25), ("reasoning", 0.5)]).unwrap();
+        let prediction = output.for_policies().unwrap();
+        assert_eq!(prediction.classification(), &Classification::Score(expected));
+        let of_labels = HeadOutput { score: None, ..output }.for_policies().unwrap();
+        let label = Label::new("reasoning", 0.5).unwrap();
+        assert_eq!(of_labels.classification(), &Classification::Label(label));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use llm_router_proto::contract::Classifiers;
 use llm_router_proto::envoy::config::core::v3::HeaderValue;
 use llm_router_proto::envoy::service::ext_proc::v3::HttpHeaders;
-use llm_router_routing::classification::{Classification, Label, Prediction, Score};
 use llm_router_routing::request::{self, Endpoint, PromptSettings, Request, Target};
 
 use llm_router_classifier::model::prediction::HeadOutput;
@@ -73,20 +72,6 @@ pub(super) fn headers(message: HttpHeaders) -> Vec<(String, Vec<u8>)> {
 /// Envoy sets either, as it is configured.
 fn value(header: &HeaderValue) -> &[u8] {
     if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value }
-}
-
-/// What a head's scores are for a policy and its rules; none if the head has no labels.
-pub(super) fn prediction(scores: &HeadOutput) -> Option<Prediction> {
-    let numbers = scores.iter().map(|(name, number)| (name.to_owned(), number));
-    Some(Prediction::new(classification(scores)?, numbers))
-}
-
-fn classification(scores: &HeadOutput) -> Option<Classification> {
-    if let Some(score) = scores.score {
-        return Score::new(score, scores.iter()).ok().map(Classification::Score);
-    }
-    let (label, confidence) = scores.top()?;
-    Label::new(label, confidence).ok().map(Classification::Label)
 }
 
 /// A prompt as the classifier reads it.
@@ -171,18 +156,6 @@ mod tests {
         let unknown = UnknownClassifier("nope".to_owned());
         assert_eq!(select(&named(&["nope"]), vec![scores("a")]), Err(unknown));
         assert_eq!(select(&named(&["a", "nope"]), vec![scores("a")]), Ok(vec![scores("a")]));
-    }
-
-    #[test]
-    fn a_head_that_scores_gives_a_policy_its_score_and_the_highest_dimension() {
-        let scores = HeadOutput {
-            labels: ["creativity", "reasoning"].map(str::to_owned).into(),
-            confidences: vec![0.25, 0.5],
-            score: Some(0.375),
-            ..scores("complexity")
-        };
-        let expected = Score::new(0.375, [("creativity", 0.25), ("reasoning", 0.5)]).unwrap();
-        assert_eq!(classification(&scores), Some(Classification::Score(expected)));
     }
 
     #[test]

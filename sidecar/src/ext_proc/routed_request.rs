@@ -186,7 +186,7 @@ impl Service {
         let scores = self.scores_of(&query).await;
         let predictions = scores
             .iter()
-            .filter_map(|scores| Some((scores.head.to_string(), request::prediction(scores)?)))
+            .filter_map(|scores| Some((scores.head.to_string(), scores.for_policies()?)))
             .collect::<Vec<_>>();
         let result = match predictions.is_empty() {
             true => CallResult::Unavailable,
