@@ -4,10 +4,10 @@
 //! Nothing here calls Envoy; the hosts (`filter/wasm`, `filter/module`) carry out what these functions return.
 
 pub mod attempt;
+pub mod correlation;
 pub mod filter_state;
 pub mod forward_clock;
 pub mod fractions;
 pub mod request;
 pub mod response;
-pub mod trace;
 pub mod warnings;

@@ -43,10 +43,16 @@ impl RequestEncoder {
     }
 }
 
-/// Identifies a query's template. A configuration has few combinations of classifiers.
+/// Identifies a query's template. A configuration has few combinations of policy and classifiers.
 fn key(query: &Query<'_>) -> String {
     let names = query.classifiers.iter().map(Classifier::as_str);
-    names.chain(query.examples().map(|examples| examples.digest())).collect::<Vec<_>>().join("\n")
+    let policy = query.policy.map_or("", |policy| policy.as_str());
+    [policy]
+        .into_iter()
+        .chain(names)
+        .chain(query.examples().map(|examples| examples.digest()))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The request to the classifiers, without its prompt.
@@ -56,7 +62,8 @@ fn template_for(query: &Query<'_>) -> RequestTemplate {
         ExamplesPayload::Full => FewShotExamples::Full(Arc::clone(examples)),
     });
     let names = query.classifiers.iter().map(|classifier| classifier.as_str().to_owned());
-    RequestTemplate::new(Classifiers::Named(names.collect()), examples)
+    let policy = query.policy.map(ToString::to_string);
+    RequestTemplate::new(Classifiers::Named(names.collect()), policy, examples)
 }
 
 #[cfg(test)]
@@ -91,7 +98,10 @@ mod tests {
         payload: ExamplesPayload,
     ) -> ClassifyRequest {
         let (prompt, head) = (Prompt::default(), RequestHead::default());
-        let query = Query { classifiers, payload, prompt: &prompt, head: &head, timeout: Duration::ZERO };
+        let policy = Some(&config().policy("support").unwrap().name).cloned();
+        let policy = policy.as_ref();
+        let query =
+            Query { classifiers, policy, payload, prompt: &prompt, head: &head, timeout: Duration::ZERO };
         ClassifyRequest::decode(ProcessingRequest::decode(encoder.encode(&query).as_slice()).unwrap())
             .unwrap()
     }
@@ -104,6 +114,7 @@ mod tests {
         let digest = ClassifyRequest {
             version: CONTRACT_VERSION,
             classifiers: Classifiers::Named(vec!["mood".to_owned(), "examples".to_owned()]),
+            policy: Some("support".to_owned()),
             examples: Some(FewShotExamples::Digest(examples.digest().to_owned())),
             body: Prompt::default().to_body().into(),
         };

@@ -1,8 +1,8 @@
 //! A call to the sidecar: a unary gRPC call over an HTTP/2 stream, whose status comes in the trailers.
 
+use llm_router_filter_common::correlation;
 use llm_router_filter_common::request::RequestEncoder;
 use llm_router_filter_common::response::{self, Failure};
-use llm_router_filter_common::trace;
 use llm_router_proto::{METHOD, SERVICE};
 use llm_router_routing::exchange::{CallResult, Query};
 
@@ -41,7 +41,7 @@ impl CallRequest {
             ("grpc-timeout", &timeout),
         ];
         let own = own.into_iter().map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
-        let trace = trace::headers(query.head.headers());
+        let trace = correlation::headers(query.head.headers());
         let trace = trace.into_iter().map(|(name, value)| (name.to_owned(), value.to_vec()));
         let body = grpc::frame(&encoder.encode(query));
         Self { headers: own.chain(trace).collect(), body, timeout: query.timeout }

@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
+use llm_router_filter_common::correlation;
 use llm_router_filter_common::filter_state::FAILOVER;
 use llm_router_filter_common::response::Failure;
-use llm_router_filter_common::trace;
 use llm_router_routing::exchange::{
     Attempt, CallResult, Exchange, Forward, LocalResponse, OnBody, OnHeaders, OnResponse, ResponseHead,
 };
@@ -93,7 +93,7 @@ impl RouterFilter {
 
     fn call_sidecar(&self) -> Result<Option<CallId>, Status> {
         let Some(query) = self.exchange.query() else { return Ok(None) };
-        self.worker.sidecar.classify(&query, trace::headers(query.head.headers())).map(Some)
+        self.worker.sidecar.classify(&query, correlation::headers(query.head.headers())).map(Some)
     }
 
     /// Responds once the whole request is there: Envoy closes an HTTP/1 connection if a response comes before the

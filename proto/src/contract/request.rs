@@ -15,6 +15,8 @@ use crate::{Bytes, Struct, Value};
 
 /// The field of the classifiers to ask: a list of names.
 const CLASSIFIERS: &str = "classifiers";
+/// The field of the policy's name: a string.
+const POLICY: &str = "policy";
 /// The field of the few-shot examples: a structure of [`DIGEST`] and perhaps [`ROUTES`].
 const EXAMPLES: &str = "examples";
 /// The field of the examples' digest.
@@ -34,6 +36,8 @@ pub struct ClassifyRequest {
     pub version: Version,
     /// Which classifiers to ask.
     pub classifiers: Classifiers,
+    /// The name of the policy that the prediction is for, if it is for one. Since version 1.3.
+    pub policy: Option<String>,
     /// The few-shot examples of a policy that classifies by them.
     pub examples: Option<FewShotExamples>,
     /// The prompt. From our filter it is a chat completions body with up to three user messages, as
@@ -99,7 +103,7 @@ impl RequestError {
 impl ClassifyRequest {
     /// The request as a message.
     pub fn encode(self) -> ProcessingRequest {
-        let metadata = metadata(self.version, self.classifiers, self.examples);
+        let metadata = metadata(self.version, self.classifiers, self.policy, self.examples);
         ProcessingRequest { metadata_context: Some(metadata), ..request_body(self.body) }
     }
 
@@ -120,15 +124,16 @@ impl ClassifyRequest {
         let ours = metadata.and_then(|mut metadata| metadata.filter_metadata.remove(NAMESPACE));
         let Some(Struct { fields: mut ours }) = ours else {
             let version = Version::UNVERSIONED;
-            return Ok(Self { version, classifiers: Classifiers::All, examples: None, body });
+            return Ok(Self { version, classifiers: Classifiers::All, policy: None, examples: None, body });
         };
         // First of all, since another major version may mean something else by the other fields.
         let version = Version::from_field(ours.get(VERSION))
             .ok_or_else(|| RequestError::field(VERSION, "is not MAJOR.MINOR"))?;
         IncompatibleVersion::check(version, CONTRACT_VERSION)?;
         let classifiers = ours.remove(CLASSIFIERS).map_or(Ok(Classifiers::All), read_classifiers)?;
+        let policy = ours.remove(POLICY).map(read_policy).transpose()?;
         let examples = ours.remove(EXAMPLES).map(read_examples).transpose()?;
-        Ok(Self { version, classifiers, examples, body })
+        Ok(Self { version, classifiers, policy, examples, body })
     }
 }
 
@@ -138,8 +143,8 @@ pub struct RequestTemplate(Vec<u8>);
 
 impl RequestTemplate {
     /// Encodes everything but the prompt.
-    pub fn new(classifiers: Classifiers, examples: Option<FewShotExamples>) -> Self {
-        let metadata_context = Some(metadata(CONTRACT_VERSION, classifiers, examples));
+    pub fn new(classifiers: Classifiers, policy: Option<String>, examples: Option<FewShotExamples>) -> Self {
+        let metadata_context = Some(metadata(CONTRACT_VERSION, classifiers, policy, examples));
         Self(ProcessingRequest { metadata_context, ..ProcessingRequest::default() }.encode_to_vec())
     }
 
@@ -160,14 +165,20 @@ fn request_body(body: Bytes) -> ProcessingRequest {
     ProcessingRequest { request, ..ProcessingRequest::default() }
 }
 
-fn metadata(version: Version, classifiers: Classifiers, examples: Option<FewShotExamples>) -> Metadata {
+fn metadata(
+    version: Version,
+    classifiers: Classifiers,
+    policy: Option<String>,
+    examples: Option<FewShotExamples>,
+) -> Metadata {
     let classifiers = match classifiers {
         Classifiers::All => None,
         Classifiers::Named(names) => Some((CLASSIFIERS, list(names))),
     };
     let examples = examples.map(|examples| (EXAMPLES, write_examples(&examples)));
     let version = version.to_field().map(|value| (VERSION, value));
-    let ours = fields([version, classifiers, examples].into_iter().flatten());
+    let policy = policy.map(|name| (POLICY, name.into()));
+    let ours = fields([version, classifiers, policy, examples].into_iter().flatten());
     Metadata { filter_metadata: [(NAMESPACE.to_owned(), ours)].into() }
 }
 
@@ -195,6 +206,10 @@ fn read_classifiers(value: Value) -> Result<Classifiers, RequestError> {
         return Err(wrong(format!("has a name of more than {MAX_NAME} bytes")));
     }
     Ok(Classifiers::Named(names))
+}
+
+fn read_policy(value: Value) -> Result<String, RequestError> {
+    into_string(value).ok_or_else(|| RequestError::field(POLICY, "is not a string"))
 }
 
 fn read_examples(value: Value) -> Result<FewShotExamples, RequestError> {

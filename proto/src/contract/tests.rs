@@ -15,6 +15,7 @@ fn request() -> ClassifyRequest {
     ClassifyRequest {
         version: CONTRACT_VERSION,
         classifiers: Classifiers::Named(vec!["task".to_owned()]),
+        policy: Some("task_router".to_owned()),
         examples: None,
         body: Bytes::from_static(b"{}"),
     }
@@ -45,8 +46,9 @@ fn respond(ours: Vec<(&str, Value)>) -> Result<ClassifyResponse, ResponseError> 
 fn the_requests_wire_format_is_stable() {
     let full = ClassifyRequest { examples: Some(FewShotExamples::Full(examples().into())), ..request() };
     let expected = with_fields([
-        ("contract_version", Value::from("1.2")),
+        ("contract_version", Value::from("1.3")),
         ("classifiers", list(["task"])),
+        ("policy", Value::from("task_router")),
         (
             "examples",
             structure([
@@ -80,7 +82,7 @@ fn the_responses_wire_format_is_stable() {
         structure([("score", Value::from(0.5)), ("scores", structure([("creativity", 0.25.into())]))]);
     let read = structure([("tokens", Value::from(256.0)), ("of", 789.0.into()), ("estimated", true.into())]);
     let ours = [
-        ("contract_version", "1.2".into()),
+        ("contract_version", "1.3".into()),
         ("read", read),
         ("task", task.clone()),
         ("complexity", complexity),
@@ -100,7 +102,13 @@ fn native_envoy_asks_every_classifier_and_sees_no_version() {
         let version = Version::UNVERSIONED;
         assert_eq!(
             request,
-            ClassifyRequest { version, classifiers: Classifiers::All, examples: None, body: body.clone() }
+            ClassifyRequest {
+                version,
+                classifiers: Classifiers::All,
+                policy: None,
+                examples: None,
+                body: body.clone()
+            }
         );
         let response =
             ClassifyResponse { version: version.to_respond(), predictions: Vec::new(), coverage: None };
@@ -239,10 +247,11 @@ prop_compose! {
             Just(Classifiers::All),
             vec("[a-z0-9-]{0,16}", 0..4).prop_map(Classifiers::Named),
         ],
+        policy in proptest::option::of(any::<String>()),
         examples in proptest::option::of(any_examples()),
         body in vec(any::<u8>(), 0..200),
     ) -> ClassifyRequest {
-        ClassifyRequest { version, classifiers, examples, body: body.into() }
+        ClassifyRequest { version, classifiers, policy, examples, body: body.into() }
     }
 }
 
@@ -287,7 +296,7 @@ fn any_value() -> impl Strategy<Value = Value> {
 
 /// A field's name, often one that the contract knows.
 fn any_name() -> impl Strategy<Value = String> {
-    let known = "llm_router|contract_version|classifiers|examples|digest|routes|read|tokens|of|estimated|label|\
+    let known = "llm_router|contract_version|classifiers|policy|examples|digest|routes|read|tokens|of|estimated|label|\
                  confidence|score|scores|task|decision|1\\.1";
     prop_oneof![3 => known, 1 => ".*"]
 }
@@ -322,7 +331,7 @@ proptest! {
     #[test]
     fn a_template_encodes_the_same_request(request in any_request()) {
         let request = ClassifyRequest { version: CONTRACT_VERSION, ..request };
-        let template = RequestTemplate::new(request.classifiers.clone(), request.examples.clone());
+        let template = RequestTemplate::new(request.classifiers.clone(), request.policy.clone(), request.examples.clone());
         let message = ProcessingRequest::decode(template.encode(request.body.clone()).as_slice()).unwrap();
         prop_assert_eq!(message, request.encode());
     }

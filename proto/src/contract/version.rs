@@ -9,7 +9,7 @@ use crate::structs::as_string;
 /// The version of the contract that this crate implements.
 ///
 /// A new field that the other side may ignore raises the minor version. Any other change raises the major version.
-pub const CONTRACT_VERSION: Version = Version { major: 1, minor: 2 };
+pub const CONTRACT_VERSION: Version = Version { major: 1, minor: 3 };
 
 /// A version of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -201,6 +201,7 @@ impl Exchange {
         let State::Classifying(classifying) = &self.state else { return None };
         Some(Query {
             classifiers: &classifying.wanted.classifiers,
+            policy: classifying.pending.policy().map(|policy| &policy.name),
             payload: classifying.examples,
             prompt: classifying.pending.prompt(&classifying.wanted)?,
             head: &classifying.held.head,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::classification::Prediction;
-use crate::config::{Classifier, Examples};
+use crate::config::{Classifier, Examples, PolicyName};
 use crate::request::{Prompt, RequestHead};
 
 /// What the sidecar is asked. It borrows from the exchange, which waits for it.
@@ -12,6 +12,8 @@ use crate::request::{Prompt, RequestHead};
 pub struct Query<'a> {
     /// The classifiers to ask; of those by few-shot examples there is one at most.
     pub classifiers: &'a [Classifier],
+    /// The policy that the predictions are for; none if only rules read them.
+    pub policy: Option<&'a PolicyName>,
     /// What of the few-shot examples goes with the call; without meaning for other classifiers.
     pub payload: ExamplesPayload,
     /// What to classify.

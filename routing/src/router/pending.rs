@@ -130,6 +130,16 @@ impl Pending {
         self.messages.all.get(wanted.message).map(|message| &message.prompt)
     }
 
+    /// The policy that decides, unless a rule does by predictions; none if the client named a model, say.
+    pub(crate) fn policy(&self) -> Option<&Arc<Policy>> {
+        match (self.rules.first().filter(|rule| rule.when.is_none()), &self.otherwise) {
+            (Some(OpenRule { then: Then::Policy(policy), .. }), _) | (None, Otherwise::Policy(policy)) => {
+                Some(policy)
+            }
+            _ => None,
+        }
+    }
+
     /// The digest of a message's prompt. Computed once, and only where something is cached by it.
     pub(crate) fn digest(&self, wanted: &Wanted) -> Option<Digest> {
         let message = self.messages.all.get(wanted.message)?;

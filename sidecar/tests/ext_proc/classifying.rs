@@ -189,6 +189,7 @@ pub(super) fn request(classifier: &str, body: &str) -> ClassifyRequest {
     ClassifyRequest {
         version: CONTRACT_VERSION,
         classifiers: Classifiers::Named(vec![classifier.to_owned()]),
+        policy: None,
         examples: None,
         body: body.to_owned().into(),
     }

@@ -65,7 +65,9 @@ fn labels(metric: Metric) -> Vec<String> {
 /// The label in Prometheus. A prefix distinguishes names that are too general, or that Envoy's own labels have.
 fn exposed(name: &str) -> String {
     match name {
-        "candidate" | "classifier" | "label" | "model" | "policy" | "reason" | "rule" => format!("llm_{name}"),
+        "candidate" | "classifier" | "label" | "model" | "policy" | "reason" | "rule" => {
+            format!("llm_{name}")
+        }
         _ => name.to_owned(),
     }
 }

@@ -1,18 +1,25 @@
-//! The client's trace, which the call to the sidecar belongs to (W3C Trace Context, levels 1 and 2).
+//! What tells which request a call to the sidecar belongs to: the client's trace (W3C Trace Context, levels 1 and 2), and Envoy's
+//! request id.
 
 use llm_router_routing::headers::Headers;
 
 const PARENT: &str = "traceparent";
 const STATE: &str = "tracestate";
+const REQUEST_ID: &str = "x-request-id";
 
 /// The length that every implementation must propagate, in bytes.
 const LONGEST_STATE: usize = 512;
 
-/// `traceparent` and `tracestate`, if they are well-formed.
+/// The longest request id that is sent, in bytes. Envoy's own are UUIDs.
+const LONGEST_ID: usize = 128;
+
+/// `traceparent` and `tracestate`, and the request id, if they are well-formed.
 pub fn headers(all: &Headers) -> Vec<(&str, &[u8])> {
-    let Some(parent) = all.only(PARENT).filter(|value| is_parent(value)) else { return Vec::new() };
-    let state = all.only(STATE).filter(|value| is_state(value));
-    [(PARENT, parent)].into_iter().chain(state.map(|state| (STATE, state))).collect()
+    let id = all.only(REQUEST_ID).filter(|value| is_printable(value, LONGEST_ID));
+    let parent = all.only(PARENT).filter(|value| is_parent(value));
+    let state = all.only(STATE).filter(|value| parent.is_some() && is_printable(value, LONGEST_STATE));
+    let found = [(PARENT, parent), (STATE, state), (REQUEST_ID, id)];
+    found.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// Version, trace, span and flags, in lower-case hexadecimal digits.
@@ -22,8 +29,8 @@ fn is_parent(value: &[u8]) -> bool {
     fields.iter().map(|field| field.len()).eq([2, 32, 16, 2]) && fields.iter().all(is_hex)
 }
 
-fn is_state(value: &[u8]) -> bool {
-    !value.is_empty() && value.len() <= LONGEST_STATE && value.iter().all(|byte| matches!(byte, b' '..=b'~'))
+fn is_printable(value: &[u8], longest: usize) -> bool {
+    !value.is_empty() && value.len() <= longest && value.iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 #[cfg(test)]
@@ -48,6 +55,17 @@ mod tests {
         assert_eq!(told(&[trace[0], trace[1], ("authorization", "Bearer x")]), owned(&trace));
         assert_eq!(told(&trace[..1]), owned(&trace[..1]));
         assert_eq!(told(&trace[1..]), []);
+    }
+
+    #[test]
+    fn a_request_id_is_told_with_or_without_a_trace() {
+        let id = [(REQUEST_ID, "3f0a9c1e-7d7c-4a4e-9b53-0f6a5a0c1c58")];
+        assert_eq!(told(&id), owned(&id));
+        assert_eq!(told(&[(PARENT, TRACE), id[0]]), owned(&[(PARENT, TRACE), id[0]]));
+        for other in ["", "a\nb", &"a".repeat(129)] {
+            assert_eq!(told(&[(REQUEST_ID, other)]), [], "{other}");
+        }
+        assert_eq!(told(&[id[0], (REQUEST_ID, "another")]), []);
     }
 
     #[test]
