@@ -5,4 +5,5 @@
 
 pub mod commands;
 pub mod eval;
+mod grade;
 pub mod train;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Parser;
-use llm_router_trainer::commands::{Cli, Command, calibrate, eval, train};
+use llm_router_trainer::commands::{Cli, Command, calibrate, eval, grade, train};
 
 /// Gives memory back after large batches, which glibc's allocator keeps.
 #[global_allocator]
@@ -15,6 +15,7 @@ fn main() -> Result<()> {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => tokio::runtime::Runtime::new()?.block_on(eval::run(&args)),
         Command::Calibrate(command) => tokio::runtime::Runtime::new()?.block_on(calibrate::run(&command)),
+        Command::Grade(args) => tokio::runtime::Runtime::new()?.block_on(grade::run(&args)),
     }
 }
 

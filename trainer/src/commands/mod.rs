@@ -3,6 +3,7 @@
 mod arguments;
 pub mod calibrate;
 pub mod eval;
+pub mod grade;
 pub mod rows;
 pub mod train;
 pub mod two_models;
@@ -28,4 +29,6 @@ pub enum Command {
     /// Find a threshold for routing, or fit the temperature of a head.
     #[command(subcommand)]
     Calibrate(calibrate::CalibrateCommand),
+    /// Grade the completions of two models on prompts, by answers, tests or a judge.
+    Grade(Box<grade::GradeArgs>),
 }

@@ -1,0 +1,118 @@
+//! OpenAI's chat completions: <https://platform.openai.com/docs/api-reference/chat>.
+
+use anyhow::{Context, Result};
+use llm_router_routing::usage::{Usage, UsageReader};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A completion as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Completion {
+    /// What the model wrote; empty if it wrote nothing, as when it only reasoned up to the maximum of tokens.
+    pub(crate) text: String,
+    /// Why the model stopped: `stop`, `length`, `content_filter`.
+    pub(crate) finish_reason: Option<String>,
+    /// The tokens used, if the provider reports them.
+    pub(crate) usage: Option<Tokens>,
+}
+
+/// Tokens that a request used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tokens {
+    /// Of the prompt, the cached ones included.
+    input_tokens: u64,
+    /// Of the completion, reasoning included.
+    output_tokens: u64,
+    /// Those of the prompt that came from the provider's cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cached_input_tokens: Option<u64>,
+}
+
+impl From<Usage> for Tokens {
+    fn from(usage: Usage) -> Self {
+        let Usage { input_tokens, output_tokens, cached_input_tokens } = usage;
+        Self { input_tokens, output_tokens, cached_input_tokens }
+    }
+}
+
+impl From<Tokens> for Usage {
+    fn from(tokens: Tokens) -> Self {
+        let Tokens { input_tokens, output_tokens, cached_input_tokens } = tokens;
+        Self { input_tokens, output_tokens, cached_input_tokens }
+    }
+}
+
+impl Completion {
+    /// Why the model stopped writing, where the provider withholds the rest.
+    const FILTERED: &str = "content_filter";
+
+    /// Reads the body of a successful response.
+    ///
+    /// # Errors
+    /// If it is not a chat completion.
+    pub(super) fn from_body(body: &[u8]) -> Result<Self> {
+        let response: Value = serde_json::from_slice(body).context("the response is not JSON")?;
+        let choice = response.pointer("/choices/0").context("the response has no \"choices\"")?;
+        let message = choice.get("message").context("the response has no \"message\"")?;
+        let text = text(&message["content"]).or_else(|| text(&message["refusal"]));
+        let mut usage = UsageReader::new(Some("application/json"));
+        usage.read(body);
+        Ok(Self {
+            text: text.unwrap_or_default(),
+            finish_reason: choice["finish_reason"].as_str().map(str::to_owned),
+            usage: usage.usage().map(Tokens::from),
+        })
+    }
+
+    /// Whether the provider withheld a part.
+    pub(crate) fn is_filtered(&self) -> bool {
+        self.finish_reason.as_deref() == Some(Self::FILTERED)
+    }
+
+    /// Whether the maximum of tokens cut it.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.finish_reason.as_deref() == Some("length")
+    }
+}
+
+/// A text, or a list of parts, some of which are texts.
+fn text(content: &Value) -> Option<String> {
+    match content {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(parts) => Some(parts.iter().filter_map(|part| part["text"].as_str()).collect()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn completion(choice: &Value) -> Completion {
+        let body = json!({ "choices": [choice], "usage": { "prompt_tokens": 7, "completion_tokens": 2 } });
+        Completion::from_body(body.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn text_finish_reason_and_usage_are_read() {
+        let found = completion(&json!({ "message": { "content": "Hi" }, "finish_reason": "stop" }));
+        let usage = Tokens { input_tokens: 7, output_tokens: 2, cached_input_tokens: None };
+        assert_eq!((found.text.as_str(), found.usage), ("Hi", Some(usage)));
+        assert!(!found.is_cut() && !found.is_filtered());
+        let parts = json!([{ "type": "thinking", "thinking": [] }, { "type": "text", "text": "Hi" }]);
+        assert_eq!(completion(&json!({ "message": { "content": parts } })).text, "Hi");
+        let empty = completion(&json!({ "message": { "content": null }, "finish_reason": "length" }));
+        assert!(empty.text.is_empty() && empty.is_cut());
+        let declined = json!({ "message": { "content": null, "refusal": "I cannot." } });
+        assert_eq!(completion(&declined).text, "I cannot.");
+    }
+
+    #[test]
+    fn another_body_is_rejected() {
+        for body in ["", "<html>", "{}", r#"{"choices": []}"#, r#"{"choices": [{"text": "Hi"}]}"#] {
+            assert!(Completion::from_body(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+}
