@@ -77,7 +77,8 @@ pub async fn run(target: &Target, prompts: &Arc<Prompts>, load: Load, timing: Ti
     Ok(Statistics::compute(&all, window))
 }
 
-fn window(begin: Instant, warmup: Duration, measured: Duration) -> Option<Window> {
+/// The period that is measured; none if the times are too long to compute with.
+pub(super) fn window(begin: Instant, warmup: Duration, measured: Duration) -> Option<Window> {
     let start = begin.checked_add(warmup)?;
     Some(Window { start, end: start.checked_add(measured)? })
 }

@@ -1,16 +1,15 @@
 //! The memory of this process.
 
+use super::process::kilobytes;
+
 /// The peak of resident memory in bytes, if the kernel reports it.
 #[must_use]
 pub fn peak_resident() -> Option<u64> {
     peak(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
-/// `VmHWM` of `/proc/PID/status`.
 fn peak(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
+    Some(kilobytes(status, "VmHWM:")? * 1024)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use anyhow::Result;
 use plotters::prelude::*;
 
 use super::load::Load;
-use super::report::Step;
 use super::statistics::Latency;
 
 /// Width and height in pixels.
@@ -27,15 +26,15 @@ struct Line {
     value: fn(&Latency) -> f64,
 }
 
-/// The drawing. A load without a response has no point.
+/// The drawing of each load's latency. A load without a response has no point.
 ///
 /// # Errors
 /// If the drawing library fails.
-pub fn svg(steps: &[Step]) -> Result<String> {
+pub fn svg(steps: &[(Load, Option<Latency>)]) -> Result<String> {
     let points: Vec<_> =
-        steps.iter().filter_map(|step| Some((amount(step.load), step.statistics.latency_ms?))).collect();
+        steps.iter().filter_map(|(load, latency)| Some((amount(*load), (*latency)?))).collect();
     let most = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::MIN_POSITIVE, f64::max);
-    let most_load = most(&mut steps.iter().map(|step| amount(step.load)));
+    let most_load = most(&mut steps.iter().map(|(load, _)| amount(*load)));
     let most_milliseconds = most(&mut points.iter().map(|(_, latency)| latency.p99));
     let mut svg = String::new();
     {
@@ -73,7 +72,7 @@ pub fn svg(steps: &[Step]) -> Result<String> {
 }
 
 /// A number with at most two decimals, so that small ones differ.
-fn label(value: f64) -> String {
+pub(super) fn label(value: f64) -> String {
     ((value * 100.0).round() / 100.0).to_string()
 }
 
@@ -85,9 +84,9 @@ fn amount(load: Load) -> f64 {
     }
 }
 
-fn unit(steps: &[Step]) -> &'static str {
-    match steps.first().map(|step| step.load) {
-        Some(Load::Rate(_)) => "calls per second",
+fn unit(steps: &[(Load, Option<Latency>)]) -> &'static str {
+    match steps.first() {
+        Some((Load::Rate(_), _)) => "calls per second",
         _ => "callers",
     }
 }
@@ -95,17 +94,10 @@ fn unit(steps: &[Step]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::statistics::{Errors, Statistics};
 
-    fn step(rate: f64, p50: f64, p99: f64) -> Step {
+    fn step(rate: f64, p50: f64, p99: f64) -> (Load, Option<Latency>) {
         let latency = Latency { p50, p90: p99, p99, max: 10.0 * p99 };
-        let statistics = Statistics {
-            offered_per_second: rate,
-            answered_per_second: rate,
-            latency_ms: (p99 > 0.0).then_some(latency),
-            errors: Errors::default(),
-        };
-        Step { load: Load::Rate(rate), statistics }
+        (Load::Rate(rate), (p99 > 0.0).then_some(latency))
     }
 
     /// The points of the lines, in the order in which they are drawn.

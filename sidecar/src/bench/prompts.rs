@@ -32,6 +32,29 @@ struct Row {
     text: String,
 }
 
+/// A line of a file of prompts.
+pub(super) struct Line {
+    /// From 1.
+    pub(super) number: usize,
+    /// The whole line.
+    pub(super) text: String,
+    /// Whether it is JSON, because the file's name ends in `.jsonl`.
+    pub(super) is_json: bool,
+}
+
+/// The lines of a file of prompts, without empty ones.
+pub(super) fn lines(path: &Path) -> Result<Vec<Line>> {
+    let file = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let is_json = path.extension().is_some_and(|extension| extension == "jsonl");
+    let lines = (1..).zip(file.lines()).filter(|(_, line)| !line.trim().is_empty());
+    Ok(lines.map(|(number, line)| Line { number, text: line.to_owned(), is_json }).collect())
+}
+
+/// English texts of mixed lengths.
+pub(super) fn mixed_texts() -> [String; MIX.len()] {
+    MIX.map(|words| PAGE.split_whitespace().cycle().take(words).collect::<Vec<_>>().join(" "))
+}
+
 impl Prompts {
     /// Reads a file: JSON Lines with a field `text` if its name ends in `.jsonl`, else one prompt per line. Empty lines are
     /// skipped.
@@ -39,17 +62,13 @@ impl Prompts {
     /// # Errors
     /// If the file cannot be read, has no prompts, or has a malformed line, which the error names.
     pub fn read(path: &Path) -> Result<Self> {
-        let fail = || format!("cannot read {}", path.display());
-        let file = std::fs::read_to_string(path).with_context(fail)?;
-        let is_json = path.extension().is_some_and(|extension| extension == "jsonl");
-        let lines = file.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-        let texts = lines.map(|(number, line)| {
-            if is_json {
-                let row: Row = serde_json::from_str(line)
-                    .with_context(|| format!("{}: line {}", path.display(), number + 1))?;
+        let texts = lines(path)?.into_iter().map(|line| {
+            if line.is_json {
+                let row: Row = serde_json::from_str(&line.text)
+                    .with_context(|| format!("{}: line {}", path.display(), line.number))?;
                 return Ok(row.text.into());
             }
-            Ok(line.into())
+            Ok(line.text.into())
         });
         let texts = texts.collect::<Result<Vec<Arc<str>>>>()?;
         ensure!(!texts.is_empty(), "{} has no prompts", path.display());
@@ -68,8 +87,7 @@ impl Prompts {
     /// English texts of mixed lengths.
     #[must_use]
     pub fn mixed() -> Self {
-        let text = |words| PAGE.split_whitespace().cycle().take(words).collect::<Vec<_>>().join(" ").into();
-        MIX.map(text).to_vec().into()
+        mixed_texts().map(Arc::from).to_vec().into()
     }
 
     /// The next prompt.

@@ -64,8 +64,23 @@ pub struct Errors {
 }
 
 impl Window {
-    fn has(self, time: Instant) -> bool {
+    /// Whether a time is in the period.
+    #[must_use]
+    pub fn has(self, time: Instant) -> bool {
         (self.start..self.end).contains(&time)
+    }
+
+    /// The part of the period before a time, if there is one.
+    #[must_use]
+    pub fn ended_by(self, stopped: Option<Instant>) -> Self {
+        let end = stopped.unwrap_or(self.end).clamp(self.start, self.end);
+        Self { end, ..self }
+    }
+
+    /// Its length in seconds.
+    #[must_use]
+    pub fn seconds(self) -> f64 {
+        (self.end - self.start).as_secs_f64()
     }
 }
 
@@ -73,7 +88,7 @@ impl Statistics {
     /// Computes the statistics of all calls, including those before and after the window.
     #[must_use]
     pub fn compute(calls: &[Sample], window: Window) -> Self {
-        let seconds = (window.end - window.start).as_secs_f64();
+        let seconds = window.seconds();
         let answered = calls.iter().filter(|call| call.outcome.is_ok() && window.has(call.done)).count();
         let due: Vec<_> = calls.iter().filter(|call| window.has(call.due)).collect();
         let mut errors = Errors::default();
@@ -97,7 +112,9 @@ impl Statistics {
 }
 
 impl Latency {
-    fn compute(sorted: &[f64]) -> Option<Self> {
+    /// The percentiles of sorted milliseconds; none if there are none.
+    #[must_use]
+    pub fn compute(sorted: &[f64]) -> Option<Self> {
         let at = |fraction| percentile(sorted, fraction);
         Some(Self { p50: at(0.5)?, p90: at(0.9)?, p99: at(0.99)?, max: at(1.0)? })
     }

@@ -31,6 +31,6 @@ pub enum Command {
     Health(health::HealthArgs),
     /// Classify prompts from the arguments or from a file.
     Classify(Box<classify::ClassifyArgs>),
-    /// Measure the classifier under load, in this process or over gRPC.
+    /// Measure the classifier under load, in this process or over gRPC; or a gateway, over HTTP.
     Bench(Box<bench::BenchArgs>),
 }

@@ -4,12 +4,14 @@
 
 mod admin;
 mod bench;
+mod bench_gateway;
 mod calls;
 mod classify;
 mod command;
 mod docs;
 mod lost_logs;
 mod reloading;
+mod scripted_api;
 mod sidecar;
 mod stopping;
 mod storm;
