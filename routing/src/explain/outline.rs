@@ -101,6 +101,8 @@ pub struct StrategyOutline {
     pub fallbacks: Vec<String>,
     /// Classes that only clients name, with their models.
     pub classes: BTreeMap<String, String>,
+    /// The policy that is compared with this one, if there is one.
+    pub candidate: Option<String>,
 }
 
 /// A label or a band of scores, and where it goes.
@@ -222,6 +224,7 @@ fn strategy_outline(policy: &Policy) -> StrategyOutline {
         default: weighted(&policy.default),
         fallbacks: policy.fallbacks.iter().map(|model| model.name.to_string()).collect(),
         classes: classes.collect(),
+        candidate: policy.candidate.as_ref().map(|candidate| candidate.name.to_string()),
     }
 }
 

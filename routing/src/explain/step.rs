@@ -134,6 +134,13 @@ pub enum Detail {
         /// The model.
         model: String,
     },
+    /// The policy has a candidate, which is compared with it.
+    Compared {
+        /// The candidate.
+        candidate: String,
+        /// The model that it would choose; none if it would choose none.
+        model: Option<String>,
+    },
     /// What becomes of the request.
     Outcome,
     /// A header of the request is set.

@@ -3,6 +3,7 @@
 use super::phrases::{conditions, outcome_cell, target_cell};
 use super::step::{Detail, ExplainedStep};
 use crate::config::{Config, Name, Target};
+use crate::decision::Comparison;
 use crate::requirements::{Capability, Requirements};
 use crate::router::Step;
 
@@ -97,10 +98,21 @@ pub(super) fn explained(config: &Config, step: &Step<'_>) -> Option<ExplainedSte
             let model = model.name.to_string();
             ("fallback", format!("{model} takes the request instead"), Detail::Fallback { model })
         }
+        Step::Compared(comparison) => compared(comparison),
         // The business of metrics.
-        _ => return None,
+        Step::Lookup { .. } => return None,
     };
     Some(ExplainedStep { topic, text, detail })
+}
+
+fn compared(comparison: &Comparison) -> (&'static str, String, Detail) {
+    let candidate = comparison.policy.candidate.as_ref().map_or("", |policy| policy.name.as_str());
+    let text = match &comparison.model {
+        Some(model) => format!("{candidate} would choose {}", model.name),
+        None => format!("{candidate} would choose no model"),
+    };
+    let model = comparison.model.as_ref().map(|model| model.name.to_string());
+    ("candidate", text, Detail::Compared { candidate: candidate.to_owned(), model })
 }
 
 fn rule(config: &Config, index: usize, matches: Option<bool>) -> Option<(&'static str, String, Detail)> {
