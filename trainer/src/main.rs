@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Parser;
-use llm_router_trainer::commands::{Cli, Command, calibrate, eval, grade, train};
+use llm_router_trainer::commands::{Cli, Command, calibrate, eval, grade, train, win_rate};
 
 /// Gives memory back after large batches, which glibc's allocator keeps.
 #[global_allocator]
@@ -16,6 +16,7 @@ fn main() -> Result<()> {
         Command::Eval(args) => tokio::runtime::Runtime::new()?.block_on(eval::run(&args)),
         Command::Calibrate(command) => tokio::runtime::Runtime::new()?.block_on(calibrate::run(&command)),
         Command::Grade(args) => tokio::runtime::Runtime::new()?.block_on(grade::run(&args)),
+        Command::WinRate(args) => tokio::runtime::Runtime::new()?.block_on(win_rate::run(&args)),
     }
 }
 

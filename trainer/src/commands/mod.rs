@@ -7,6 +7,7 @@ pub mod grade;
 pub mod rows;
 pub mod train;
 pub mod two_models;
+pub mod win_rate;
 
 use clap::{Parser, Subcommand};
 
@@ -31,4 +32,6 @@ pub enum Command {
     Calibrate(calibrate::CalibrateCommand),
     /// Grade the completions of two models on prompts, by answers, tests or a judge.
     Grade(Box<grade::GradeArgs>),
+    /// Fit a head that chooses between two models, from grades of their completions, if it beats prompt length.
+    WinRate(Box<win_rate::WinRateArgs>),
 }

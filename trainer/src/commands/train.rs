@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
-use super::arguments::{command_line, rename};
+use super::arguments::{command_line, feature, rename};
 use crate::train::{
     ClassWeights, Decay, FineTuneSettings, HeadKind, HeadPlan, Job, Method, Plan, Source, StopSignal,
     TrainingReport, fine_tune, load, train_heads,
@@ -277,10 +277,4 @@ fn log(report: &TrainingReport) {
         let (rows, metric) = (quality.rows(), quality.main_metric());
         tracing::info!(head = report.head, set, rows, "{} {metric:.4}", quality.main_metric_name());
     }
-}
-
-fn feature(name: &str) -> Result<TextFeature, String> {
-    let names = TextFeature::ALL.map(|feature| feature.to_string()).join(", ");
-    let found = TextFeature::ALL.into_iter().find(|feature| feature.to_string() == name);
-    found.ok_or_else(|| format!("not one of {names}"))
 }

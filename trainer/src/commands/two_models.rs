@@ -9,6 +9,7 @@ use llm_router_routing::documents;
 
 use crate::eval::tradeoff::StrongWhen;
 use crate::eval::{Prices, WinRateSettings};
+use crate::win_rate::find_policy;
 
 /// Which scores go to the strong model, and what both models cost.
 #[derive(Debug, Clone, Args)]
@@ -68,10 +69,7 @@ impl TwoModelsArgs {
 
     fn read_policy(&self, path: &Path, head: &str) -> Result<(StrongWhen, Prices)> {
         let config = documents::parse_one(&std::fs::read_to_string(path)?)?;
-        let policy = match &self.policy_name {
-            Some(name) => config.policy(name).with_context(|| no_policy(&config, name))?,
-            None => &config.default_policy,
-        };
+        let policy = find_policy(&config, self.policy_name.as_deref())?;
         ensure!(is_by_head(policy, head), wrong_head(&config, policy, head));
         let [low, high] = two_bands(policy).with_context(|| format!("policy {}", policy.name))?;
         // The strong model is the one with the higher price for a prompt as long as its completion.
@@ -84,11 +82,6 @@ impl TwoModelsArgs {
             (StrongWhen::High, Prices { weak: low, strong: high, completion_tokens })
         })
     }
-}
-
-fn no_policy(config: &Config, name: &str) -> String {
-    let names: Vec<_> = config.policies().map(|policy| policy.name.as_str()).collect();
-    format!("--policy-name {name}: the file has no such policy; it has {names:?}")
 }
 
 /// Whether the policy routes by this head.

@@ -25,12 +25,17 @@ pub use agreement::{Evaluation, LabelEvaluation};
 pub use calibration::{BINS, Bin, Reliability};
 pub use confusion::Confusion;
 pub use dimension::Dimension;
+pub(crate) use drawing::CostQuality;
 pub use ranking::{OperatingPoint, auroc, recall_at, spearman};
 pub use report::{EvaluationReport, Section};
+pub(crate) use routing::quantile;
 pub use routing::{CurvePoint, Grades, RoutingQuality, random_apgr};
 pub use rows::{Fields, LabelIndices, label_indices};
 pub use sections::{
     ByGroup, Detection, FewShot, Group, GroupDetection, KeptQuality, MultiLabel, Prices, Score, SingleLabel,
     WinRate, WinRateSettings,
 };
-pub(crate) use sections::{REVERSED, ranks_in_reverse, routing_score, win_rate_rows};
+pub(crate) use sections::{
+    KEPT_FRACTIONS, REVERSED, by_length, grades, length, need, ranks_in_reverse, routing_score, selection,
+    win_rate_rows,
+};

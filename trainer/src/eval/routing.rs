@@ -103,7 +103,7 @@ fn point(need: &[f64], grades: &[Grades], is_strong: impl Fn(f64) -> bool) -> Cu
 }
 
 /// A quantile of sorted values, interpolated between neighbours.
-fn quantile(sorted: &[f64], fraction: f64) -> Option<f64> {
+pub(crate) fn quantile(sorted: &[f64], fraction: f64) -> Option<f64> {
     let position = fraction * sorted.len().checked_sub(1)? as f64;
     let (below, above) = (sorted.get(position.floor() as usize)?, sorted.get(position.ceil() as usize)?);
     Some(below + (above - below) * position.fract())

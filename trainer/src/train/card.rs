@@ -12,14 +12,16 @@ pub(super) const FILE: &str = "README.md";
 /// A file beside the head that becomes part of its card, for what the trainer cannot know, such as the licences of the data.
 pub(super) const ABOUT: &str = "about.md";
 
-/// Returns the card as Markdown.
-pub(super) fn render(report: &TrainingReport, about: &str, command: &str) -> String {
+/// Returns the card as Markdown. `section` follows what is said of the training.
+pub(super) fn render(report: &TrainingReport, about: &str, command: &str, section: &str) -> String {
     let mut card = format!("# Head `{}`\n\n", report.head);
     if !about.trim().is_empty() {
         card += about.trim();
         card += "\n\n";
     }
-    let sections = [training(report, command), test(report), external_validation(report), sources(report)];
+    let section = section.to_owned();
+    let sections =
+        [training(report, command), section, test(report), external_validation(report), sources(report)];
     card += &sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n");
     card
 }
@@ -31,6 +33,12 @@ fn training(report: &TrainingReport, command: &str) -> String {
             "A regression on layer {} of the frozen encoder. Of the rows, {} trained the head, {} chose the settings by \
              log loss (L2 {:e}, class weights {}; `metrics.json` has all that were tried), and {} were held out.",
             report.layer, split.train, split.validation, settings.l2, settings.class_weights, split.test,
+        ),
+        TrainingDetails::CrossFitted { settings, folds, .. } => format!(
+            "A regression on layer {} of the frozen encoder, fitted to all {} rows (L2 {:e}, chosen by log loss; `metrics.json` \
+             has all that were tried). All figures are of {folds} other heads, each fitted without one of {folds} folds and \
+             measured on it.",
+            report.layer, split.train, settings.l2,
         ),
         TrainingDetails::FineTuned(history) => format!(
             "Trained together with the encoder, whose layer {} it reads. Of the rows, {} trained the head, {} chose the \

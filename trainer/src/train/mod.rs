@@ -14,6 +14,7 @@
 
 mod calibration;
 mod card;
+mod cross_fit;
 mod data;
 mod embed;
 mod fine_tune;
@@ -34,6 +35,7 @@ mod trained;
 mod weighting;
 
 pub use calibration::Calibration;
+pub use cross_fit::CrossFittedHead;
 pub use data::{Data, TrainingRow, TrainingTarget};
 pub use fine_tune::{Decay, Epoch, FineTuneSettings, History, Method, StopReason, StopSignal};
 pub use job::Job;

@@ -84,10 +84,11 @@ pub fn fine_tune(
 fn write(task: &HeadTask, head: TrainedHead, report: &TrainingReport, job: &Job) -> Result<PathBuf> {
     let TrainedHead { linear, reads, .. } = head;
     let head = Head::new(task.name(), task.labels.clone(), reads, Some(linear), task.output())?;
-    save::head(job.out, &head, report, job.command)
+    save::head(job.out, &head, report, job.command, "")
 }
 
-fn tokenize(tasks: &[HeadTask], tokenizer: &Tokenizer) -> Result<TokenizedTexts> {
+/// Tokenizes the texts of all tasks.
+pub(super) fn tokenize(tasks: &[HeadTask], tokenizer: &Tokenizer) -> Result<TokenizedTexts> {
     let tokens = |data: &Data| {
         data.rows.par_iter().map(|row| tokenizer.tokenize(row.prompt())).collect::<Result<Vec<_>>>()
     };
@@ -100,7 +101,7 @@ fn tokenize(tasks: &[HeadTask], tokenizer: &Tokenizer) -> Result<TokenizedTexts>
 }
 
 /// The input of the task's head. Text features are scaled by the training rows.
-fn head_input(task: &HeadTask, encoder: &Encoder, data: &[Tokens]) -> Result<HeadInput> {
+pub(super) fn head_input(task: &HeadTask, encoder: &Encoder, data: &[Tokens]) -> Result<HeadInput> {
     let layer = task.plan.layer.unwrap_or(encoder.layers());
     ensure!(
         layer <= encoder.layers(),

@@ -17,15 +17,15 @@ use llm_router_classifier::model::heads::HeadInput;
 use llm_router_classifier::model::tokenizer::Tokens;
 
 /// Some of the rows, with their weights by source.
-struct Subset {
-    features: LabelledFeatures,
+pub(super) struct Subset {
+    pub(super) features: LabelledFeatures,
     /// `[rows]`
-    weights: Tensor,
+    pub(super) weights: Tensor,
     rows: Vec<usize>,
 }
 
 impl Subset {
-    fn new(task: &HeadTask, all: &LabelledFeatures, rows: &[usize]) -> Result<Self> {
+    pub(super) fn new(task: &HeadTask, all: &LabelledFeatures, rows: &[usize]) -> Result<Self> {
         Ok(Self { features: all.select(rows)?, weights: task.source_weights(rows)?, rows: rows.to_vec() })
     }
 
@@ -69,7 +69,8 @@ pub(super) fn train(
     Ok((head, settings, trials))
 }
 
-fn fit(settings: TrialSettings, task: &HeadTask, train: &Subset) -> Result<LogisticRegression> {
+/// Fits a regression to some of the rows.
+pub(super) fn fit(settings: TrialSettings, task: &HeadTask, train: &Subset) -> Result<LogisticRegression> {
     let weights = task.row_weights(&train.rows, &train.features.targets, settings.class_weights)?;
     LogisticRegression::fit(&train.features, &weights, task.outputs(), settings.l2)
 }

@@ -56,6 +56,15 @@ pub enum TrainingDetails {
         /// All settings tried, with their results on the validation rows.
         trials: Vec<Trial>,
     },
+    /// Alone, on the frozen encoder, with figures by cross-fitting.
+    CrossFitted {
+        /// The chosen settings.
+        settings: TrialSettings,
+        /// The number of folds.
+        folds: usize,
+        /// All settings tried, with their mean results on the rows of all folds.
+        trials: Vec<Trial>,
+    },
     /// Together with the encoder.
     FineTuned(Box<History>),
 }
@@ -93,7 +102,7 @@ pub struct SourceRows {
     pub rows: usize,
 }
 
-/// The number of rows in each part of the split.
+/// The number of rows in each part of the split. With cross-fitting, all rows are in two parts.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct SplitSizes {
     /// Rows that the weights were fitted to.

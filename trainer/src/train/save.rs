@@ -75,11 +75,17 @@ pub(super) fn same_encoder(model: &Path, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes a head, its model card and its metrics, and returns the head's folder.
+/// Writes a head, its model card and its metrics, and returns the head's folder. `section` becomes part of the card.
 ///
 /// # Errors
 /// If a file cannot be written. The error names it.
-pub(super) fn head(out: &Path, head: &Head, report: &TrainingReport, command: &str) -> Result<PathBuf> {
+pub(super) fn head(
+    out: &Path,
+    head: &Head,
+    report: &TrainingReport,
+    command: &str,
+    section: &str,
+) -> Result<PathBuf> {
     let folder = head_files::save(head, out, adapter::fingerprint(out)?.as_deref())?;
     let write = |name: &str, content: String| {
         let path = folder.join(name);
@@ -87,7 +93,7 @@ pub(super) fn head(out: &Path, head: &Head, report: &TrainingReport, command: &s
     };
     write(report::FILE, serde_json::to_string_pretty(report)? + "\n")?;
     let about = std::fs::read_to_string(folder.join(card::ABOUT)).unwrap_or_default();
-    write(card::FILE, card::render(report, &about, command))?;
+    write(card::FILE, card::render(report, &about, command, section))?;
     Ok(folder)
 }
 

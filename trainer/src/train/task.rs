@@ -70,6 +70,20 @@ impl HeadTask {
         Ok(task)
     }
 
+    /// The task of a score whose rows are all trained on and, by cross-fitting, all reported on.
+    ///
+    /// # Errors
+    /// If the plan is not for a score, or the head cannot have its name.
+    pub fn cross_fitted(plan: HeadPlan, data: Data) -> Result<Self> {
+        ensure!(plan.kind == HeadKind::Score, "only scores are cross-fitted");
+        let all: Vec<_> = (0..data.rows.len()).collect();
+        let split = Split { train: all.clone(), validation: Vec::new(), test: all };
+        let labels = plan.score_fields.clone();
+        let task = Self { plan, data, external_validation: Data::default(), labels, split };
+        heads::check(task.name(), &task.labels, &task.output())?;
+        Ok(task)
+    }
+
     /// Rejects labels that only the external validation data has: the head could not predict them.
     fn check_validation(&self) -> Result<()> {
         if self.kind() == HeadKind::Score {

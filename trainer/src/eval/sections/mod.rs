@@ -15,5 +15,8 @@ pub use few_shot::FewShot;
 pub use multi_label::MultiLabel;
 pub use score::Score;
 pub use single_label::SingleLabel;
+pub(crate) use win_rate::{
+    KEPT_FRACTIONS, REVERSED, by_length, grades, length, need, ranks_in_reverse, routing_score,
+    rows as win_rate_rows, selection,
+};
 pub use win_rate::{KeptQuality, Prices, WinRate, WinRateSettings};
-pub(crate) use win_rate::{REVERSED, ranks_in_reverse, routing_score, rows as win_rate_rows};

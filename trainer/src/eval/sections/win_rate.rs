@@ -13,7 +13,7 @@ use llm_router_classifier::model::prediction::{HeadOutput, Prediction};
 use llm_router_classifier::records::Record;
 
 /// Fractions of the strong model's quality whose cost is reported.
-const KEPT_FRACTIONS: [f64; 4] = [0.9, 0.95, 0.98, 1.0];
+pub(crate) const KEPT_FRACTIONS: [f64; 4] = [0.9, 0.95, 0.98, 1.0];
 /// The maximum number of points of a reported curve.
 const MAX_POINTS: usize = 101;
 
@@ -131,16 +131,9 @@ impl WinRate {
         settings: &WinRateSettings,
     ) -> Result<Self> {
         let rows = rows(records, predictions, scores, settings)?;
-        let lengths: Vec<f64> = records
-            .iter()
-            .map(|record| Ok(record.text(text)?.chars().count() as f64))
-            .collect::<Result<_>>()?;
-        let longest = lengths.iter().copied().fold(1.0, f64::max);
-        let by_length: Vec<_> = rows
-            .iter()
-            .zip(&lengths)
-            .map(|(row, length)| GradedRow { score: (length / longest) as f32, ..*row })
-            .collect();
+        let lengths: Vec<f64> =
+            records.iter().map(|record| Ok(length(record.text(text)?))).collect::<Result<_>>()?;
+        let by_length = by_length(&rows, &lengths);
         let (need, grades) = (need(&rows, settings.when), grades(&rows));
         let (weak, strong) = mean_grades(&grades);
         let gap = || no_gap(weak, strong);
@@ -185,13 +178,26 @@ pub(crate) fn ranks_in_reverse(rows: &[GradedRow], when: StrongWhen) -> Result<b
     Ok(is_reversed(router.apgr, random_apgr, random_deviation))
 }
 
+/// The length of a prompt, as a router without a classifier may go by it: in characters.
+pub(crate) fn length(text: &str) -> f64 {
+    text.chars().count() as f64
+}
+
+/// The rows with their length, as a fraction of the longest one's, in place of the score.
+pub(crate) fn by_length(rows: &[GradedRow], lengths: &[f64]) -> Vec<GradedRow> {
+    let longest = lengths.iter().copied().fold(1.0, f64::max);
+    let with = |(row, length): (&GradedRow, &f64)| GradedRow { score: (length / longest) as f32, ..*row };
+    rows.iter().zip(lengths).map(with).collect()
+}
+
 /// How much each row needs the strong model, by its score.
-fn need(rows: &[GradedRow], when: StrongWhen) -> Vec<f64> {
+pub(crate) fn need(rows: &[GradedRow], when: StrongWhen) -> Vec<f64> {
     let sign = if when == StrongWhen::Low { -1.0 } else { 1.0 };
     rows.iter().map(|row| sign * f64::from(row.score)).collect()
 }
 
-fn grades(rows: &[GradedRow]) -> Vec<Grades> {
+/// The grades of the rows.
+pub(crate) fn grades(rows: &[GradedRow]) -> Vec<Grades> {
     rows.iter().map(|row| Grades { weak: row.weak.quality, strong: row.strong.quality }).collect()
 }
 
@@ -256,7 +262,7 @@ fn kept_qualities(points: &[tradeoff::ThresholdPoint], rows: &[GradedRow]) -> Ve
 }
 
 /// An even selection of the points, with the first and the last.
-fn selection(points: &[tradeoff::ThresholdPoint]) -> Vec<tradeoff::ThresholdPoint> {
+pub(crate) fn selection(points: &[tradeoff::ThresholdPoint]) -> Vec<tradeoff::ThresholdPoint> {
     if points.len() <= MAX_POINTS {
         return points.to_vec();
     }

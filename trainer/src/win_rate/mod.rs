@@ -1,0 +1,26 @@
+//! From prompts with the grades of two models to a head that chooses between these models, if it proves to be of use.
+//!
+//! The head is fitted by cross-fitting, so that each prompt has a score by a head that has not seen it. [`Report`] measures
+//! routing by these scores, with confidence intervals, against prompt length, random routing and the policy in use. [`gate`]
+//! rejects heads that do not beat prompt length.
+
+mod bootstrap;
+mod current_policy;
+mod files;
+mod folds;
+pub mod gate;
+mod pair;
+mod ranking;
+mod report;
+mod rows;
+mod text;
+
+pub use bootstrap::{Bootstrap, Estimate, LEVEL, RESAMPLES};
+pub use current_policy::{CurrentPolicy, find as find_policy};
+pub use files::ReportFiles;
+pub use folds::assign as assign_folds;
+pub use pair::{Names, Pair};
+pub use report::{
+    CostUnit, CurrentFigures, CurvePoint, HeldOut, Report, RoutingFigures, ScoredPrompts, Subject, Target,
+};
+pub use rows::{Completion, GradedFields, GradedPrompt, GradedPrompts, TokenCounts, prompt_length};

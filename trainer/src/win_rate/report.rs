@@ -1,0 +1,346 @@
+//! What routing between two models by a head gives, with confidence intervals, compared with simpler routers.
+
+use serde::Serialize;
+
+use super::bootstrap::{Bootstrap, Estimate, LEVEL, RESAMPLES};
+use super::pair::Names;
+use super::ranking::{Outcome, Ranking, mean_grades, random_keeping};
+use crate::eval::tradeoff::{self, GradedRow, StrongWhen, ThresholdPoint};
+use crate::eval::{KEPT_FRACTIONS, RoutingQuality, grades, selection};
+
+/// Fractions of strong calls at which the curve has an interval.
+const CURVE: usize = 21;
+
+/// Scored prompts, each by a head that has not seen it.
+#[derive(Debug)]
+pub struct ScoredPrompts {
+    /// Scores, grades and costs. A low score goes to the strong model.
+    pub rows: Vec<GradedRow>,
+    /// Prompt lengths in characters.
+    pub lengths: Vec<f64>,
+    /// The fold of each prompt.
+    pub folds: Vec<usize>,
+    /// The group of each prompt. Intervals are over groups.
+    pub groups: Vec<usize>,
+    /// Whether a policy sends each prompt to the strong model now; none for prompts that it sends elsewhere.
+    pub current: Option<Vec<Option<bool>>>,
+}
+
+/// What the report is about.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Subject {
+    /// The head's name.
+    pub head: String,
+    /// The models' names, if they are known.
+    pub models: Option<Names>,
+    /// The files and folders of the rows.
+    pub sources: Vec<String>,
+    /// The number of graded rows. Rows with the same prompt are one prompt.
+    pub rows: usize,
+    /// The number of rows without grades, which were left out.
+    pub ungraded: usize,
+    /// The unit of costs.
+    pub cost_unit: CostUnit,
+    /// The name of the policy that is compared, if there is one.
+    pub policy: Option<String>,
+}
+
+/// The unit of costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CostUnit {
+    /// Dollars.
+    Dollars,
+    /// Strong calls: prices are not known.
+    StrongCalls,
+}
+
+/// The value of a head for routing between two models.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// What it is about.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// The number of prompts.
+    pub prompts: usize,
+    /// The number of groups of prompts, which were resampled.
+    pub groups: usize,
+    /// The number of folds.
+    pub folds: usize,
+    /// The seed of folds and resamples.
+    pub seed: u64,
+    /// The number of resamples.
+    pub resamples: u64,
+    /// The probability that an interval covers the true value.
+    pub level: f64,
+    /// The number of prompts on which the weak model has the better grade.
+    pub weak_better: usize,
+    /// The number of prompts on which the strong model has the better grade.
+    pub strong_better: usize,
+    /// The weak model's mean grade.
+    pub weak: Estimate,
+    /// The strong model's mean grade.
+    pub strong: Estimate,
+    /// Their difference.
+    pub gap: Estimate,
+    /// What routing gives; none if the strong model is not better on these prompts.
+    pub routing: Option<RoutingFigures>,
+}
+
+/// What routing gives.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RoutingFigures {
+    /// The average performance gap recovered by the head. Random routing has 0.5.
+    pub head_apgr: Estimate,
+    /// The same by prompt length.
+    pub length_apgr: Estimate,
+    /// The head's minus that by prompt length, on the same resamples.
+    pub apgr_difference: Estimate,
+    /// The APGR of a router that knows the grades.
+    pub oracle_apgr: f64,
+    /// Which lengths go to the strong model: the better direction on these prompts.
+    pub strong_when_length: StrongWhen,
+    /// Mean cost of weak calls alone.
+    pub weak_cost: f64,
+    /// Mean cost of strong calls alone.
+    pub strong_cost: f64,
+    /// What keeping fractions of the strong model's quality takes.
+    pub targets: Vec<Target>,
+    /// What the current policy gives.
+    pub current: Option<CurrentFigures>,
+    /// The head's curve, by rising fraction of strong calls.
+    pub curve: Vec<CurvePoint>,
+    /// What thresholds of the head's score give; an even selection if there are many.
+    pub tradeoff: Vec<ThresholdPoint>,
+    /// The same for prompt length.
+    pub tradeoff_by_length: Vec<ThresholdPoint>,
+}
+
+/// What keeping a fraction of the strong model's mean grade takes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Target {
+    /// The fraction of the strong model's mean grade to keep.
+    pub quality: f64,
+    /// The fraction of the gap between the models that this recovers; not positive where the weak model alone keeps as much.
+    pub recovered: f64,
+    /// The head's threshold with the fewest strong calls. Scores up to it go to the strong model.
+    pub threshold: f32,
+    /// The fewest strong calls that keep it, by the head's score.
+    pub head: Estimate,
+    /// The same by prompt length.
+    pub length: Estimate,
+    /// The same at random.
+    pub random: Estimate,
+    /// The head's strong calls minus those by prompt length, on the same resamples.
+    pub difference: Estimate,
+    /// Mean cost at the threshold.
+    pub cost: f64,
+    /// What thresholds give that were chosen on the prompts of other folds.
+    pub held_out: HeldOut,
+}
+
+/// What the head gives on prompts that had no say in the threshold.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HeldOut {
+    /// The fraction of strong calls.
+    pub strong_fraction: Estimate,
+    /// The mean grade as a fraction of the strong model's.
+    pub kept: Estimate,
+    /// The fraction of the gap that is recovered.
+    pub recovered: Estimate,
+    /// Mean cost.
+    pub cost: Estimate,
+}
+
+/// What the current policy gives, on the prompts that it sends to either model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CurrentFigures {
+    /// The number of these prompts.
+    pub prompts: usize,
+    /// The number of prompts that it rejects or sends to other models.
+    pub elsewhere: usize,
+    /// The fraction of strong calls.
+    pub strong_fraction: Estimate,
+    /// The mean grade.
+    pub quality: Estimate,
+    /// The mean grade as a fraction of the strong model's.
+    pub kept: Estimate,
+    /// Mean cost.
+    pub cost: f64,
+    /// The head's mean grade at the same fraction of strong calls, minus the policy's.
+    pub head_minus_current: Estimate,
+}
+
+/// A point of the head's curve.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CurvePoint {
+    /// The fraction of strong calls.
+    pub strong_fraction: f64,
+    /// Mean cost.
+    pub cost: f64,
+    /// The mean grade.
+    pub quality: Estimate,
+}
+
+impl Report {
+    /// Computes the report. `quality` is a fraction of the strong model's quality to report on, in addition to the usual ones.
+    ///
+    /// None without prompts.
+    #[must_use]
+    pub fn compute(subject: Subject, prompts: &ScoredPrompts, quality: f64, seed: u64) -> Option<Self> {
+        let rows = &prompts.rows;
+        let bootstrap = Bootstrap::new(&prompts.groups, seed);
+        let head = Ranking::by_head(rows.clone());
+        let [weak, strong, gap] = bootstrap.estimate(|sample| {
+            let means = mean_grades(&head.sample(sample));
+            (!sample.is_empty()).then_some([means.weak, means.strong, means.strong - means.weak])
+        })?;
+        let better = |strong: bool| {
+            let gains = rows.iter().map(|row| row.strong.quality - row.weak.quality);
+            gains.filter(|gain| if strong { *gain > 0.0 } else { *gain < 0.0 }).count()
+        };
+        Some(Self {
+            prompts: rows.len(),
+            groups: bootstrap.groups(),
+            folds: prompts.folds.iter().max().map_or(0, |last| last + 1),
+            seed,
+            resamples: RESAMPLES,
+            level: LEVEL,
+            weak_better: better(false),
+            strong_better: better(true),
+            weak,
+            strong,
+            gap,
+            routing: RoutingFigures::compute(&head, prompts, quality, &bootstrap),
+            subject,
+        })
+    }
+
+    /// The number of prompts on which the models have different grades.
+    #[must_use]
+    pub fn different(&self) -> usize {
+        self.weak_better + self.strong_better
+    }
+
+    /// What keeping this fraction of the strong model's quality takes, if it was computed.
+    #[must_use]
+    pub fn target(&self, quality: f64) -> Option<&Target> {
+        self.routing.as_ref()?.targets.iter().find(|target| target.quality == quality)
+    }
+}
+
+impl RoutingFigures {
+    fn compute(head: &Ranking, prompts: &ScoredPrompts, quality: f64, bootstrap: &Bootstrap) -> Option<Self> {
+        let rows = &prompts.rows;
+        let length = Ranking::by_length(rows, &prompts.lengths);
+        let [head_apgr, length_apgr, apgr_difference] = bootstrap.estimate(|sample| {
+            let (head, length) = (head.apgr(sample)?, length.apgr(sample)?);
+            Some([head, length, head - length])
+        })?;
+        let mut qualities: Vec<f64> =
+            KEPT_FRACTIONS.into_iter().filter(|fraction| *fraction < 1.0).chain([quality]).collect();
+        qualities.sort_by(f64::total_cmp);
+        qualities.dedup();
+        let all: Vec<_> = (0..rows.len()).collect();
+        let points = head.sweep(&all);
+        let target = |quality| Target::compute(head, &length, quality, &prompts.folds, bootstrap);
+        Some(Self {
+            head_apgr,
+            length_apgr,
+            apgr_difference,
+            oracle_apgr: RoutingQuality::oracle(&grades(rows))?.apgr,
+            strong_when_length: length.when(),
+            weak_cost: points.first()?.cost,
+            strong_cost: points.last()?.cost,
+            targets: qualities.into_iter().map(target).collect::<Option<_>>()?,
+            current: prompts.current.as_ref().and_then(|now| CurrentFigures::compute(head, now, bootstrap)),
+            curve: curve(head, &points, bootstrap)?,
+            tradeoff: selection(&points),
+            tradeoff_by_length: selection(&length.sweep(&all)),
+        })
+    }
+}
+
+impl Target {
+    fn compute(
+        head: &Ranking,
+        length: &Ranking,
+        quality: f64,
+        folds: &[usize],
+        bootstrap: &Bootstrap,
+    ) -> Option<Self> {
+        let all: Vec<_> = (0..folds.len()).collect();
+        let point = head.keeping(&all, quality)?;
+        let means = mean_grades(&head.sample(&all));
+        let [head_calls, length_calls, random, difference] = bootstrap.estimate(|sample| {
+            let random = random_keeping(mean_grades(&head.sample(sample)), quality)?;
+            let calls = |router: &Ranking| Some(router.keeping(sample, quality)?.strong_fraction);
+            let (head, length) = (calls(head)?, calls(length)?);
+            Some([head, length, random, head - length])
+        })?;
+        let choices = head.held_out_choices(folds, quality)?;
+        let [strong_fraction, kept, recovered, cost] = bootstrap.estimate(|sample| {
+            let chosen = sample.iter().filter_map(|&row| choices.get(row)).copied();
+            let rows: Vec<_> = head.sample(sample).into_iter().zip(chosen).collect();
+            let Outcome { strong_fraction, kept, recovered, cost, .. } = Outcome::compute(&rows)?;
+            Some([strong_fraction, kept, recovered, cost])
+        })?;
+        Some(Self {
+            quality,
+            recovered: (quality * means.strong - means.weak) / (means.strong - means.weak),
+            threshold: point.threshold,
+            head: head_calls,
+            length: length_calls,
+            random,
+            difference,
+            cost: point.cost,
+            held_out: HeldOut { strong_fraction, kept, recovered, cost },
+        })
+    }
+}
+
+impl CurrentFigures {
+    fn compute(head: &Ranking, current: &[Option<bool>], bootstrap: &Bootstrap) -> Option<Self> {
+        let comparable = |sample: &[usize]| -> (Vec<usize>, Vec<bool>) {
+            let choice = |&row: &usize| Some((row, (*current.get(row)?)?));
+            sample.iter().filter_map(choice).unzip()
+        };
+        let outcome = |rows: &[usize], choices: Vec<bool>| {
+            Outcome::compute(&head.sample(rows).into_iter().zip(choices).collect::<Vec<_>>())
+        };
+        let (all, choices) = comparable(&(0..current.len()).collect::<Vec<_>>());
+        let [strong_fraction, quality, kept, head_minus_current] = bootstrap.estimate(|sample| {
+            let (rows, choices) = comparable(sample);
+            let now = outcome(&rows, choices)?;
+            let points = head.sweep(&rows);
+            let ours = tradeoff::with_strong_fraction(&points, now.strong_fraction)?;
+            Some([now.strong_fraction, now.quality, now.kept, ours.quality - now.quality])
+        })?;
+        Some(Self {
+            prompts: all.len(),
+            elsewhere: current.len() - all.len(),
+            cost: outcome(&all, choices)?.cost,
+            strong_fraction,
+            quality,
+            kept,
+            head_minus_current,
+        })
+    }
+}
+
+fn curve(head: &Ranking, points: &[ThresholdPoint], bootstrap: &Bootstrap) -> Option<Vec<CurvePoint>> {
+    let fractions: [f64; CURVE] = std::array::from_fn(|index| index as f64 / (CURVE - 1) as f64);
+    let qualities: [_; CURVE] = bootstrap.estimate(|sample| {
+        let points = head.sweep(sample);
+        let quality = |fraction| Some(tradeoff::with_strong_fraction(&points, fraction)?.quality);
+        (!points.is_empty()).then(|| fractions.map(|fraction| quality(fraction).unwrap_or(f64::NAN)))
+    })?;
+    let point = |(fraction, quality)| {
+        let point = tradeoff::with_strong_fraction(points, fraction)?;
+        Some(CurvePoint { strong_fraction: point.strong_fraction, cost: point.cost, quality })
+    };
+    fractions.into_iter().zip(qualities).map(point).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,308 @@
+//! Prompts of which two models' completions were graded.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::slice;
+
+use anyhow::{Result, bail, ensure};
+use serde_json::Value;
+
+use crate::eval::length;
+use llm_router_classifier::records::{CONTEXT_FIELD, Record, read_all};
+
+/// Names of the fields that files may have under other names.
+#[derive(Debug, Clone)]
+pub struct GradedFields {
+    /// The prompt.
+    pub text: String,
+    /// What prompts have in common that must stay on one side of a split, such as a conversation.
+    pub group: String,
+}
+
+/// Graded prompts. Each prompt is there once.
+#[derive(Debug, Default)]
+pub struct GradedPrompts {
+    /// The files and folders.
+    pub sources: Vec<PathBuf>,
+    /// The prompts, in the order of the files.
+    pub prompts: Vec<GradedPrompt>,
+    /// The number of graded rows. Rows with the same prompt are one prompt with the mean of their grades.
+    pub rows: usize,
+    /// The number of rows without grades, which are left out.
+    pub ungraded: usize,
+}
+
+/// A prompt with the grades of both models' completions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GradedPrompt {
+    /// What the classifier will read.
+    pub text: String,
+    /// What the same user said before, oldest first.
+    pub context: Vec<String>,
+    /// The prompt's source: an index into [`GradedPrompts::sources`].
+    pub source: usize,
+    /// Prompts with the same number are kept together.
+    pub group: usize,
+    /// The weak model's completion.
+    pub weak: Completion,
+    /// The strong model's completion.
+    pub strong: Completion,
+}
+
+/// A graded completion, or the mean of several.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Completion {
+    /// The grade, from 0 to 1.
+    pub grade: f64,
+    /// What it took, if the row says so.
+    pub tokens: Option<TokenCounts>,
+}
+
+/// The tokens of a request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TokenCounts {
+    /// Those of the prompt.
+    pub prompt: f64,
+    /// Those of the completion.
+    pub completion: f64,
+}
+
+impl GradedPrompt {
+    /// What a head learns: 1 if only the weak model is right, 0 if only the strong one is, 0.5 where it makes no difference.
+    ///
+    /// Predicting the gain beats predicting whether the weak model is wrong: where both fail, neither helps.
+    #[must_use]
+    pub fn score(&self) -> f64 {
+        (self.weak.grade - self.strong.grade + 1.0) / 2.0
+    }
+}
+
+/// The length of a prompt, as a router without a classifier may go by it.
+#[must_use]
+pub fn prompt_length(prompt: &GradedPrompt) -> f64 {
+    length(&prompt.text)
+}
+
+impl GradedPrompts {
+    /// The number of prompts on which both models have different grades.
+    #[must_use]
+    pub fn different(&self) -> usize {
+        self.prompts.iter().filter(|prompt| prompt.weak.grade != prompt.strong.grade).count()
+    }
+
+    /// Reads JSON Lines or CSV files, or folders of them.
+    ///
+    /// # Errors
+    /// If a file cannot be read, a field is missing or a grade is not from 0 to 1. The error names file and line.
+    pub fn read(paths: &[PathBuf], fields: &GradedFields) -> Result<Self> {
+        let mut all = Self { sources: paths.to_vec(), ..Self::default() };
+        let (mut known, mut groups) = (HashMap::new(), Groups::default());
+        for (source, path) in paths.iter().enumerate() {
+            for record in read_all(slice::from_ref(path))? {
+                let Some(grades) = grades(&record)? else {
+                    all.ungraded += 1;
+                    continue;
+                };
+                let prompt = prompt(&record, fields, source, grades, &mut groups)?;
+                all.rows += 1;
+                let next = all.prompts.len();
+                let (index, count) = known.entry(key(&prompt)).or_insert((next, 0u32));
+                match all.prompts.get_mut(*index) {
+                    Some(same) => same.add(&prompt, f64::from(*count)),
+                    None => all.prompts.push(prompt),
+                }
+                *count += 1;
+            }
+        }
+        ensure!(
+            !all.prompts.is_empty(),
+            "no row has grades: each row needs \"weak\" and \"strong\", the grades of both models' completions from 0 to \
+             1, as `llm-router-train grade` writes them"
+        );
+        Ok(all)
+    }
+}
+
+impl GradedPrompt {
+    /// Takes the mean with another row of the same prompt. `count` is the number of rows so far.
+    fn add(&mut self, other: &Self, count: f64) {
+        self.weak.add(&other.weak, count);
+        self.strong.add(&other.strong, count);
+    }
+}
+
+impl Completion {
+    fn add(&mut self, other: &Self, count: f64) {
+        let mean = |old: f64, new: f64| (old * count + new) / (count + 1.0);
+        self.grade = mean(self.grade, other.grade);
+        self.tokens = self.tokens.zip(other.tokens).map(|(old, new)| TokenCounts {
+            prompt: mean(old.prompt, new.prompt),
+            completion: mean(old.completion, new.completion),
+        });
+    }
+}
+
+/// What tells a prompt from others: its texts, but for capitals and white space, which copies often differ in.
+type Key = Vec<String>;
+
+fn key(prompt: &GradedPrompt) -> Key {
+    let plain = |text: &String| text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+    prompt.context.iter().chain([&prompt.text]).map(plain).collect()
+}
+
+/// The numbers of groups, by their names in the files.
+#[derive(Default)]
+struct Groups {
+    named: HashMap<String, usize>,
+    next: usize,
+}
+
+impl Groups {
+    /// The number of a named group, or of a new one.
+    fn number(&mut self, name: Option<String>) -> usize {
+        let number = match &name {
+            Some(name) => self.named.get(name).copied().unwrap_or(self.next),
+            None => self.next,
+        };
+        if number == self.next {
+            self.next += 1;
+        }
+        if let Some(name) = name {
+            self.named.insert(name, number);
+        }
+        number
+    }
+}
+
+fn prompt(
+    record: &Record,
+    fields: &GradedFields,
+    source: usize,
+    (weak, strong): (f64, f64),
+    groups: &mut Groups,
+) -> Result<GradedPrompt> {
+    let group = match record.fields.get(&fields.group) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(name)) if name.is_empty() => None,
+        Some(Value::String(name)) => Some(name.clone()),
+        Some(number @ Value::Number(_)) => Some(number.to_string()),
+        Some(_) => bail!("{record}: the field {:?} must be a string or a number", fields.group),
+    };
+    Ok(GradedPrompt {
+        text: record.text(&fields.text)?.to_owned(),
+        context: record.texts_if_any(CONTEXT_FIELD)?,
+        source,
+        group: groups.number(group),
+        weak: Completion { grade: weak, tokens: tokens(record, "weak_usage") },
+        strong: Completion { grade: strong, tokens: tokens(record, "strong_usage") },
+    })
+}
+
+/// The grades of both completions, or none if either could not be graded.
+fn grades(record: &Record) -> Result<Option<(f64, f64)>> {
+    let grade = |field: &str| -> Result<Option<f64>> {
+        ensure!(
+            record.fields.contains_key(field),
+            "{record}: the field {field:?} is missing: each row needs \"weak\" and \"strong\", the grades of both models' \
+             completions from 0 to 1"
+        );
+        let grade = record.number_if_any(field)?;
+        ensure!(
+            grade.is_none_or(|grade| (0.0..=1.0).contains(&grade)),
+            "{record}: the grade {field:?} must be from 0 to 1; it is {}",
+            grade.unwrap_or_default()
+        );
+        Ok(grade)
+    };
+    Ok(grade("weak")?.zip(grade("strong")?))
+}
+
+/// The tokens of a completion, if the row has both counts.
+fn tokens(record: &Record, field: &str) -> Option<TokenCounts> {
+    let usage = record.fields.get(field)?;
+    let count = |name: &str| usage.get(name)?.as_u64().map(|count| count as f64);
+    Some(TokenCounts { prompt: count("prompt_tokens")?, completion: count("completion_tokens")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(rows: &str) -> Result<GradedPrompts> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("graded.jsonl");
+        std::fs::write(&path, rows).unwrap();
+        let fields = GradedFields { text: "text".into(), group: "group".into() };
+        GradedPrompts::read(&[path], &fields)
+    }
+
+    #[test]
+    fn rows_of_the_same_prompt_are_one_prompt_with_the_mean_grade() {
+        let rows = r#"{"text": "What is 2 + 2?", "weak": 1, "strong": 1, "extra": [1]}
+            {"text": "Sort a list", "weak": 0, "strong": 1}
+            {"text": "what  is 2 + 2?\n", "weak": 0, "strong": 1}
+            {"text": "What is 2 + 2?", "weak": 0, "strong": 1, "context": ["Hi"]}
+            {"text": "What is 2 + 2?", "weak": 0, "strong": 0.5}"#;
+        let found = read(rows).unwrap();
+        assert_eq!((found.rows, found.prompts.len()), (5, 3));
+        let first = &found.prompts[0];
+        assert_eq!(first.text, "What is 2 + 2?");
+        assert!(
+            (first.weak.grade - 1.0 / 3.0).abs() < 1e-12 && (first.strong.grade - 2.5 / 3.0).abs() < 1e-12
+        );
+        assert!((first.score() - 0.25).abs() < 1e-12);
+        assert_eq!(found.prompts[1].score(), 0.0);
+    }
+
+    #[test]
+    fn prompts_of_a_group_share_its_number() {
+        let rows = r#"{"text": "a", "weak": 1, "strong": 1, "group": "x"}
+            {"text": "b", "weak": 1, "strong": 1}
+            {"text": "c", "weak": 1, "strong": 1, "group": 7}
+            {"text": "d", "weak": 1, "strong": 1, "group": "x"}
+            {"text": "e", "weak": 1, "strong": 1, "group": null}"#;
+        let groups: Vec<_> = read(rows).unwrap().prompts.iter().map(|prompt| prompt.group).collect();
+        assert_eq!(groups, [0, 1, 2, 0, 3]);
+    }
+
+    #[test]
+    fn ungraded_rows_are_counted_and_left_out() {
+        let rows = r#"{"text": "a", "weak": null, "strong": null, "ungraded": "the judge was unclear"}
+            {"text": "b", "weak": 1, "strong": null}
+            {"text": "c", "weak": 1, "strong": 0}"#;
+        let found = read(rows).unwrap();
+        assert_eq!((found.rows, found.ungraded, found.prompts.len()), (1, 2, 1));
+        assert!(
+            read(r#"{"text": "a", "weak": null, "strong": null}"#)
+                .unwrap_err()
+                .to_string()
+                .contains("no row")
+        );
+    }
+
+    #[test]
+    fn usage_is_read_where_a_row_has_all_of_it() {
+        let rows = r#"{"text": "a", "weak": 1, "strong": 1, "weak_usage": {"prompt_tokens": 10, "completion_tokens": 20},
+            "strong_usage": {"prompt_tokens": 12}}"#
+            .replace('\n', " ");
+        let found = read(&rows).unwrap();
+        assert_eq!(found.prompts[0].weak.tokens, Some(TokenCounts { prompt: 10.0, completion: 20.0 }));
+        assert_eq!(found.prompts[0].strong.tokens, None);
+    }
+
+    #[test]
+    fn an_unusable_row_is_named_with_the_fix() {
+        for (row, wrong) in [
+            (r#"{"text": "a", "strong": 1}"#, "line 1: the field \"weak\" is missing: each row needs"),
+            (r#"{"text": "a", "weak": 5, "strong": 1}"#, "the grade \"weak\" must be from 0 to 1; it is 5"),
+            (r#"{"prompt": "a", "weak": 0, "strong": 1}"#, "the field \"text\" is missing"),
+            (
+                r#"{"text": "a", "weak": 0, "strong": 1, "group": []}"#,
+                "\"group\" must be a string or a number",
+            ),
+        ] {
+            let error = format!("{:#}", read(row).unwrap_err());
+            assert!(error.contains(wrong), "{error}");
+        }
+    }
+}
