@@ -26,6 +26,11 @@ impl Background {
         Self { service, room: Semaphore::new(AT_ONCE) }
     }
 
+    /// The service, for what needs no classification.
+    pub(super) fn current(&self) -> Result<Arc<Service>, Error> {
+        Ok(self.service.get().ok_or(Error::Loading)?.current())
+    }
+
     /// The service, for one request: until the permit is dropped.
     pub(super) async fn service(&self) -> Result<(Service, SemaphorePermit<'_>), Error> {
         let service = self.service.get().ok_or(Error::Loading)?;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::background::{Background, TIMEOUT};
 use super::error::Error;
+use super::explain::predictions;
 use llm_router_classifier::model::prediction::Outputs;
 use llm_router_classifier::model::tokenizer::Prompt;
 
@@ -38,12 +39,6 @@ pub(super) async fn classify(
     let (service, _permit) = background.service().await?;
     let prompt = Prompt { text: &input, context: &context };
     let prediction = service.score(prompt, Outputs::Scores, Instant::now().checked_add(TIMEOUT)).await?;
-    let heads = prediction.scores.iter().map(|scores| {
-        let mut json = scores.to_json();
-        if let (Some(fields), Some(note)) = (json.as_object_mut(), service.pipeline.note(&scores.head)) {
-            fields.insert("note".to_owned(), note.into());
-        }
-        (scores.head.to_string(), json)
-    });
+    let heads = predictions(&prediction, &service).into_iter();
     Ok(Json(heads.chain([("read".to_owned(), prediction.read.to_json())]).collect()))
 }

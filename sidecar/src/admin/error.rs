@@ -7,6 +7,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use llm_router_classifier::engine::EngineError;
+use llm_router_routing::documents::DocumentError;
+
+use super::policy::MAX_POLICY;
 
 /// Why a request fails.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +20,26 @@ pub(super) enum Error {
     /// The text is blank.
     #[error("input: there is no text in it")]
     NoText,
+    /// A header of the request to explain is invalid.
+    #[error("headers: {0:?} is not a valid header's name, or its value has control characters")]
+    Header(String),
+    /// The policy that was sent is invalid.
+    #[error("policy: {0}")]
+    Policy(#[from] DocumentError),
+    /// The policy that was sent is too long, by its bytes.
+    #[error("policy: it has {0} bytes, and at most {MAX_POLICY} are read")]
+    PolicyTooLong(usize),
+    /// Reading the policy that was sent ended in a panic.
+    #[error("policy: it cannot be read")]
+    PolicyReader,
+    /// A page of another site sent the request.
+    #[error("the Origin is not the Host: pages of other sites have no access to this API")]
+    ForeignOrigin,
+    /// The request is for another host.
+    #[error(
+        "the Host is not this machine's, and --admin is a loopback address: use http://localhost or http://127.0.0.1 with the port"
+    )]
+    ForeignHost,
     /// There is no policy to route by.
     #[error("this sidecar has no policy; start it with --policy")]
     NoPolicy,
@@ -35,10 +58,22 @@ impl Error {
     fn status(&self) -> StatusCode {
         match self {
             Self::Request(rejection) => rejection.status(),
-            Self::NoText => StatusCode::BAD_REQUEST,
+            Self::NoText | Self::Header(_) | Self::Policy(_) => StatusCode::BAD_REQUEST,
+            Self::PolicyTooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ForeignOrigin | Self::ForeignHost => StatusCode::FORBIDDEN,
             Self::NoPolicy => StatusCode::NOT_FOUND,
-            Self::Engine(EngineError::Failed(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::PolicyReader | Self::Engine(EngineError::Failed(_)) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Loading | Self::Busy | Self::Engine(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The field at fault, if it is one.
+    fn param(&self) -> Option<&'static str> {
+        match self {
+            Self::NoText => Some("input"),
+            Self::Header(_) => Some("headers"),
+            Self::Policy(_) | Self::PolicyTooLong(_) | Self::PolicyReader => Some("policy"),
+            _ => None,
         }
     }
 }
@@ -47,7 +82,7 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let status = self.status();
         let kind = if status.is_client_error() { "invalid_request_error" } else { "api_error" };
-        let error = json!({"message": self.to_string(), "type": kind, "param": null, "code": null});
+        let error = json!({"message": self.to_string(), "type": kind, "param": self.param(), "code": null});
         (status, Json(json!({"error": error}))).into_response()
     }
 }

@@ -1,22 +1,29 @@
-//! The operators' HTTP API, on an address of its own: metrics, liveness, readiness, and a dry run of a prompt.
+//! The operators' HTTP API, on an address of its own: metrics, liveness, readiness, dry runs of prompts and requests, and the console,
+//! a page that shows them.
 
 mod background;
 mod classify;
+mod console;
 mod error;
+mod explain;
+mod guard;
+mod policy;
 mod route;
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header::CONTENT_TYPE};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use axum::{Router, middleware};
 
 use crate::ext_proc::ReloadableService;
 use crate::telemetry::metrics::Metrics;
 use background::Background;
+use guard::ListenAddress;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -39,9 +46,10 @@ impl Readiness {
 }
 
 /// The API: `/metrics`, `/healthz` (200 while the process lives), `/readyz` (200 while it is ready and
-/// its classifier works, else 503), and
-/// `POST /v1/classify` and `/v1/route`, which work once there is a service.
+/// its classifier works, else 503); and for pages of the same origin the console, `/v1/classify`, `/v1/route`, `/v1/explain` and
+/// `/v1/policy`, which work once there is a service. `listens` is the address at which it is served.
 pub fn router(
+    listens: SocketAddr,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     service: Arc<OnceLock<ReloadableService>>,
@@ -49,8 +57,13 @@ pub fn router(
     Router::new()
         .route("/v1/classify", post(classify::classify))
         .route("/v1/route", post(route::route))
+        .route("/v1/explain", post(explain::explain))
+        .route("/v1/policy", get(policy::own).post(policy::given))
+        .merge(console::router())
         .with_state(Arc::new(Background::new(service.clone())))
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(ListenAddress(listens), guard::same_origin_only))
+        // Prometheus and the kubelet come by any host name.
         .route("/metrics", get(|State(metrics): State<Arc<Metrics>>| async move { exposition(&metrics) }))
         .with_state(metrics)
         .route("/healthz", get(|| async { "ok\n" }))
@@ -86,7 +99,7 @@ mod tests {
     async fn serve(readiness: Arc<Readiness>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = router(Arc::new(Metrics::new()), readiness, Arc::default());
+        let app = router(address, Arc::new(Metrics::new()), readiness, Arc::default());
         tokio::spawn(axum::serve(listener, app).into_future());
         address
     }

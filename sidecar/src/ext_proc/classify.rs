@@ -151,7 +151,7 @@ impl Service {
 
     /// What the heads and a few-shot classifier say of a prompt, in one pass of the model. The heads are asked where nothing else
     /// is.
-    async fn score_and_compare(
+    pub(super) async fn score_and_compare(
         &self,
         prompt: Prompt<'_>,
         heads: bool,

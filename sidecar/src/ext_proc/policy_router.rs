@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use llm_router_routing::cache::CachingRouter;
-use llm_router_routing::config::{Config, Mode};
+use llm_router_routing::config::Config;
 use llm_router_routing::exchange::Exchange;
+use llm_router_routing::explain::{BodyValues, Explainer};
 
 use super::large_bodies::LargeBodies;
 
@@ -13,7 +14,7 @@ use super::large_bodies::LargeBodies;
 pub struct PolicyRouter {
     router: Arc<CachingRouter>,
     /// Enforces and caches nothing: a dry run shows the decision, also where the policy is in shadow mode.
-    dry_run: Arc<CachingRouter>,
+    dry_run: Explainer,
     started: Instant,
     /// Who of the large bodies is read.
     pub(super) large_bodies: LargeBodies,
@@ -23,11 +24,10 @@ impl PolicyRouter {
     /// A router by this policy.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let mut dry_run = config.clone();
-        dry_run.mode = Mode::Enforce;
         Self {
+            // Everyone who reaches the admin API can read explanations.
+            dry_run: Explainer::new(config.clone(), BodyValues::Hidden),
             router: Arc::new(CachingRouter::new(config)),
-            dry_run: Arc::new(CachingRouter::without_caches(dry_run)),
             started: Instant::now(),
             large_bodies: LargeBodies::new(),
         }
@@ -44,7 +44,12 @@ impl PolicyRouter {
     }
 
     pub(super) fn dry_run(&self) -> Exchange {
-        Exchange::new(Arc::clone(&self.dry_run))
+        self.dry_run.exchange()
+    }
+
+    /// Explains requests by this policy.
+    pub(crate) fn explainer(&self) -> &Explainer {
+        &self.dry_run
     }
 
     /// The time by which the caches go.

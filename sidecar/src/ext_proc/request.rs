@@ -92,6 +92,11 @@ impl PromptText {
     pub(super) fn as_prompt(&self) -> Prompt<'_> {
         Prompt { text: &self.text, context: &self.context }
     }
+
+    /// The text, and its context.
+    pub(super) fn into_parts(self) -> (String, Vec<String>) {
+        (self.text, self.context)
+    }
 }
 
 /// The prompt of a request's body: the last user message, or what is there without one, and up to two earlier user messages as

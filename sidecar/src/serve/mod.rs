@@ -45,8 +45,10 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let loaded = Arc::new(OnceLock::new());
     let admin_listener = bind_admin(args.admin).await?;
     let admin_address = admin_listener.local_addr()?;
-    let admin =
-        axum::serve(admin_listener, admin::router(metrics.clone(), readiness.clone(), loaded.clone()));
+    let admin = axum::serve(
+        admin_listener,
+        admin::router(admin_address, metrics.clone(), readiness.clone(), loaded.clone()),
+    );
     let admin = tokio::spawn(admin.into_future());
     let listener = Listener::bind(&args.listen, args.socket_mode).await?;
     let address = listener.address()?;

@@ -141,7 +141,7 @@ async fn admin(service: &ReloadableService, request: &str) -> String {
     let loaded = Arc::new(OnceLock::from(service.clone()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let app = admin::router(Arc::new(Metrics::new()), readiness, loaded);
+    let app = admin::router(address, Arc::new(Metrics::new()), readiness, loaded);
     tokio::spawn(axum::serve(listener, app).into_future());
     let response = async {
         let mut stream = TcpStream::connect(address).await.unwrap();

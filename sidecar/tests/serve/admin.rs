@@ -34,7 +34,8 @@ async fn a_request_is_tried_out_with_its_headers() {
     assert_eq!((status, &error["error"]["type"]), (400, &json!("invalid_request_error")), "{error}");
 }
 
-async fn post(sidecar: &Sidecar, path: &str, body: &str) -> (u16, Value) {
+/// The status and the JSON of the response to a body.
+pub(crate) async fn post(sidecar: &Sidecar, path: &str, body: &str) -> (u16, Value) {
     let request = format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",

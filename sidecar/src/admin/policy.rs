@@ -1,0 +1,56 @@
+//! `GET /v1/policy`: who goes where by the sidecar's policy. `POST /v1/policy`: the same by a policy that is sent.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use llm_router_routing::config::Config;
+use llm_router_routing::documents;
+use llm_router_routing::explain::{BodyValues, Explainer, PolicyOutline};
+use serde::Deserialize;
+use tokio::task::spawn_blocking;
+
+use super::background::Background;
+use super::error::Error;
+
+/// The longest policy that can be sent, in bytes.
+pub(super) const MAX_POLICY: usize = 256 << 10;
+
+/// The request's body.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Input {
+    /// A policy in YAML or JSON, or a file that contains one.
+    policy: String,
+}
+
+/// The outline of the sidecar's policy.
+pub(super) async fn own(State(background): State<Arc<Background>>) -> Result<Json<PolicyOutline>, Error> {
+    let service = background.current()?;
+    let router = service.router.as_ref().ok_or(Error::NoPolicy)?;
+    Ok(Json(router.config().into()))
+}
+
+/// The outline of a policy that is sent.
+pub(super) async fn given(body: Result<Json<Input>, JsonRejection>) -> Result<Json<PolicyOutline>, Error> {
+    let Json(Input { policy }) = body?;
+    with_policy(policy, |config| Json((&config).into())).await
+}
+
+/// Explains by a policy that is sent.
+pub(super) async fn explainer(policy: String) -> Result<Explainer, Error> {
+    with_policy(policy, |config| Explainer::new(config, BodyValues::Hidden)).await
+}
+
+/// Reads a policy, which takes a while, and makes something of it.
+async fn with_policy<T: Send + 'static>(
+    text: String,
+    make: impl FnOnce(Config) -> T + Send + 'static,
+) -> Result<T, Error> {
+    if text.len() > MAX_POLICY {
+        return Err(Error::PolicyTooLong(text.len()));
+    }
+    let made = spawn_blocking(move || documents::parse_one(&text).map(make)).await;
+    Ok(made.map_err(|_| Error::PolicyReader)??)
+}
