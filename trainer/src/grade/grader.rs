@@ -195,7 +195,11 @@ impl Grader {
         let ((weak_first, cost), (strong_first, more)) = (weak_first?, strong_first?);
         let cost = cost.plus(more);
         let (Some(weak_first), Some(strong_first)) = (weak_first, strong_first) else {
-            let why = format!("the judge's last line was no verdict in {VERDICT_ATTEMPTS} attempts");
+            let why = format!(
+                "the last line of judge {} was no verdict in {VERDICT_ATTEMPTS} attempts; see whether it needs more \
+                 --judge-max-tokens",
+                judge.name
+            );
             return Err(NoDecision { error: CallError::Prompt(why), cost });
         };
         let verdict = Verdict::combine(weak_first.preference, strong_first.preference);

@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn a_message_has_cost_requests_and_repetitions() {
         let progress = ProgressDisplay::new(10, true, Spent::default()).unwrap();
-        let spent = Spent { cost: Money::from_price(0.5), requests: 7 };
+        let spent = Spent { cost: Money::from_price(0.5), requests: 7, unpriced: 0 };
         assert_eq!(progress.message(spent, 2), ", $0.5000, 7 requests, 2 repeated");
         let progress = ProgressDisplay::new(10, false, Spent::default()).unwrap();
         assert_eq!(progress.message(spent, 0), ", 7 requests");

@@ -54,6 +54,19 @@ fn no_more_is_spent_than_allowed() {
 }
 
 #[test]
+fn a_cost_that_earlier_runs_did_not_know_is_not_taken_for_nothing() {
+    let provider = MockProvider::start(|_| Reply::text("yes"));
+    let run = Run::on_prompts(&provider, 2);
+    run.succeed(&[]);
+    assert!(run.graded()[0]["cost_usd"].is_null());
+    let prices = ["--price", "small=10,10", "--price", "large=100,100"];
+    let error = run.fail(&[&prices[..], &["--max-cost", "1"]].concat());
+    assert!(error.contains("4 requests of this journal were sent without prices"), "{error}");
+    run.succeed(&prices);
+    assert_eq!((run.graded()[0]["cost_usd"].as_f64(), provider.count()), (Some(0.0022), 4));
+}
+
+#[test]
 fn prices_can_come_from_a_policy() {
     let provider = MockProvider::start(|_| Reply::text("yes"));
     let run = Run::on_prompts(&provider, 1);

@@ -15,7 +15,7 @@ fn an_error_that_all_requests_meet_ends_the_run_with_advice() {
         (403, "forbidden", "the key may not use the model"),
         (404, "model_not_found", "check the model's name"),
         (429, "insufficient_quota", "add credit with the provider"),
-        (400, "unsupported_parameter", "this is unsupported_parameter"),
+        (400, "unsupported_parameter", "--body changes or removes members of the request"),
         (307, "moved", "redirects to http://127.0.0.1:1/elsewhere: use that URL"),
     ] {
         let provider = MockProvider::start(move |_| {

@@ -83,7 +83,11 @@ fn without_a_verdict_a_row_has_no_grades_and_is_not_paid_for_again() {
     assert!(ungraded[0]["reason"].as_str().unwrap().contains("no verdict in 2 attempts"));
     assert_eq!(ungraded[0]["weak_completion"], "Say hello. by small");
     assert!(ungraded[0].get("weak").is_none());
-    assert!(ended.printed.contains("1 ungraded: the judge's last line"), "{}", ended.printed);
+    assert!(
+        ended.printed.contains("1 ungraded: the last line of judge judge was no verdict"),
+        "{}",
+        ended.printed
+    );
     let count = provider.count();
     assert_eq!(count, 4 + 4 + 2);
     run.succeed(&JUDGE);

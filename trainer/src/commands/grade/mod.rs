@@ -8,7 +8,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 use llm_router_classifier::args::duration;
 
@@ -113,6 +113,7 @@ pub async fn run(args: &GradeArgs) -> Result<()> {
         true => Journal::read(&files.journal)?,
         false => Journal::open(&files.journal)?,
     };
+    args.budget.check(&journal)?;
     let has_tests = rows.rows.iter().any(|row| matches!(row.check, Check::Tests(_)));
     let code = match has_tests && !args.dry_run {
         true => Some(PythonRunner::new(&args.code.python, args.code.code_timeout).await?),
@@ -125,6 +126,19 @@ pub async fn run(args: &GradeArgs) -> Result<()> {
         return Ok(());
     }
     grade_all(&grader, &rows.rows, &files, args.requests.concurrency.get()).await
+}
+
+impl BudgetArgs {
+    /// Rejects a budget in dollars that earlier runs may have passed.
+    fn check(&self, journal: &Journal) -> Result<()> {
+        let unpriced = journal.spent().unpriced;
+        ensure!(
+            self.max_cost.is_none() || unpriced == 0,
+            "--max-cost counts what earlier runs spent, but {unpriced} requests of this journal were sent without prices: \
+             use --max-requests instead, or another --journal"
+        );
+        Ok(())
+    }
 }
 
 impl GradeArgs {

@@ -178,7 +178,7 @@ mod tests {
         );
         first.settle(dollars(0.3));
         second.await.unwrap().settle(dollars(0.6));
-        assert_eq!(budget.spent(), Spent { cost: dollars(0.9), requests: 2 });
+        assert_eq!(budget.spent(), Spent { cost: dollars(0.9), requests: 2, unpriced: 0 });
         let exhausted = budget.reserve(dollars(0.2)).await.unwrap_err();
         assert_eq!(
             exhausted.to_string(),
@@ -196,7 +196,7 @@ mod tests {
 
     #[tokio::test]
     async fn earlier_runs_count() {
-        let budget = budget(1.0, 3, Spent { cost: dollars(0.5), requests: 2 });
+        let budget = budget(1.0, 3, Spent { cost: dollars(0.5), requests: 2, unpriced: 0 });
         assert!(matches!(budget.reserve(dollars(0.6)).await, Err(Exhausted::Cost { .. })));
         budget.reserve(dollars(0.1)).await.unwrap();
         assert_eq!(budget.reserve(dollars(0.1)).await.unwrap_err(), Exhausted::Requests(3));

@@ -137,12 +137,16 @@ impl ProviderError {
             return Self { message: cut(&String::from_utf8_lossy(body)), ..Self::default() };
         };
         let error = value.get("error").unwrap_or(&value);
-        let messages = [&error["message"], error, &value["message"], &value["detail"]];
-        let codes = [&error["code"], &error["type"], &error["innererror"]["code"]];
+        let text = |value: &Value, path: &str| value.pointer(path).and_then(Value::as_str).map(str::to_owned);
+        let messages = [(error, "/message"), (error, ""), (&value, "/message"), (&value, "/detail")];
+        let message = messages.into_iter().find_map(|(value, path)| text(value, path));
         Self {
-            message: cut(messages.into_iter().find_map(Value::as_str).unwrap_or_default()),
-            codes: codes.into_iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            is_flagged: error["metadata"]["flagged_input"].is_string(),
+            message: cut(&message.unwrap_or_default()),
+            codes: ["/code", "/type", "/innererror/code"]
+                .into_iter()
+                .filter_map(|path| text(error, path))
+                .collect(),
+            is_flagged: text(error, "/metadata/flagged_input").is_some(),
         }
     }
 

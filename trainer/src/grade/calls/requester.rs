@@ -91,7 +91,11 @@ impl Requester {
         messages: &[Value],
     ) -> Result<Paid, CallError> {
         match self.journal.outcome(&key) {
-            Some(Outcome::Completion(completion, cost)) => return Ok(Paid { completion, cost }),
+            Some(Outcome::Completion(completion, cost)) => {
+                // An earlier run may have had no prices, or others.
+                let cost = model.cost_of(&completion).unwrap_or(cost);
+                return Ok(Paid { completion, cost });
+            }
             Some(Outcome::Rejection(reason)) => return Err(CallError::Prompt(reason)),
             None => {}
         }
@@ -109,7 +113,11 @@ impl Requester {
                     return Err(CallError::Prompt(failure.why));
                 }
                 FailureKind::CutOff => return Err(CallError::Stopped),
-                FailureKind::Request | FailureKind::OtherModel | FailureKind::Run => {
+                FailureKind::Request => {
+                    let advice = "--body changes or removes members of the request";
+                    return Err(self.fail(format!("model {:?}: {}; {advice}", model.name, failure.why)));
+                }
+                FailureKind::OtherModel | FailureKind::Run => {
                     return Err(self.fail(format!("model {:?}: {}", model.name, failure.why)));
                 }
             };
@@ -136,7 +144,7 @@ impl Requester {
             self.stop.request(StopReason::Budget(exhausted.to_string()));
             AttemptError::Stopped
         })?;
-        let sent = self.recorded(self.journal.record_sent(reservation.worst()))?;
+        let sent = self.recorded(self.journal.record_sent(model.price.map(|_| reservation.worst())))?;
         let result = self.stop.in_flight(self.http.send(model, model.body(messages))).await;
         drop(permit);
         let cut_off = || Err(Failure::new(FailureKind::CutOff, "cut off by Ctrl-C").that_may_cost());
@@ -179,7 +187,7 @@ impl Requester {
     fn give_up(&self, model: &ChatModel, failure: &Failure) -> CallError {
         let why = format!("failed {} times, the last time: {}", self.backoff.attempts, failure.why);
         if model.provider.record_failure() >= MAX_FAILED {
-            return self.fail(format!("{MAX_FAILED} requests in a row to {} {why}", model.provider.url));
+            return self.fail(format!("{MAX_FAILED} requests in a row to {} have {why}", model.provider.url));
         }
         CallError::Prompt(why)
     }

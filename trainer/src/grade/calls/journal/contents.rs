@@ -21,8 +21,8 @@ pub(super) const VERSION: u32 = 1;
 pub(super) enum Entry {
     /// The first line.
     GradeJournal { version: u32 },
-    /// A request is about to be sent.
-    Sent { number: u64, reserved: Money },
+    /// A request is about to be sent. Without prices, nothing is reserved.
+    Sent { number: u64, reserved: Option<Money> },
     /// It gave a completion.
     Completion { number: u64, cost: Money, key: Key, completion: Completion },
     /// Its prompt was rejected.
@@ -42,6 +42,7 @@ pub(super) struct Contents {
     pub(super) open: HashMap<u64, Money>,
     pub(super) cost: Money,
     pub(super) requests: u64,
+    pub(super) unpriced: u64,
 }
 
 impl Contents {
@@ -79,7 +80,8 @@ impl Contents {
             Entry::GradeJournal { .. } => {}
             Entry::Sent { number, reserved } => {
                 self.requests += 1;
-                self.open.insert(number, reserved);
+                self.unpriced += u64::from(reserved.is_none());
+                self.open.insert(number, reserved.unwrap_or_default());
             }
             Entry::Completion { number, cost, key, completion } => {
                 self.close(number, cost);

@@ -30,6 +30,8 @@ pub(crate) struct Spent {
     pub(crate) cost: Money,
     /// Requests that were sent.
     pub(crate) requests: u64,
+    /// Those of them that were sent without prices, so that their cost is not counted.
+    pub(crate) unpriced: u64,
 }
 
 /// The result of a request.
@@ -109,7 +111,8 @@ impl Journal {
     pub(crate) fn spent(&self) -> Spent {
         let contents = self.contents.lock();
         let open: Money = contents.open.values().copied().sum();
-        Spent { cost: contents.cost.plus(open), requests: contents.requests }
+        let Contents { cost, requests, unpriced, .. } = *contents;
+        Spent { cost: cost.plus(open), requests, unpriced }
     }
 
     /// The result with this key, if it is recorded.
@@ -123,7 +126,7 @@ impl Journal {
     }
 
     /// Records that a request will be sent now.
-    pub(super) fn record_sent(&self, reserved: Money) -> Result<SentRequest> {
+    pub(super) fn record_sent(&self, reserved: Option<Money>) -> Result<SentRequest> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.record(Entry::Sent { number, reserved })?;
         Ok(SentRequest(number))
@@ -194,7 +197,7 @@ mod tests {
     /// A journal with one request of each result, and one that is open.
     fn fill(path: &Path) {
         let journal = Journal::open(path).unwrap();
-        let [one, two, three, _open] = [(); 4].map(|()| journal.record_sent(dollars(0.5)).unwrap());
+        let [one, two, three, _open] = [(); 4].map(|()| journal.record_sent(Some(dollars(0.5))).unwrap());
         let outcome = Outcome::Completion(completion("Hi"), dollars(0.25));
         journal.record_outcome(one, key("one"), dollars(0.25), outcome).unwrap();
         let rejection = Outcome::Rejection("filtered".to_owned());
@@ -206,7 +209,7 @@ mod tests {
 
     fn check(journal: &Journal) {
         // An open request counts its worst case: the process was killed before its result came.
-        assert_eq!(journal.spent(), Spent { cost: dollars(1.25), requests: 4 });
+        assert_eq!(journal.spent(), Spent { cost: dollars(1.25), requests: 4, unpriced: 0 });
         assert!(
             matches!(journal.outcome(&key("one")), Some(Outcome::Completion(found, cost)) if found == completion("Hi") && cost == dollars(0.25))
         );
@@ -226,7 +229,8 @@ mod tests {
         check(&Journal::read(&path).unwrap());
         let journal = Journal::open(&path).unwrap();
         check(&journal);
-        let sent = journal.record_sent(Money::ZERO).unwrap();
+        let sent = journal.record_sent(None).unwrap();
+        assert_eq!(journal.spent(), Spent { cost: dollars(1.25), requests: 5, unpriced: 1 });
         assert_eq!(sent.0, 4, "numbers go on");
     }
 
