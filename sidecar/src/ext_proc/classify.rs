@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 use super::flow::{Decision, Verdict};
 use super::request::{self, UnknownClassifier};
 use super::{Service, answer, metadata};
+use crate::capture::Record;
 use crate::telemetry::metrics::Outcome;
 use crate::telemetry::traces;
 use llm_router_classifier::engine::EngineError;
@@ -33,9 +34,10 @@ impl Service {
         metadata: Option<Metadata>,
         body: Bytes,
         deadline: Option<Instant>,
+        request_id: Option<&str>,
     ) -> Result<Decision, Status> {
         let clock = self.metrics.request();
-        match self.respond(endpoint, metadata, body, deadline).await {
+        match self.respond(endpoint, metadata, body, deadline, request_id).await {
             Ok((outcome, decision)) => {
                 clock.end(outcome);
                 Ok(decision)
@@ -54,17 +56,27 @@ impl Service {
         metadata: Option<Metadata>,
         body: Bytes,
         deadline: Option<Instant>,
+        request_id: Option<&str>,
     ) -> Result<(Outcome, Decision), Failure> {
         let is_ours = metadata.as_ref().is_some_and(contract::is_ours);
         let settings = if is_ours { request::as_sent() } else { request::as_written() };
-        let request = ClassifyRequest::from_parts(metadata, body)
+        let mut request = ClassifyRequest::from_parts(metadata, body)
             .map_err(|error| (Outcome::InvalidRequest, Status::invalid_argument(error.to_string())))?;
         let Some(text) = endpoint.and_then(|endpoint| request::text(endpoint, &request.body, &settings))
         else {
             return Ok((Outcome::Unclassifiable, Verdict::Unchanged.into()));
         };
         let version = request.version.to_respond();
+        let policy = request.policy.take();
         let prediction = self.predict(text.as_prompt(), request, deadline).await?;
+        if let Some(capture) = self.capture.as_ref().filter(|capture| capture.draws(policy.as_deref())) {
+            let scores = prediction.scores.clone();
+            capture.capture(Record {
+                request_id: request_id.map(str::to_owned),
+                policy,
+                ..text.captured(scores)
+            });
+        }
         let headers = answer::score_headers(&prediction.scores).collect();
         let metadata = Some(metadata::of_prediction(&prediction, version));
         Ok((Outcome::Classified, Decision { verdict: Verdict::Changed { headers, body: None }, metadata }))

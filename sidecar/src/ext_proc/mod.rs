@@ -43,6 +43,7 @@ use opentelemetry::context::FutureExt;
 use tokio::time::timeout_at;
 use tonic::{Code, Request, Status, Streaming};
 
+use crate::capture::Capture;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces;
 use body_memory::BodyPermit;
@@ -56,6 +57,9 @@ pub use policy_router::PolicyRouter;
 pub use reloadable::ReloadableService;
 use routed_request::RoutedRequest;
 
+/// Where Envoy and our filter put the request's id.
+const REQUEST_ID: &str = "x-request-id";
+
 /// Longest body that is collected from chunks where no policy has a limit.
 const MAX_COLLECTED: usize = 16 << 20;
 
@@ -68,6 +72,8 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     /// Decides for Envoy's own filter; without one, its requests are only classified.
     pub router: Option<Arc<PolicyRouter>>,
+    /// Writes a sample of prompts to files, if operators want that.
+    pub capture: Option<Capture>,
     /// How bodies come from proxies that do not say so.
     pub assumed_body_mode: AssumedBodyMode,
     /// How long a body may be collected from chunks.
@@ -92,6 +98,8 @@ struct Call {
     trace: Option<Context>,
     /// The memory that the request takes.
     permit: Option<BodyPermit>,
+    /// Envoy's id of the request.
+    request_id: Option<String>,
 }
 
 /// What is done for a request.
@@ -115,6 +123,7 @@ impl ExternalProcessor for Service {
         let call = Call {
             trace,
             permit: request.extensions().get().cloned(),
+            request_id: metadata.get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned),
             service: self.clone(),
             deadline: deadline::from_metadata(request.metadata()),
             body_deadline: Instant::now().checked_add(self.body_timeout),
@@ -247,6 +256,7 @@ impl Call {
         if self.trace.is_none() {
             self.trace = traces::parent(|name| request::header(&headers, name));
         }
+        self.request_id = request::header(&headers, REQUEST_ID).map(str::to_owned);
         let (request, metadata) = match &self.service.router {
             Some(router) => {
                 let metrics = Arc::clone(&self.service.metrics);
@@ -311,8 +321,13 @@ impl Call {
 
     async fn decide(&mut self, body: Bytes, metadata: Option<Metadata>) -> Result<Decision, Status> {
         match &mut self.task {
-            Task::Route(routed) => Ok(routed.request_body(&self.service, &body).await),
-            Task::Classify(endpoint) => self.service.classify(*endpoint, metadata, body, self.deadline).await,
+            Task::Route(routed) => {
+                Ok(routed.request_body(&self.service, &body, self.request_id.as_deref()).await)
+            }
+            Task::Classify(endpoint) => {
+                let id = self.request_id.as_deref();
+                self.service.classify(*endpoint, metadata, body, self.deadline, id).await
+            }
         }
     }
 

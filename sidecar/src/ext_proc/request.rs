@@ -8,6 +8,8 @@ use llm_router_routing::request::{self, Endpoint, PromptSettings, Request, Targe
 use llm_router_classifier::model::prediction::HeadOutput;
 use llm_router_classifier::model::tokenizer::Prompt;
 
+use crate::capture::Record;
+
 /// Longest text in bytes that is taken out of a body; of a longer one, both ends. The model reads far less: the rest
 /// only counts for how much of it that was.
 const LONGEST: usize = 1 << 20;
@@ -88,6 +90,11 @@ impl From<&request::Prompt> for PromptText {
 }
 
 impl PromptText {
+    /// What a capture gets of it, with what the heads say.
+    pub(super) fn captured(self, scores: Vec<HeadOutput>) -> Record {
+        Record { text: self.text, context: self.context, scores, ..Record::default() }
+    }
+
     /// For the classifier.
     pub(super) fn as_prompt(&self) -> Prompt<'_> {
         Prompt { text: &self.text, context: &self.context }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use llm_router_classifier::model::prediction::HeadOutput;
 use llm_router_proto::Struct;
 use llm_router_proto::envoy::service::ext_proc::v3::{HttpBody, HttpHeaders, ProcessingResponse};
-use llm_router_routing::config::Config;
+use llm_router_routing::config::{Config, PolicyName};
 use llm_router_routing::context::RequestContext;
 use llm_router_routing::exchange::{
     Attempt, CallResult, Event, EventSink, Exchange, Forward, OnBody, OnHeaders, OnResponse, Query,
@@ -17,6 +17,7 @@ use llm_router_routing::headers::Headers;
 use super::flow::{Decision, OnRequest, Verdict};
 use super::request::PromptText;
 use super::{PolicyRouter, Service, answer, classify, metadata, request};
+use crate::capture::{Capture, Record, Routed};
 use crate::telemetry::metrics::{Metrics, Outcome};
 
 /// One request.
@@ -33,11 +34,12 @@ struct Recorder<'a> {
     /// What the classifiers said just now.
     scores: Vec<HeadOutput>,
     metadata: Option<Struct>,
+    routed: Option<Routed>,
 }
 
 impl<'a> Recorder<'a> {
     fn new(router: &'a PolicyRouter, metrics: &'a Metrics) -> Self {
-        Self { config: router.config(), metrics, scores: Vec::new(), metadata: None }
+        Self { config: router.config(), metrics, scores: Vec::new(), metadata: None, routed: None }
     }
 }
 
@@ -47,6 +49,7 @@ impl EventSink for Recorder<'_> {
         match event {
             Event::Routed(decision) => {
                 self.metadata = Some(metadata::of_decision(decision, &self.scores));
+                self.routed = Some(Routed::from(decision));
             }
             Event::Rejected(rejection) => self.metadata = Some(metadata::of_rejection(rejection)),
             _ => {}
@@ -103,7 +106,12 @@ impl RoutedRequest {
     }
 
     /// The whole request body is there.
-    pub(super) async fn request_body(&mut self, service: &Service, body: &[u8]) -> Decision {
+    pub(super) async fn request_body(
+        &mut self,
+        service: &Service,
+        body: &[u8],
+        request_id: Option<&str>,
+    ) -> Decision {
         let router = Arc::clone(&self.router);
         let Some(turn) = router.large_bodies.turn(body.len()).await else {
             self.metrics.request().end(Outcome::Overloaded);
@@ -112,10 +120,17 @@ impl RoutedRequest {
         let mut recorder = Recorder::new(&router, &self.metrics);
         let mut action = self.exchange.request_body(body, self.router.now(), &mut recorder);
         drop(turn);
+        let mut drawn = None;
         while let OnBody::Classify = action {
-            let (result, scores) = service.call(self.exchange.query()).await;
+            let query = self.exchange.query();
+            drawn = query.as_ref().and_then(|query| service.drawn(query));
+            let (result, scores) = service.call(query).await;
             recorder.scores = scores;
             action = self.exchange.classified(result, || body, self.router.now(), &mut recorder);
+        }
+        if let Some((capture, prompt)) = drawn.filter(|_| !recorder.scores.is_empty()) {
+            let (request_id, routed) = (request_id.map(str::to_owned), recorder.routed.take());
+            capture.capture(Record { request_id, routed, ..prompt.captured(recorder.scores.clone()) });
         }
         let verdict = verdict(action, body, &recorder.scores);
         Decision { verdict, metadata: recorder.metadata }
@@ -180,6 +195,13 @@ impl Drop for RoutedRequest {
 }
 
 impl Service {
+    /// The prompt of a query, if it was drawn for capture.
+    fn drawn(&self, query: &Query<'_>) -> Option<(&Capture, PromptText)> {
+        let capture = self.capture.as_ref()?;
+        let is_drawn = capture.draws(query.policy.map(PolicyName::as_str));
+        is_drawn.then(|| (capture, PromptText::from(query.prompt)))
+    }
+
     /// Asks the classifiers of this process: how that ended, and what they said in full.
     pub(super) async fn call(&self, query: Option<Query<'_>>) -> (CallResult, Vec<HeadOutput>) {
         let Some(query) = query else { return (CallResult::Unavailable, Vec::new()) };

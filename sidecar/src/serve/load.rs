@@ -10,6 +10,7 @@ use llm_router_routing::config::{Classifier, Config};
 use llm_router_routing::documents;
 use tokio::task::spawn_blocking;
 
+use crate::capture::Capture;
 use crate::ext_proc::{AssumedBodyMode, PolicyRouter, Service};
 use crate::telemetry::metrics::Metrics;
 
@@ -18,6 +19,7 @@ pub(super) struct ServiceLoader {
     pub(super) model: Loader,
     pub(super) policy: Option<PathBuf>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) capture: Option<Capture>,
     pub(super) assumed_body_mode: AssumedBodyMode,
     pub(super) body_timeout: Duration,
 }
@@ -26,9 +28,10 @@ impl ServiceLoader {
     /// The service, with a warm engine.
     pub(super) async fn load(&self) -> Result<Service> {
         let router = self.router().await?;
-        let (pipeline, metrics) = (self.model.load().await?, self.metrics.clone());
+        let pipeline = self.model.load().await?;
+        let (metrics, capture) = (self.metrics.clone(), self.capture.clone());
         let Self { assumed_body_mode, body_timeout, .. } = *self;
-        prepared(Service { pipeline, metrics, router, assumed_body_mode, body_timeout }).await
+        prepared(Service { pipeline, metrics, router, capture, assumed_body_mode, body_timeout }).await
     }
 
     /// The service with the policy that its file has now.

@@ -19,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Readiness};
+use crate::capture::Capture;
 use crate::ext_proc::ReloadableService;
 use crate::ext_proc::server::{self, Settings};
 use crate::telemetry::metrics::Metrics;
@@ -55,7 +56,9 @@ pub async fn run(args: ServeArgs) -> Result<()> {
 
     let watches = reload::watches(args.engine.model(), args.policy.as_deref()).await?;
     let model = Loader::new(&args.engine, metrics.classifier.clone())?;
+    let capture = Capture::start(&args.capture, metrics.captures.clone())?;
     let loader = ServiceLoader {
+        capture: capture.clone(),
         model,
         policy: args.policy,
         metrics: metrics.clone(),
@@ -82,6 +85,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let pipeline = service.current().pipeline.clone();
     tokio::task::spawn_blocking(move || {
         pipeline.shut_down();
+        capture.inspect(Capture::flush);
         traces.map(Export::shut_down)
     })
     .await?;

@@ -12,6 +12,7 @@ use llm_router_classifier::args::{EngineArgs, duration};
 use super::address::ListenAddress;
 use super::memory;
 use super::tls::TlsArgs;
+use crate::capture::CaptureArgs;
 use crate::ext_proc::AssumedBodyMode;
 
 /// Options of `serve`. Each can be set by a flag, by an environment variable, or in the file of `--config`, in this order
@@ -38,6 +39,8 @@ pub struct ServeArgs {
     /// Address of /metrics, /healthz, /readyz, /v1/classify and /v1/route.
     #[arg(long, env = "LLM_ROUTER_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:9091")]
     pub(super) admin: SocketAddr,
+    #[command(flatten)]
+    pub(super) capture: CaptureArgs,
     /// Megabytes that the bodies of all requests may take at a time; more are rejected at once. Default: a quarter of the
     /// cgroup's or the machine's memory.
     #[arg(long, env = "LLM_ROUTER_BODY_MEMORY", value_name = "MB")]

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::captures::Captures;
 use super::decisions::Decisions;
 use super::log_writer::LostLines;
 use super::reloads::Reloads;
@@ -82,6 +83,8 @@ pub struct Metrics {
     pub workers: Gauge,
     /// Reloads of policy and model.
     pub reloads: Reloads,
+    /// Captured prompts.
+    pub captures: Captures,
     /// Decisions for Envoy's own filter.
     pub decisions: Decisions,
 }
@@ -106,6 +109,7 @@ impl Metrics {
             missed_bodies: Counter::default(),
             workers: Gauge::default(),
             reloads: Reloads::default(),
+            captures: Captures::default(),
             decisions: Decisions::default(),
         };
         for outcome in Outcome::ALL {
@@ -138,6 +142,7 @@ impl Metrics {
         );
         registry.register("workers", "Worker threads that run", self.workers.clone());
         registry.register_collector(Box::new(LostLines));
+        self.captures.register(registry);
         registry.register("reloads", "Reloads of policy and model by outcome", self.reloads.0.clone());
         self
     }

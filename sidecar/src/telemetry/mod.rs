@@ -1,5 +1,6 @@
 //! Logs, metrics and traces. None of them ever holds a prompt.
 
+pub mod captures;
 pub mod decisions;
 mod log_writer;
 pub mod logs;

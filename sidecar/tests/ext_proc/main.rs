@@ -131,7 +131,7 @@ fn service(
     let pipeline = Pipeline::start(tokenizer, vec![backend], heads, options, measured).unwrap();
     let assumed_body_mode = AssumedBodyMode::default();
     let router = router.map(Arc::new);
-    Service { pipeline, metrics, router, assumed_body_mode, body_timeout: TIMEOUT }
+    Service { pipeline, metrics, router, capture: None, assumed_body_mode, body_timeout: TIMEOUT }
 }
 
 /// The admin API's response to a request in HTTP/1.0, once the model is loaded.

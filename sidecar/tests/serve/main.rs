@@ -6,6 +6,7 @@ mod admin;
 mod bench;
 mod bench_gateway;
 mod calls;
+mod capturing;
 mod classify;
 mod command;
 mod console;

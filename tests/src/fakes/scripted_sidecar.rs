@@ -132,6 +132,7 @@ impl ScriptedSidecar {
             pipeline,
             metrics: metrics.clone(),
             router,
+            capture: None,
             assumed_body_mode: AssumedBodyMode::default(),
             body_timeout: TIMEOUT,
         };

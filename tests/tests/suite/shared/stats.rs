@@ -76,7 +76,8 @@ async fn a_candidate_is_counted_beside_its_policy_and_changes_nothing(host: Host
     let (agrees, differs, unknown) = (code(Some(0.9)), code(Some(0.1)), code(None));
     for prompt in [&agrees, &differs, &differs, &unknown] {
         let response = gateway.send(Request::chat(chat("auto", prompt))).await;
-        assert_eq!((response.status, response.header("x-llm-router-model")), (200, "nemotron"), "{prompt}");
+        assert_eq!(response.status, 200, "{prompt}");
+        assert_eq!(response.header("x-llm-router-model"), "nemotron", "{prompt}");
     }
     for prompt in [&agrees, &differs, &unknown] {
         assert_eq!(gateway.sidecar.times_classified(prompt), 1, "{prompt}");
