@@ -9,6 +9,8 @@ mod current_policy;
 mod files;
 mod folds;
 pub mod gate;
+mod groups;
+mod names;
 mod pair;
 mod ranking;
 mod report;
@@ -19,7 +21,8 @@ pub use bootstrap::{Bootstrap, Estimate, LEVEL, RESAMPLES};
 pub use current_policy::{CurrentPolicy, find as find_policy};
 pub use files::ReportFiles;
 pub use folds::assign as assign_folds;
-pub use pair::{Names, Pair};
+pub use names::Names;
+pub use pair::Pair;
 pub use report::{
     CostUnit, CurrentFigures, CurvePoint, HeldOut, Report, RoutingFigures, ScoredPrompts, Subject, Target,
 };

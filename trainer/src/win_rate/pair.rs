@@ -3,17 +3,9 @@
 use anyhow::{Context, Result, bail, ensure};
 use llm_router_routing::config::{Config, Cost, Model, Policy};
 
+use super::names::Names;
 use super::rows::{Completion, GradedPrompt};
 use crate::eval::tradeoff::{GradedRow, QualityCost};
-
-/// The names of two models.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Names {
-    /// The cheap one.
-    pub weak: String,
-    /// The one with the better grades.
-    pub strong: String,
-}
 
 /// A weak and a strong model.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,20 +23,6 @@ pub struct Prices {
     strong: Cost,
     /// The assumed length of a completion, in tokens, where a row does not say it.
     completion_tokens: u64,
-}
-
-impl Names {
-    /// A name for the pair's head, of the characters that a head's name may have.
-    #[must_use]
-    pub fn head(&self) -> String {
-        let plain = |name: &String| {
-            let lower = name.to_lowercase();
-            let words =
-                lower.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-            words.collect::<Vec<_>>().join("-")
-        };
-        format!("win-rate-{}-{}", plain(&self.weak), plain(&self.strong))
-    }
 }
 
 impl Pair {
@@ -211,12 +189,6 @@ mod tests {
             let error = format!("{:#}", pair(policy, names).unwrap_err());
             assert!(error.contains(wrong), "{error}");
         }
-    }
-
-    #[test]
-    fn a_head_is_named_after_its_pair() {
-        let names = Names { weak: "Llama-3.1 8B".into(), strong: "org/large_v2".into() };
-        assert_eq!(names.head(), "win-rate-llama-3-1-8b-org-large-v2");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::slice;
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
+use super::groups::Groups;
+use super::names::Names;
 use crate::eval::length;
 use llm_router_classifier::records::{CONTEXT_FIELD, Record, read_all};
 
@@ -30,6 +32,8 @@ pub struct GradedPrompts {
     pub rows: usize,
     /// The number of rows without grades, which are left out.
     pub ungraded: usize,
+    /// The models whose completions were graded, if the rows say so.
+    pub models: Option<Names>,
 }
 
 /// A prompt with the grades of both models' completions.
@@ -103,6 +107,7 @@ impl GradedPrompts {
                     all.ungraded += 1;
                     continue;
                 };
+                all.check_models(&record)?;
                 let prompt = prompt(&record, fields, source, grades, &mut groups)?;
                 all.rows += 1;
                 let next = all.prompts.len();
@@ -120,6 +125,21 @@ impl GradedPrompts {
              1, as `llm-router-train grade` writes them"
         );
         Ok(all)
+    }
+}
+
+impl GradedPrompts {
+    /// Rejects a row of another pair of models than those before it.
+    fn check_models(&mut self, record: &Record) -> Result<()> {
+        let name = |field: &str| record.fields.get(field).and_then(Value::as_str).map(str::to_owned);
+        let Some((weak, strong)) = name("weak_model").zip(name("strong_model")) else { return Ok(()) };
+        let models = self.models.get_or_insert_with(|| Names { weak: weak.clone(), strong: strong.clone() });
+        ensure!(
+            models.weak == weak && models.strong == strong,
+            "{record}: the grades are of {weak} and {strong}, and those of rows before it of {models}: a head is for one \
+             pair of models, so take the rows of each pair apart"
+        );
+        Ok(())
     }
 }
 
@@ -148,30 +168,6 @@ type Key = Vec<String>;
 fn key(prompt: &GradedPrompt) -> Key {
     let plain = |text: &String| text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
     prompt.context.iter().chain([&prompt.text]).map(plain).collect()
-}
-
-/// The numbers of groups, by their names in the files.
-#[derive(Default)]
-struct Groups {
-    named: HashMap<String, usize>,
-    next: usize,
-}
-
-impl Groups {
-    /// The number of a named group, or of a new one.
-    fn number(&mut self, name: Option<String>) -> usize {
-        let number = match &name {
-            Some(name) => self.named.get(name).copied().unwrap_or(self.next),
-            None => self.next,
-        };
-        if number == self.next {
-            self.next += 1;
-        }
-        if let Some(name) = name {
-            self.named.insert(name, number);
-        }
-        number
-    }
 }
 
 fn prompt(
@@ -263,6 +259,23 @@ mod tests {
             {"text": "e", "weak": 1, "strong": 1, "group": null}"#;
         let groups: Vec<_> = read(rows).unwrap().prompts.iter().map(|prompt| prompt.group).collect();
         assert_eq!(groups, [0, 1, 2, 0, 3]);
+    }
+
+    #[test]
+    fn rows_may_name_one_pair_of_models() {
+        let row = |text: &str, weak: &str| {
+            format!(
+                r#"{{"text": "{text}", "weak": 1, "strong": 1, "weak_model": "{weak}", "strong_model": "large"}}"#
+            ) + "\n"
+        };
+        let unnamed = "{\"text\": \"c\", \"weak\": 1, \"strong\": 1}\n";
+        let found = read(&[&row("a", "small"), unnamed, &row("b", "small")].concat()).unwrap();
+        assert_eq!(found.models, Some(Names { weak: "small".into(), strong: "large".into() }));
+        assert_eq!(read(unnamed).unwrap().models, None);
+        let error = read(&[row("a", "small"), row("b", "tiny")].concat()).unwrap_err().to_string();
+        assert!(error.contains(
+            "line 2: the grades are of tiny and large, and those of rows before it of small and large"
+        ));
     }
 
     #[test]

@@ -1,15 +1,19 @@
 //! `win-rate`: fits a head that chooses between two models, from grades of both models' completions, if it proves to be of use.
 
+mod options;
+
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
 use llm_router_routing::config::Config;
 use llm_router_routing::documents;
 
-use super::arguments::{command_line, feature, fraction};
+use options::PolicyArgs;
+pub use options::WinRateArgs;
+
+use super::arguments::command_line;
 use crate::train::{
     CrossFittedHead, Data, HeadKind, HeadPlan, HeadTask, Job, Plan, Source, TrainingRow, TrainingTarget,
 };
@@ -17,7 +21,6 @@ use crate::win_rate::{
     CostUnit, CurrentPolicy, GradedFields, GradedPrompts, Names, Pair, Report, ReportFiles, ScoredPrompts,
     Subject, assign_folds, find_policy, gate, prompt_length,
 };
-use llm_router_classifier::args::EngineArgs;
 use llm_router_classifier::batch::BatchClassifier;
 use llm_router_classifier::device::{Compute, Precision};
 use llm_router_classifier::load::cores;
@@ -28,85 +31,6 @@ const MIN_GROUPS: usize = 4;
 /// Prompts that a policy decides at the same time.
 const AHEAD: usize = 64;
 
-/// Options of `win-rate`.
-#[derive(Debug, Args)]
-pub struct WinRateArgs {
-    #[command(flatten)]
-    engine: EngineArgs,
-    /// JSON Lines or CSV files, or folders of them, with one prompt a row. The fields `weak` and `strong` are the grades of
-    /// both models' completions, from 0 to 1, as `llm-router-train grade` writes them.
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
-    data: Vec<PathBuf>,
-    /// Name of the head, of a-z, 0-9 and `-`. It becomes part of the header `x-llm-NAME`. Default: `win-rate-WEAK-STRONG`, by
-    /// the models' names.
-    #[arg(long)]
-    head: Option<String>,
-    /// Folder to write the head into. If it is not the model's own, which is the default, it becomes a model's folder with the
-    /// same encoder.
-    #[arg(long, value_name = "FOLDER")]
-    out: Option<PathBuf>,
-    /// Name of the weak model, as in the policy.
-    #[arg(long, value_name = "MODEL", requires = "strong_name")]
-    weak_name: Option<String>,
-    /// Name of the strong model, as in the policy.
-    #[arg(long, value_name = "MODEL", requires = "weak_name")]
-    strong_name: Option<String>,
-    #[command(flatten)]
-    policy: PolicyArgs,
-    #[command(flatten)]
-    fit: FitArgs,
-    /// Fraction of the strong model's mean grade that the printed threshold keeps.
-    #[arg(long, default_value_t = 0.95, value_name = "FRACTION", value_parser = fraction)]
-    quality: f64,
-    /// Write the report into this folder, too, also if the head is rejected.
-    #[arg(long, value_name = "FOLDER")]
-    report: Option<PathBuf>,
-    /// Report, and write no head.
-    #[arg(long)]
-    report_only: bool,
-    /// Field with the prompt.
-    #[arg(long, default_value = "text", value_name = "FIELD")]
-    text_field: String,
-    /// Field that prompts have in common which are not independent, such as a conversation. They stay in one fold, and are
-    /// resampled together.
-    #[arg(long, default_value = "group", value_name = "FIELD")]
-    group_field: String,
-}
-
-/// The policy to compare with, and what its models cost.
-#[derive(Debug, Args)]
-struct PolicyArgs {
-    /// File with the policy that is in use. Its decisions for the prompts are reported, too, and it gives the models' names and
-    /// prices.
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
-    /// Policy in the file. Default: what decides on the model `auto`, the rules and the default policy.
-    #[arg(long, value_name = "NAME", requires = "policy")]
-    policy_name: Option<String>,
-    /// Assumed length of a completion, in tokens, where rows have no `weak_usage` and `strong_usage`.
-    #[arg(long, default_value_t = 300, value_name = "TOKENS")]
-    completion_tokens: u64,
-}
-
-/// How the head is fitted.
-#[derive(Debug, Args)]
-struct FitArgs {
-    /// Number of folds.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(3..=20))]
-    folds: u8,
-    /// Seed of folds and resamples.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Encoder layer that the head reads, from 1. Default: a third of the way up, which is better for what a prompt asks to do, as
-    /// opposed to its subject.
-    #[arg(long)]
-    layer: Option<usize>,
-    /// Text features that the head reads in addition to the encoder's vector. Default: those of log_length and numbers that
-    /// differ between the prompts.
-    #[arg(long, num_args = 0.., value_parser = feature)]
-    features: Option<Vec<TextFeature>>,
-}
-
 /// Fits, reports and, if the head is good enough, writes it.
 ///
 /// # Errors
@@ -114,9 +38,9 @@ struct FitArgs {
 pub async fn run(args: &WinRateArgs) -> Result<()> {
     let started = Instant::now();
     let config = args.policy.read()?;
-    let pair = args.pair(config.as_ref())?;
-    let head = args.head_name(&pair)?;
     let prompts = args.read_prompts()?;
+    let pair = args.pair(config.as_ref(), prompts.models.as_ref())?;
+    let head = args.head_name(&pair)?;
     let command = command_line()?;
     let job = Job {
         model: args.engine.model(),
@@ -206,15 +130,27 @@ impl WinRateArgs {
         Ok(prompts)
     }
 
-    fn pair(&self, config: Option<&Config>) -> Result<Pair> {
-        let names = self.weak_name.clone().zip(self.strong_name.clone());
-        let names = names.map(|(weak, strong)| Names { weak, strong });
-        if let Some(Names { weak, strong }) = &names {
+    /// The models, by the options, the rows or the policy. `graded` are those that the rows name.
+    fn pair(&self, config: Option<&Config>, graded: Option<&Names>) -> Result<Pair> {
+        let named = self.weak_name.clone().zip(self.strong_name.clone());
+        let named = named.map(|(weak, strong)| Names { weak, strong });
+        if let Some(Names { weak, strong }) = &named {
             ensure!(weak != strong, "--weak-name and --strong-name are the same model, {weak}");
         }
-        let Some(config) = config else { return Ok(Pair::of_names(names)) };
+        let Some(config) = config else { return Ok(Pair::of_names(named.or(graded.cloned()))) };
         let policy = find_policy(config, self.policy.policy_name.as_deref())?;
-        Pair::from_policy(config, policy, names, self.policy.completion_tokens)
+        let has =
+            |names: &&Names| [&names.weak, &names.strong].iter().all(|name| config.model(name).is_some());
+        let names = named.or_else(|| graded.filter(has).cloned());
+        let pair = Pair::from_policy(config, policy, names, self.policy.completion_tokens)?;
+        if let (Some(graded), Some(names)) = (graded, &pair.names)
+            && graded != names
+        {
+            tracing::warn!(
+                "the rows have grades of {graded}, which are taken for the policy's models {names}"
+            );
+        }
+        Ok(pair)
     }
 
     fn head_name(&self, pair: &Pair) -> Result<String> {
