@@ -36,7 +36,7 @@ pub struct ServeArgs {
     pub(super) socket_mode: u32,
     #[command(flatten)]
     pub(super) tls: TlsArgs,
-    /// Address of /metrics, /healthz, /readyz, /v1/classify and /v1/route.
+    /// Address of the console, /metrics, /healthz, /readyz and the admin API.
     #[arg(long, env = "LLM_ROUTER_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:9091")]
     pub(super) admin: SocketAddr,
     #[command(flatten)]

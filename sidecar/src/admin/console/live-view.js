@@ -1,15 +1,21 @@
 // The live view: rates, latencies and totals from the metrics.
 
-import { chart } from "./chart.js";
-import { byId, element, table } from "./dom.js";
-import { count, milliseconds, rate, time } from "./format.js";
+import { byId, element } from "./dom.js";
+import { time } from "./format.js";
+import {
+  DECISIONS,
+  REQUESTS,
+  renderCharts,
+  renderComparisons,
+  renderDecisions,
+  renderOutcomes,
+  renderTiles,
+} from "./live-panels.js";
 import { quantile } from "./openmetrics.js";
 import { INTERVAL, sampler } from "./sampler.js";
 
-const REQUESTS = "llm_router_sidecar_requests_total";
 const DURATION = "llm_router_sidecar_request_duration_seconds";
 const QUEUE = "llm_router_sidecar_queue_depth";
-const DECISIONS = "llmrouter_requests_total";
 
 /** Outcomes that are no failure: the prediction is there, or nobody waits for one. */
 const FINE = ["classified", "unclassifiable", "cancelled", "unknown_examples"];
@@ -75,8 +81,14 @@ function render() {
   const focused = document.activeElement?.ariaLabel;
   output.replaceChildren(
     renderTiles(history.at(-1), sample.metrics),
-    renderCharts(),
-    element("div", { class: "totals" }, renderOutcomes(sample.metrics), renderDecisions(sample.metrics)),
+    renderCharts(history, output.clientWidth),
+    element(
+      "div",
+      { class: "totals" },
+      renderOutcomes(sample.metrics),
+      renderDecisions(sample.metrics),
+      renderComparisons(sample.metrics),
+    ),
   );
   // Who reads a table by keyboard stays there.
   for (const region of regionsOf(output)) {
@@ -90,97 +102,4 @@ function render() {
 
 function regionsOf(output) {
   return [...output.querySelectorAll(".scroll")];
-}
-
-function renderTiles(now, metrics) {
-  const tiles = [
-    ["Requests per second", rate(now.all)],
-    ["Failures per second", rate(now.failures)],
-    ["Latency p50", milliseconds(now.p50)],
-    ["Latency p95", milliseconds(now.p95)],
-    ["Latency p99", milliseconds(now.p99)],
-    ["Queue", count(now.queue)],
-    ["Workers", count(metrics.sum("llm_router_sidecar_workers"))],
-  ];
-  return element(
-    "dl",
-    { class: "tiles" },
-    tiles.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))),
-  );
-}
-
-function renderCharts() {
-  const now = history.at(-1).time;
-  const of = (name, get) => ({ name, points: history.map((numbers) => [numbers.time, get(numbers) ?? null]) });
-  const all = [
-    {
-      title: "Requests per second",
-      format: rate,
-      series: [of("all", (it) => it.all), of("classified", (it) => it.classified), of("failures", (it) => it.failures)],
-    },
-    {
-      title: "Latency",
-      format: milliseconds,
-      series: [of("p50", (it) => it.p50), of("p95", (it) => it.p95), of("p99", (it) => it.p99)],
-    },
-    { title: "Queue", format: rate, series: [of("prompts that wait", (it) => it.queue)] },
-  ];
-  const models = [...history.at(-1).decisions.keys()];
-  if (models.length > 0) {
-    all.push({
-      title: "Decisions per second, by model",
-      format: rate,
-      series: models.map((model) => of(model, (it) => it.decisions.get(model))),
-    });
-  }
-  const wide = byId("live-output").clientWidth >= 720;
-  const width = Math.max(240, Math.floor((byId("live-output").clientWidth - (wide ? 16 : 0)) / (wide ? 2 : 1)) - 34);
-  return element(
-    "div",
-    { class: "charts" },
-    all.map((one) => element("div", { class: "panel" }, chart({ ...one, now, width }))),
-  );
-}
-
-function renderOutcomes(metrics) {
-  const rows = metrics.sumBy(REQUESTS, "outcome").map(([outcome, value]) => [outcome, count(value)]);
-  return panel(
-    "Requests since the start",
-    table(
-      "Requests by outcome",
-      [
-        { title: "Outcome", isHeader: true },
-        { title: "Requests", number: true },
-      ],
-      rows,
-    ),
-  );
-}
-
-function renderDecisions(metrics) {
-  const rows = metrics
-    .all(DECISIONS)
-    .sort((one, other) => other.value - one.value)
-    .map(({ labels, value }) => [labels.llm_model, labels.llm_policy, labels.llm_reason, count(value)]);
-  if (rows.length === 0) {
-    return panel(
-      "Decisions since the start",
-      element(
-        "p",
-        {},
-        "None. This sidecar decides for Envoy’s own ext_proc filter; our filters count theirs in Envoy’s metrics.",
-      ),
-    );
-  }
-  const columns = [
-    { title: "Model", isHeader: true },
-    { title: "Policy" },
-    { title: "Reason" },
-    { title: "Requests", number: true },
-  ];
-  return panel("Decisions since the start", table("Decisions by model, policy and reason", columns, rows));
-}
-
-function panel(title, content) {
-  return element("section", { class: "panel" }, element("h3", {}, title), content);
 }

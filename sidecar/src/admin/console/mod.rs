@@ -19,7 +19,7 @@ macro_rules! file {
 
 const INDEX: (&str, &str, &str) = file!("index.html", HTML);
 
-const FILES: [(&str, &str, &str); 25] = [
+const FILES: [(&str, &str, &str); 26] = [
     file!("icon.svg", SVG),
     file!("colors.css", CSS),
     file!("page.css", CSS),
@@ -38,6 +38,7 @@ const FILES: [(&str, &str, &str); 25] = [
     file!("fields.js", JAVASCRIPT),
     file!("format.js", JAVASCRIPT),
     file!("heads.js", JAVASCRIPT),
+    file!("live-panels.js", JAVASCRIPT),
     file!("live-view.js", JAVASCRIPT),
     file!("main.js", JAVASCRIPT),
     file!("openmetrics.js", JAVASCRIPT),
