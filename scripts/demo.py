@@ -19,6 +19,9 @@ BINARIES = REPO / "target" / "release"
 GATEWAY, ENVOY_ADMIN, SIDECAR, SIDECAR_ADMIN = 10000, 9901, 50051, 9091
 CLUSTERS = {"llama-8b": 8001, "llama-70b": 8002, "nemotron": 8003}
 
+# Envoy's own filter routes by it, and the sidecar's console explains by it.
+POLICY = "envoy/policy.yaml"
+
 REPEATS = 5
 
 
@@ -27,7 +30,6 @@ class Host:
     """What applies the policy."""
 
     bootstrap: str
-    sidecar_options: tuple[str, ...] = ()
     decides_alone: bool = True
     """Whether the policy applies without the sidecar. Else Envoy's last route does, and no response header says why."""
 
@@ -35,7 +37,7 @@ class Host:
 HOSTS = {
     "wasm": Host("envoy/wasm.yaml"),
     "module": Host("envoy/module.yaml"),
-    "native": Host("envoy/native.yaml", ("--policy", "envoy/policy.yaml"), decides_alone=False),
+    "native": Host("envoy/native.yaml", decides_alone=False),
 }
 
 
@@ -99,8 +101,9 @@ class Outcome:
 def start_all(processes: Processes, host: Host) -> None:
     for name, port in CLUSTERS.items():
         processes.start(name, BINARIES / "mock-llm", "--name", name, "--listen", f"127.0.0.1:{port}")
-    listen = ["--listen", f"127.0.0.1:{SIDECAR}", "--admin", f"127.0.0.1:{SIDECAR_ADMIN}", *host.sidecar_options]
-    processes.start("sidecar", BINARIES / "llm-router-sidecar", "serve", "--model", "models/e5", *listen)
+    listen = ["--listen", f"127.0.0.1:{SIDECAR}", "--admin", f"127.0.0.1:{SIDECAR_ADMIN}"]
+    model = ["--model", "models/e5", "--policy", POLICY]
+    processes.start("sidecar", BINARIES / "llm-router-sidecar", "serve", *model, *listen)
     envoy = ["-c", host.bootstrap, "--use-dynamic-base-id", "--concurrency", "2", "--log-level", "warning"]
     processes.start("envoy", pathlib.Path(sys.executable).parent / "envoy", *envoy)
 
@@ -211,6 +214,7 @@ def demo(host: Host, keep: bool, started: float) -> bool:
 def wait_for_end(processes: Processes) -> None:
     print(f"\ngateway          http://127.0.0.1:{GATEWAY}/v1")
     print(f"Envoy's admin    http://127.0.0.1:{ENVOY_ADMIN}")
+    print(f"console          http://127.0.0.1:{SIDECAR_ADMIN}/")
     print(f"sidecar metrics  http://127.0.0.1:{SIDECAR_ADMIN}/metrics\n\nCtrl-C ends all of it.", flush=True)
     while True:
         processes.check()
