@@ -310,9 +310,9 @@ async fn processes_are_watched_and_everything_is_drawn_over_time() {
     }
     let series = std::fs::read_to_string(csv).unwrap();
     let rows: Vec<Vec<_>> = series.lines().map(|line| line.split(',').collect()).collect();
-    assert_eq!(rows[0][5..], ["this_resident_bytes", "this_open_files", "this_threads", "this_cpu_seconds"]);
+    assert_eq!(rows[0][7..], ["this_resident_bytes", "this_open_files", "this_threads", "this_cpu_seconds"]);
     // One before the load, and one after it at the least.
-    assert!(rows.len() > 2 && rows.iter().all(|row| row.len() == 9), "{series}");
+    assert!(rows.len() > 2 && rows.iter().all(|row| row.len() == 11), "{series}");
     let drawing = std::fs::read_to_string(svg).unwrap();
     for text in ["latency in ms", "memory in MB", "open files"] {
         assert!(drawing.contains(text), "no {text} in {drawing}");

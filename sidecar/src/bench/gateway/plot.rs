@@ -62,7 +62,13 @@ fn charts(rows: &[Row], processes: &[&str]) -> Vec<Chart> {
         name: name.to_owned(),
         points: rows.iter().filter_map(|row| Some((row.seconds, figure(row)?))).collect(),
     };
-    let lines = vec![latency("p50", |row| row.p50_ms), latency("p99", |row| row.p99_ms)];
+    let lines = [
+        latency("p50", |row| row.latency.p50),
+        latency("p99", |row| row.latency.p99),
+        latency("p50 to the first event", |row| row.first_event.p50),
+        latency("p99 to the first event", |row| row.first_event.p99),
+    ];
+    let lines = lines.into_iter().filter(|line| !line.points.is_empty()).collect();
     let mut charts = vec![Chart { name: "latency in ms", lines }];
     if !processes.is_empty() {
         let of_processes = |figure: fn(&crate::bench::process::Usage) -> f64| {
@@ -114,12 +120,14 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, chart: &Chart, end: f64) -> R
 
 #[cfg(test)]
 mod tests {
+    use super::super::series::Quantiles;
     use super::*;
     use crate::bench::process::Usage;
 
     fn row(seconds: f64, p99: Option<f64>, memory: u64) -> Row {
         let usage = Usage { resident_bytes: memory, open_files: 9, threads: 1, cpu_seconds: 0.0 };
-        Row { seconds, served_per_second: 1.0, p50_ms: p99, p99_ms: p99, failed: 0, usage: vec![Some(usage)] }
+        let (latency, first_event) = (Quantiles { p50: p99, p99 }, Quantiles::default());
+        Row { seconds, served_per_second: 1.0, latency, first_event, failed: 0, usage: vec![Some(usage)] }
     }
 
     #[test]
@@ -128,7 +136,9 @@ mod tests {
         let charts = charts(&rows, &["envoy"]);
         let names: Vec<_> = charts.iter().map(|chart| chart.name).collect();
         assert_eq!(names, ["latency in ms", "memory in MB", "open files"]);
-        // Before the load there is memory, but no latency.
+        // Before the load there is memory, but no latency. There are no streams.
+        let lines: Vec<_> = charts[0].lines.iter().map(|line| line.name.as_str()).collect();
+        assert_eq!(lines, ["p50", "p99"]);
         assert_eq!(charts[0].lines[1].points, [(10.0, 2.0)]);
         assert_eq!(charts[1].lines[0].points, [(0.0, 5.0), (10.0, 7.0)]);
     }
@@ -141,7 +151,7 @@ mod tests {
         series.end_interval().unwrap();
         series.end_interval().unwrap();
         let svg = svg(&series).unwrap();
-        for text in ["p50", "p99", "this", "latency in ms", "memory in MB", "open files", "seconds"] {
+        for text in ["this", "latency in ms", "memory in MB", "open files", "seconds"] {
             assert!(svg.contains(text), "no {text} in {svg}");
         }
     }

@@ -33,27 +33,44 @@ pub struct Row {
     pub seconds: f64,
     /// Completions that came in the interval.
     pub served_per_second: f64,
-    /// Their median latency in milliseconds, if there were any.
-    pub p50_ms: Option<f64>,
-    /// The 99th percentile.
-    pub p99_ms: Option<f64>,
+    /// Latency of those that were not streamed.
+    pub latency: Quantiles,
+    /// Time to the first event of streams.
+    pub first_event: Quantiles,
     /// Requests that failed in the interval.
     pub failed: usize,
     /// What each process used; none once it has ended.
     pub usage: Vec<Option<Usage>>,
 }
 
+/// Quantiles in milliseconds; none if there was nothing to measure.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Quantiles {
+    /// The median.
+    pub p50: Option<f64>,
+    /// The 99th percentile.
+    pub p99: Option<f64>,
+}
+
 /// The interval that has not ended yet.
 #[derive(Debug)]
 struct Current {
     begin: Instant,
-    milliseconds: Vec<f64>,
+    latencies: Vec<f64>,
+    first_events: Vec<f64>,
     failed: usize,
 }
 
 impl Current {
     fn new(begin: Instant) -> Self {
-        Self { begin, milliseconds: Vec::new(), failed: 0 }
+        Self { begin, latencies: Vec::new(), first_events: Vec::new(), failed: 0 }
+    }
+}
+
+impl Quantiles {
+    fn compute(mut milliseconds: Vec<f64>) -> Self {
+        milliseconds.sort_by(f64::total_cmp);
+        Self { p50: percentile(&milliseconds, 0.5), p99: percentile(&milliseconds, 0.99) }
     }
 }
 
@@ -97,10 +114,13 @@ impl Series {
 
     /// Counts a request that has just ended. Those that did not go through the gateway are left out.
     pub(super) fn add(&mut self, sample: &Sample) {
-        match (sample.side, sample.latency_ms()) {
-            (Side::Gateway, Some(milliseconds)) => self.current.milliseconds.push(milliseconds),
-            (Side::Gateway, None) => self.current.failed += 1,
-            (Side::Direct, _) => {}
+        if sample.side != Side::Gateway {
+            return;
+        }
+        match (sample.first_event_ms(), sample.latency_ms()) {
+            (Some(first_event), _) => self.current.first_events.push(first_event),
+            (None, Some(latency)) => self.current.latencies.push(latency),
+            (None, None) => self.current.failed += 1,
         }
     }
 
@@ -110,15 +130,15 @@ impl Series {
     /// If the file cannot be written.
     pub(super) fn end_interval(&mut self) -> Result<()> {
         let now = Instant::now();
-        let Current { begin, mut milliseconds, failed } =
+        let Current { begin, latencies, first_events, failed } =
             std::mem::replace(&mut self.current, Current::new(now));
-        milliseconds.sort_by(f64::total_cmp);
+        let served = latencies.len() + first_events.len();
         let elapsed = now.duration_since(begin).as_secs_f64();
         let row = Row {
             seconds: now.duration_since(self.begin).as_secs_f64(),
-            served_per_second: if elapsed > 0.0 { milliseconds.len() as f64 / elapsed } else { 0.0 },
-            p50_ms: percentile(&milliseconds, 0.5),
-            p99_ms: percentile(&milliseconds, 0.99),
+            served_per_second: if elapsed > 0.0 { served as f64 / elapsed } else { 0.0 },
+            latency: Quantiles::compute(latencies),
+            first_event: Quantiles::compute(first_events),
             failed,
             usage: self.processes.iter().map(Process::usage).collect(),
         };
@@ -131,13 +151,14 @@ impl Series {
     fn log(&mut self, row: &Row, now: Instant) {
         if now.duration_since(self.logged) >= PROGRESS_INTERVAL {
             self.logged = now;
-            let minutes = (row.seconds / 60.0).round();
-            tracing::info!(minutes, row.served_per_second, row.p99_ms, row.failed, "under load");
+            let Row { served_per_second, failed, .. } = row;
+            tracing::info!(minutes = (row.seconds / 60.0).round(), served_per_second, failed, "under load");
         }
     }
 
     fn header(&self) -> String {
-        let mut header = "seconds,served_per_second,p50_ms,p99_ms,failed".to_owned();
+        let mut header =
+            "seconds,served_per_second,p50_ms,p99_ms,first_event_p50_ms,first_event_p99_ms,failed".to_owned();
         for name in self.names() {
             for figure in ["resident_bytes", "open_files", "threads", "cpu_seconds"] {
                 header.push_str(&format!(",{name}_{figure}"));
@@ -154,9 +175,11 @@ impl Series {
 impl Row {
     /// One line without its end. What there is not is empty.
     fn to_csv(&self) -> String {
-        let optional = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.3}"));
         let mut line = format!("{:.3},{:.3}", self.seconds, self.served_per_second);
-        line.push_str(&format!(",{},{},{}", optional(self.p50_ms), optional(self.p99_ms), self.failed));
+        for value in [self.latency.p50, self.latency.p99, self.first_event.p50, self.first_event.p99] {
+            line.push_str(&value.map_or_else(|| ",".to_owned(), |value| format!(",{value:.3}")));
+        }
+        line.push_str(&format!(",{}", self.failed));
         for usage in &self.usage {
             match usage {
                 Some(Usage { resident_bytes, open_files, threads, cpu_seconds }) => {
@@ -189,18 +212,12 @@ mod tests {
     use super::*;
     use crate::bench::process::ProcessArg;
 
-    fn sample(side: Side, outcome: Result<u64, Failure>) -> Sample {
+    fn sample(side: Side, first_event: Option<u64>, outcome: Result<u64, Failure>) -> Sample {
         let due = Instant::now();
-        let completed =
-            |milliseconds| Completed { done: due + Duration::from_millis(milliseconds), first_event: None };
-        Sample {
-            pair: 0,
-            side,
-            is_streamed: false,
-            due,
-            labels: Labels::default(),
-            outcome: outcome.map(completed),
-        }
+        let after = |milliseconds| due + Duration::from_millis(milliseconds);
+        let completed = |done| Completed { done: after(done), first_event: first_event.map(after) };
+        let (is_streamed, labels) = (first_event.is_some(), Labels::default());
+        Sample { pair: 0, side, is_streamed, due, labels, outcome: outcome.map(completed) }
     }
 
     #[test]
@@ -212,26 +229,30 @@ mod tests {
         let mut series = Series::begin(Duration::from_secs(1), processes, Some(&path)).unwrap();
         series.end_interval().unwrap();
         for milliseconds in [1, 2, 3] {
-            series.add(&sample(Side::Gateway, Ok(milliseconds)));
+            series.add(&sample(Side::Gateway, None, Ok(milliseconds)));
         }
-        series.add(&sample(Side::Gateway, Err(Failure::Timeout)));
-        series.add(&sample(Side::Direct, Ok(99)));
+        series.add(&sample(Side::Gateway, Some(4), Ok(50)));
+        series.add(&sample(Side::Gateway, None, Err(Failure::Timeout)));
+        series.add(&sample(Side::Direct, None, Ok(99)));
         series.end_interval().unwrap();
         let [before, row] = series.rows() else { panic!("{series:?}") };
-        assert_eq!((before.p50_ms, before.failed), (None, 0));
-        assert_eq!((row.p50_ms, row.p99_ms, row.failed), (Some(2.0), Some(3.0), 1));
-        assert!(row.served_per_second > 0.0);
+        assert_eq!((before.latency, before.failed), (Quantiles::default(), 0));
+        assert_eq!(row.latency, Quantiles { p50: Some(2.0), p99: Some(3.0) });
+        assert_eq!(row.first_event, Quantiles { p50: Some(4.0), p99: Some(4.0) });
+        assert!(row.failed == 1 && row.served_per_second > 0.0, "{row:?}");
 
         let text = std::fs::read_to_string(path).unwrap();
         let lines: Vec<Vec<_>> = text.lines().map(|line| line.split(',').collect()).collect();
-        assert_eq!(lines[0][..5], ["seconds", "served_per_second", "p50_ms", "p99_ms", "failed"]);
+        assert_eq!(lines[0][..4], ["seconds", "served_per_second", "p50_ms", "p99_ms"]);
+        assert_eq!(lines[0][4..7], ["first_event_p50_ms", "first_event_p99_ms", "failed"]);
         assert_eq!(
-            lines[0][5..],
+            lines[0][7..],
             ["this_resident_bytes", "this_open_files", "this_threads", "this_cpu_seconds"]
         );
-        assert_eq!(lines[2][2..5], ["2.000", "3.000", "1"]);
+        assert_eq!(lines[1][2..7], ["", "", "", "", "0"]);
+        assert_eq!(lines[2][2..7], ["2.000", "3.000", "4.000", "4.000", "1"]);
         assert!(
-            lines[1..].iter().all(|line| line.len() == 9 && line[5].parse::<u64>().unwrap() > 0),
+            lines[1..].iter().all(|line| line.len() == 11 && line[7].parse::<u64>().unwrap() > 0),
             "{text}"
         );
     }
