@@ -4,6 +4,12 @@ use serde::Serialize;
 
 const SECONDS_PER_HOUR: f64 = 3600.0;
 
+/// The shortest time with a slope, in seconds. That of a shorter one, taken for an hour, would alarm for nothing.
+const SHORTEST: f64 = 600.0;
+
+/// The fraction of the time that the slope leaves out, because caches and pools fill up in it.
+const FILLING: f64 = 0.2;
+
 /// A summary of values over time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Trend {
@@ -13,18 +19,23 @@ pub struct Trend {
     pub last: f64,
     /// The highest value.
     pub max: f64,
-    /// The slope of the line with the least squared distance from the values; 0 for a single value.
-    pub per_hour: f64,
+    /// The slope of the line with the least squared distance from the values after the first fifth of the time; none if
+    /// the time is shorter than ten minutes.
+    pub per_hour: Option<f64>,
 }
 
 impl Trend {
     /// Summarizes values, each after a time in seconds; none if there are no values.
     #[must_use]
     pub fn compute(values: &[(f64, f64)]) -> Option<Self> {
-        let (_, first) = *values.first()?;
-        let (_, last) = *values.last()?;
+        let ((begin, first), (end, last)) = (*values.first()?, *values.last()?);
         let max = values.iter().map(|(_, value)| *value).fold(f64::NEG_INFINITY, f64::max);
-        Some(Self { first, last, max, per_hour: slope(values) * SECONDS_PER_HOUR })
+        let whole = end - begin;
+        let per_hour = (whole >= SHORTEST).then(|| {
+            let settled = values.iter().filter(|(time, _)| *time >= begin + FILLING * whole);
+            slope(&settled.copied().collect::<Vec<_>>()) * SECONDS_PER_HOUR
+        });
+        Some(Self { first, last, max, per_hour })
     }
 }
 
@@ -42,16 +53,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_slope_is_that_of_the_line_through_the_values() {
-        let trend = Trend::compute(&[(0.0, 10.0), (10.0, 11.0), (20.0, 12.0)]).unwrap();
-        assert_eq!(trend, Trend { first: 10.0, last: 12.0, max: 12.0, per_hour: 360.0 });
+    fn the_slope_is_that_of_the_line_through_the_values_after_the_first_fifth() {
+        let values = [(0.0, 1.0), (100.0, 9.0), (200.0, 10.0), (600.0, 11.0), (1000.0, 12.0)];
+        let trend = Trend::compute(&values).unwrap();
+        assert_eq!(trend, Trend { first: 1.0, last: 12.0, max: 12.0, per_hour: Some(9.0) });
         // A single peak in the middle is no trend.
-        assert_eq!(Trend::compute(&[(0.0, 1.0), (1.0, 9.0), (2.0, 1.0)]).unwrap().per_hour, 0.0);
+        let peak = [(0.0, 1.0), (200.0, 1.0), (600.0, 9.0), (1000.0, 1.0)];
+        assert_eq!(Trend::compute(&peak).unwrap().per_hour, Some(0.0));
     }
 
     #[test]
-    fn one_value_has_no_slope_and_none_has_no_trend() {
-        assert_eq!(Trend::compute(&[(5.0, 3.0)]).unwrap().per_hour, 0.0);
+    fn a_short_time_has_no_slope_and_no_values_have_no_trend() {
+        assert_eq!(Trend::compute(&[(5.0, 3.0), (15.0, 4.0)]).unwrap().per_hour, None);
         assert_eq!(Trend::compute(&[]), None);
     }
 }

@@ -181,15 +181,20 @@ async fn requests_beyond_the_limit_in_flight_are_dropped() {
 #[tokio::test]
 async fn the_llm_itself_is_measured_in_the_same_run() {
     let (gateway, direct) = (mock_llm().await, mock_llm().await);
+    let sent = requests_in_half_a_second(2) as u64;
+    let step = measure(&gateway, &["--direct", &direct]).await;
+    let p50 = &step["comparison"]["added_ms"]["p50"];
+    assert!(number(&p50["low"]) <= number(&p50["ms"]) && number(&p50["ms"]) <= number(&p50["high"]), "{p50}");
+    assert_eq!(step["comparison"]["added_to_first_event_ms"], Value::Null);
+
     let step = measure(&gateway, &["--direct", &direct, "--stream", "half"]).await;
     let comparison = &step["comparison"];
-    let sent = requests_in_half_a_second(2);
     let requests = number(&step["gateway"]["requests"]) + number(&comparison["direct"]["requests"]);
     assert_eq!(requests, sent as f64, "{step}");
     // The last request may have no partner.
-    assert_eq!(comparison["added_ms"]["pairs"], sent / 2);
-    let p50 = &comparison["added_ms"]["p50"];
-    assert!(number(&p50["low"]) <= number(&p50["ms"]) && number(&p50["ms"]) <= number(&p50["high"]), "{p50}");
+    let pairs = |name: &str| comparison[name]["pairs"].as_u64().unwrap_or_else(|| panic!("{comparison}"));
+    assert_eq!(pairs("added_ms") + pairs("added_to_streams_ms"), sent / 2);
+    assert_eq!(pairs("added_to_first_event_ms"), pairs("added_to_streams_ms"));
     for figures in [&step["gateway"], &comparison["direct"]] {
         let streams = &figures["streams"];
         let completions = number(&streams["completions"]);

@@ -20,10 +20,21 @@ pub struct Figures {
     pub served_per_second: f64,
     /// From when a request was due to the last byte of its completion; none if there is no completion.
     pub latency_ms: Option<Latency>,
-    /// The streams among them, if there are any.
+    /// The completions that were not streamed, if there are any.
+    pub not_streamed: Option<NotStreamed>,
+    /// Those that were, if there are any.
     pub streams: Option<Streams>,
     /// Failed requests by kind.
     pub errors: BTreeMap<Failure, usize>,
+}
+
+/// Figures of completions that were not streamed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct NotStreamed {
+    /// Completions.
+    pub completions: usize,
+    /// From when a request was due to the last byte.
+    pub latency_ms: Latency,
 }
 
 /// Figures of streamed completions.
@@ -67,6 +78,7 @@ impl Figures {
             offered_per_second: per_second(due.len()),
             served_per_second: per_second(samples.iter().filter(is_served).count()),
             latency_ms: latency(due.iter().filter_map(|sample| sample.latency_ms())),
+            not_streamed: NotStreamed::compute(&due),
             streams: Streams::compute(&due),
             errors,
         }
@@ -79,10 +91,17 @@ impl Figures {
     }
 }
 
+impl NotStreamed {
+    fn compute(samples: &[&Sample]) -> Option<Self> {
+        let completions = completions(samples, false);
+        let latency_ms = latency(completions.iter().filter_map(|sample| sample.latency_ms()))?;
+        Some(Self { completions: completions.len(), latency_ms })
+    }
+}
+
 impl Streams {
     fn compute(samples: &[&Sample]) -> Option<Self> {
-        let streams: Vec<_> =
-            samples.iter().filter(|sample| sample.is_streamed && sample.outcome.is_ok()).collect();
+        let streams = completions(samples, true);
         Some(Self {
             completions: streams.len(),
             latency_ms: latency(streams.iter().filter_map(|sample| sample.latency_ms()))?,
@@ -117,6 +136,11 @@ impl Group {
 
 fn due<'a>(samples: &[&'a Sample], window: Window) -> Vec<&'a Sample> {
     samples.iter().copied().filter(|sample| window.has(sample.due)).collect()
+}
+
+fn completions<'a>(samples: &[&'a Sample], is_streamed: bool) -> Vec<&'a Sample> {
+    let is_one = |sample: &&Sample| sample.is_streamed == is_streamed && sample.outcome.is_ok();
+    samples.iter().copied().filter(is_one).collect()
 }
 
 fn latency(milliseconds: impl Iterator<Item = f64>) -> Option<Latency> {
@@ -189,7 +213,9 @@ mod tests {
         let mut samples = Samples::new();
         samples.add("a", 1000, Some(1004), Ok(1100));
         samples.add("a", 1000, None, Ok(1500));
-        let streams = Figures::compute(&samples.all(), samples.window()).streams.unwrap();
+        let figures = Figures::compute(&samples.all(), samples.window());
+        let (others, streams) = (figures.not_streamed.unwrap(), figures.streams.unwrap());
+        assert_eq!((others.completions, others.latency_ms.p50), (1, 500.0));
         assert_eq!(
             (streams.completions, streams.latency_ms.p50, streams.first_event_ms.p50),
             (1, 100.0, 4.0)

@@ -58,9 +58,14 @@ impl fmt::Display for Step {
         figures(f, "gateway", &self.gateway)?;
         if let Some(comparison) = &self.comparison {
             figures(f, "direct", &comparison.direct)?;
-            writeln!(f, "added by the gateway: {}", comparison.added_ms)?;
-            if let Some(added) = &comparison.added_to_first_event_ms {
-                writeln!(f, "added to the first event of streams: {added}")?;
+            let added = [
+                ("  not streamed", comparison.added_ms),
+                ("  streams", comparison.added_to_streams_ms),
+                ("  streams, first event", comparison.added_to_first_event_ms),
+            ];
+            writeln!(f, "added by the gateway, with 95 % intervals")?;
+            for (name, added) in added.into_iter().filter_map(|(name, added)| Some((name, added?))) {
+                writeln!(f, "{name:<NAME_WIDTH$}  {added}")?;
             }
         }
         groups(f, "model", &self.models)?;
@@ -81,13 +86,15 @@ fn figures(f: &mut fmt::Formatter<'_>, name: &str, figures: &Figures) -> fmt::Re
     let served = format!("{:.1}", figures.served_per_second);
     row(f, name, &[&requests, &served, p50, p90, p99, max, &failed])?;
     let Some(streams) = &figures.streams else { return Ok(()) };
-    let completions = streams.completions.to_string();
-    for (name, latency) in
-        [("  streams", &streams.latency_ms), ("  streams, first event", &streams.first_event_ms)]
-    {
+    let others = figures.not_streamed.as_ref().map(|it| ("  not streamed", it.completions, &it.latency_ms));
+    let streams = [
+        ("  streams", streams.completions, &streams.latency_ms),
+        ("  streams, first event", streams.completions, &streams.first_event_ms),
+    ];
+    for (name, completions, latency) in others.into_iter().chain(streams) {
         let latency = percentiles(Some(latency));
         let [p50, p90, p99, max] = latency.each_ref().map(String::as_str);
-        row(f, name, &[&completions, "", p50, p90, p99, max])?;
+        row(f, name, &[&completions.to_string(), "", p50, p90, p99, max])?;
     }
     Ok(())
 }
@@ -128,6 +135,6 @@ impl fmt::Display for Added {
             None => format!("{name} needs more pairs"),
         };
         write!(f, "{}, {}", quantile("p50", self.p50), quantile("p99", self.p99))?;
-        write!(f, ", 95 % intervals, {} pairs", self.pairs)
+        write!(f, ", {} pairs", self.pairs)
     }
 }

@@ -36,8 +36,10 @@ pub struct Step {
 pub struct Comparison {
     /// The requests to the LLM itself.
     pub direct: Figures,
-    /// What the gateway adds until the last byte.
-    pub added_ms: Added,
+    /// What the gateway adds to responses that are not streamed; none if there are none.
+    pub added_ms: Option<Added>,
+    /// What it adds until the last byte of a stream; none without streams.
+    pub added_to_streams_ms: Option<Added>,
     /// What it adds until the first event of a stream; none without streams.
     pub added_to_first_event_ms: Option<Added>,
 }
@@ -61,13 +63,14 @@ impl Step {
             recording.samples.iter().filter(|sample| sample.side == side).collect()
         };
         let gateway = of(Side::Gateway);
-        let compare = || {
-            let first_event = Added::compute(&recording.samples, window, Sample::first_event_ms);
-            Comparison {
-                direct: Figures::compute(&of(Side::Direct), window),
-                added_ms: Added::compute(&recording.samples, window, Sample::latency_ms),
-                added_to_first_event_ms: Some(first_event).filter(|added| added.pairs > 0),
-            }
+        let added = |figure: fn(&Sample) -> Option<f64>| {
+            Some(Added::compute(&recording.samples, window, figure)).filter(|added| added.pairs > 0)
+        };
+        let compare = || Comparison {
+            direct: Figures::compute(&of(Side::Direct), window),
+            added_ms: added(|sample| sample.latency_ms().filter(|_| !sample.is_streamed)),
+            added_to_streams_ms: added(|sample| sample.latency_ms().filter(|_| sample.is_streamed)),
+            added_to_first_event_ms: added(Sample::first_event_ms),
         };
         let example = |(&(side, kind), detail): (&(Side, Failure), &String)| Example {
             side,

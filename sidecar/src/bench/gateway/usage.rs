@@ -73,7 +73,8 @@ impl fmt::Display for ProcessUsage {
             let Trend { first, last, max, per_hour } = trend;
             let cells = [first, last, max].map(|value| format!("{value:.decimals$}"));
             let [first, last, max] = cells.each_ref().map(String::as_str);
-            row(f, &format!("{name}: {figure}"), &[first, last, max, &format!("{per_hour:+.1}")])?;
+            let per_hour = per_hour.map_or_else(|| "-".to_owned(), |slope| format!("{slope:+.1}"));
+            row(f, &format!("{name}: {figure}"), &[first, last, max, &per_hour])?;
         }
         writeln!(f, "{name}: {cpu_cores:.2} cores on average{}", if *has_ended { "; it ended" } else { "" })
     }
