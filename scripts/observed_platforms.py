@@ -51,16 +51,16 @@ class Prometheus:
     def metrics(self):
         """The names of the router's metrics."""
         names = self.get("label/__name__/values")
-        return {re.sub("_(bucket|sum|count)$", "", name) for name in names if name.startswith("llmrouter_")}
+        return {re.sub("_(bucket|sum|count)$", "", name) for name in names if name.startswith("llm_router_") and not name.startswith("llm_router_sidecar_")}
 
     def labels(self, port):
         """The router's metrics of one Envoy with the names of their labels, and the models in them."""
-        series = self.get("series", **{"match[]": f'{{__name__=~"llmrouter_.+", instance="127.0.0.1:{port}"}}'})
+        series = self.get("series", **{"match[]": f'{{__name__=~"llm_router_.+", instance="127.0.0.1:{port}"}}'})
         return {(one["__name__"], *sorted(one)) for one in series}, {one.get("llm_model") for one in series}
 
     def llms(self):
         """The clusters that the rules treat as LLMs."""
-        found = self.get("series", **{"match[]": "llmrouter:llm_errors:ratio_rate5m", "start": self.start})
+        found = self.get("series", **{"match[]": "llm_router:llm_errors:ratio_rate5m", "start": self.start})
         return {series["envoy_cluster_name"] for series in found}
 
     def rules(self, kind):

@@ -30,7 +30,7 @@ def quantiles(metric, unit, by="", labels=""):
 
 def agreement():
     """The fraction of a policy's requests for which its candidate would have chosen the same model."""
-    all_requests = rate("llmrouter_comparisons_total", "llm_policy, llm_model, llm_candidate")
+    all_requests = rate("llm_router_comparisons_total", "llm_policy, llm_model, llm_candidate")
     same = f'label_replace({all_requests}, "llm_candidate", "$1", "llm_model", "(.+)")'
     agreeing = f"sum by (llm_policy) ({all_requests} and {same})"
     return f"({agreeing} or 0 * sum by (llm_policy) ({all_requests})) / sum by (llm_policy) ({all_requests})"
@@ -55,9 +55,9 @@ def attempts(answered=""):
 
 
 FAILED = 'envoy_response_code=~"5..|429", '
-COST, DEAREST = "llmrouter_cost", "llmrouter_dearest_cost"
-STICKY, SWITCH = "llmrouter_sticky_cost", "llmrouter_switch_cost"
-COMPARED, CANDIDATE = "llmrouter_compared_cost", "llmrouter_candidate_cost"
+COST, MAX_COST = "llm_router_cost", "llm_router_max_cost"
+STICKY, SWITCH = "llm_router_sticky_cost", "llm_router_switch_cost"
+COMPARED, CANDIDATE = "llm_router_compared_cost", "llm_router_candidate_cost"
 SIDECAR = "llm_router_sidecar"
 REJECTED = "envoy_extension_config_discovery_http_filter_llm_router_update_rejected"
 RELOADS = "envoy_wasm_llm_router_vm_reload"
@@ -74,61 +74,61 @@ def lines(title, unit, *queries, about="", stacked=False):
 
 ROWS = {
     "Now": [
-        stat("Requests", "reqps", ("sum(rate(llmrouter_requests_total[$__rate_interval]))", "")),
+        stat("Requests", "reqps", ("sum(rate(llm_router_requests_total[$__rate_interval]))", "")),
         stat(
             "Not classified",
             "percentunit",
-            (share('llmrouter_calls_total{outcome="failed"}', "llmrouter_requests_total"), ""),
-            about="The sidecar did not answer in time: the policy's default took the request, or it was refused.",
+            (share('llm_router_calls_total{outcome="failed"}', "llm_router_requests_total"), ""),
+            about="The sidecar did not answer in time: the policy's default took the request, or it was rejected.",
         ),
-        stat("Refused", "reqps", ("sum(rate(llmrouter_refused_total[$__rate_interval])) or vector(0)", "")),
+        stat("Rejected", "reqps", ("sum(rate(llm_router_rejected_total[$__rate_interval])) or vector(0)", "")),
         stat("Cost of an hour", "currencyUSD", (dollars(COST), ""), about="By the prices in the policy."),
         stat(
             "Saved",
             "percentunit",
-            (f"1 - sum(rate({COST}_microdollars_total[1h])) / sum(rate({DEAREST}_microdollars_total[1h]))", ""),
-            about="Of what the same tokens would have cost on the dearest model.",
+            (f"1 - sum(rate({COST}_microdollars_total[1h])) / sum(rate({MAX_COST}_microdollars_total[1h]))", ""),
+            about="Of what the same tokens would have cost on the most expensive model.",
         ),
         stat("Sidecars up", "short", ('sum(up{job="llm-router-sidecar"})', "")),
     ],
     "Decisions": [
         lines(
-            "Requests by model", "reqps", (rate("llmrouter_requests_total", "llm_model"), "{{llm_model}}"), stacked=True
+            "Requests by model", "reqps", (rate("llm_router_requests_total", "llm_model"), "{{llm_model}}"), stacked=True
         ),
         lines(
             "Requests by policy",
             "reqps",
-            (rate("llmrouter_requests_total", "llm_policy"), "{{llm_policy}}"),
+            (rate("llm_router_requests_total", "llm_policy"), "{{llm_policy}}"),
             about="`none`: the client or a rule named the model.",
             stacked=True,
         ),
         lines(
             "Requests by reason",
             "reqps",
-            (rate("llmrouter_requests_total", "llm_reason"), "{{llm_reason}}"),
+            (rate("llm_router_requests_total", "llm_reason"), "{{llm_reason}}"),
             stacked=True,
         ),
         lines(
             "Requests by label",
             "reqps",
-            (rate("llmrouter_labels_total", "llm_policy, llm_label"), "{{llm_policy}}: {{llm_label}}"),
+            (rate("llm_router_labels_total", "llm_policy, llm_label"), "{{llm_policy}}: {{llm_label}}"),
             about="What the classifier said. `unrouted`: the policy has no route for it.",
             stacked=True,
         ),
-        lines("Refused, by error code", "reqps", (rate("llmrouter_refused_total", "code"), "{{code}}"), stacked=True),
+        lines("Rejected, by error code", "reqps", (rate("llm_router_rejected_total", "code"), "{{code}}"), stacked=True),
         lines(
             "Not classified, and failed over",
             "percentunit",
-            (share('llmrouter_calls_total{outcome="failed"}', "llmrouter_requests_total"), "not classified"),
+            (share('llm_router_calls_total{outcome="failed"}', "llm_router_requests_total"), "not classified"),
             (
-                f"{rate('llmrouter_failovers_total', 'llm_model')} / {rate('llmrouter_requests_total', 'llm_model')}",
+                f"{rate('llm_router_failovers_total', 'llm_model')} / {rate('llm_router_requests_total', 'llm_model')}",
                 "{{llm_model}} failed over",
             ),
         ),
     ],
     "Time that routing adds": [
         lines(
-            "A call to the sidecar, as Envoy sees it", "s", *quantiles("llmrouter_call_duration_microseconds", "1e6")
+            "A call to the sidecar, as Envoy sees it", "s", *quantiles("llm_router_call_duration_microseconds", "1e6")
         ),
         lines("A classification, as the sidecar sees it", "s", *quantiles(f"{SIDECAR}_request_duration_seconds", 1)),
         lines(
@@ -142,8 +142,8 @@ ROWS = {
             "percentunit",
             (
                 (
-                    "(sum(rate(llmrouter_cache_hits_total[$__rate_interval])) or vector(0)) / (sum(rate("
-                    "llmrouter_cache_hits_total[$__rate_interval])) + sum(rate(llmrouter_cache_misses_total"
+                    "(sum(rate(llm_router_cache_hits_total[$__rate_interval])) or vector(0)) / (sum(rate("
+                    "llm_router_cache_hits_total[$__rate_interval])) + sum(rate(llm_router_cache_misses_total"
                     "[$__rate_interval])))"
                 ),
                 "hits",
@@ -155,18 +155,18 @@ ROWS = {
         lines(
             "Tokens by model",
             "short",
-            (rate("llmrouter_input_tokens_total", "llm_model"), "{{llm_model}} in"),
-            (rate("llmrouter_output_tokens_total", "llm_model"), "{{llm_model}} out"),
+            (rate("llm_router_input_tokens_total", "llm_model"), "{{llm_model}} in"),
+            (rate("llm_router_output_tokens_total", "llm_model"), "{{llm_model}} out"),
             stacked=True,
             about="A second, as the LLMs report them.",
         ),
         lines("Cost of an hour, by model", "currencyUSD", (dollars(COST, "llm_model"), "{{llm_model}}"), stacked=True),
         lines(
-            "Cost of an hour, and on the dearest model",
+            "Cost of an hour, and on the most expensive model",
             "currencyUSD",
             (dollars(COST), "with routing"),
-            (dollars(DEAREST), "all to the dearest"),
-            (f"{dollars(DEAREST)} - {dollars(COST)}", "saved"),
+            (dollars(MAX_COST), "all to the most expensive"),
+            (f"{dollars(MAX_COST)} - {dollars(COST)}", "saved"),
         ),
         lines(
             "Cost of an hour of kept conversations",
@@ -186,8 +186,8 @@ ROWS = {
         lines(
             "Requests by model, live and with the candidate",
             "reqps",
-            (rate("llmrouter_comparisons_total", "llm_policy, llm_model"), "{{llm_policy}} live: {{llm_model}}"),
-            (rate("llmrouter_comparisons_total", "llm_policy, llm_candidate"), "candidate: {{llm_candidate}}"),
+            (rate("llm_router_comparisons_total", "llm_policy, llm_model"), "{{llm_policy}} live: {{llm_model}}"),
+            (rate("llm_router_comparisons_total", "llm_policy, llm_candidate"), "candidate: {{llm_candidate}}"),
             about="`none`: the candidate had no prediction, or would have rejected the request.",
         ),
         lines(
@@ -202,7 +202,7 @@ ROWS = {
         lines(
             "Time to the first token",
             "s",
-            *quantiles("llmrouter_time_to_first_token_milliseconds", "1e3", "llm_model"),
+            *quantiles("llm_router_time_to_first_token_milliseconds", "1e3", "llm_model"),
             about="Of streams.",
         ),
         lines(
@@ -271,12 +271,12 @@ ROWS = {
     ],
     "The filter and its configuration": [
         lines(
-            "Configurations refused",
+            "Configurations rejected",
             "short",
             (f"increase({REJECTED}[$__rate_interval])", "{{instance}} policy"),
             ("increase(envoy_listener_manager_lds_update_rejected[$__rate_interval])", "{{instance}} listeners"),
             (
-                f'sum by (instance, what) (increase({SIDECAR}_reloads_total{{outcome="refused"}}[$__rate_interval]))',
+                f'sum by (instance, what) (increase({SIDECAR}_reloads_total{{outcome="rejected"}}[$__rate_interval]))',
                 "{{instance}} {{what}}",
             ),
         ),

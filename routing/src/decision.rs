@@ -59,7 +59,7 @@ pub enum Reason {
     /// The policy's default: its classifier was not sure enough, the label has no route, or there was no text.
     Default,
     /// The policy's default, because the classifier could not be asked.
-    Fallback,
+    ClassifierUnavailable,
     /// Those before it failed: it is the next of the policy's `fallback`.
     Failover,
     /// It only would have been chosen: the router runs in shadow.
@@ -78,7 +78,7 @@ impl Reason {
             Self::Sticky => "sticky",
             Self::Capability => "capability",
             Self::Default => "default",
-            Self::Fallback => "fallback",
+            Self::ClassifierUnavailable => "classifier_unavailable",
             Self::Failover => "failover",
             Self::Shadow => "shadow",
         }

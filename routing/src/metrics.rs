@@ -89,12 +89,12 @@ impl Metric {
         Self::CandidateCost,
     ];
 
-    /// The name, after the prefix `llmrouter`; of a counter without `_total`.
+    /// The name, after the prefix `llm_router`; of a counter without `_total`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Requests => "requests",
             Self::Labels => "labels",
-            Self::Rejected => "refused",
+            Self::Rejected => "rejected",
             Self::Rules => "rules",
             Self::Failovers => "failovers",
             Self::CacheHits => "cache_hits",
@@ -105,7 +105,7 @@ impl Metric {
             Self::InputTokens => "input_tokens",
             Self::OutputTokens => "output_tokens",
             Self::Cost => "cost_microdollars",
-            Self::MaxCost => "dearest_cost_microdollars",
+            Self::MaxCost => "max_cost_microdollars",
             Self::StickyCost => "sticky_cost_microdollars",
             Self::SwitchCost => "switch_cost_microdollars",
             Self::Comparisons => "comparisons",
@@ -489,7 +489,7 @@ mod tests {
             "input_tokens{model=small} 100",
             "output_tokens{model=small} 10",
             "cost_microdollars{model=small} 120",
-            "dearest_cost_microdollars{model=small} 1200",
+            "max_cost_microdollars{model=small} 1200",
         ];
         assert_eq!(used("small", None, &USAGE), expected);
         assert_eq!(
@@ -503,14 +503,13 @@ mod tests {
         let usage = Usage { cached_input_tokens: Some(80), ..USAGE };
         let costs = |model| used(model, None, &usage).split_off(2);
         // Another model would have had to read all of the prompt.
-        let small = ["cost_microdollars{model=small} 48", "dearest_cost_microdollars{model=small} 1200"];
+        let small = ["cost_microdollars{model=small} 48", "max_cost_microdollars{model=small} 1200"];
         assert_eq!(costs("small"), small);
         // The most expensive model saves by its cache, but not by routing.
-        let large = ["cost_microdollars{model=large} 480", "dearest_cost_microdollars{model=large} 480"];
+        let large = ["cost_microdollars{model=large} 480", "max_cost_microdollars{model=large} 480"];
         assert_eq!(costs("large"), large);
         // Both are the same LLM.
-        let deep =
-            ["cost_microdollars{model=large-deep} 480", "dearest_cost_microdollars{model=large-deep} 480"];
+        let deep = ["cost_microdollars{model=large-deep} 480", "max_cost_microdollars{model=large-deep} 480"];
         assert_eq!(costs("large-deep"), deep);
     }
 

@@ -233,7 +233,7 @@ def _expect_to_go_on(client: Client, decides: bool) -> None:
     response = client.send(chat(CODE))
     expect((response.status, response.served_by) == (200, DEFAULT), response)
     # Only the sidecar could tell what it decides.
-    expect(response.reason == ("" if decides else "fallback"), response)
+    expect(response.reason == ("" if decides else "classifier_unavailable"), response)
     named = client.send(chat(CODE, "llama-70b"))
     expect(named.served_by == (DEFAULT if decides else "llama-70b"), named)
 

@@ -148,7 +148,7 @@ class Team:
 
         def is_complete() -> bool:
             for name, value in self.metrics("envoy-admin").items():
-                if name.startswith("llmrouter_comparisons_total"):
+                if name.startswith("llm_router_comparisons_total"):
                     labels = dict(re.findall(r'(\w+)="([^"]*)"', name))
                     found[labels["llm_model"], labels["llm_candidate"]] = int(value)
             return sum(found.values()) >= count

@@ -15,7 +15,7 @@ pub const FAILOVER: &str = "llm_router.failover";
 pub const CREDENTIALS: &str = "llm_router.credentials";
 
 /// Calls `set` with the fields that an event adds, without [`PREFIX`]: a decision under the names of its response headers,
-/// `refused`, `estimated_tokens`, and the usage as `input_tokens`, `output_tokens` and their sum, `tokens`.
+/// `rejected`, `estimated_tokens`, and the usage as `input_tokens`, `output_tokens` and their sum, `tokens`.
 pub fn fields(event: &Event<'_>, mut set: impl FnMut(&str, &str)) {
     match event {
         Event::Estimated { tokens } => set("estimated_tokens", &tokens.to_string()),
@@ -26,7 +26,7 @@ pub fn fields(event: &Event<'_>, mut set: impl FnMut(&str, &str)) {
                 }
             }
         }
-        Event::Rejected(rejection) => set("refused", rejection.code()),
+        Event::Rejected(rejection) => set("rejected", rejection.code()),
         Event::Used { usage, .. } => {
             set("input_tokens", &usage.input_tokens.to_string());
             set("output_tokens", &usage.output_tokens.to_string());

@@ -439,17 +439,17 @@ fn a_panic_does_not_bring_back_a_route_that_the_client_may_have_chosen() {
         let restricted = json!({"attribute": {"xds.route_name": "restricted"}});
         policy["rules"] = json!([{"when": restricted, "reject": {"message": "no"}}]);
     });
-    let is_refused = |panics: &str, own: &str| {
+    let is_rejected = |panics: &str, own: &str| {
         let envoy = FakeEnvoy::new(&config, &[&CHAT[..], &[("x-panic", panics), (own, "1")]].concat());
         envoy.attributes.borrow_mut().insert(61, json!("restricted"));
         envoy.headers(false);
         envoy.body(NAMED.as_bytes(), true);
         assert_eq!(forwarded(&envoy), NAMED);
         guard::take_panics();
-        envoy.filter_state.borrow().contains_key("llm_router.refused")
+        envoy.filter_state.borrow().contains_key("llm_router.rejected")
     };
     for panics in ["", "deciding"] {
-        assert!(is_refused(panics, "x-other"), "{panics:?}");
-        assert!(!is_refused(panics, "x-llm-z"), "{panics:?}");
+        assert!(is_rejected(panics, "x-other"), "{panics:?}");
+        assert!(!is_rejected(panics, "x-llm-z"), "{panics:?}");
     }
 }

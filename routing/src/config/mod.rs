@@ -224,7 +224,7 @@ pub struct Sidecar {
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OnFailure {
-    /// Take the policy's default model; the reason is then `fallback`.
+    /// Take the policy's default model; the reason is then `classifier_unavailable`.
     #[default]
     Default,
     /// Respond with 503, with an error in the shape of the client's API.
@@ -325,7 +325,7 @@ pub enum OnUnknownModel {
 /// Bounds on what is read of a request, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Larger bodies are refused.
+    /// Larger bodies are rejected.
     pub max_body: usize,
 }
 

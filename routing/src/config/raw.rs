@@ -48,7 +48,7 @@ pub(super) struct Config {
     #[cfg_attr(feature = "schema", schemars(extend("default" = "enforce")))]
     pub(super) mode: Mode,
     /// Whether decisions are recorded in Envoy's filter state too, for access logs: `wasm.llm_router.model`, `.policy`,
-    /// `.reason`, `.label`, `.confidence` and `.score`, and `.refused`; and for rate limits, `.estimated_tokens` before
+    /// `.reason`, `.label`, `.confidence` and `.score`, and `.rejected`; and for rate limits, `.estimated_tokens` before
     /// the request goes on, and `.tokens`, `.input_tokens` and `.output_tokens` when the answer is complete. Without,
     /// access logs have the response headers, for less work a request. The dynamic module's names have no `wasm.`; the
     /// native mode has no filter state.
@@ -115,7 +115,7 @@ pub(super) struct Sidecar {
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(super) struct Limits {
-    /// Larger bodies are refused with 413. From 1KiB to 256MiB; Envoy's own buffer limits must allow a little more.
+    /// Larger bodies are rejected with 413. From 1KiB to 256MiB; Envoy's own buffer limits must allow a little more.
     #[cfg_attr(feature = "schema", schemars(with = "Size", extend("default" = "8MiB")))]
     pub(super) max_body: ByteSize,
     /// The most text of a prompt with its context, which the sidecar is sent and `text_matches` sees; of longer texts, head and

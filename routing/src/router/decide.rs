@@ -122,7 +122,7 @@ impl Pending {
             return None;
         }
         let model = match self.choose(By::Candidates, &mut Steps::new()) {
-            Ok(Chosen::Target(best, _)) if best.reason != Reason::Fallback => {
+            Ok(Chosen::Target(best, _)) if best.reason != Reason::ClassifierUnavailable => {
                 self.decide(best, None, &mut |_| ()).ok().map(|decision| decision.model)
             }
             _ => None,
@@ -146,7 +146,7 @@ impl Pending {
             _ => self.compared(by, last)?,
         };
         // A message without a prediction says nothing beside others that have one.
-        let is_known = |candidate: &Candidate<'_>| candidate.reason != Reason::Fallback;
+        let is_known = |candidate: &Candidate<'_>| candidate.reason != Reason::ClassifierUnavailable;
         if candidates.iter().any(is_known) {
             candidates.retain(is_known);
         }
@@ -326,7 +326,9 @@ impl Pending {
             Some(Known::Unavailable) => {
                 steps.push(Step::Unavailable);
                 return match self.facts.on_failure {
-                    OnFailure::Default => Ok(by_default(policy, None, Reason::Fallback, index, steps)),
+                    OnFailure::Default => {
+                        Ok(by_default(policy, None, Reason::ClassifierUnavailable, index, steps))
+                    }
                     OnFailure::Reject => Err(Stop::Reject(Rejection::classifier_unavailable())),
                 };
             }

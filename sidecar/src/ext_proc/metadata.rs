@@ -26,9 +26,9 @@ pub(super) fn of_decision(decision: &Decision, scores: &[HeadOutput]) -> Struct 
     decision_metadata(fields, by_head(scores))
 }
 
-/// Why a request is rejected, or in shadow mode would be: `refused`.
+/// Why a request is rejected, or in shadow mode would be: `rejected`.
 pub(super) fn of_rejection(rejection: &Rejection) -> Struct {
-    decision_metadata([("refused", rejection.code().to_owned())], Vec::new())
+    decision_metadata([("rejected", rejection.code().to_owned())], Vec::new())
 }
 
 fn by_head(outputs: &[HeadOutput]) -> Vec<(String, HeadPrediction)> {
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_recorded_by_its_code() {
-        let decision = structure([("refused", "request_too_large".into())]);
+        let decision = structure([("rejected", "request_too_large".into())]);
         let expected = fields([("llm_router", structure([("decision", decision)]))]);
         assert_eq!(of_rejection(&Rejection::body_too_large(1)), expected);
     }

@@ -74,7 +74,7 @@ impl Reloader {
                 }
                 Err(error) => {
                     tracing::error!(%path, error = format!("{error:#}"), "not reloaded; the old one stays");
-                    Reloaded::Refused
+                    Reloaded::Rejected
                 }
             };
             self.reloads.count(*what, outcome);

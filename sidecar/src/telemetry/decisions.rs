@@ -28,7 +28,7 @@ enum Numbers {
 
 impl Default for Decisions {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("llmrouter");
+        let mut registry = Registry::with_prefix("llm_router");
         let numbers = Metric::ALL.into_iter().map(|metric| (metric, register(metric, &mut registry)));
         Self { metrics: numbers.collect(), registry }
     }

@@ -18,7 +18,7 @@ pub enum Reloaded {
     /// The new one is in use.
     Applied,
     /// The new one is not valid; the old one stays.
-    Refused,
+    Rejected,
 }
 
 /// Number of reloads by subject and outcome. Clones share the counts.
@@ -30,7 +30,7 @@ impl Default for Reloads {
     fn default() -> Self {
         let reloads = Self(Family::default());
         for what in [Reload::Policy, Reload::Model] {
-            for outcome in [Reloaded::Applied, Reloaded::Refused] {
+            for outcome in [Reloaded::Applied, Reloaded::Rejected] {
                 drop(reloads.0.get_or_create(&labels(what, outcome)));
             }
         }
@@ -52,7 +52,7 @@ fn labels(what: Reload, outcome: Reloaded) -> [(&'static str, &'static str); 2] 
     };
     let outcome = match outcome {
         Reloaded::Applied => "applied",
-        Reloaded::Refused => "refused",
+        Reloaded::Rejected => "rejected",
     };
     [("what", what), ("outcome", outcome)]
 }

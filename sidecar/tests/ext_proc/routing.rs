@@ -64,7 +64,7 @@ fn body_sent_on(answer: &ProcessingResponse) -> Value {
 #[track_caller]
 fn assert_falls_back(answers: &[ProcessingResponse]) {
     assert_eq!(set_headers(&answers[1])["x-llm-cluster"], "small");
-    assert_eq!(explained(&answers[2])["x-llm-router-reason"], "fallback");
+    assert_eq!(explained(&answers[2])["x-llm-router-reason"], "classifier_unavailable");
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ async fn an_answer_that_envoy_shows_is_read_for_usage_and_its_first_token() {
     let running = serve(
         |it| {
             it["models"]["coder"]["cost"] = json!({ "input": 2, "cached_input": 1, "output": 3 });
-            it["models"]["dearest"] =
+            it["models"]["expensive"] =
                 json!({ "cluster": "a", "model": "a", "cost": { "input": 20, "output": 30 } });
         },
         Sure,
@@ -241,7 +241,7 @@ async fn an_answer_that_envoy_shows_is_read_for_usage_and_its_first_token() {
             r#"input_tokens_total{llm_model="coder"} 5"#,
             r#"output_tokens_total{llm_model="coder"} 7"#,
             r#"cost_microdollars_total{llm_model="coder"} 29"#,
-            r#"dearest_cost_microdollars_total{llm_model="coder"} 310"#,
+            r#"max_cost_microdollars_total{llm_model="coder"} 310"#,
         ],
     );
 }
@@ -250,7 +250,7 @@ async fn an_answer_that_envoy_shows_is_read_for_usage_and_its_first_token() {
 fn assert_has(running: &Running, lines: &[&str]) {
     let text = running.metrics.encode();
     for line in lines {
-        assert!(text.contains(&format!("\nllmrouter_{line}\n")), "{line} is not in {text}");
+        assert!(text.contains(&format!("\nllm_router_{line}\n")), "{line} is not in {text}");
     }
 }
 

@@ -175,7 +175,7 @@ async fn a_body_that_takes_too_long_is_rejected_however_steadily_it_comes() {
         drop(answers);
         metric(&running.metrics, "body_bytes 0").await;
     }
-    metric(&running.metrics, r#"refused_total{code="request_timeout"} 2"#).await;
+    metric(&running.metrics, r#"rejected_total{code="request_timeout"} 2"#).await;
 }
 
 #[tokio::test]

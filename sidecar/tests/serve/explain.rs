@@ -151,7 +151,7 @@ async fn headers_paths_and_costs_count() {
     );
     let by_policy =
         explain(&sidecar, &json!({"request": request, "headers": {"x-llm-policy": "absent"}})).await;
-    assert_eq!(by_policy["outcome"]["reason"], "fallback", "{by_policy}");
+    assert_eq!(by_policy["outcome"]["reason"], "classifier_unavailable", "{by_policy}");
     let steps = by_policy["steps"].as_array().unwrap();
     assert!(
         steps

@@ -58,9 +58,9 @@ async fn every_call_is_answered_while_policy_and_model_are_swapped_and_bad_ones_
     write_policy(root, &policy("second"));
     sidecar.metric("reloads_total{what=\"policy\",outcome=\"applied\"} 1").await;
     write_policy(root, "policies: nonsense");
-    sidecar.metric("reloads_total{what=\"policy\",outcome=\"refused\"} 1").await;
+    sidecar.metric("reloads_total{what=\"policy\",outcome=\"rejected\"} 1").await;
     swap_symlink(&at("model-3"), &at("model"));
-    sidecar.metric("reloads_total{what=\"model\",outcome=\"refused\"} 1").await;
+    sidecar.metric("reloads_total{what=\"model\",outcome=\"rejected\"} 1").await;
     let set = route(sidecar.connect().await).await.unwrap();
     assert!(
         set.contains(&("x-llm-cluster".to_owned(), "second".to_owned())),

@@ -54,7 +54,7 @@ unsafe fn define(config: ConfigPtr, metric: Metric) -> Option<usize> {
 /// The name in Prometheus, after Envoy's prefix.
 fn name(metric: Metric) -> String {
     let suffix = if metric.kind() == Kind::Counter { "_total" } else { "" };
-    format!("llmrouter_{}{suffix}", metric.name())
+    format!("llm_router_{}{suffix}", metric.name())
 }
 
 /// The names of the labels, as the Wasm filter's `stats_tags` make them.
@@ -78,9 +78,9 @@ mod tests {
 
     #[test]
     fn names_and_labels_are_those_of_the_wasm_filter() {
-        assert_eq!(name(Metric::Requests), "llmrouter_requests_total");
+        assert_eq!(name(Metric::Requests), "llm_router_requests_total");
         assert_eq!(labels(Metric::Requests), ["llm_policy", "llm_model", "llm_reason"]);
-        assert_eq!(name(Metric::CallDuration), "llmrouter_call_duration_microseconds");
+        assert_eq!(name(Metric::CallDuration), "llm_router_call_duration_microseconds");
         assert_eq!(labels(Metric::Calls), ["llm_classifier", "outcome"]);
         assert_eq!(labels(Metric::Comparisons), ["llm_policy", "llm_model", "llm_candidate"]);
         assert_eq!(labels(Metric::Rules), ["llm_rule", "mode"]);

@@ -48,10 +48,10 @@ impl Stats {
     }
 }
 
-/// `llmrouter.LABEL.VALUE.….METRIC`; of a counter with `_total`.
+/// `llm_router.LABEL.VALUE.….METRIC`; of a counter with `_total`.
 fn name(series: Series, config: &Config) -> String {
     let labels = series.labels(config);
     let labels: String = labels.iter().map(|(name, value)| format!("{name}.{value}.")).collect();
     let suffix = if series.metric.kind() == Kind::Counter { "_total" } else { "" };
-    format!("llmrouter.{labels}{}{suffix}", series.metric.name())
+    format!("llm_router.{labels}{}{suffix}", series.metric.name())
 }

@@ -24,7 +24,7 @@ fn the_label_decides_when_it_is_sure_enough_and_routed() {
 #[test]
 fn without_an_answer_the_default_model_or_a_503() {
     let decision = with_one(pending(&router(|_| {}), "auto"), &Known::Unavailable).unwrap();
-    assert_eq!((decision.model.name.as_str(), decision.reason), ("small", Reason::Fallback));
+    assert_eq!((decision.model.name.as_str(), decision.reason), ("small", Reason::ClassifierUnavailable));
     let rejecting = router(|config| config["sidecar"]["on_failure"] = json!("reject"));
     assert_eq!(with_one(pending(&rejecting, "auto"), &Known::Unavailable).unwrap_err().status(), 503);
 }

@@ -5,8 +5,8 @@ import { element, table } from "./dom.js";
 import { count, milliseconds, rate } from "./format.js";
 
 export const REQUESTS = "llm_router_sidecar_requests_total";
-export const DECISIONS = "llmrouter_requests_total";
-const COMPARISONS = "llmrouter_comparisons_total";
+export const DECISIONS = "llm_router_requests_total";
+const COMPARISONS = "llm_router_comparisons_total";
 
 /** The latest numbers. */
 export function renderTiles(now, metrics) {

@@ -79,7 +79,7 @@ impl Run {
     #[track_caller]
     fn assert_counted(&self, line: &str) {
         let text = self.metrics.encode();
-        assert!(text.contains(&format!("llmrouter_{line}")), "{line} is not in {text}");
+        assert!(text.contains(&format!("llm_router_{line}")), "{line} is not in {text}");
     }
 }
 
@@ -201,15 +201,15 @@ fn a_rejection_has_openais_shape_and_is_recorded_and_counted() {
     assert_eq!((status(&answer), immediate(&answer).details.as_str()), (413, "request_too_large"));
     let body: Value = serde_json::from_slice(&immediate(&answer).body).unwrap();
     assert_eq!(body["error"]["code"], "request_too_large");
-    assert_eq!(recorded(&answer), [("refused", "request_too_large")]);
-    run.assert_counted(r#"refused_total{code="request_too_large"} 1"#);
+    assert_eq!(recorded(&answer), [("rejected", "request_too_large")]);
+    run.assert_counted(r#"rejected_total{code="request_too_large"} 1"#);
 
     let mut run = Run::new("shadow");
     run.headers(&[]);
     let answer = run.body("not JSON");
     assert_eq!(answer.response, answer::unchanged().response);
-    assert_eq!(recorded(&answer), [("refused", "invalid_request")]);
-    run.assert_counted(r#"refused_total{code="invalid_request"} 1"#);
+    assert_eq!(recorded(&answer), [("rejected", "invalid_request")]);
+    run.assert_counted(r#"rejected_total{code="invalid_request"} 1"#);
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn usage_counts_when_the_stream_ends_whenever_that_is() {
     let Run { request, metrics, .. } = run;
     drop(request);
     let text = metrics.encode();
-    assert!(text.contains(r#"llmrouter_input_tokens_total{llm_model="big"} 12"#), "{text}");
+    assert!(text.contains(r#"llm_router_input_tokens_total{llm_model="big"} 12"#), "{text}");
 }
 
 /// Envoy's limit is above the policy's, so that what is cut off is too long.

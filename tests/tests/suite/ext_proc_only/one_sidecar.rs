@@ -36,10 +36,10 @@ async fn responses_that_the_sidecar_does_not_see_are_not_counted() {
     let prompt = labelled("Code Generation");
     assert_routed(&gateway.send(Request::chat(chat("auto", &prompt))).await, "nemotron", "classified");
     let stats = gateway.stats().await;
-    let requests = "llmrouter_requests_total{llm_policy=\"task_router\",llm_model=\"nemotron\",\
+    let requests = "llm_router_requests_total{llm_policy=\"task_router\",llm_model=\"nemotron\",\
                     llm_reason=\"classified\"}";
     assert_eq!(stats.get(requests), Some(&1.0), "{stats:#?}");
-    assert!(!stats.keys().any(|name| name.starts_with("llmrouter_output_tokens")), "{stats:#?}");
+    assert!(!stats.keys().any(|name| name.starts_with("llm_router_output_tokens")), "{stats:#?}");
 }
 
 /// Envoy's routes can match it by range.

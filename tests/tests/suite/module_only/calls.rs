@@ -17,7 +17,9 @@ async fn a_status_after_the_message_counts() {
     let metadata = Some(fields([("llm_router", ours)]));
     let message =
         ProcessingResponse { dynamic_metadata: metadata, ..ProcessingResponse::default() }.encode_to_vec();
-    for (status, model, reason) in [("0", "nemotron", "classified"), ("13", "llama-8b", "fallback")] {
+    for (status, model, reason) in
+        [("0", "nemotron", "classified"), ("13", "llama-8b", "classifier_unavailable")]
+    {
         let address = broken_sidecar::responding(vec![(message.clone(), status)]);
         let gateway = Envoy::start(&without_sidecar(Host::Module).sidecar(address)).await;
         assert_routed(&gateway.send(Request::chat(chat("auto", CODE))).await, model, reason);

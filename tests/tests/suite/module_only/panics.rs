@@ -34,7 +34,7 @@ async fn a_panic_while_deciding_is_answered_by_the_policys_rule_for_failures() {
         let prompt = labelled("Code Generation");
         let request = Request::chat(chat("auto", &prompt)).header("x-panic", place);
         let gateway = start("default").await;
-        assert_routed(&gateway.send(request.clone()).await, "llama-8b", "fallback");
+        assert_routed(&gateway.send(request.clone()).await, "llama-8b", "classifier_unavailable");
         let gateway = start("reject").await;
         let response = gateway.send(request).await;
         assert_eq!(response.status, 503, "{place}: {response:?}");

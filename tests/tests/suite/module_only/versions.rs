@@ -75,7 +75,7 @@ async fn without_a_sidecar_requests_go_to_the_default_model(version: Version) {
     let bootstrap = without_sidecar(Host::Module).sidecar(refusing_address());
     let gateway = Envoy::start_version(version, &bootstrap, 2).await;
     let response = gateway.send(Request::chat(chat("auto", &labelled("Code Generation")))).await;
-    assert_routed(&response, "llama-8b", "fallback");
+    assert_routed(&response, "llama-8b", "classifier_unavailable");
 }
 
 #[apply(for_each_envoy!)]
@@ -102,19 +102,19 @@ async fn requests_tokens_and_times_are_counted(version: Version) {
     assert_routed(&gateway.send(request).await, "nemotron", "classified");
     assert!(gateway.send(Request::chat("not JSON")).await.status.is_client_error());
     let expected = [
-        "llmrouter_requests_total{llm_policy=\"task_router\",llm_model=\"nemotron\",llm_reason=\"classified\"}",
-        "llmrouter_calls_total{llm_classifier=\"task\",outcome=\"answered\"}",
-        "llmrouter_call_duration_microseconds_count{llm_classifier=\"task\"}",
-        "llmrouter_output_tokens_total{llm_model=\"nemotron\"}",
-        "llmrouter_time_to_first_token_milliseconds_count{llm_model=\"nemotron\"}",
-        "llmrouter_refused_total{code=\"invalid_request\"}",
+        "llm_router_requests_total{llm_policy=\"task_router\",llm_model=\"nemotron\",llm_reason=\"classified\"}",
+        "llm_router_calls_total{llm_classifier=\"task\",outcome=\"answered\"}",
+        "llm_router_call_duration_microseconds_count{llm_classifier=\"task\"}",
+        "llm_router_output_tokens_total{llm_model=\"nemotron\"}",
+        "llm_router_time_to_first_token_milliseconds_count{llm_model=\"nemotron\"}",
+        "llm_router_rejected_total{code=\"invalid_request\"}",
     ];
     poll(async || {
         let stats = gateway.stats().await;
         if expected.iter().all(|name| stats.get(*name).is_some_and(|it| *it > 0.0)) {
             return Ok(());
         }
-        let is_ours = |name: &str| name.contains("llmrouter") && !name.contains("_bucket");
+        let is_ours = |name: &str| name.contains("llm_router") && !name.contains("_bucket");
         Err(stats.into_iter().filter(|(name, _)| is_ours(name)).collect::<HashMap<_, _>>())
     })
     .await;

@@ -51,7 +51,7 @@ async fn what_all_workers_counted_is_added_up_exactly() {
     for response in futures_util::future::join_all(requests).await {
         assert_routed(&response, "llama-70b", "manual");
     }
-    let name = "llmrouter_requests_total{llm_policy=\"none\",llm_model=\"llama-70b\",llm_reason=\"manual\"}";
+    let name = "llm_router_requests_total{llm_policy=\"none\",llm_model=\"llama-70b\",llm_reason=\"manual\"}";
     poll(async || {
         let count = gateway.envoy.stats().await.get(name).copied();
         if count == Some(REQUESTS as f64) { Ok(()) } else { Err(count) }

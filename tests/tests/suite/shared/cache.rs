@@ -75,7 +75,7 @@ async fn a_classification_that_failed_is_not_remembered(host: Host) {
     let prompt = unpredictable();
     for _ in 0..2 {
         let response = gateway.send(Request::chat(chat("auto", &prompt))).await;
-        assert_routed(&response, "llama-8b", "fallback");
+        assert_routed(&response, "llama-8b", "classifier_unavailable");
     }
     assert_eq!(gateway.sidecar.times_classified(&prompt), 2);
 }

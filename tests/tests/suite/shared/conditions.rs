@@ -73,7 +73,7 @@ async fn a_rule_in_shadow_is_counted_only(host: Host) {
     let counted = llm_router_tests::poll(async || {
         let stats = gateway.stats().await;
         let found = stats.iter().any(|(name, value)| {
-            name.starts_with("llmrouter_rules_total") && name.contains("watched") && *value > 0.0
+            name.starts_with("llm_router_rules_total") && name.contains("watched") && *value > 0.0
         });
         if found { Ok(()) } else { Err(stats) }
     });

@@ -116,7 +116,7 @@ async fn a_conversation_does_not_stay_with_the_model_of_a_failed_classification(
     assert_routed(
         &replicas.send(Request::chat(conversation("auto", &[&begin]))).await,
         "llama-8b",
-        "fallback",
+        "classifier_unavailable",
     );
     let other = labelled("Code Generation");
     let response = replicas.send(Request::chat(conversation("auto", &[&other, "Thanks!"]))).await;

@@ -21,7 +21,8 @@ async fn a_new_configuration_loses_no_count(host: Host) {
         if response.header("x-llm-router-reason") == "alias" { Ok(()) } else { Err(response) }
     })
     .await;
-    let manual = "llmrouter_requests_total{llm_policy=\"none\",llm_model=\"llama-8b\",llm_reason=\"manual\"}";
+    let manual =
+        "llm_router_requests_total{llm_policy=\"none\",llm_model=\"llama-8b\",llm_reason=\"manual\"}";
     poll(async || {
         let count = gateway.stats().await.get(manual).copied();
         if count == Some(1.0) { Ok(()) } else { Err(count) }

@@ -39,7 +39,7 @@ async fn a_sidecar_that_forgets_examples_is_sent_them_once_a_request(host: Host)
     let sidecar = FewShotSidecar::start(Examples::Forgotten);
     let envoy = gateway(host, &sidecar).await;
     for requests in 1..=2 {
-        assert_routed(&send(&envoy, "support", "it crashed").await, "llama-8b", "fallback");
+        assert_routed(&send(&envoy, "support", "it crashed").await, "llama-8b", "classifier_unavailable");
         assert_eq!(sidecar.calls().len(), 2 * requests);
     }
 }
@@ -48,7 +48,7 @@ async fn a_sidecar_that_forgets_examples_is_sent_them_once_a_request(host: Host)
 async fn a_policy_without_examples_sends_none(host: Host) {
     let sidecar = FewShotSidecar::start(Examples::Forgotten);
     let envoy = gateway(host, &sidecar).await;
-    assert_routed(&send(&envoy, "auto", "it crashed").await, "llama-8b", "fallback");
+    assert_routed(&send(&envoy, "auto", "it crashed").await, "llama-8b", "classifier_unavailable");
     assert_eq!(sidecar.calls(), [Sent::Nothing]);
 }
 

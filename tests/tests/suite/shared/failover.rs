@@ -239,8 +239,8 @@ async fn logs_and_stats_name_the_model_that_responded(host: Host) {
     assert_eq!((&logged["llm_model"], &logged["llm_reason"]), (&json!("llama-70b"), &json!("failover")));
     assert_eq!(logged["upstream_cluster"], "llama-70b");
 
-    let tokens = |model: &str| format!("llmrouter_output_tokens_total{{llm_model=\"{model}\"}}");
-    let expected = [("llmrouter_failovers_total{llm_model=\"nemotron\"}", 1.0), (&tokens("llama-70b"), 4.0)];
+    let tokens = |model: &str| format!("llm_router_output_tokens_total{{llm_model=\"{model}\"}}");
+    let expected = [("llm_router_failovers_total{llm_model=\"nemotron\"}", 1.0), (&tokens("llama-70b"), 4.0)];
     let stats = poll(async || {
         let stats = gateway.stats().await;
         let settled = expected.iter().all(|(name, value)| stats.get(*name) == Some(value));

@@ -13,7 +13,7 @@ use crate::support::{CODE, assert_routed, bootstrap, upstream_model};
 async fn without_a_classification_the_default_model_is_used(host: Host) {
     let gateway = Envoy::start(&bootstrap(host).await.policy(missing_classifier)).await;
     let response = gateway.send(Request::chat(chat("auto", CODE))).await;
-    assert_routed(&response, "llama-8b", "fallback");
+    assert_routed(&response, "llama-8b", "classifier_unavailable");
     assert_eq!(response.header("x-llm-router-label"), "");
     assert_eq!(upstream_model(&response), "meta/llama-3.1-8b-instruct");
 }

@@ -56,7 +56,7 @@ async fn measure(gateway: &Envoy, name: &str, happens: impl FnOnce()) {
     let classified = outcome.with("x-llm-router-reason", "classified");
     let [p50, p99] = [50.0, 99.0].map(|percent| outcome.percentile(percent));
     eprintln!("{name}: {count} requests, {classified} classified, p50 {p50:.0?}, p99 {p99:.0?}");
-    assert_eq!(classified + outcome.with("x-llm-router-reason", "fallback"), count);
+    assert_eq!(classified + outcome.with("x-llm-router-reason", "classifier_unavailable"), count);
     assert!(p99 < DEADLINE + SLACK, "{name}: p99 {p99:?}");
 }
 

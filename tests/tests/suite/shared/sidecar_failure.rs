@@ -185,7 +185,7 @@ fn with_sidecar(host: Host, address: SocketAddr) -> Bootstrap {
 
 async fn assert_falls_back(gateway: &Envoy) {
     let response = within(PROMPTLY, gateway.send(Request::chat(chat("auto", CODE)))).await;
-    assert_routed(&response, "llama-8b", "fallback");
+    assert_routed(&response, "llama-8b", "classifier_unavailable");
     assert_eq!(response.header("x-llm-router-label"), "");
     assert_eq!(upstream_model(&response), "meta/llama-3.1-8b-instruct");
 }

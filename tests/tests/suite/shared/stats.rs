@@ -39,16 +39,16 @@ async fn requests_are_counted_by_policy_model_reason_and_label(host: Host) {
         (requests("nemotron", "task_router", "classified"), 1),
         (requests("nemotron", "task_router", "cached"), 1),
         (requests("llama-8b", "task_router", "default"), 2),
-        (requests("llama-8b", "task_router", "fallback"), 1),
+        (requests("llama-8b", "task_router", "classifier_unavailable"), 1),
         (requests("vendor.model-3.1", "my.policy", "default"), 1),
         (requests("vendor.model-3.1", "none", "manual"), 1),
         (labels("task_router", "Code Generation"), 2),
         (labels("task_router", "unrouted"), 2),
         (labels("my.policy", "unrouted"), 1),
-        ("llmrouter_cache_hits_total".to_owned(), 3),
-        ("llmrouter_cache_misses_total".to_owned(), 3),
-        ("llmrouter_calls_total{llm_classifier=\"task\",outcome=\"answered\"}".to_owned(), 2),
-        ("llmrouter_calls_total{llm_classifier=\"task\",outcome=\"failed\"}".to_owned(), 1),
+        ("llm_router_cache_hits_total".to_owned(), 3),
+        ("llm_router_cache_misses_total".to_owned(), 3),
+        ("llm_router_calls_total{llm_classifier=\"task\",outcome=\"answered\"}".to_owned(), 2),
+        ("llm_router_calls_total{llm_classifier=\"task\",outcome=\"failed\"}".to_owned(), 1),
     ];
     counted(&gateway, expected).await;
 }
@@ -84,13 +84,13 @@ async fn a_candidate_is_counted_beside_its_policy_and_changes_nothing(host: Host
     }
     let compared = |candidate: &str| {
         format!(
-            "llmrouter_comparisons_total{{llm_policy=\"task_router\",llm_model=\"nemotron\",llm_candidate=\"{candidate}\"}}"
+            "llm_router_comparisons_total{{llm_policy=\"task_router\",llm_model=\"nemotron\",llm_candidate=\"{candidate}\"}}"
         )
     };
     // Each response has four tokens.
     let cost = |whose: &str, model: &str| {
         format!(
-            "llmrouter_{whose}_cost_microdollars_total{{llm_policy=\"task_router\",llm_model=\"{model}\"}}"
+            "llm_router_{whose}_cost_microdollars_total{{llm_policy=\"task_router\",llm_model=\"{model}\"}}"
         )
     };
     let expected = [
@@ -118,7 +118,7 @@ async fn rejections_are_counted_by_code(host: Host) {
     }
     let expected = [("invalid_request", 2), ("policy_not_found", 1), ("unsupported_encoding", 1)];
     let expected =
-        expected.map(|(code, count)| (format!("llmrouter_refused_total{{code=\"{code}\"}}"), count));
+        expected.map(|(code, count)| (format!("llm_router_rejected_total{{code=\"{code}\"}}"), count));
     counted(&gateway, expected).await;
 }
 
@@ -128,7 +128,7 @@ async fn a_cache_that_is_off_misses_nothing(host: Host) {
     let request = Request::chat(chat("auto", &labelled("Code Generation")));
     assert_routed(&gateway.send(request).await, "nemotron", "classified");
     let stats = counted(&gateway, [(requests("nemotron", "task_router", "classified"), 1)]).await;
-    let cache = stats.iter().filter(|(name, _)| name.contains("llmrouter_cache"));
+    let cache = stats.iter().filter(|(name, _)| name.contains("llm_router_cache"));
     assert_eq!(cache.map(|(_, value)| value).sum::<f64>(), 0.0, "{:#?}", ours(&stats));
 }
 
@@ -144,7 +144,7 @@ async fn tokens_and_cost_are_counted_from_responses_in_json_and_in_events(host: 
             "cost": { "input": 1000, "output": 10000 },
         });
         it["models"]["free"] = json!({ "cluster": "llama-8b", "model": "free" });
-        it["models"]["dearest"] =
+        it["models"]["expensive"] =
             json!({ "cluster": "llama-8b", "model": "d", "cost": { "input": 2000, "output": 20000 } });
     })
     .await;
@@ -168,12 +168,12 @@ async fn tokens_and_cost_are_counted_from_responses_in_json_and_in_events(host: 
         }
     }
     for model in ["llama-8b", "llama-70b", "nemotron", "claude", "free"] {
-        let sample = |name: &str| format!("llmrouter_{name}_total{{llm_model=\"{model}\"}}");
+        let sample = |name: &str| format!("llm_router_{name}_total{{llm_model=\"{model}\"}}");
         let stats = counted(&gateway, [(sample("output_tokens"), 8), (sample("input_tokens"), 6)]).await;
         let cost = (model != "free").then_some(6.0 * 1000.0 + 8.0 * 10_000.0);
         assert_eq!(stats.get(&sample("cost_microdollars")).copied(), cost, "{model} in {:#?}", ours(&stats));
-        let dearest = stats.get(&sample("dearest_cost_microdollars")).copied();
-        assert_eq!(dearest, cost.map(|cost| 2.0 * cost), "{model} in {:#?}", ours(&stats));
+        let max_cost = stats.get(&sample("max_cost_microdollars")).copied();
+        assert_eq!(max_cost, cost.map(|cost| 2.0 * cost), "{model} in {:#?}", ours(&stats));
     }
 }
 
@@ -187,12 +187,12 @@ async fn times_are_in_histograms_after_a_flush(host: Host) {
     assert_routed(&gateway.send(Request::chat(chat("llama-70b", "Hi"))).await, "llama-70b", "manual");
     assert_routed(&gateway.send(request).await, "nemotron", "classified");
     for name in [
-        "llmrouter_time_to_first_token_milliseconds_count{llm_model=\"nemotron\"}",
-        "llmrouter_call_duration_microseconds_count{llm_classifier=\"task\"}",
+        "llm_router_time_to_first_token_milliseconds_count{llm_model=\"nemotron\"}",
+        "llm_router_call_duration_microseconds_count{llm_classifier=\"task\"}",
     ] {
         until(&gateway, |stats| stats.get(name) == Some(&1.0)).await;
     }
-    let whole = "llmrouter_time_to_first_token_milliseconds_count{llm_model=\"llama-70b\"}";
+    let whole = "llm_router_time_to_first_token_milliseconds_count{llm_model=\"llama-70b\"}";
     assert_eq!(gateway.stats().await.get(whole), None, "a response in one piece has no first token");
 }
 
@@ -208,9 +208,9 @@ async fn in_shadow_mode_the_stats_count_what_would_be(host: Host) {
         gateway.send(request).await;
     }
     let expected = [
-        ("llmrouter_output_tokens_total{llm_model=\"large\"}".to_owned(), 8),
+        ("llm_router_output_tokens_total{llm_model=\"large\"}".to_owned(), 8),
         (requests("large", "task_router", "shadow"), 2),
-        ("llmrouter_refused_total{code=\"invalid_request\"}".to_owned(), 1),
+        ("llm_router_rejected_total{code=\"invalid_request\"}".to_owned(), 1),
     ];
     let stats = counted(&gateway, expected).await;
     assert!(!stats.keys().any(|name| name.contains("time_to_first_token")), "the speed is another model's");
@@ -239,10 +239,10 @@ async fn the_access_log_is_json_with_the_decision_and_without_the_prompt(host: H
     });
     assert_has(&lines[0], &expected);
     assert!(lines[0]["duration_ms"].is_u64() && lines[0]["first_byte_ms"].is_u64(), "{}", lines[0]);
-    assert_eq!(lines[0].get("llm_refused"), None);
+    assert_eq!(lines[0].get("llm_rejected"), None);
     // As Envoy normalizes it.
     let path = "/%22a%22/v1/completions";
-    let expected = json!({ "path": path, "code": 400, "llm_refused": "invalid_request" });
+    let expected = json!({ "path": path, "code": 400, "llm_rejected": "invalid_request" });
     assert_has(&lines[1], &expected);
     assert_eq!(lines[1].get("llm_model"), None);
     let output = gateway.envoy.output();
@@ -281,17 +281,17 @@ async fn until(
 }
 
 fn ours(stats: &HashMap<String, f64>) -> Vec<(&String, &f64)> {
-    stats.iter().filter(|(name, _)| name.contains("llmrouter") && !name.contains("_bucket")).collect()
+    stats.iter().filter(|(name, _)| name.contains("llm_router") && !name.contains("_bucket")).collect()
 }
 
 fn requests(model: &str, policy: &str, reason: &str) -> String {
     format!(
-        "llmrouter_requests_total{{llm_policy=\"{policy}\",llm_model=\"{model}\",llm_reason=\"{reason}\"}}"
+        "llm_router_requests_total{{llm_policy=\"{policy}\",llm_model=\"{model}\",llm_reason=\"{reason}\"}}"
     )
 }
 
 fn labels(policy: &str, label: &str) -> String {
-    format!("llmrouter_labels_total{{llm_policy=\"{policy}\",llm_label=\"{label}\"}}")
+    format!("llm_router_labels_total{{llm_policy=\"{policy}\",llm_label=\"{label}\"}}")
 }
 
 /// The entries of the access log among Envoy's output.

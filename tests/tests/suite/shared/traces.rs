@@ -39,7 +39,7 @@ async fn the_call_to_the_sidecar_belongs_to_the_clients_trace(host: Host) {
     ] {
         let request = Request::chat(chat("auto", "Hi"));
         let request = sent.iter().fold(request, |request, (name, value)| request.header(name, value));
-        assert_routed(&gateway.send(request).await, "llama-8b", "fallback");
+        assert_routed(&gateway.send(request).await, "llama-8b", "classifier_unavailable");
         let headers = within(TIMEOUT, called.recv()).await.expect("a call");
         let header = |name| headers.get(name).map(|value| value.to_str().expect("ASCII"));
         assert_eq!([header(TRACE.0), header(STATE.0)], expected, "{sent:?}");
