@@ -41,7 +41,7 @@ impl<'a> Run<'a> {
         Self { provider, weak, strong, folder, _limit: TimeLimit::start() }
     }
 
-    /// A run on this number of prompts, each of which has the answer `yes`.
+    /// A run on this number of prompts. Each has the answer `yes`.
     fn on_prompts(provider: &'a MockProvider, count: usize) -> Self {
         let rows: Vec<_> =
             (0..count).map(|n| format!(r#"{{"text": "prompt {n}", "answer": "yes"}}"#)).collect();

@@ -84,7 +84,7 @@ fn a_request_without_a_response_in_time_is_repeated() {
     let run = Run::on_prompts(&provider, 1);
     let ended = run.succeed(&[
         "--timeout",
-        "500ms",
+        "3s",
         "--price",
         "small=0,1000",
         "--price",

@@ -67,7 +67,7 @@ enum Decision {
 }
 
 impl Budget {
-    /// A budget of which earlier runs have spent a part.
+    /// A budget, and what earlier runs have spent.
     pub(crate) fn new(limits: Limits, spent: Spent) -> Self {
         Self { limits, state: Mutex::new(State { spent, reserved: Money::ZERO }), settled: Notify::new() }
     }

@@ -5,7 +5,7 @@ use llm_router_routing::usage::{Usage, UsageReader};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A completion as it is kept.
+/// A completion, as the journal keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Completion {
     /// What the model wrote; empty if it wrote nothing, as when it only reasoned up to the maximum of tokens.
@@ -75,7 +75,7 @@ impl Completion {
     }
 }
 
-/// A text, or a list of parts, some of which are texts.
+/// The text of a message's content: a string, or the texts in a list of parts.
 fn text(content: &Value) -> Option<String> {
     match content {
         Value::String(text) => Some(text.clone()),

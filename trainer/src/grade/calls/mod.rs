@@ -1,4 +1,4 @@
-//! Paid requests to models: within a budget, with retries, each result recorded as soon as it is there.
+//! Paid requests to models: within a budget, with retries, and each result recorded at once.
 
 mod budget;
 mod chat;

@@ -41,7 +41,7 @@ pub(crate) struct ChatModel {
 }
 
 impl ChatModel {
-    /// A model with these members of the request body, of which `edits` replaces some, or removes those that are null.
+    /// A model with these members of the request body. `edits` replaces members; null removes one.
     ///
     /// # Errors
     /// If the edits concern a reserved member, or leave none that limits the completion.

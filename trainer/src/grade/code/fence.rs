@@ -12,7 +12,7 @@ pub(crate) fn python_block(markdown: &str) -> Option<String> {
     let mut lines = markdown.lines();
     while let Some(line) = lines.next() {
         let Some(language) = line.trim().strip_prefix(FENCE) else { continue };
-        // What stands before the fence stands before each line.
+        // In a list, the lines of a block have the indent of its fence.
         let indent = line.len() - line.trim_start().len();
         let inner = lines.by_ref().take_while(|line| line.trim() != FENCE);
         let code: String = inner.map(|line| format!("{}\n", without_indent(line, indent))).collect();

@@ -1,4 +1,4 @@
-//! The rows to grade, all of which are checked before the first request.
+//! The rows to grade. All are checked before the first request.
 
 mod answer;
 mod messages;
