@@ -26,6 +26,14 @@ fn the_committed_schema_is_the_codes() {
     expect_file("docs/policy.schema.json", &text(&llm_router(&["schema"]).stdout));
 }
 
+/// Editors and registries cache a schema by its name, so another version needs another one.
+#[test]
+fn the_schema_is_named_after_the_release() {
+    let schema = Config::json_schema();
+    let version = concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
+    assert_eq!(schema["$id"], format!("urn:llm-router:policy:{version}"));
+}
+
 #[test]
 fn the_reference_is_the_schemas() {
     const BEGIN: &str = "<!-- Made from the schema; edit the comments in routing/src/config/raw.rs. -->\n";

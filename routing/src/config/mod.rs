@@ -84,10 +84,10 @@ impl Config {
         resolve::resolve(raw::Config::from_json(json)?)
     }
 
-    /// The JSON schema of what [`Config::from_json`] reads.
+    /// The JSON schema of what [`Config::from_json`] reads. Its `$id` names the release: patch releases share it.
     #[cfg(feature = "schema")]
     pub fn json_schema() -> serde_json::Value {
-        schemars::schema_for!(raw::Config).to_value()
+        schema::with_id(schemars::schema_for!(raw::Config))
     }
 
     /// Whether a request header belongs to the router. A client's own is removed, so that it misleads neither Envoy's routes nor
