@@ -92,11 +92,11 @@ pub(super) async fn explain(
 ) -> Result<Json<Output>, Error> {
     let Json(Input { request, path, headers, policy, completion_tokens }) = body?;
     let headers = request_headers(&path, &headers)?;
+    let (service, _permit) = background.service().await?;
     let given = match policy {
         Some(text) => Some(policy::explainer(text).await?),
         None => None,
     };
-    let (service, _permit) = background.service().await?;
     let policy = match (&given, &service.router) {
         (Some(explainer), _) => Some(ExplainingPolicy::Given(explainer)),
         (None, Some(router)) => Some(ExplainingPolicy::Own(router)),
