@@ -6,12 +6,8 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
 /// The name of this release's schema. The project has no domain, so it is a URN; the file is `docs/policy.schema.json`.
-const ID: &str = concat!(
-    "urn:llm-router:policy:",
-    env!("CARGO_PKG_VERSION_MAJOR"),
-    ".",
-    env!("CARGO_PKG_VERSION_MINOR")
-);
+const ID: &str =
+    concat!("urn:llm-router:policy:", env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
 
 /// The schema with `$schema` and `$id` first, as people read them.
 pub(super) fn with_id(mut schema: Schema) -> Value {
