@@ -5,7 +5,7 @@ use llm_router_sidecar::commands::{Command, bench, classify, config_file, health
 use llm_router_sidecar::serve;
 use llm_router_sidecar::telemetry::logs;
 
-/// Returns memory to the system after a burst of streams, which glibc's allocator keeps (measured in docs/sidecar.md).
+/// Returns memory to the system after a burst of streams, which glibc's allocator keeps (measured in docs/performance.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
