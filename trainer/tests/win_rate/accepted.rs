@@ -21,9 +21,10 @@ fn policy(classifier: &str, bands: &str) -> String {
 #[test]
 fn heads_of_several_pairs_are_reported_written_and_served_side_by_side() {
     let workspace = Workspace::new();
-    workspace.write("graded.jsonl", &hidden_subject());
-    let models = ["--weak-name", "small", "--strong-name", "large"];
-    let first = stdout(&workspace.win_rate(&[&["--data", "graded.jsonl"], &models[..]].concat()));
+    // As `grade` writes them, with the models' names.
+    let names = r#""weak_model": "small", "strong_model": "large", "method""#;
+    workspace.write("graded.jsonl", &hidden_subject().replace(r#""method""#, names));
+    let first = stdout(&workspace.win_rate(&["--data", "graded.jsonl"]));
     assert!(first.contains("# Head `win-rate-small-large`"), "{first}");
 
     let folder = "model/heads/win-rate-small-large";

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod accepted;
+mod leaks;
 mod prompts;
 mod rejected;
 #[path = "../common/time_limit.rs"]
