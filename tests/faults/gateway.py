@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import signal
 import sys
+import time
 import urllib.request
 
 from processes import LOGS, REPO, DemoError, Processes, is_ready, replaced, reserve_ports
@@ -19,6 +20,11 @@ SHIPPED = {
     "llama-70b": 8002,
     "nemotron": 8003,
 }
+
+SETTLE_SECONDS = 20
+# What must be back at zero when nobody asks for anything any more.
+ENVOY_GAUGES = ("envoy_http_downstream_rq_active{", "envoy_cluster_upstream_rq_active{")
+SIDECAR_GAUGES = ("llm_router_sidecar_body_bytes", "llm_router_sidecar_queue_depth")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Gateway:
         self.host = host
         self._label = label
         self.ports = reserve_ports([*SHIPPED, "sidecar-admin"])
-        self._folder = LOGS / f"faults-{label}"
+        self._folder = LOGS / label
         self._folder.mkdir(parents=True, exist_ok=True)
         self.envoy_id = self.sidecar_id = 0
 
@@ -114,6 +120,21 @@ class Gateway:
         pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
 
+    def unsettled(self) -> list[str]:
+        """The gauges that are not back at zero in time."""
+        ends = time.monotonic() + SETTLE_SECONDS
+        while True:
+            samples = {
+                name: value
+                for of, gauges in (("envoy-admin", ENVOY_GAUGES), ("sidecar-admin", SIDECAR_GAUGES))
+                for name, value in self.metrics(of).items()
+                # Envoy's own admin interface answers this very request.
+                if name.startswith(gauges) and value != 0 and "admin" not in name
+            }
+            if not samples or time.monotonic() > ends:
+                return [f"{name} is {value:g}" for name, value in samples.items()]
+            time.sleep(0.1)
+
     def _bootstrap(self) -> str:
         text = (REPO / self.host.bootstrap).read_text()
         for name, port in SHIPPED.items():
@@ -124,7 +145,7 @@ class Gateway:
         return text
 
     def _name(self, process: str) -> str:
-        return f"faults-{self._label}-{process}"
+        return f"{self._label}-{process}"
 
 
 def resident_megabytes(process: int) -> float:

@@ -1,10 +1,9 @@
 """Breaks gateways on purpose while clients use them, and prints what happened to the clients.
 
-usage: tests/faults/main.py [--host NAME]... [--drill NAME]... [--seconds N] [--soak MINUTES] [--list]
+usage: tests/faults/main.py [--host NAME]... [--drill NAME]... [--seconds N] [--list]
 
   --host, --drill  run only these; may be repeated
   --seconds        how long a fault lasts (default 6)
-  --soak           instead: requests without a fault for so long, with memory and file descriptors minute by minute
   --list           print the names, and exit
 """
 
@@ -16,15 +15,11 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
 
 from drills import AWAY, DRILLS, NotApplicableError
-from gateway import HOSTS, Gateway, Host, open_files, resident_megabytes
+from gateway import HOSTS, SETTLE_SECONDS, Gateway, Host, resident_megabytes
 from load import Load, Result, percentile
 from processes import DemoError, Processes, run_as_test
 
 HEADER = "| host | drill | requests | failed | classified | p50 ms | p99 ms | Envoy MB | sidecar MB |"
-SETTLE_SECONDS = 20
-# What must be back at zero when nobody asks for anything any more.
-ENVOY_GAUGES = ("envoy_http_downstream_rq_active{", "envoy_cluster_upstream_rq_active{")
-SIDECAR_GAUGES = ("llm_router_sidecar_body_bytes", "llm_router_sidecar_queue_depth")
 
 
 def run(gateway: Gateway, name: str, seconds: float) -> list[str]:
@@ -73,30 +68,13 @@ def problems(gateway: Gateway, name: str, results: list[Result], whole: float) -
     classified = sum(result.reason == "classified" for result in after)
     if 2 * classified <= len(after):
         found.append(f"a second after the fault, {classified} of {len(after)} requests are classified")
-    found += unsettled(gateway)
-    return found
-
-
-def unsettled(gateway: Gateway) -> list[str]:
-    """The gauges that are not back at zero in time."""
-    ends = time.monotonic() + SETTLE_SECONDS
-    while True:
-        samples = {
-            name: value
-            for of, gauges in (("envoy-admin", ENVOY_GAUGES), ("sidecar-admin", SIDECAR_GAUGES))
-            for name, value in gateway.metrics(of).items()
-            # Envoy's own admin interface answers this very request.
-            if name.startswith(gauges) and value != 0 and "admin" not in name
-        }
-        if not samples or time.monotonic() > ends:
-            return [f"{name} is {value:g}" for name, value in samples.items()]
-        time.sleep(0.1)
+    return found + gateway.unsettled()
 
 
 def drill(host: Host, drills: list[str], seconds: float) -> list[str]:
     found = []
     with Processes() as processes:
-        gateway = Gateway(processes, host, str(HOSTS.index(host)))
+        gateway = Gateway(processes, host, f"faults-{HOSTS.index(host)}")
         gateway.start()
         for name in drills:
             try:
@@ -106,33 +84,11 @@ def drill(host: Host, drills: list[str], seconds: float) -> list[str]:
     return found
 
 
-def soak(host: Host, minutes: int) -> list[str]:
-    """Requests for a long time: memory and file descriptors must not grow."""
-    print("| host | minute | requests | failed | p99 ms | Envoy MB | Envoy files | sidecar MB | sidecar files |")
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
-    with Processes() as processes:
-        gateway = Gateway(processes, host, str(HOSTS.index(host)))
-        gateway.start()
-        failed = 0
-        for minute in range(1, minutes + 1):
-            with Load(gateway.ports["gateway"]) as load:
-                time.sleep(60)
-            wrong = sum(result.status != 200 for result in load.results)
-            failed += wrong
-            processes_now = (gateway.envoy_id, gateway.sidecar_id)
-            sizes = " | ".join(f"{resident_megabytes(it):.0f} | {open_files(it)}" for it in processes_now)
-            requests = f"{len(load.results)} | {wrong} | {percentile(load.results, 0.99):.0f}"
-            print(f"| {host.name} | {minute} | {requests} | {sizes} |", flush=True)
-        found = [f"{host.name}: {failed} requests failed"] if failed else []
-        return found + unsettled(gateway)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(usage=__doc__.split("\n\n", 2)[1], description=__doc__.split("\n", 1)[0])
     parser.add_argument("--host", action="append", choices=[host.name for host in HOSTS])
     parser.add_argument("--drill", action="append", choices=list(DRILLS))
     parser.add_argument("--seconds", type=float, default=6)
-    parser.add_argument("--soak", type=int, metavar="MINUTES")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
     if options.list:
@@ -140,13 +96,9 @@ def main() -> None:
         return
     found = []
     selected = [host for host in HOSTS if not options.host or host.name in options.host]
-    if options.soak:
-        for host in selected:
-            found += soak(host, options.soak)
-    else:
-        print(HEADER + "\n|" + "---|" * (HEADER.count("|") - 1), flush=True)
-        for host in selected:
-            found += drill(host, options.drill or list(DRILLS), options.seconds)
+    print(HEADER + "\n|" + "---|" * (HEADER.count("|") - 1), flush=True)
+    for host in selected:
+        found += drill(host, options.drill or list(DRILLS), options.seconds)
     if found:
         raise DemoError("\n".join(found))
 
