@@ -12,7 +12,7 @@ use crate::bench::plot::label;
 const SIZE: (u32, u32) = (720, 240);
 
 /// Room above the highest value, for the legend.
-const HEADROOM: f64 = 1.4;
+const HEADROOM: f64 = 1.6;
 
 /// A load this long, in seconds, is drawn over minutes.
 const LONG: f64 = 180.0;
@@ -65,8 +65,8 @@ fn charts(rows: &[Row], processes: &[&str]) -> Vec<Chart> {
     let lines = [
         latency("p50", |row| row.latency.p50),
         latency("p99", |row| row.latency.p99),
-        latency("p50 to the first event", |row| row.first_event.p50),
-        latency("p99 to the first event", |row| row.first_event.p99),
+        latency("first event, p50", |row| row.first_event.p50),
+        latency("first event, p99", |row| row.first_event.p99),
     ];
     let lines = lines.into_iter().filter(|line| !line.points.is_empty()).collect();
     let mut charts = vec![Chart { name: "latency in ms", lines }];

@@ -149,7 +149,8 @@ impl Series {
     }
 
     fn log(&mut self, row: &Row, now: Instant) {
-        if now.duration_since(self.logged) >= PROGRESS_INTERVAL {
+        // A row comes a little early or late.
+        if now.duration_since(self.logged) + self.interval / 2 >= PROGRESS_INTERVAL {
             self.logged = now;
             let Row { served_per_second, failed, .. } = row;
             tracing::info!(minutes = (row.seconds / 60.0).round(), served_per_second, failed, "under load");
