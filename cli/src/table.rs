@@ -92,7 +92,7 @@ fn policy_table(policy: &Policy) -> String {
         let _ = writeln!(text, "  class {class} = {}", model.name);
     }
     let fallbacks: Vec<_> = policy.fallbacks.iter().map(|model| model.name.as_str()).collect();
-    let _ = writeln!(text, "  stand-ins: {}", fallbacks.join(", "));
+    let _ = writeln!(text, "  fallback: {}", fallbacks.join(", "));
     text
 }
 
@@ -131,7 +131,7 @@ mod tests {
             "  up to 0.4 → small",
             "  above → large",
             "  unclassified → large",
-            "  stand-ins: large, small",
+            "  fallback: large, small",
         ] {
             assert!(table.lines().any(|found| found == line), "no {line:?} in:\n{table}");
         }

@@ -1,18 +1,18 @@
-//! What a request needs of the model that answers it.
+//! What a request needs from its model.
 
 use std::fmt;
 
 use serde::Deserialize;
 
-/// The shape of an LLM's requests and answers. We do not translate between them.
+/// The format of an LLM's requests and responses. The router does not translate between APIs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Api {
-    /// OpenAI's: chat completions, completions, responses, embeddings.
+    /// OpenAI's API: chat completions, completions, responses, embeddings.
     #[default]
     Openai,
-    /// Anthropic's messages.
+    /// Anthropic's Messages API.
     Anthropic,
 }
 
@@ -25,23 +25,23 @@ impl fmt::Display for Api {
     }
 }
 
-/// Something that not every model can do.
+/// A capability that some models lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Capability {
     /// Calls tools or functions.
     Tools,
-    /// Sees images.
+    /// Reads images and videos.
     Images,
-    /// Answers in JSON, by a schema or not.
+    /// Writes JSON, with or without a schema.
     Json,
-    /// Takes a reasoning effort.
+    /// Accepts a reasoning effort.
     Reasoning,
 }
 
 impl Capability {
-    /// All of them.
+    /// All capabilities.
     pub const ALL: [Self; 4] = [Self::Tools, Self::Images, Self::Json, Self::Reasoning];
 }
 
@@ -61,18 +61,18 @@ impl fmt::Display for Capability {
 pub struct Capabilities(u8);
 
 impl Capabilities {
-    /// The set with this one in it.
+    /// The set with this capability added.
     #[must_use]
     pub fn with(self, capability: Capability) -> Self {
         Self(self.0 | (1 << capability as u8))
     }
 
-    /// Whether it is in the set.
+    /// Whether the capability is in the set.
     pub fn has(self, capability: Capability) -> bool {
         self.0 & (1 << capability as u8) != 0
     }
 
-    /// The first of these that is not among those.
+    /// The first capability of this set that `those` lacks.
     pub fn first_missing_in(self, those: Self) -> Option<Capability> {
         Capability::ALL.into_iter().find(|capability| self.has(*capability) && !those.has(*capability))
     }
@@ -84,25 +84,25 @@ impl FromIterator<Capability> for Capabilities {
     }
 }
 
-/// What a request needs.
+/// What a request needs from its model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requirements {
     /// The API that the client speaks.
     pub api: Api,
     /// What the model must be able to do.
     pub capabilities: Capabilities,
-    /// Estimated tokens of the prompt, and those that the client wants answered at most.
+    /// The estimated tokens of the prompt plus the most tokens that the client allows for the completion.
     pub tokens: u64,
 }
 
 /// Why a model cannot take a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnmetRequirement {
-    /// It speaks another API than the client.
+    /// The model does not speak the client's API.
     Api(Api),
-    /// It cannot do this.
+    /// The model lacks this capability.
     Capability(Capability),
-    /// Its context is too short.
+    /// The model's context is too short.
     Context {
         /// The tokens needed.
         tokens: u64,

@@ -112,7 +112,7 @@ fn default_policy(
         }
         None => {
             notes.push(format!(
-                "default_policy is {first:?}, the first: the blueprint refuses requests that name none"
+                "default_policy is {first:?}, the first: the blueprint rejects requests that name none"
             ));
             first
         }

@@ -1,4 +1,4 @@
-//! What `docs/` says of the policy is what the code does.
+//! What `docs/` says about the policy matches the code.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,18 +11,18 @@ use super::{llm_router, reference, repository, text};
 
 const REFRESH: &str = "UPDATE_DOCS=1 cargo test -p llm-router-cli --test policy";
 
-/// The file must be as expected; with `UPDATE_DOCS` set, it is made so.
+/// The file must have the expected content; with `UPDATE_DOCS` set, the test writes it.
 fn expect_file(path: &str, expected: &str) {
     let file = repository(path);
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&file, expected).unwrap();
     }
     let found = fs::read_to_string(&file).unwrap_or_default();
-    assert!(found == expected, "{path} is behind the code; refresh it:\n  {REFRESH}");
+    assert!(found == expected, "{path} is out of date; refresh it:\n  {REFRESH}");
 }
 
 #[test]
-fn the_committed_schema_is_the_codes() {
+fn the_committed_schema_matches_the_code() {
     expect_file("docs/policy.schema.json", &text(&llm_router(&["schema"]).stdout));
 }
 
@@ -35,31 +35,58 @@ fn the_schema_is_named_after_the_release() {
 }
 
 #[test]
-fn the_reference_is_the_schemas() {
-    const BEGIN: &str = "<!-- Made from the schema; edit the comments in routing/src/config/raw.rs. -->\n";
-    let path = "docs/configuration.md";
+fn the_reference_matches_the_schema() {
+    const BEGIN: &str =
+        "<!-- Generated from the schema: edit the comments in routing/src/config/raw.rs. -->\n";
+    let path = "docs/policy-reference.md";
     let page = fs::read_to_string(repository(path)).unwrap();
     let (head, _) = page.split_once(BEGIN).unwrap_or_else(|| panic!("{path} must have the line {BEGIN}"));
     expect_file(path, &format!("{head}{BEGIN}{}", reference::markdown(&Config::json_schema())));
 }
 
-/// The example in the page is the file that is checked.
+fn page(path: &str) -> String {
+    fs::read_to_string(repository(path)).unwrap()
+}
+
 #[test]
-fn the_page_shows_the_example() {
-    let example = fs::read_to_string(repository("docs/examples/policy.yaml")).unwrap();
+fn the_page_shows_the_whole_example() {
+    let example = page("docs/examples/policy.yaml");
     let (_, policy) = example.split_once("\n\n").unwrap();
-    let page = fs::read_to_string(repository("docs/configuration.md")).unwrap();
     assert!(
-        page.contains(policy),
-        "docs/configuration.md must show docs/examples/policy.yaml after its head"
+        page("docs/configuration.md").contains(policy),
+        "docs/configuration.md must show docs/examples/policy.yaml without its first comment"
     );
 }
 
+/// Each rule or model that a page shows with a link to an example file must be in that file.
+#[test]
+fn the_pages_show_excerpts_of_the_examples() {
+    for (path, file, excerpts) in [
+        ("docs/rules.md", "docs/examples/guard.yaml", ["- name: guard", "- name: expert"]),
+        ("docs/reasoning-effort.md", "docs/examples/effort-ladder.yaml", ["  qwen-deep:", "  gpt-low:"]),
+    ] {
+        let (page, example) = (page(path), page(file));
+        for start in excerpts {
+            let (_, shown) = page.split_once(start).unwrap_or_else(|| panic!("{path} must show {start:?}"));
+            let (_, expected) =
+                example.split_once(start).unwrap_or_else(|| panic!("{file} must have {start:?}"));
+            let indent = " ".repeat(start.len() - start.trim_start().len() + 1);
+            let block = |text: &str| -> String {
+                text.lines().skip(1).take_while(|line| line.starts_with(&indent)).collect()
+            };
+            assert!(!block(shown).is_empty(), "{path}: {start:?}");
+            assert_eq!(block(shown), block(expected), "{path} must show {start:?} as in {file}");
+        }
+    }
+}
+
 /// A page must show what the command prints.
-fn expect_output(page: &str, output: &[u8]) {
+fn expect_output(path: &str, output: &[u8]) {
     let output = text(output);
-    let page_text = fs::read_to_string(repository(page)).unwrap();
-    assert!(page_text.contains(output.trim_end()), "{page} must show what the command prints now:\n{output}");
+    assert!(
+        page(path).contains(output.trim_end()),
+        "{path} must show what the command prints now:\n{output}"
+    );
 }
 
 #[test]
@@ -77,7 +104,7 @@ fn yaml_files(folder: &str) -> Vec<PathBuf> {
     files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect()
 }
 
-/// What looks like a policy, wherever it is in a document.
+/// Everything in a document that looks like a policy.
 fn policies<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
     match value {
         Value::Object(members) if members.contains_key("default_policy") => found.push(value),
@@ -88,7 +115,7 @@ fn policies<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
 }
 
 #[test]
-fn every_policy_of_the_repository_is_valid_by_the_schema_and_by_the_code() {
+fn the_schema_and_the_code_accept_every_policy_of_the_repository() {
     let schema = jsonschema::validator_for(&Config::json_schema()).unwrap();
     let mut count = 0;
     for file in
@@ -113,7 +140,7 @@ fn every_policy_of_the_repository_is_valid_by_the_schema_and_by_the_code() {
 }
 
 #[test]
-fn the_schema_refuses_what_the_code_refuses() {
+fn the_schema_rejects_what_the_code_rejects() {
     let schema = jsonschema::validator_for(&Config::json_schema()).unwrap();
     let valid = documents::parse(&fs::read_to_string(repository("docs/examples/policy.yaml")).unwrap())
         .unwrap()

@@ -1,4 +1,4 @@
-//! A routing policy, validated once into types that cannot be wrong.
+//! The routing policy, validated once into types without invalid states.
 
 mod classifier;
 mod condition;
@@ -33,42 +33,42 @@ use crate::request::PromptSettings;
 use crate::rewrite::growth;
 use crate::usage::Usage;
 
-/// The policy as it is used at request time: every name in it is resolved.
+/// The policy as the router uses it: every name in it is resolved.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How the sidecar is asked.
+    /// How the router calls the sidecar.
     pub sidecar: Sidecar,
     /// The request header that Envoy's `cluster_header` route reads; lower case.
     pub cluster_header: String,
-    /// The request header that carries the name under which the model's provider knows it; lower case.
+    /// The request header with the name that the provider uses for the model; lower case.
     pub model_header: Option<String>,
-    /// Bounds on what is read of a request.
+    /// Limits on the size of a request.
     pub limits: Limits,
-    /// The policy of a request that names none.
+    /// The policy for requests that name no policy.
     pub default_policy: Arc<Policy>,
     /// What to do with a `model` that is not configured.
     pub on_unknown_model: OnUnknownModel,
-    /// Whether decisions are carried out.
+    /// Whether decisions are applied.
     pub mode: Mode,
-    /// Choose before the default policy; the first match counts.
+    /// Rules that come before the default policy; the first match decides.
     pub rules: Vec<Rule>,
-    /// Whether access logs are told of decisions by Envoy's filter state.
+    /// Whether decisions are recorded in Envoy's filter state, for access logs.
     pub filter_state: bool,
     /// Whether Envoy's retries go to the policy's next model.
     pub failover: bool,
-    /// How classifications are remembered; none if they are not.
+    /// How predictions are cached; `None` without a cache.
     pub cache: Option<CacheConfig>,
-    /// How conversations are kept with their model; none if they are not.
+    /// How conversations keep their model; `None` if they do not.
     pub stickiness: Option<Stickiness>,
     /// What identifies a conversation, best first.
     pub identity: Vec<IdentitySource>,
-    /// What to do with a request that continues a response of an unknown model.
+    /// What to do with a request that continues an unknown response.
     pub on_unknown_response: OnUnknownResponse,
-    /// What is classified of a request.
+    /// Which text of a request is classified.
     pub prompt: PromptSettings,
-    /// What the conditions of rules read of what Envoy knows of a request: all that hosts have to find out.
+    /// The attributes and metadata of Envoy that rules compare, which hosts have to provide.
     pub context_keys: ContextKeys,
-    /// The names of all classifiers that policies and rules ask, in order.
+    /// The names of all classifiers that policies and rules use, in order.
     classifiers: Vec<String>,
     names: HashMap<String, Name>,
     policies: BTreeMap<String, Arc<Policy>>,
@@ -76,22 +76,22 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads and validates a configuration in JSON, which is what Envoy makes of the filter's YAML.
+    /// Parses and validates a configuration in JSON, the format to which Envoy converts the filter's YAML.
     ///
     /// # Errors
-    /// [`ConfigError`] names the path of the field at fault and the fix.
+    /// [`ConfigError`] names the path of the invalid field and the fix.
     pub fn from_json(json: &[u8]) -> Result<Self, ConfigError> {
         resolve::resolve(raw::Config::from_json(json)?)
     }
 
-    /// The JSON schema of what [`Config::from_json`] reads. Its `$id` names the release: patch releases share it.
+    /// The JSON schema of the input of [`Config::from_json`]. Its `$id` names the release: patch releases share it.
     #[cfg(feature = "schema")]
     pub fn json_schema() -> serde_json::Value {
         schema::with_id(schemars::schema_for!(raw::Config))
     }
 
-    /// Whether a request header belongs to the router. A client's own is removed, so that it misleads neither Envoy's routes nor
-    /// an LLM. `name` is lower case, as Envoy presents it.
+    /// Whether a request header belongs to the router. The router removes it from clients' requests, so that it misleads neither
+    /// Envoy's routes nor an LLM. `name` is lower case, as Envoy presents it.
     pub fn owns_header(&self, name: &str) -> bool {
         name.starts_with(OWN_PREFIX)
             || name == self.cluster_header
@@ -100,28 +100,27 @@ impl Config {
 
     /// Whether Envoy may have chosen a request's route by this header although clients must not send it. `name` is lower case.
     ///
-    /// Envoy's routes are not known here, and may match any of the router's headers. Only the policy's name is the client's to
-    /// choose.
+    /// Envoy's routes are unknown here and may match any of the router's headers. Clients may send only the policy's name.
     pub(crate) fn may_choose_route(&self, name: &str) -> bool {
         name != headers::POLICY && self.owns_header(name)
     }
 
-    /// What a body's `model` stands for, if it is configured.
+    /// What a body's `model` refers to, if it is configured.
     pub fn name(&self, name: &str) -> Option<&Name> {
         self.names.get(name)
     }
 
-    /// The policy of this name.
+    /// The policy with this name.
     pub fn policy(&self, name: &str) -> Option<&Arc<Policy>> {
         self.policies.get(name)
     }
 
-    /// The model of this name.
+    /// The model with this name.
     pub fn model(&self, name: &str) -> Option<&Arc<Model>> {
         self.models.get(name)
     }
 
-    /// The classifiers among those that the configuration asks.
+    /// These classifiers as a set; those that the configuration does not use are left out.
     pub(crate) fn classifier_set(&self, classifiers: &[Classifier]) -> ClassifierSet {
         let bit = |name: &str| self.classifiers.iter().position(|it| it == name).filter(|index| *index < 64);
         let bits = classifiers.iter().filter_map(|classifier| bit(classifier.as_str()));
@@ -135,13 +134,12 @@ impl Config {
         named.collect::<Vec<_>>().join("+")
     }
 
-    /// How many bytes longer a body can become by its rewriting, for any of the models.
+    /// The most bytes that rewriting can add to a body, for any of the models.
     pub fn body_growth(&self) -> usize {
         self.models().map(|model| growth(&model.upstream, &model.body)).max().unwrap_or(0)
     }
 
-    /// What a request that took these tokens of a model would have cost on the model where it costs most, in dollars; none if
-    /// no model has a price.
+    /// The cost in dollars of a request with this usage on the most expensive model; `None` if no model has a price.
     pub fn max_cost(&self, model: &Model, usage: &Usage) -> Option<f64> {
         self.models().filter_map(|other| other.cost_in_place_of(model, usage)).max_by(f64::total_cmp)
     }
@@ -152,7 +150,7 @@ impl Config {
         by_rule || self.policies().any(|policy| policy.is_weighted())
     }
 
-    /// The labels, of a head, whose probabilities conditions compare.
+    /// The labels of a head whose probabilities conditions compare.
     pub(crate) fn compared_labels(&self, head: &str) -> impl Iterator<Item = &str> {
         let heads = self.rules.iter().flat_map(|rule| rule.when.heads()).filter(move |it| it.head == head);
         heads
@@ -163,27 +161,27 @@ impl Config {
             .map(String::as_str)
     }
 
-    /// All policies, in the order of their names.
+    /// All policies, sorted by name.
     pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
         self.policies.values()
     }
 
-    /// All models, in the order of their names.
+    /// All models, sorted by name.
     pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
         self.models.values()
     }
 
-    /// The model of an id that is this configuration's.
+    /// The model with this id, which must come from this configuration.
     pub fn model_by_id(&self, id: ModelId) -> Option<&Arc<Model>> {
         self.models().nth(usize::try_from(id.0).ok()?)
     }
 
-    /// The policy of an id that is this configuration's.
+    /// The policy with this id, which must come from this configuration.
     pub fn policy_by_id(&self, id: PolicyId) -> Option<&Arc<Policy>> {
         self.policies().nth(usize::try_from(id.0).ok()?)
     }
 
-    /// The aliases with their models, in no order.
+    /// The aliases with their models, in no particular order.
     pub fn aliases(&self) -> impl Iterator<Item = (&str, &Arc<Model>)> {
         self.names.iter().filter_map(|(name, meaning)| match meaning {
             Name::Alias(model) => Some((name.as_str(), model)),
@@ -192,59 +190,59 @@ impl Config {
     }
 }
 
-/// What a client's `model` can stand for.
+/// What a client's `model` can refer to.
 #[derive(Clone, Debug)]
 pub enum Name {
-    /// `"auto"`: the default policy decides.
+    /// `"auto"`: the rules and the default policy decide.
     Auto,
-    /// A policy decides.
+    /// A policy.
     Policy(Arc<Policy>),
-    /// This model, by its configured name.
+    /// A model, by its configured name.
     Model(Arc<Model>),
-    /// This model, by a name that clients already send.
+    /// A model, by an alias.
     Alias(Arc<Model>),
 }
 
-/// The `model` that asks for the default policy.
+/// The `model` that selects the default policy.
 pub const AUTO: &str = "auto";
 
-/// How the sidecar is asked.
+/// How the router calls the sidecar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sidecar {
     /// Its Envoy cluster.
     pub cluster: String,
-    /// The longest that a request waits for it.
+    /// The longest time that a request waits for the sidecar.
     pub timeout: Duration,
-    /// What to do when it does not answer.
+    /// What to do when the sidecar returns no prediction.
     pub on_failure: OnFailure,
 }
 
-/// What to do when the sidecar does not answer in time, or not usably.
+/// What to do when the sidecar returns no usable prediction in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OnFailure {
-    /// Take the policy's default model; the reason is then `classifier_unavailable`.
+    /// Use the policy's default target, with the reason `classifier_unavailable`.
     #[default]
     Default,
-    /// Respond with 503, with an error in the shape of the client's API.
+    /// Reject the request with 503, in the format of the client's API.
     Reject,
 }
 
-/// Whether decisions are carried out.
+/// Whether decisions are applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Mode {
-    /// Requests go where the policy sends them.
+    /// The router sends requests to the chosen models.
     #[default]
     Enforce,
-    /// Requests stay as the client sent them; headers, stats and logs tell what would have been.
+    /// Requests stay as the client sent them. Response headers, metrics and logs report the decision.
     Shadow,
 }
 
 impl Mode {
-    /// As it is written.
+    /// The name in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Enforce => "enforce",
@@ -258,18 +256,18 @@ impl Mode {
 pub struct CacheConfig {
     /// The most entries.
     pub entries: NonZeroUsize,
-    /// How long an entry holds.
+    /// How long an entry is valid.
     pub ttl: Duration,
 }
 
-/// How conversations are kept with their model.
+/// How conversations keep their model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stickiness {
     /// Which of the user's messages decide.
     pub mode: StickinessMode,
-    /// How predictions for earlier messages are remembered. Only work is saved by that: decisions are the same without.
+    /// How predictions for earlier messages are cached. The cache saves calls; decisions are the same without it.
     pub memory: CacheConfig,
-    /// Whether the last message is classified where an earlier one decides.
+    /// Whether the last message is also classified if an earlier one decides.
     pub compare: bool,
 }
 
@@ -278,10 +276,10 @@ pub struct Stickiness {
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum StickinessMode {
-    /// The first.
+    /// The first message.
     #[default]
     First,
-    /// Each, and the strongest model that one of them needs is taken: by the policy's bands, or by price.
+    /// All messages: the strongest model that one of them needs, by the policy's bands or by price.
     Strongest,
 }
 
@@ -292,19 +290,19 @@ pub enum IdentitySource {
     Header(String),
     /// The value of this field of the body.
     Body(String),
-    /// How the conversation begins.
+    /// The beginning of the conversation.
     Fingerprint,
 }
 
-/// What to do with a request that continues a response which is not known here.
+/// What to do with a request that continues a response which this router does not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OnUnknownResponse {
-    /// Answer 400: another provider does not have what was said before.
+    /// Reject the request with 400, because another provider lacks the earlier messages.
     #[default]
     Reject,
-    /// Choose as for any other request.
+    /// Decide as for any other request.
     Route,
 }
 
@@ -313,16 +311,16 @@ pub enum OnUnknownResponse {
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OnUnknownModel {
-    /// Choose as for `auto`: by the rules, then the default policy.
+    /// Decide as for `auto`: by the rules, then by the default policy.
     #[default]
     Route,
-    /// Respond with 404, with an error in the shape of the client's API.
+    /// Reject the request with 404, in the format of the client's API.
     Reject,
-    /// Leave the request as it is, but without `nim-llm-router`; Envoy's own routes decide.
+    /// Leave the request unchanged, except that `nim-llm-router` is removed. Envoy's own routes decide.
     Passthrough,
 }
 
-/// Bounds on what is read of a request, in bytes.
+/// Limits on the size of a request, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Larger bodies are rejected.
@@ -338,15 +336,15 @@ macro_rules! id {
 }
 
 id! {
-    /// A model by its position among a configuration's models: a small key where the name would be compared.
+    /// A model's position among a configuration's models: a small key instead of the name.
     ModelId
 }
 id! {
-    /// A policy by its position among a configuration's policies.
+    /// A policy's position among a configuration's policies.
     PolicyId
 }
 
-/// Classifiers of a configuration that are asked in one call, as a small key.
+/// The classifiers of one call to the sidecar, as a small key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ClassifierSet(u64);
 
@@ -357,7 +355,7 @@ macro_rules! name {
         pub struct $name(String);
 
         impl $name {
-            /// The name as it is written in the configuration.
+            /// The name in the configuration.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

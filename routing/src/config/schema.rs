@@ -1,4 +1,4 @@
-//! The JSON schema's name, and values with units as it describes them.
+//! The JSON schema's id, and its definitions of values with units.
 
 #![allow(dead_code)]
 
@@ -19,11 +19,11 @@ pub(super) fn with_id(mut schema: Schema) -> Value {
     named
 }
 
-/// A time with its unit: `200ms`, `5m`, `1h 30m`.
+/// A duration with its unit: `200ms`, `5m`, `1h 30m`.
 #[derive(JsonSchema)]
 pub(super) struct Time(String);
 
-/// A number of bytes, or a text with a unit: `64KiB`, `8MiB`.
+/// A number of bytes, or a string with a unit: `64KiB`, `8MiB`.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 pub(super) enum Size {
@@ -31,7 +31,7 @@ pub(super) enum Size {
     Text(String),
 }
 
-/// A number of tokens, or a text with a unit: `128k`, `1M`.
+/// A number of tokens, or a string with a unit: `128k`, `1M`.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 pub(super) enum Count {

@@ -1,4 +1,4 @@
-//! What identifies a conversation, as it is written.
+//! What identifies a conversation, as users write it.
 
 use std::fmt;
 
@@ -9,29 +9,31 @@ use serde::{Deserialize, Deserializer};
 /// One way to identify a conversation: `known_agents`, `fingerprint`, `{header: NAME}` or `{body: FIELD}`.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(untagged))]
 pub(crate) enum Identity {
-    /// `known_agents`: the headers and fields by which coding agents name their sessions. `fingerprint`: how the conversation
-    /// begins.
-    Named(Named),
-    /// A header or a field.
-    Given(Given),
+    /// A built-in source.
+    Builtin(BuiltinIdentity),
+    /// A header or a field of the body.
+    Field(IdentityField),
 }
 
+/// A built-in source of a conversation's identity.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub(crate) enum Named {
+pub(crate) enum BuiltinIdentity {
+    /// The headers and fields with which coding agents name their sessions.
     KnownAgents,
+    /// The beginning of the conversation.
     Fingerprint,
 }
 
-/// A header or a field of the body.
+/// A header or a field of the body with the conversation's id.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub(crate) struct Given {
-    /// The header, in lower case.
+pub(crate) struct IdentityField {
+    /// The header's name, in lower case.
     pub(crate) header: Option<String>,
-    /// A field of the body: `prompt_cache_key`, `conversation`, or a member of `metadata` as in `metadata.thread_id`.
+    /// The field of the body: `prompt_cache_key`, `conversation`, or a member of `metadata` such as `metadata.thread_id`.
     pub(crate) body: Option<String>,
 }
 
@@ -52,13 +54,13 @@ impl<'de> Visitor<'de> for IdentityVisitor {
 
     fn visit_str<E: Error>(self, name: &str) -> Result<Identity, E> {
         match name {
-            "known_agents" => Ok(Identity::Named(Named::KnownAgents)),
-            "fingerprint" => Ok(Identity::Named(Named::Fingerprint)),
+            "known_agents" => Ok(Identity::Builtin(BuiltinIdentity::KnownAgents)),
+            "fingerprint" => Ok(Identity::Builtin(BuiltinIdentity::Fingerprint)),
             other => Err(E::invalid_value(serde::de::Unexpected::Str(other), &self)),
         }
     }
 
     fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Identity, A::Error> {
-        Given::deserialize(MapAccessDeserializer::new(fields)).map(Identity::Given)
+        IdentityField::deserialize(MapAccessDeserializer::new(fields)).map(Identity::Field)
     }
 }

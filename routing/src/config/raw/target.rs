@@ -1,4 +1,4 @@
-//! Where requests go: one model, or several that share them.
+//! Where requests go: one model, or several with weights.
 
 use std::fmt;
 
@@ -6,47 +6,47 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// A model's name, or several models that share the requests: `[{model: a, weight: 90}, {model: b, weight: 10}]`.
+/// One model, or several with weights: `[{model: a, weight: 90}, {model: b, weight: 10}]`.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(untagged))]
 pub(crate) enum Target {
-    /// Always this one.
+    /// The name of a model.
     Model(String),
-    /// One of these, by weight; a conversation always gets the same one.
+    /// Several models. Each conversation gets one of them, by weight, and always the same one.
     Weighted(Vec<Weighted>),
 }
 
-/// A model's share.
+/// A model and its weight.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct Weighted {
-    /// Its name.
+    /// The model's name.
     pub(crate) model: String,
-    /// Its share, relative to the others'.
+    /// The model's fraction of conversations, relative to the other weights.
     pub(crate) weight: u32,
 }
 
-/// A target, or with the classifier `examples` a target and prompts like those that should go there.
+/// The target for a label; with the classifier `examples`, also the examples that define the label.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(untagged))]
 pub(crate) enum Route {
-    /// For a label that the classifier knows.
+    /// The target for a label of a classifier head.
     Target(Target),
-    /// For a label that is made by its examples.
-    Taught(Taught),
+    /// The target for a label that few-shot examples define.
+    WithExamples(RouteWithExamples),
 }
 
-/// A target, and prompts like those that should go there.
+/// A target, and examples of the prompts that should go there.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub(crate) struct Taught {
-    /// Where they go.
+pub(crate) struct RouteWithExamples {
+    /// The target for prompts like the examples.
     pub(crate) model: Target,
-    /// At least one prompt, up to 1KiB each, and 1000 in all routes of a policy. Five to ten a route are a good start.
+    /// At least one prompt, each up to 1KiB; at most 1000 in all routes of a policy. Start with five to ten per route.
     pub(crate) examples: Vec<String>,
 }
 
-/// By hand, as serde's untagged enums forget where in a list the error was.
+/// Written by hand because serde's untagged enums lose the position of an error in a list.
 impl<'de> Deserialize<'de> for Target {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(TargetVisitor)
@@ -96,6 +96,6 @@ impl<'de> Visitor<'de> for RouteVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Route, A::Error> {
-        Taught::deserialize(MapAccessDeserializer::new(fields)).map(Route::Taught)
+        RouteWithExamples::deserialize(MapAccessDeserializer::new(fields)).map(Route::WithExamples)
     }
 }

@@ -1,4 +1,4 @@
-//! Conditions of rules as they are written.
+//! Conditions of rules as users write them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::config::schema::Count;
 use crate::config::unique::UniqueMap;
 use crate::config::units::{Decimal, Tokens};
 
-/// Conditions, all of which must hold, by their names.
+/// Conditions by name. All of them must be true.
 #[derive(Default)]
 pub(crate) struct When(pub(crate) Vec<(String, Condition)>);
 
@@ -31,11 +31,11 @@ pub(crate) enum Condition {
     HasImages(bool),
     MinTokens(Tokens),
     MaxTokens(Tokens),
-    /// Of a head with this name.
+    /// On the prediction of the head with this name.
     Head(HeadTest),
 }
 
-/// A text, a number, or true or false.
+/// A string, a number, or true or false.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(untagged))]
 pub(crate) enum Scalar {
     Text(String),
@@ -43,40 +43,40 @@ pub(crate) enum Scalar {
     Flag(bool),
 }
 
-/// What a value must be. In a list of Envoy's, one element must be so.
+/// The value that a condition expects. If Envoy's value is a list, one element must be equal.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(untagged))]
 pub(crate) enum Expected {
-    /// This.
+    /// This value.
     One(Scalar),
-    /// One of these.
+    /// One of these values.
     AnyOf(Vec<Scalar>),
-    /// An object whose members, by their names, must all be so.
+    /// An object with these members; all must match.
     Members(BTreeMap<String, Expected>),
 }
 
-/// What a classifier must predict: a label, one of several labels, or a number within bounds.
+/// The prediction that a condition on a head expects.
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(untagged))]
 pub(crate) enum HeadTest {
-    /// The best label is this.
+    /// The head's best label is this one.
     Label(String),
-    /// The best label is one of these.
+    /// The head's best label is one of these.
     Labels(Vec<String>),
-    /// A number is within bounds.
+    /// A score or a probability is within these bounds.
     Range(Range),
 }
 
-/// Bounds of a number, at least one: of the head's score or, for a head with labels, of its best label's probability.
+/// Bounds of the head's score or, for a head with labels, of the probability of its best label. At least one of `above` and `below`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct Range {
-    /// The number is above this, 0 to 1.
+    /// The number is above this bound, 0 to 1.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f32>", range(min = 0.0, max = 1.0)))]
     pub(crate) above: Option<Decimal>,
-    /// The number is below this, 0 to 1.
+    /// The number is below this bound, 0 to 1.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f32>", range(min = 0.0, max = 1.0)))]
     pub(crate) below: Option<Decimal>,
-    /// The number is the sum of the probabilities of these labels; of a head that scores, the highest of these dimensions.
+    /// Compares the sum of these labels' probabilities instead; for a head with scored dimensions, the highest of these.
     #[serde(default)]
     pub(crate) of: Vec<String>,
 }
@@ -237,52 +237,52 @@ impl<'de> Visitor<'de> for HeadTestVisitor {
     }
 }
 
-/// Conditions, all of which must hold; at least one. Every other name is that of a head of the sidecar's model, such as
-/// `domain`, with what it must predict: a label, a list of labels, or bounds of a number. All heads of a request are asked in
-/// one call.
+/// One or more conditions; all must be true. Any other name is a head of the sidecar's model, such as `domain`, with the
+/// expected prediction: a label, a list of labels, or bounds of a number. One call gets the predictions of all heads that a request
+/// needs.
 #[cfg(feature = "schema")]
 #[derive(schemars::JsonSchema)]
 #[schemars(rename = "When", title = "When")]
 #[allow(dead_code)]
 pub(crate) struct WhenSchema {
-    /// All of these hold: for conditions of one kind that are needed more than once.
+    /// All of these are true. Use it for several conditions of one kind.
     #[schemars(with = "Option<Vec<When>>")]
     all: Option<Vec<WhenSchema>>,
-    /// At least one of these holds.
+    /// At least one of these is true.
     #[schemars(with = "Option<Vec<When>>")]
     any: Option<Vec<WhenSchema>>,
-    /// This does not hold. If it depends on a prediction that is missing, neither does its opposite.
+    /// These conditions are false. If they depend on a missing prediction, `not` is false, too.
     #[schemars(with = "Option<Box<When>>")]
     not: Option<Box<WhenSchema>>,
-    /// Headers, by lower-case name, and their exact values.
+    /// Headers by lower-case name, with their exact values.
     header: Option<BTreeMap<String, String>>,
-    /// What Envoy knows of the request, by the names of Envoy's attributes: `xds.route_name`, `source.address`, `source.port`,
+    /// Envoy's attributes of the request, by name: `xds.route_name`, `source.address`, `source.port`,
     /// `destination.address`, `destination.port`, `connection.mtls`, `connection.requested_server_name`,
     /// `connection.tls_version`, `connection.subject_peer_certificate`, `connection.dns_san_peer_certificate`,
     /// `connection.uri_san_peer_certificate`, `connection.sha256_peer_certificate_digest`. A value, a list of values, or
-    /// `{prefix: TEXT}`; of addresses, IP addresses and networks like `10.0.0.0/8`. It does not hold where the value is unknown.
+    /// `{prefix: TEXT}`; for addresses, IP addresses and networks like `10.0.0.0/8`. False if Envoy does not know the value.
     /// Envoy may not have verified a client's certificate, unless the listener's `validation_context` requires it.
     attribute: Option<BTreeMap<String, Expected>>,
-    /// What other filters found out, by namespace, which is the name of the filter, and then by the names of members:
+    /// Envoy's dynamic metadata, by namespace (the name of the filter that wrote it) and member:
     /// `{envoy.filters.http.jwt_authn: {payload: {tenant: acme}}}`. A value or a list of values, compared as a whole and with
-    /// their type; a list in the metadata need only have one of them. It does not hold where the value is unknown.
+    /// their type; of a list in the metadata, one element must be equal. False if the value is unknown.
     metadata: Option<BTreeMap<String, Expected>>,
-    /// How the path starts, in letters of any case, once it is decoded and its dots and doubled slashes are resolved.
+    /// The beginning of the path, in any case. The router decodes the path first, and resolves dots and doubled slashes.
     path_prefix: Option<String>,
-    /// A regular expression that is found in the prompt: the user's last message. It takes linear time: no look-around, no
-    /// backreferences. `(?i)` ignores case.
+    /// A regular expression that matches anywhere in the prompt, the user's last message. It runs in linear time: no look-around,
+    /// no backreferences. `(?i)` ignores case.
     text_matches: Option<String>,
-    /// Whether the request brings tools.
+    /// Whether the request has tools.
     has_tools: Option<bool>,
-    /// Whether the request shows images or videos.
+    /// Whether the request has images or videos.
     has_images: Option<bool>,
-    /// The request has this number of tokens or more, at 4 bytes a token.
+    /// The request has at least this number of tokens, at 4 bytes per token.
     #[schemars(with = "Option<Count>")]
     min_tokens: Option<Tokens>,
-    /// The request has this number of tokens or fewer, at 4 bytes a token.
+    /// The request has at most this number of tokens, at 4 bytes per token.
     #[schemars(with = "Option<Count>")]
     max_tokens: Option<Tokens>,
-    /// What a head must predict, by its name.
+    /// The expected prediction of a head, by its name.
     #[serde(flatten)]
     heads: BTreeMap<String, HeadTest>,
 }

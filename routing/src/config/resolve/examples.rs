@@ -36,27 +36,28 @@ pub(super) fn classifier(
 }
 
 fn without_examples(routes: Option<&Routes>, path: &str) -> Result<(), ConfigError> {
-    let taught = routes.into_iter().flatten().find(|(_, route)| matches!(route, raw::Route::Taught(_)));
-    match taught {
+    let with_examples =
+        routes.into_iter().flatten().find(|(_, route)| matches!(route, raw::Route::WithExamples(_)));
+    match with_examples {
         None => Ok(()),
         Some((label, _)) => {
-            let problem = "has examples, which are for `classifier: examples`; name the model alone, or change the classifier";
+            let problem = "has examples, which need `classifier: examples`; give only the model's name, or change the classifier";
             Err(ConfigError::new(format!("{path}.routes.{}", key(label)), problem))
         }
     }
 }
 
 fn examples<'a>(label: &str, route: &'a raw::Route, path: &str) -> Result<&'a [String], ConfigError> {
-    // The label comes back as the sidecar's answer, which must be one.
+    // The sidecar returns the label as its prediction, so it must be a valid label.
     Label::new(label, 1.0).map_err(|problem| ConfigError::new(path, problem.to_string()))?;
-    let raw::Route::Taught(taught) = route else {
-        let problem = "needs examples: {model: NAME, examples: [a prompt like those that should go there]}";
+    let raw::Route::WithExamples(route) = route else {
+        let problem = "needs examples: {model: NAME, examples: [a prompt that should go there]}";
         return Err(ConfigError::new(path, problem));
     };
-    if taught.examples.is_empty() {
+    if route.examples.is_empty() {
         return Err(ConfigError::new(format!("{path}.examples"), "needs at least one"));
     }
-    for (index, example) in taught.examples.iter().enumerate() {
+    for (index, example) in route.examples.iter().enumerate() {
         let problem = if example.trim().is_empty() {
             "is blank".to_owned()
         } else if example.len() > Examples::MAX_LENGTH {
@@ -66,5 +67,5 @@ fn examples<'a>(label: &str, route: &'a raw::Route, path: &str) -> Result<&'a [S
         };
         return Err(ConfigError::new(format!("{path}.examples[{index}]"), problem));
     }
-    Ok(&taught.examples)
+    Ok(&route.examples)
 }

@@ -101,7 +101,7 @@ fn labels(
             let path = format!("{path}.routes.{}", key(&label));
             let target = match raw {
                 raw::Route::Target(raw) => target(raw, models, || path.clone()),
-                raw::Route::Taught(raw) => target(raw.model, models, || format!("{path}.model")),
+                raw::Route::WithExamples(raw) => target(raw.model, models, || format!("{path}.model")),
             }?;
             Ok((label, target))
         })

@@ -43,17 +43,19 @@ fn identity(raw: Vec<raw::Identity>) -> Result<Vec<IdentitySource>, ConfigError>
     for (index, source) in raw.into_iter().enumerate() {
         let path = || format!("stickiness.identity[{index}]");
         match source {
-            raw::Identity::Named(raw::Named::KnownAgents) => all.extend(known_agents()),
-            raw::Identity::Named(raw::Named::Fingerprint) => all.push(IdentitySource::Fingerprint),
-            raw::Identity::Given(raw::Given { header: Some(name), body: None }) => {
+            raw::Identity::Builtin(raw::BuiltinIdentity::KnownAgents) => all.extend(known_agents()),
+            raw::Identity::Builtin(raw::BuiltinIdentity::Fingerprint) => {
+                all.push(IdentitySource::Fingerprint)
+            }
+            raw::Identity::Field(raw::IdentityField { header: Some(name), body: None }) => {
                 let name = header_name(name, || format!("{}.header", path()))?;
                 all.push(IdentitySource::Header(name));
             }
-            raw::Identity::Given(raw::Given { header: None, body: Some(field) }) => {
+            raw::Identity::Field(raw::IdentityField { header: None, body: Some(field) }) => {
                 check_field(&field, || format!("{}.body", path()))?;
                 all.push(IdentitySource::Body(field));
             }
-            raw::Identity::Given(_) => {
+            raw::Identity::Field(_) => {
                 return Err(ConfigError::new(path(), "needs a header or a body field, one of them"));
             }
         }

@@ -42,7 +42,7 @@ fn examples_belong_to_their_classifier() {
         (support(json!({"billing": "nemotron"})), ".routes.billing: needs examples: {model: NAME"),
         (
             json!({"classifier": "task", "routes": {"billing": taught}, "default": "nemotron"}),
-            ".routes.billing: has examples, which are for `classifier: examples`",
+            ".routes.billing: has examples, which need `classifier: examples`",
         ),
     ] {
         let error = error_with(POLICY, policy);
