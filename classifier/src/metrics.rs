@@ -5,7 +5,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-/// What is measured of one process's classifier.
+/// The metrics of a process's classifier.
 #[derive(Debug)]
 pub struct Metrics {
     /// Time of a text in the tokenizer.
@@ -47,12 +47,12 @@ impl Metrics {
         };
         durations("tokenize_duration_seconds", "Time of a text in the tokenizer", &self.tokenize_seconds);
         durations("queue_duration_seconds", "Time of a text in the queue", &self.queue_seconds);
-        durations("inference_duration_seconds", "Time of a batch in the backend", &self.inference_seconds);
+        durations("inference_duration_seconds", "Time of a batch in the model", &self.inference_seconds);
         registry.register("queue_depth", "Texts that wait for a worker", self.queue_depth.clone());
-        registry.register("batch_size", "Texts of a batch", self.batch_size.clone());
-        registry.register("batch_tokens", "Tokens of a batch, with padding", self.batch_tokens.clone());
-        registry.register("tokens", "Tokens of texts that were classified", self.tokens.clone());
-        registry.register("padding_tokens", "Tokens that only fill up batches", self.padding_tokens.clone());
+        registry.register("batch_size", "Texts in a batch", self.batch_size.clone());
+        registry.register("batch_tokens", "Tokens in a batch, padding included", self.batch_tokens.clone());
+        registry.register("tokens", "Tokens of classified texts", self.tokens.clone());
+        registry.register("padding_tokens", "Padding tokens", self.padding_tokens.clone());
     }
 
     /// Counts a batch that went through the backend: its texts, their tokens, and the tokens with padding.

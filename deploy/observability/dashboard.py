@@ -15,13 +15,13 @@ def rate(metric, by, labels=""):
     return f"sum by ({by}) (rate({metric}{labels}[$__rate_interval]))"
 
 
-def share(part, whole):
-    """Zero while there is a whole and nothing of the part was ever counted."""
+def fraction(part, whole):
+    """Zero while the whole has data and the part has never been counted."""
     return f"(sum(rate({part}[$__rate_interval])) or vector(0)) / sum(rate({whole}[$__rate_interval]))"
 
 
 def quantiles(metric, unit, by="", labels=""):
-    """Three lines, or two for each of what `by` tells apart. `unit` is what the metric's are in a second."""
+    """Three lines, or two for each value of `by`. `unit` is how many of the metric's units make a second."""
     groups, legend = (f"le, {by}", f"{{{{{by}}}}} ") if by else ("le", "")
     for percent in (50, 95) if by else (50, 95, 99):
         value = f"histogram_quantile({percent / 100}, {rate(metric + '_bucket', groups, labels)})"
@@ -41,15 +41,15 @@ def mean(metric):
 
 
 def dollars(metric, by=""):
-    """Of an hour at this rate. Costs are slow: an hour's mean, and not that of the last minutes."""
+    """Dollars per hour. Averaged over an hour, because costs change slowly."""
     total = f"sum by ({by}) " if by else "sum"
     return f"{total}(rate({metric}_microdollars_total[1h])) * 3600 / 1e6"
 
 
-def attempts(answered=""):
-    """At each LLM. Envoy counts those that are made again apart from the answers that clients get."""
+def attempts(labels=""):
+    """Attempts at each LLM. Envoy counts those that it retries apart from the responses that clients get."""
     return (
-        f"sum by (envoy_cluster_name) (rate(envoy_cluster_upstream_rq{{{answered}{LLMS}}}[$__rate_interval]) "
+        f"sum by (envoy_cluster_name) (rate(envoy_cluster_upstream_rq{{{labels}{LLMS}}}[$__rate_interval]) "
         f"or rate(envoy_cluster_upstream_rq_retry{{{LLMS}}}[$__rate_interval]))"
     )
 
@@ -78,22 +78,25 @@ ROWS = {
         stat(
             "Not classified",
             "percentunit",
-            (share('llm_router_calls_total{outcome="failed"}', "llm_router_requests_total"), ""),
-            about="The sidecar did not answer in time: the policy's default took the request, or it was rejected.",
+            (fraction('llm_router_calls_total{outcome="failed"}', "llm_router_requests_total"), ""),
+            about="Without a prediction in time, requests get the policy's default model, or are rejected.",
         ),
         stat("Rejected", "reqps", ("sum(rate(llm_router_rejected_total[$__rate_interval])) or vector(0)", "")),
-        stat("Cost of an hour", "currencyUSD", (dollars(COST), ""), about="By the prices in the policy."),
+        stat("Cost per hour", "currencyUSD", (dollars(COST), ""), about="At the policy's prices."),
         stat(
             "Saved",
             "percentunit",
             (f"1 - sum(rate({COST}_microdollars_total[1h])) / sum(rate({MAX_COST}_microdollars_total[1h]))", ""),
-            about="Of what the same tokens would have cost on the most expensive model.",
+            about="Fraction of what the same tokens would have cost on the most expensive model.",
         ),
         stat("Sidecars up", "short", ('sum(up{job="llm-router-sidecar"})', "")),
     ],
     "Decisions": [
         lines(
-            "Requests by model", "reqps", (rate("llm_router_requests_total", "llm_model"), "{{llm_model}}"), stacked=True
+            "Requests by model",
+            "reqps",
+            (rate("llm_router_requests_total", "llm_model"), "{{llm_model}}"),
+            stacked=True,
         ),
         lines(
             "Requests by policy",
@@ -112,14 +115,16 @@ ROWS = {
             "Requests by label",
             "reqps",
             (rate("llm_router_labels_total", "llm_policy, llm_label"), "{{llm_policy}}: {{llm_label}}"),
-            about="What the classifier said. `unrouted`: the policy has no route for it.",
+            about="The predicted label. `unrouted`: the policy has no route for it.",
             stacked=True,
         ),
-        lines("Rejected, by error code", "reqps", (rate("llm_router_rejected_total", "code"), "{{code}}"), stacked=True),
         lines(
-            "Not classified, and failed over",
+            "Rejected, by error code", "reqps", (rate("llm_router_rejected_total", "code"), "{{code}}"), stacked=True
+        ),
+        lines(
+            "Not classified, and failovers",
             "percentunit",
-            (share('llm_router_calls_total{outcome="failed"}', "llm_router_requests_total"), "not classified"),
+            (fraction('llm_router_calls_total{outcome="failed"}', "llm_router_requests_total"), "not classified"),
             (
                 f"{rate('llm_router_failovers_total', 'llm_model')} / {rate('llm_router_requests_total', 'llm_model')}",
                 "{{llm_model}} failed over",
@@ -128,11 +133,11 @@ ROWS = {
     ],
     "Time that routing adds": [
         lines(
-            "A call to the sidecar, as Envoy sees it", "s", *quantiles("llm_router_call_duration_microseconds", "1e6")
+            "Call to the sidecar, measured by Envoy", "s", *quantiles("llm_router_call_duration_microseconds", "1e6")
         ),
-        lines("A classification, as the sidecar sees it", "s", *quantiles(f"{SIDECAR}_request_duration_seconds", 1)),
+        lines("Classification, measured by the sidecar", "s", *quantiles(f"{SIDECAR}_request_duration_seconds", 1)),
         lines(
-            "Its parts, on average",
+            "Parts of a classification, average",
             "s",
             *((mean(f"{SIDECAR}_{part}_duration_seconds"), part) for part in ("tokenize", "queue", "inference")),
             stacked=True,
@@ -148,7 +153,7 @@ ROWS = {
                 ),
                 "hits",
             ),
-            about="Of the prompts that had to be classified.",
+            about="Fraction of the prompts that needed a classification.",
         ),
     ],
     "Tokens and money": [
@@ -158,22 +163,22 @@ ROWS = {
             (rate("llm_router_input_tokens_total", "llm_model"), "{{llm_model}} in"),
             (rate("llm_router_output_tokens_total", "llm_model"), "{{llm_model}} out"),
             stacked=True,
-            about="A second, as the LLMs report them.",
+            about="Tokens per second that the LLMs report.",
         ),
-        lines("Cost of an hour, by model", "currencyUSD", (dollars(COST, "llm_model"), "{{llm_model}}"), stacked=True),
+        lines("Cost per hour, by model", "currencyUSD", (dollars(COST, "llm_model"), "{{llm_model}}"), stacked=True),
         lines(
-            "Cost of an hour, and on the most expensive model",
+            "Cost per hour, and on the most expensive model",
             "currencyUSD",
             (dollars(COST), "with routing"),
-            (dollars(MAX_COST), "all to the most expensive"),
+            (dollars(MAX_COST), "all requests on the most expensive model"),
             (f"{dollars(MAX_COST)} - {dollars(COST)}", "saved"),
         ),
         lines(
-            "Cost of an hour of kept conversations",
+            "Cost per hour of sticky conversations",
             "currencyUSD",
             (f"{dollars(STICKY)} or vector(0)", "with the conversation's model"),
             (f"{dollars(SWITCH)} or vector(0)", "with the last message's model, nothing cached"),
-            about="Requests that kept their conversation's model where the last message alone was routed elsewhere.",
+            about="Requests that kept their conversation's model where the last message alone would have got another.",
         ),
     ],
     "Candidate policies": [
@@ -181,7 +186,7 @@ ROWS = {
             "Agreement of the candidate with its policy",
             "percentunit",
             (agreement(), "{{llm_policy}}"),
-            about="Requests for which the policy's candidate would have chosen the same model.",
+            about="Fraction of requests for which the policy's candidate would have chosen the same model.",
         ),
         lines(
             "Requests by model, live and with the candidate",
@@ -191,22 +196,22 @@ ROWS = {
             about="`none`: the candidate had no prediction, or would have rejected the request.",
         ),
         lines(
-            "Cost of an hour, live and with the candidate",
+            "Cost per hour, live and with the candidate",
             "currencyUSD",
             (dollars(COMPARED, "llm_policy, llm_model"), "{{llm_policy}} live: {{llm_model}}"),
             (dollars(CANDIDATE, "llm_policy, llm_model"), "candidate: {{llm_model}}"),
-            about="Of the same requests, with the tokens that the live model took, at the policy's prices.",
+            about="Cost of the same requests, with the tokens of the live model, at the policy's prices.",
         ),
     ],
     "LLMs": [
         lines(
-            "Time to the first token",
+            "Time to first token",
             "s",
             *quantiles("llm_router_time_to_first_token_milliseconds", "1e3", "llm_model"),
-            about="Of streams.",
+            about="Streamed responses only.",
         ),
         lines(
-            "Time of a whole answer",
+            "Time of a whole response",
             "s",
             *quantiles("envoy_cluster_upstream_rq_time", "1e3", "envoy_cluster_name", f"{{{LLMS}}}"),
         ),
@@ -214,7 +219,7 @@ ROWS = {
             "Errors",
             "percentunit",
             (f"{attempts(FAILED)} / {attempts()}", "{{envoy_cluster_name}}"),
-            about="5xx, 429, and what was tried again, with the same LLM or another.",
+            about="5xx, 429, and attempts that were retried, at the same LLM or another.",
         ),
     ],
     "Sidecars": [
@@ -224,7 +229,7 @@ ROWS = {
             (rate(f"{SIDECAR}_requests_total", "outcome"), "{{outcome}}"),
             stacked=True,
         ),
-        lines("Texts that wait", "short", (f"{SIDECAR}_queue_depth", "{{instance}}")),
+        lines("Texts in the queue", "short", (f"{SIDECAR}_queue_depth", "{{instance}}")),
         lines(
             "Time in the queue, p99",
             "s",
@@ -234,7 +239,7 @@ ROWS = {
             ),
         ),
         lines(
-            "Turned away",
+            "Not classified, by outcome",
             "reqps",
             (
                 rate(
@@ -246,7 +251,7 @@ ROWS = {
             ),
         ),
         lines(
-            "Texts of a batch, on average",
+            "Texts per batch, average",
             "short",
             (
                 (
@@ -257,7 +262,7 @@ ROWS = {
             ),
         ),
         lines(
-            "Padding, of all tokens",
+            "Padding, fraction of all tokens",
             "percentunit",
             (
                 (
@@ -271,7 +276,7 @@ ROWS = {
     ],
     "The filter and its configuration": [
         lines(
-            "Configurations rejected",
+            "Rejected configurations",
             "short",
             (f"increase({REJECTED}[$__rate_interval])", "{{instance}} policy"),
             ("increase(envoy_listener_manager_lds_update_rejected[$__rate_interval])", "{{instance}} listeners"),
@@ -281,10 +286,10 @@ ROWS = {
             ),
         ),
         lines(
-            "Wasm VMs started anew after a crash",
+            "Wasm VMs restarted after a crash",
             "short",
             (f"increase({RELOADS}_success[$__rate_interval])", "{{instance}}"),
-            (f"increase({RELOADS}_failure[$__rate_interval])", "{{instance}} in vain"),
+            (f"increase({RELOADS}_failure[$__rate_interval])", "{{instance}} failed"),
         ),
         lines("Memory of bodies in the sidecars", "bytes", (f"{SIDECAR}_body_bytes", "{{instance}}")),
     ],

@@ -117,27 +117,35 @@ impl Metric {
     /// The help text.
     pub fn help(self) -> &'static str {
         match self {
-            Self::Requests => "Requests by decision",
-            Self::Labels => "Requests by the classifier's label",
-            Self::Rejected => "Rejected requests by reason",
+            Self::Requests => "Requests by policy, chosen model and reason",
+            Self::Labels => "Requests by policy and predicted label",
+            Self::Rejected => "Requests that the router rejected, by error code",
             Self::Rules => "Requests that a rule matched",
-            Self::Failovers => "Requests whose chosen model failed, so that another one responded",
+            Self::Failovers => "Requests that went to another model because theirs failed",
             Self::CacheHits => "Prompts whose predictions were in the cache",
             Self::CacheMisses => "Prompts whose predictions were not in the cache",
-            Self::Calls => "Calls to the classifier by outcome",
-            Self::CallDuration => "Time of a call to the classifier",
-            Self::TimeToFirstToken => "Time from the decision to the first content of a streamed response",
-            Self::InputTokens => "Tokens of prompts, as models report them",
-            Self::OutputTokens => "Tokens of responses, as models report them",
-            Self::Cost => "Cost of the reported tokens by the policy's prices",
-            Self::MaxCost => "Cost of the reported tokens on the most expensive model",
-            Self::StickyCost => "Cost of requests that kept their conversation's model",
-            Self::SwitchCost => {
-                "Cost of these requests on the model that their last message alone would have got"
+            Self::Calls => "Calls to the sidecar by classifier and outcome",
+            Self::CallDuration => "Duration of a call to the sidecar, in microseconds",
+            Self::TimeToFirstToken => {
+                "Time from the decision to the first token of a streamed response, in milliseconds"
             }
-            Self::Comparisons => "Requests by the policy's model and that of its candidate",
-            Self::ComparedCost => "Cost of the requests that a candidate was compared on",
-            Self::CandidateCost => "Cost of these requests on the candidate's model",
+            Self::InputTokens => "Input tokens that the LLMs report",
+            Self::OutputTokens => "Output tokens that the LLMs report",
+            Self::Cost => "Cost of the reported tokens at the policy's prices, in millionths of a dollar",
+            Self::MaxCost => "Cost of the same tokens on the most expensive model, in millionths of a dollar",
+            Self::StickyCost => {
+                "Cost of requests that kept the model of their conversation, in millionths of a dollar"
+            }
+            Self::SwitchCost => {
+                "Cost of the same requests on the model for their last message alone, in millionths of a dollar"
+            }
+            Self::Comparisons => "Requests by the policy's model and its candidate's model",
+            Self::ComparedCost => {
+                "Cost of the requests that were compared with a candidate policy, in millionths of a dollar"
+            }
+            Self::CandidateCost => {
+                "Cost of the same requests on the candidate's model, in millionths of a dollar"
+            }
         }
     }
 

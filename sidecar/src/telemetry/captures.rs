@@ -5,16 +5,16 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// What became of a prompt that was drawn.
+/// The outcome for a prompt that was selected for capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Captured {
-    /// It is in a file.
+    /// It was written to a file.
     Written,
-    /// Too many waited to be written.
+    /// Too many prompts waited to be written.
     Dropped,
-    /// The disk refused it.
+    /// Writing failed.
     Failed,
-    /// It is longer than what is captured.
+    /// It is longer than the limit for captured prompts.
     TooLong,
 }
 
@@ -32,7 +32,7 @@ impl Captured {
     }
 }
 
-/// The metrics of captures. Clones share the numbers.
+/// The metrics of captured prompts. Clones share the numbers.
 #[derive(Debug, Clone)]
 pub struct Captures {
     /// 1 if prompts are captured.
@@ -64,7 +64,7 @@ impl Captures {
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register("capture_enabled", "Whether prompts are captured in files", self.enabled.clone());
-        registry.register("captured", "Prompts drawn for capture, by outcome", self.prompts.clone());
+        registry.register("capture_enabled", "1 while prompts are captured in files", self.enabled.clone());
+        registry.register("captured", "Prompts selected for capture, by outcome", self.prompts.clone());
     }
 }

@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 /// A metric by its labels.
 type By<M> = Family<Vec<(&'static str, String)>, M>;
 
-/// The metrics of decisions, and of what became of them.
+/// The metrics of decisions and their results.
 pub struct Decisions {
     registry: Registry,
     metrics: Vec<(Metric, Numbers)>,

@@ -122,8 +122,8 @@ impl Metrics {
     fn registered(mut self) -> Self {
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         let registry = &mut self.registry;
-        registry.register("build", "What is running", build);
-        registry.register("requests", "Classification requests by outcome", self.requests.clone());
+        registry.register("build", "The version that runs", build);
+        registry.register("requests", "Classifications by outcome", self.requests.clone());
         registry.register(
             "request_duration_seconds",
             "Time from a request's body to its response",
@@ -137,13 +137,13 @@ impl Metrics {
         );
         registry.register(
             "missed_bodies",
-            "Requests of Envoy's own filter that were not routed because their body did not come whole",
+            "Requests of Envoy's own filter that were not routed because their body did not arrive whole",
             self.missed_bodies.clone(),
         );
-        registry.register("workers", "Worker threads that run", self.workers.clone());
+        registry.register("workers", "Worker threads of the classifier that are alive", self.workers.clone());
         registry.register_collector(Box::new(LostLines));
         self.captures.register(registry);
-        registry.register("reloads", "Reloads of policy and model by outcome", self.reloads.0.clone());
+        registry.register("reloads", "Reloads of the policy and the model by outcome", self.reloads.0.clone());
         self
     }
 
@@ -158,12 +158,12 @@ impl Metrics {
         text
     }
 
-    /// Counts a request that is not routed because its body did not come whole. The first one is logged: most often, Envoy is not
+    /// Counts a request that is not routed because its body did not arrive whole. Logs the first one: most often, Envoy is not
     /// configured to send it.
     pub fn body_missed(&self) {
         if self.missed_bodies.inc() == 0 {
             tracing::warn!(
-                "a request's body did not come whole, so the request was not routed; see request_body_mode in docs/native.md"
+                "the request's body did not arrive whole, so the request was not routed; see request_body_mode in docs/native.md"
             );
         }
     }
