@@ -51,7 +51,11 @@ class Prometheus:
     def metrics(self):
         """The names of the router's metrics."""
         names = self.get("label/__name__/values")
-        return {re.sub("_(bucket|sum|count)$", "", name) for name in names if name.startswith("llm_router_") and not name.startswith("llm_router_sidecar_")}
+        return {
+            re.sub("_(bucket|sum|count)$", "", name)
+            for name in names
+            if name.startswith("llm_router_") and not name.startswith("llm_router_sidecar_")
+        }
 
     def labels(self, port):
         """The router's metrics of one Envoy with the names of their labels, and the models in them."""

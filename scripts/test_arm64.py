@@ -41,7 +41,9 @@ def run():
             found = send(gateway, model)
             expect(f"{model} on arm64", found, (200, served_by, reason))
         gateway = start_gateway(processes, drill, ports["sidecar"], llms)
-        expect("a panic on arm64", send(gateway, "auto", {"x-panic": "deciding"}), (200, "small", "classifier_unavailable"))
+        expect(
+            "a panic on arm64", send(gateway, "auto", {"x-panic": "deciding"}), (200, "small", "classifier_unavailable")
+        )
         expect("after a panic", send(gateway, "auto"), (200, "small", "classified"))
     print("the module for arm64: routes, classifies, and survives a panic")
 
