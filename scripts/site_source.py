@@ -20,6 +20,7 @@ from check_links import INDEX, REPO, read_markdown, repository_files
 ENTRY = re.compile(r"^- \[(.+?)\]\(([^)#]+\.md)\)", re.MULTILINE)
 README_LINK = re.compile(r"(\]\((?:[^)\s]*/)?)README\.md")
 API = pathlib.Path("rust-api.md")
+FILES = pathlib.Path("files.md")
 
 
 class Source:
@@ -69,8 +70,14 @@ class Source:
             lines += ["", f"# {name}", "", *(f"- [{title}]({staged(path)})" for title, path in part)]
         lines += ["", "# Appendix", "", f"- [Rust API]({API})"]
         lines += [f"- [{title_of(path)}]({staged(path)})" for path in sorted(self.appendix)]
-        lines += [f"- [{relative(path)}/]({relative(path)}/index.md)" for path in sorted(self.folders)]
+        lines += [f"- [Files]({FILES})"]
+        lines += [f"  - [{relative(path)}/]({relative(path)}/index.md)" for path in sorted(self.folders)]
         return "\n".join(lines) + "\n"
+
+    def folder_list(self) -> str:
+        """A page that links to the folders."""
+        lines = [f"- [`{relative(path)}/`]({relative(path)}/index.md)" for path in sorted(self.folders)]
+        return "\n".join(["# Files", "", "The folders that the pages refer to.", "", *lines]) + "\n"
 
     def listing(self, folder: pathlib.Path) -> str:
         """A page that links to the files of a folder."""
@@ -129,6 +136,7 @@ def main() -> None:
     shutil.copyfile(INDEX.parent / "book.toml", to / "book.toml")
     (to / "SUMMARY.md").write_text(source.summary(), encoding="utf-8")
     (to / API).write_text(rust_api(), encoding="utf-8")
+    (to / FILES).write_text(source.folder_list(), encoding="utf-8")
     pages = len(source.pages) + len(source.appendix)
     print(f"{pages} pages, {len(source.others)} files, {len(source.folders)} folders", file=sys.stderr)
 
