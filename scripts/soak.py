@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import itertools
 import json
 import pathlib
 import statistics
@@ -75,14 +76,15 @@ def tenths(rows: list[Row]) -> Iterator[list[Row]]:
 
 def print_table(host: Host, rows: list[Row]) -> None:
     print(HEADER + "\n|" + "---|" * (HEADER.count("|") - 1))
+    lengths = {now["seconds"]: now["seconds"] - before["seconds"] for before, now in itertools.pairwise(rows)}
     for group in tenths(rows):
         last = group[-1]
-        # Not the mean: the last row may be shorter than the others.
-        served = statistics.median(row["served_per_second"] for row in group)
+        # The last interval is shorter than the others.
+        served = sum(row["served_per_second"] * lengths[row["seconds"]] for row in group)
         cells = [
             host.name,
             f"{last['seconds'] / 60:.1f}",
-            f"{served:.1f}",
+            f"{served / sum(lengths[row['seconds']] for row in group):.1f}",
             f"{sum(row['failed'] for row in group):.0f}",
             *(f"{middle(row[name] for row in group if name in row):.0f}" for name in LATENCIES),
         ]
