@@ -417,7 +417,7 @@ fn without_a_prediction_the_configuration_decides() {
     let mut run = Run::classifying(enforce());
     let headers = forward(run.classified(CallResult::Unavailable, 200)).headers;
     assert_eq!(headers, pairs(&[("x-target", "small-cluster")]));
-    assert_eq!(run.log.0[1..], ["classified task false 200ms", "routed small fallback"]);
+    assert_eq!(run.log.0[1..], ["classified task false 200ms", "routed small classifier_unavailable"]);
     let mut run = Run::classifying(config(|it| it["sidecar"]["on_failure"] = json!("reject")));
     assert_eq!(status(run.classified(CallResult::Unavailable, 200)), 503);
 }
@@ -452,7 +452,7 @@ fn examples_are_sent_once_when_they_are_asked_for_in_what_is_left_of_the_time() 
     let query = run.exchange.query().unwrap();
     assert_eq!((query.payload, query.timeout), (ExamplesPayload::Full, Duration::from_millis(150)));
     forward(run.classified(CallResult::UnknownExamples, 60));
-    assert_eq!(run.log.0[1..], ["classified examples false 60ms", "routed small fallback"]);
+    assert_eq!(run.log.0[1..], ["classified examples false 60ms", "routed small classifier_unavailable"]);
 
     let mut late = Run::classifying(by_examples());
     forward(late.classified(CallResult::UnknownExamples, 200));
