@@ -67,6 +67,18 @@ add_target() {
   timeout 60 rustup target add "$1" >/dev/null 2>&1 && has_target "$1"
 }
 
+# Has rustc leave the folders of this machine out of what it compiles: panic messages name source files. With further flags of rustc.
+without_own_folders() {
+  local flags=("$@" "--remap-path-prefix=$REPO=llm-router" "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo")
+  CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}")
+  export CARGO_ENCODED_RUSTFLAGS
+}
+
+# Fails if a file names a folder of this machine.
+check_no_own_folders() {
+  if grep -aqP "(?<![\w./-])(\Q$REPO\E|\Q${CARGO_HOME:-$HOME/.cargo}\E)/" "$1"; then die "$1 names folders of this machine"; fi
+}
+
 # Runs cargo for a target, and sets TARGET_DIR to the folder that it builds in. Where rustup cannot download the target's standard
 # library, Debian's rustc-web builds it from its source package.
 #
