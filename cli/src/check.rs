@@ -12,10 +12,10 @@ use crate::{lint, policy_file, table};
 /// Options of `check`.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// Policy files, Envoy bootstraps or Kubernetes manifests that hold policies; `-` is standard input.
+    /// Policy files, Envoy bootstraps or Kubernetes manifests that contain policies; `-` is standard input.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Say only what is wrong.
+    /// Print only errors and warnings.
     #[arg(long)]
     quiet: bool,
 }
@@ -26,7 +26,7 @@ pub(crate) struct CheckArgs {
 /// If a file cannot be read, has no policy, or has one that is not valid.
 pub(crate) fn run(args: &CheckArgs) -> Result<()> {
     let wrong = args.files.iter().filter(|file| !check(file, args.quiet)).count();
-    ensure!(wrong == 0, "{wrong} of {} not valid", args.files.len());
+    ensure!(wrong == 0, "{wrong} of {} files invalid", args.files.len());
     Ok(())
 }
 

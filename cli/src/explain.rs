@@ -30,27 +30,27 @@ pub(crate) struct ExplainArgs {
     /// A header of the request; can be repeated.
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
-    /// What Envoy knows of the request under the name of an attribute, such as `xds.route_name=llms`; can be repeated.
+    /// An attribute of the request in Envoy, such as `xds.route_name=llms`; can be repeated.
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
     attributes: Vec<(Attribute, Scalar)>,
-    /// The dynamic metadata of a namespace, as JSON, such as `envoy.filters.http.jwt_authn={"payload": {"tenant": "acme"}}`;
+    /// The dynamic metadata of a namespace in Envoy, as JSON, such as `envoy.filters.http.jwt_authn={"payload": {"tenant": "acme"}}`;
     /// can be repeated.
     #[arg(long = "metadata", value_name = "NAMESPACE=JSON", value_parser = metadata)]
     metadata: Vec<(String, Value)>,
     /// The label that the classifier predicts.
     #[arg(long, conflicts_with = "score")]
     label: Option<String>,
-    /// The confidence of the label, 0 to 1.
+    /// The confidence of the label, from 0 to 1.
     #[arg(long, default_value_t = 1.0, requires = "label")]
     confidence: f32,
-    /// The score that the classifier predicts, 0 to 1.
+    /// The score that the classifier predicts, from 0 to 1.
     #[arg(long)]
     score: Option<f32>,
-    /// A dimension of the score, 0 to 1; can be repeated.
+    /// A dimension of the score, from 0 to 1; can be repeated.
     #[arg(long = "dimension", value_name = "NAME=SCORE", value_parser = dimension, requires = "score")]
     dimensions: Vec<(String, f32)>,
-    /// What one head predicts, where several are asked: a label, with its confidence after a colon, or a score; can be
-    /// repeated.
+    /// The prediction of one head, if the policy uses several: a label, optionally with a colon and its confidence, or a
+    /// score; can be repeated.
     #[arg(long = "head", value_name = "NAME=LABEL[:CONFIDENCE]|SCORE", value_parser = head)]
     heads: Vec<(String, Classification)>,
     /// Print JSON.
@@ -58,7 +58,7 @@ pub(crate) struct ExplainArgs {
     json: bool,
 }
 
-/// Explains one request. A request that the router rejects is explained, too, and no error.
+/// Explains one request. A request that the router rejects is explained, too; it is not an error.
 ///
 /// # Errors
 /// If a file cannot be read or has no valid policy, or a flag is not a valid prediction.
@@ -83,7 +83,7 @@ impl ExplainArgs {
         own.into_iter().chain(given).collect()
     }
 
-    /// What of the given attributes and metadata the policy's conditions read.
+    /// The given attributes and metadata that the policy's conditions read.
     fn context(&self, keys: &ContextKeys) -> RequestContext {
         let mut context = RequestContext::default();
         for (attribute, value) in &self.attributes {
@@ -113,12 +113,12 @@ impl ExplainArgs {
 /// What classifiers predict.
 struct Predictions<'a> {
     heads: &'a [(String, Classification)],
-    /// Of those that are not named.
+    /// The prediction of heads without a name of their own in the options.
     any: Option<Classification>,
 }
 
 impl Predictions<'_> {
-    /// The predictions of these classifiers, as far as they are given.
+    /// The given predictions of these classifiers.
     fn of(&self, classifiers: &[Classifier]) -> Vec<(String, Prediction)> {
         let of = |classifier: &Classifier| {
             let name = classifier.as_str();
@@ -137,7 +137,7 @@ impl Predictions<'_> {
     }
 }
 
-/// Takes the request the way that it takes in Envoy.
+/// Processes the request as in Envoy.
 fn explain(
     config: Config,
     headers: Headers,
@@ -154,7 +154,7 @@ fn explain(
         if !missing.is_empty() {
             let names = missing.join(", ");
             let text = format!(
-                "no prediction given of {names}, which counts as unavailable; give one with --label, --score or --head"
+                "no prediction for {names}, so the classifier counts as unavailable; pass one with --label, --score or --head"
             );
             request.note("classifier", text);
         }
@@ -164,42 +164,44 @@ fn explain(
 }
 
 fn header(text: &str) -> Result<(String, String)> {
-    let Some((name, value)) = text.split_once(':') else { bail!("not NAME: VALUE") };
+    let Some((name, value)) = text.split_once(':') else { bail!("expected NAME: VALUE") };
     ensure!(!name.trim().is_empty(), "the header has no name");
     Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
 }
 
 /// `xds.route_name=llms`, `source.port=443`, `connection.mtls=true`.
 fn attribute(text: &str) -> Result<(Attribute, Scalar)> {
-    let Some((name, value)) = text.split_once('=') else { bail!("not NAME=VALUE") };
+    let Some((name, value)) = text.split_once('=') else { bail!("expected NAME=VALUE") };
     let Some(attribute) = Attribute::from_name(name) else {
         let known: Vec<_> = Attribute::ALL.iter().map(|attribute| attribute.as_str()).collect();
-        bail!("no attribute {name:?}; there are {}", known.join(", "));
+        bail!("unknown attribute {name:?}; supported: {}", known.join(", "));
     };
     let value = match attribute.kind() {
         AttributeKind::Text | AttributeKind::Address => Scalar::Text(value.to_owned()),
-        AttributeKind::Port => Scalar::Number(value.parse::<u16>().context("not a port")?.into()),
-        AttributeKind::Flag => Scalar::Flag(value.parse().context("neither true nor false")?),
+        AttributeKind::Port => {
+            Scalar::Number(value.parse::<u16>().context("the port must be a number from 0 to 65535")?.into())
+        }
+        AttributeKind::Flag => Scalar::Flag(value.parse().context("the value must be true or false")?),
     };
     Ok((attribute, value))
 }
 
 /// `envoy.filters.http.jwt_authn={"payload": {"tenant": "acme"}}`.
 fn metadata(text: &str) -> Result<(String, Value)> {
-    let Some((namespace, json)) = text.split_once('=') else { bail!("not NAMESPACE=JSON") };
+    let Some((namespace, json)) = text.split_once('=') else { bail!("expected NAMESPACE=JSON") };
     let value: Value = serde_json::from_str(json)?;
-    ensure!(value.is_object(), "the metadata of a namespace is a JSON object");
+    ensure!(value.is_object(), "the metadata of a namespace must be a JSON object");
     Ok((namespace.to_owned(), value))
 }
 
 fn dimension(text: &str) -> Result<(String, f32)> {
-    let Some((name, score)) = text.split_once('=') else { bail!("not NAME=SCORE") };
+    let Some((name, score)) = text.split_once('=') else { bail!("expected NAME=SCORE") };
     Ok((name.to_owned(), score.parse().context("the score is not a number")?))
 }
 
 /// `safety=benign:0.98`, `complexity=0.7`.
 fn head(text: &str) -> Result<(String, Classification)> {
-    let Some((name, prediction)) = text.split_once('=') else { bail!("not NAME=LABEL or NAME=SCORE") };
+    let Some((name, prediction)) = text.split_once('=') else { bail!("expected NAME=LABEL or NAME=SCORE") };
     if let Ok(score) = prediction.parse() {
         return Ok((name.to_owned(), Classification::Score(Score::new(score, [])?)));
     }

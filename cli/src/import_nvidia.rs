@@ -12,12 +12,12 @@ use crate::policy_file;
 /// Options of `import-nvidia`.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// The `config.yaml` of NVIDIA's LLM Router blueprint v1, or a file that holds it: a ConfigMap or Secret, Helm values
+    /// The `config.yaml` of NVIDIA's LLM Router blueprint v1, or a file that contains it: a ConfigMap or Secret, Helm values
     /// or a Helm template, a compose file; `-` is standard input.
     file: PathBuf,
 }
 
-/// Prints YAML with our `policy` and Envoy's `clusters`, and says on standard error what could not be carried over.
+/// Prints YAML with the `policy` and Envoy's `clusters`, and notes on standard error what could not be converted.
 ///
 /// # Errors
 /// If the file cannot be read, or has no such configuration.

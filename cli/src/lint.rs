@@ -6,7 +6,8 @@ use llm_router_routing::config::{Config, Mode};
 use llm_router_routing::documents::find;
 use serde_json::Value;
 
-/// What hardly works as it is meant. These are no errors: what is missing may come from elsewhere.
+/// Warnings about policies that probably do not work as intended. They are not errors: the missing part may come from
+/// elsewhere.
 pub(crate) fn warnings(document: &Value) -> Vec<String> {
     let mut warnings = missing_clusters(document);
     check_plugins(document, &mut warnings);

@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "llm-router", version, about)]
 struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     command: Command,
 }
@@ -29,7 +29,7 @@ struct Cli {
 enum Command {
     /// Validate policies in policy files, Envoy bootstraps and Kubernetes manifests, and print the routing table.
     Check(check::CheckArgs),
-    /// Print where a request would go, and every step that leads there.
+    /// Print the model that a request would be routed to, and every step of the decision.
     Explain(explain::ExplainArgs),
     /// Convert the configuration of NVIDIA's LLM Router blueprint v1 to a policy and Envoy clusters.
     ImportNvidia(import_nvidia::ImportArgs),

@@ -48,7 +48,7 @@ fn add_metadata(context: &mut RequestContext, keys: &ContextKeys, metadata: &Met
     }
 }
 
-/// The value, or the values of a list. Empty if there is none.
+/// The value, or the values of a list. Empty if the metadata has no value.
 fn values(metadata: &Metadata, key: &MetadataKey) -> Vec<Scalar> {
     let value = metadata.filter_metadata.get(&key.namespace).and_then(|fields| member(fields, &key.path));
     match value.and_then(|value| value.kind.as_ref()) {

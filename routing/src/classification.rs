@@ -7,7 +7,7 @@ use crate::config::HeadTest;
 /// Longest label in bytes. The bound keeps response headers and stats small.
 pub const MAX_LABEL: usize = 128;
 
-/// A classifier's answer.
+/// A classifier's prediction.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Classification {
     /// One label of several.
@@ -149,7 +149,7 @@ impl From<Classification> for Prediction {
     }
 }
 
-/// Why an answer is not a [`Classification`].
+/// Why a prediction is not a [`Classification`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum NotAClassification {
     /// The label is empty, too long, or has control characters.
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_label_that_could_break_a_header_is_refused() {
+    fn a_label_that_could_break_a_header_is_rejected() {
         for label in ["", "a\r\nx-evil: 1", &"x".repeat(MAX_LABEL + 1)] {
             assert_eq!(Label::new(label, 0.5), Err(NotAClassification::Label));
         }

@@ -15,7 +15,7 @@ pub struct Decision {
     pub model: Arc<Model>,
     /// The policy that chose it; none when the client or a rule named the model.
     pub policy: Option<Arc<Policy>>,
-    /// What the classifier said, if it was asked and answered.
+    /// The prediction of the classifier, if it was called and responded.
     pub classification: Option<Classification>,
     /// The class of the policy that the client named, if it did.
     pub class: Option<String>,

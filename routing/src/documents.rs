@@ -35,8 +35,8 @@ impl fmt::Display for DocumentError {
                  converts that to a policy",
             ),
             Self::Invalid(error) => error.fmt(f),
-            Self::NoPolicy => f.write_str("there is no policy in it"),
-            Self::SeveralPolicies(count) => write!(f, "there are {count} policies in it, expected one"),
+            Self::NoPolicy => f.write_str("the text contains no policy"),
+            Self::SeveralPolicies(count) => write!(f, "the text contains {count} policies; expected one"),
         }
     }
 }

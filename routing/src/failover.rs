@@ -1,4 +1,4 @@
-//! What each of Envoy's retries has to make of a request, so that the next model can answer it: written by the filter
+//! How each of Envoy's retries changes a request for the next model: written by the filter
 //! that decides, and read by the one in front of the models, which sees the request once an attempt.
 
 use std::borrow::Cow;
@@ -108,7 +108,7 @@ impl Failover {
     }
 }
 
-/// What tells the keys of a request from others, without telling them: for [`foreign_credentials`].
+/// Distinguishes the keys of requests without revealing them: for [`foreign_credentials`].
 pub fn credentials(headers: &Headers) -> String {
     keys(headers).map(|(name, value)| digest(name, value)).collect()
 }

@@ -41,7 +41,7 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// No headers, with room for so many whose names and values take so many bytes.
+    /// No headers, with capacity for this number of headers, whose names and values have this number of bytes.
     pub fn with_capacity(headers: usize, name_bytes: usize, value_bytes: usize) -> Self {
         Self {
             names: String::with_capacity(name_bytes),

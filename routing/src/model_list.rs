@@ -1,4 +1,4 @@
-//! The answers to `GET /v1/models` and `GET /v1/models/NAME`: the names that a client may send.
+//! The responses to `GET /v1/models` and `GET /v1/models/NAME`: the names that a client may send.
 
 use serde::Serialize;
 

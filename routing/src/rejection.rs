@@ -1,4 +1,4 @@
-//! Requests that are not routed, answered in the error shape of their API so that its clients show the reason.
+//! Rejections of requests, in the error format of their API, so that clients show the reason.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::requirements::{Api, UnmetRequirement};
 
-/// An answer in place of routing.
+/// A response that the router sends instead of routing the request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rejection {
     kind: Kind,
@@ -30,25 +30,25 @@ enum Kind {
     Internal,
 }
 
-/// A client should wait this long, in seconds, before it asks again after a 503.
+/// How long clients should wait before they retry after a 503, in seconds.
 const RETRY_AFTER: &str = "1";
 
 impl Rejection {
-    /// 400: the body is not a request that we understand. `param` is the field at fault, if one is.
+    /// 400: the body is not a valid request. `param` is the invalid field, if there is one.
     pub fn invalid(param: Option<&'static str>, message: impl Into<String>) -> Self {
         Self { kind: Kind::InvalidRequest, message: cut(&message.into(), 300), param: param.map(Cow::from) }
     }
 
     /// 400: servers differ in how they resolve the path, so that an LLM could get the request past the policy.
     pub fn ambiguous_path() -> Self {
-        let message = "the path is ambiguous, send it without \"..\"".to_owned();
+        let message = "the path is ambiguous: send it without \"..\"".to_owned();
         Self { kind: Kind::InvalidRequest, message, param: None }
     }
 
-    /// 400: the client sent a header of the router's own, and the policy compares routes, which Envoy may have chosen by it.
+    /// 400: the client sent a header that only the router may set. The policy compares routes, which Envoy may have chosen by it.
     pub fn routers_header(name: &str) -> Self {
         let message =
-            format!("the header {} belongs to the router, send the request without it", quoted(name));
+            format!("the header {} is reserved for the router: send the request without it", quoted(name));
         Self { kind: Kind::InvalidRequest, message, param: Some(cut(name, 64).into()) }
     }
 
@@ -56,7 +56,7 @@ impl Rejection {
     pub fn unknown_policy(name: &str, param: Option<&'static str>) -> Self {
         Self {
             kind: Kind::PolicyNotFound,
-            message: format!("there is no policy {}", quoted(name)),
+            message: format!("the policy {} does not exist", quoted(name)),
             param: param.map(Cow::from),
         }
     }
@@ -65,20 +65,20 @@ impl Rejection {
     pub fn unknown_model(name: &str, param: Option<&'static str>) -> Self {
         Self {
             kind: Kind::ModelNotFound,
-            message: format!("there is no model {}", quoted(name)),
+            message: format!("the model {} does not exist", quoted(name)),
             param: param.map(Cow::from),
         }
     }
 
-    /// 400: the model that was named cannot take the request.
+    /// 400: the requested model does not support the request.
     pub fn model_cannot(name: &str, lack: UnmetRequirement) -> Self {
-        let message = format!("the model {} does not take {lack}", quoted(name));
+        let message = format!("the model {} does not support {lack}", quoted(name));
         Self { kind: Kind::InvalidRequest, message, param: Some("model".into()) }
     }
 
-    /// 400: no model of the policy can take the request.
+    /// 400: no model of the policy supports the request.
     pub fn no_model_can(lack: UnmetRequirement) -> Self {
-        let message = format!("the request needs {lack}, which no model of its policy has");
+        let message = format!("no model of the policy supports {lack}");
         Self { kind: Kind::InvalidRequest, message, param: None }
     }
 
@@ -87,62 +87,61 @@ impl Rejection {
         Self { kind: Kind::ByPolicy(status), message: message.to_owned(), param: None }
     }
 
-    /// 400: what the request continues was made by a model that cannot take it. `field` names what it continues.
+    /// 400: the request continues a response of a model that does not support it. `field` refers to that response.
     pub fn state_elsewhere(name: &str, lack: UnmetRequirement, field: &'static str) -> Self {
         let message = format!(
-            "{field} was made by the model {}, which does not take {lack}; send the whole conversation without {field}",
+            "{field} belongs to the model {}, which does not support {lack}: send the whole conversation without {field}",
             quoted(name)
         );
         Self { kind: Kind::InvalidRequest, message, param: Some(field.into()) }
     }
 
-    /// 400: it is not known which model made what the request continues. `field` names that.
+    /// 400: the router does not know which model made the response that the request continues. `field` refers to that response.
     pub fn unknown_response(field: &'static str) -> Self {
         let message = format!(
-            "it is not known here which model made {field}; name the model, or send the whole conversation without {field}"
+            "the router does not know which model {field} belongs to: name the model, or send the whole conversation without {field}"
         );
         Self { kind: Kind::UnknownResponse, message, param: Some(field.into()) }
     }
 
-    /// 408: the body has not arrived in the time that is allowed for that.
+    /// 408: the body did not arrive within the time limit.
     pub fn body_timeout() -> Self {
         let message = "the request body did not arrive in time".to_owned();
         Self { kind: Kind::BodyTimeout, message, param: None }
     }
 
-    /// 413: the body is over the configured bound, in bytes.
+    /// 413: the body is larger than the configured limit, in bytes.
     pub fn body_too_large(max_body: usize) -> Self {
-        let message = format!("the request body is larger than the {max_body} bytes allowed here");
+        let message = format!("the request body is larger than the limit of {max_body} bytes");
         Self { kind: Kind::BodyTooLarge, message, param: None }
     }
 
-    /// 413: the body has more members and items than are read.
+    /// 413: the body has more members and items than the limit.
     pub fn body_too_long(max_items: u32) -> Self {
-        let message =
-            format!("the request body has more than the {max_items} messages, parts and fields allowed here");
+        let message = format!("the request body has more than {max_items} messages, parts and fields");
         Self { kind: Kind::BodyTooLarge, message, param: None }
     }
 
-    /// 415: the body is compressed, so that it cannot be read here.
+    /// 415: the body is compressed, which the router does not support.
     pub fn unsupported_encoding(encoding: &str) -> Self {
         let message =
-            format!("content-encoding {} is not supported, send the body as it is", quoted(encoding));
+            format!("content-encoding {} is not supported: send the body uncompressed", quoted(encoding));
         Self { kind: Kind::UnsupportedEncoding, message, param: None }
     }
 
-    /// 503: the classifier did not answer, and the configuration says to refuse then.
+    /// 503: the classifier is unavailable, and the policy rejects requests in this case.
     pub fn classifier_unavailable() -> Self {
-        let message = "the prompt classifier is not available, please try again".to_owned();
+        let message = "the prompt classifier is unavailable: try again later".to_owned();
         Self { kind: Kind::ClassifierUnavailable, message, param: None }
     }
 
-    /// 503: there is too much to do to read the request.
+    /// 503: the router is overloaded.
     pub fn overloaded() -> Self {
-        let message = "the router is overloaded, please try again".to_owned();
+        let message = "the router is overloaded: try again later".to_owned();
         Self { kind: Kind::Overloaded, message, param: None }
     }
 
-    /// 500: a bug in the router, which has lost the request's state.
+    /// 500: a bug: the router lost the state of the request.
     pub fn internal() -> Self {
         let message = "the router failed to process the request".to_owned();
         Self { kind: Kind::Internal, message, param: None }
@@ -162,7 +161,7 @@ impl Rejection {
         }
     }
 
-    /// OpenAI's machine-readable `code`; also what logs and stats call it.
+    /// OpenAI's machine-readable `code`; logs and metrics use it, too.
     pub fn code(&self) -> &'static str {
         match self.kind {
             Kind::InvalidRequest => "invalid_request",
@@ -253,7 +252,7 @@ fn quoted(name: &str) -> String {
     format!("{:?}", cut(name, 64))
 }
 
-/// At most so many characters: messages quote what the client sent, and an answer must be no echo of megabytes.
+/// Cuts a text to this number of characters. Messages quote the client, and a response must not echo megabytes.
 fn cut(text: &str, characters: usize) -> String {
     match text.char_indices().nth(characters) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
@@ -267,8 +266,8 @@ mod tests {
 
     #[test]
     fn the_body_has_openais_shape() {
-        let refusal = Rejection::invalid(Some("messages"), "messages must be an array");
-        let body: serde_json::Value = serde_json::from_slice(&refusal.body(Api::Openai)).unwrap();
+        let rejection = Rejection::invalid(Some("messages"), "messages must be an array");
+        let body: serde_json::Value = serde_json::from_slice(&rejection.body(Api::Openai)).unwrap();
         let expected = serde_json::json!({"error": {
             "message": "messages must be an array", "type": "invalid_request_error",
             "param": "messages", "code": "invalid_request",

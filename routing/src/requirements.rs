@@ -112,7 +112,7 @@ pub enum UnmetRequirement {
 impl fmt::Display for UnmetRequirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Api(api) => write!(f, "requests in {api}'s shape"),
+            Self::Api(api) => write!(f, "requests in {api}'s format"),
             Self::Capability(capability) => write!(f, "the capability {capability}"),
             Self::Context { tokens } => write!(f, "a context of about {tokens} tokens"),
         }

@@ -112,7 +112,7 @@ explaining("a pasted request is explained with what it requires", async (page) =
   const steps = (await page.locator(".step").allTextContents()).join("\n");
   assert.match(steps, /tools/);
   assert.match(steps, /model "tasks": the policy tasks/);
-  assert.match(await page.getByRole("row", { name: /^small/ }).textContent(), /does not take the capability tools/);
+  assert.match(await page.getByRole("row", { name: /^small/ }).textContent(), /does not support the capability tools/);
   await page.getByRole("radio", { name: "Prompt" }).check();
   assert.equal(await page.getByRole("textbox", { name: "Prompt" }).inputValue(), "");
 });

@@ -31,7 +31,7 @@ pub(super) fn find(text: &str) -> Result<Found> {
     let documents = parse(text);
     match &documents {
         Ok(documents) if documents.iter().all(Value::is_null) => {
-            bail!("the text is empty; give the config.yaml of the blueprint's router controller")
+            bail!("the text is empty; pass the config.yaml of the blueprint's router controller")
         }
         Ok(documents) => documents.iter().for_each(|document| found.search(document, &Place::default())),
         Err(_) => {}
@@ -49,8 +49,8 @@ pub(super) fn find(text: &str) -> Result<Found> {
     }
     if found.blueprints.is_empty() {
         bail!(
-            "is not a blueprint's configuration: nothing in it has policies with llms; give the config.yaml of the \
-             router controller, or the ConfigMap or Helm values that hold it"
+            "is not a blueprint's configuration: nothing in it has policies with llms; pass the config.yaml of the \
+             router controller, or the ConfigMap or Helm values that contain it"
         );
     }
     Ok(found)

@@ -25,7 +25,7 @@ pub(crate) struct Import {
 /// Imports all configurations in a text.
 ///
 /// # Errors
-/// If there is none, two contradict each other, or none of their policies has an LLM that can be called.
+/// If there is no configuration, two contradict each other, or no policy has an LLM that can be called.
 pub(crate) fn import(text: &str) -> Result<Import> {
     let Found { blueprints, problems } = find(text)?;
     let mut import = convert(&blueprints, &Secrets::new(&blueprints))?;

@@ -71,13 +71,15 @@ impl<'a> ImportedPolicy<'a> {
             return Ok(None);
         }
         if std::ptr::eq(self.blueprint, other.blueprint) {
-            let note =
-                format!("policy {:?} is there twice: the first counts, as in the blueprint", self.name);
+            let note = format!(
+                "policy {:?} is defined twice: the first one is used, as in the blueprint",
+                self.name
+            );
             return Ok(Some(note));
         }
         let (one, two) = (&self.blueprint.place, &other.blueprint.place);
         bail!(
-            "two configurations have different policies {:?}, in {one:?} and in {two:?}; give a file with one of them",
+            "two configurations have different policies {:?}, in {one:?} and in {two:?}; pass a file with one of them",
             self.name
         );
     }

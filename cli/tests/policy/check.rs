@@ -102,7 +102,7 @@ fn all_files_are_checked_before_it_fails() {
     let errors = text(&output.stderr);
     assert!(errors.contains("cannot read no-such-file"), "{errors}");
     assert!(errors.contains("docs is a folder"), "{errors}");
-    assert!(errors.contains("2 of 3 not valid"), "{errors}");
+    assert!(errors.contains("2 of 3 files invalid"), "{errors}");
     assert!(text(&output.stdout).contains("default policy task_router"));
     assert_eq!(llm_router(&["check"]).status.code(), Some(2));
 }

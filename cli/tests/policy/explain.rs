@@ -124,7 +124,7 @@ fn a_model_that_cannot_take_the_request_is_named_with_the_fallback() {
         &out,
         &[
             "classifier Chatbot 1.000 → small",
-            "unable small does not take the capability tools",
+            "unable small does not support the capability tools",
             "fallback large takes the request instead",
         ],
     );
@@ -180,7 +180,7 @@ fn wrong_input_is_an_error_that_names_it() {
     for (flags, problem) in [
         (&["--label", "x", "--confidence", "2"][..], "--label, --confidence"),
         (&["--score", "7"], "--score"),
-        (&["--header", "nothing"], "not NAME: VALUE"),
+        (&["--header", "nothing"], "expected NAME: VALUE"),
         (&["--score", "0.5", "--dimension", "a=b"], "not a number"),
     ] {
         let (code, _, error) = run(&policy(), &request, flags);
@@ -206,8 +206,8 @@ fn a_request_that_is_not_routed_loses_its_routing_metadata_only() {
     let mut policy = policy();
     policy["on_unknown_model"] = json!("passthrough");
     for (more, expected) in [
-        (json!({}), "goes on unchanged: its model is not configured"),
-        (json!({"nim-llm-router": {}}), "goes on without nim-llm-router: its model is not configured"),
+        (json!({}), "forwarded unchanged: its model is not configured"),
+        (json!({"nim-llm-router": {}}), "forwarded without nim-llm-router: its model is not configured"),
     ] {
         let (code, out, _) = run(&policy, &say("gpt-99", more), &[]);
         assert_eq!(code, 0);
@@ -253,13 +253,13 @@ fn what_envoy_knows_is_given_by_flags() {
         ],
     );
     for (flag, value, problem) in [
-        ("--attribute", "xds.route=a", "no attribute \"xds.route\"; there are xds.route_name, "),
-        ("--attribute", "xds.route_name", "not NAME=VALUE"),
-        ("--attribute", "source.port=many", "not a port"),
-        ("--attribute", "connection.mtls=1", "neither true nor false"),
-        ("--metadata", "jwt", "not NAMESPACE=JSON"),
+        ("--attribute", "xds.route=a", "unknown attribute \"xds.route\"; supported: xds.route_name, "),
+        ("--attribute", "xds.route_name", "expected NAME=VALUE"),
+        ("--attribute", "source.port=many", "the port must be a number from 0 to 65535"),
+        ("--attribute", "connection.mtls=1", "the value must be true or false"),
+        ("--metadata", "jwt", "expected NAMESPACE=JSON"),
         ("--metadata", "jwt={", "EOF while parsing"),
-        ("--metadata", "jwt=[]", "the metadata of a namespace is a JSON object"),
+        ("--metadata", "jwt=[]", "the metadata of a namespace must be a JSON object"),
     ] {
         let (code, _, error) = explained(&[flag, value]);
         assert!(code == 2 && error.contains(problem), "{error}");

@@ -88,7 +88,7 @@ fn positions_that_surprise_are_noted() {
         "\"reordered\": labels go to classes by position, as in the blueprint: \"creativity\" to class \"Reasoning\"",
         "\"one_more\": no label is left for class \"Vision\"",
         "\"too_few\": it has no LLM for \"Closed QA\"",
-        "\"too_few\" is there twice: the first counts",
+        "\"too_few\" is defined twice: the first one is used",
     ] {
         assert!(notes.contains(note), "{note} in {notes}");
     }
@@ -235,7 +235,7 @@ fn an_error_in_the_file_does_not_quote_it() {
 #[test]
 fn a_file_without_anything_to_import_says_what_to_give() {
     for (yaml, expected) in [
-        ("", "the text is empty; give the config.yaml"),
+        ("", "the text is empty; pass the config.yaml"),
         ("---\n", "the text is empty"),
         ("policies: []", "no policy can be imported: policies: is empty; list at least one"),
         ("policies: [{name: p, llms: []}]", "policy \"p\" has no llms"),

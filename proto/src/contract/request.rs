@@ -200,7 +200,7 @@ fn read_classifiers(value: Value) -> Result<Classifiers, RequestError> {
     let wrong = |problem: String| RequestError::field(CLASSIFIERS, problem);
     let names = strings(value).ok_or_else(|| wrong("is not a list of strings".to_owned()))?;
     if names.len() > MAX_CLASSIFIERS {
-        return Err(wrong(format!("has {} names; {MAX_CLASSIFIERS} is the most", names.len())));
+        return Err(wrong(format!("has {} names; the maximum is {MAX_CLASSIFIERS}", names.len())));
     }
     if names.iter().any(|name| name.len() > MAX_NAME) {
         return Err(wrong(format!("has a name of more than {MAX_NAME} bytes")));

@@ -134,7 +134,7 @@ fn a_response_of_version_1_0_is_read() {
 }
 
 #[test]
-fn another_major_version_is_refused_by_both_sides_with_the_side_to_upgrade() {
+fn another_major_version_is_rejected_by_both_sides_with_the_side_to_upgrade() {
     let newer = ClassifyRequest { version: NEXT_MAJOR, ..request() }.encode();
     let error = ClassifyRequest::decode(newer).unwrap_err();
     assert_eq!(
@@ -188,7 +188,7 @@ fn a_malformed_or_oversized_field_is_named_with_what_is_wrong() {
     for (request, problem) in [
         (classifiers("task".into()), "classifiers is not a list of strings"),
         (classifiers(list([1.0])), "classifiers is not a list of strings"),
-        (named(&["task"; 65]), "classifiers has 65 names; 64 is the most"),
+        (named(&["task"; 65]), "classifiers has 65 names; the maximum is 64"),
         (named(&[&long]), "classifiers has a name of more than 128 bytes"),
         (examples("d".into()), "examples is not a structure"),
         (examples(structure::<String>([])), "examples.digest is missing"),

@@ -33,7 +33,7 @@ const MAX_SHARDS: usize = 16;
 const MIN_SHARD: usize = 128;
 
 impl<T: Clone> TtlLru<T> {
-    /// A cache of so many entries in all.
+    /// A cache with this maximum number of entries.
     pub(super) fn new(entries: NonZeroUsize) -> Self {
         let count = (entries.get() / MIN_SHARD).clamp(1, MAX_SHARDS);
         let (least, more) = (entries.get() / count, entries.get() % count);

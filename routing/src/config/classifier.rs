@@ -16,7 +16,7 @@ pub enum Classifier {
 }
 
 impl Classifier {
-    /// The name that stands for example prompts in configuration, calls and answers. No head may have it.
+    /// The name of the classifier by few-shot examples in configuration, calls and responses. No head may have it.
     pub const EXAMPLES: &str = "examples";
 
     /// The name that the sidecar is asked for.
@@ -27,7 +27,7 @@ impl Classifier {
         }
     }
 
-    /// What the sidecar must know to answer, beside its model.
+    /// What the sidecar needs to classify, in addition to its model.
     pub fn examples(&self) -> Option<&Arc<Examples>> {
         match self {
             Self::Head(_) => None,
@@ -35,7 +35,7 @@ impl Classifier {
         }
     }
 
-    /// Tells classifiers apart that may answer differently.
+    /// Distinguishes classifiers whose predictions may differ.
     pub(crate) fn identity(&self) -> &str {
         match self {
             Self::Head(name) => name,

@@ -185,7 +185,7 @@ impl Condition {
     }
 }
 
-/// Several conditions, of which one that is `decisive` decides for all.
+/// Several conditions. One that is `decisive` decides for all.
 fn reduce_all(
     all: &[Condition],
     decisive: bool,

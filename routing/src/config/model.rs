@@ -22,11 +22,11 @@ pub struct Model {
     pub api: Api,
     /// What it can do; none if that is not declared, and then nothing is held against it.
     pub capabilities: Option<Capabilities>,
-    /// The most tokens that a prompt and its answer may have together, if that is declared.
+    /// The maximum number of tokens of a prompt and its completion together, if it is declared.
     pub context: Option<u64>,
     /// What its tokens cost, if that is declared.
     pub cost: Option<Cost>,
-    /// What stands in place of `/v1` in the path that it gets, if not that.
+    /// What replaces `/v1` in the path of its requests, if anything does.
     pub base_path: Option<String>,
     /// The `:authority` that it gets, if not the client's.
     pub host: Option<String>,
@@ -68,7 +68,7 @@ pub struct Cost {
     pub input: f64,
     /// Tokens of the prompt that come from the provider's cache.
     pub cached_input: f64,
-    /// Tokens of the answer.
+    /// Tokens of the completion.
     pub output: f64,
 }
 

@@ -1,4 +1,4 @@
-//! How a classifier's answer becomes a model.
+//! How a classifier's prediction selects a model.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ pub struct Policy {
     pub name: PolicyName,
     /// What it routes by.
     pub classifier: Classifier,
-    /// What the classifier's answers mean.
+    /// How the classifier's predictions select a model.
     pub chooser: Strategy,
     /// The target of all else.
     pub default: Target,
-    /// Who stands in when the chosen model cannot take a request, best first; without the chosen one's repetition.
+    /// The fallback models, best first, for requests that the chosen model does not support; without the chosen model.
     pub fallbacks: Vec<Arc<Model>>,
     /// Class names that only manual routing uses, with their models.
     pub classes: BTreeMap<String, Arc<Model>>,
@@ -29,7 +29,7 @@ pub struct Policy {
 /// What metrics call the labels that have no route of their own.
 const UNROUTED: &str = "unrouted";
 
-/// What a classifier's answers mean.
+/// How a classifier's predictions select a model.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Strategy {
     /// A target for each label.

@@ -53,7 +53,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for UniqueVisitor<T> {
                     place.insert(value);
                 }
                 Entry::Occupied(taken) => {
-                    return Err(A::Error::custom(format_args!("{:?} is there twice", taken.key())));
+                    return Err(A::Error::custom(format_args!("duplicate key {:?}", taken.key())));
                 }
             }
         }

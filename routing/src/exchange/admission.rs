@@ -10,7 +10,7 @@ use crate::request::{RequestHead, Resource, Target};
 /// What to do with a request once its headers are there.
 #[derive(Debug, PartialEq)]
 pub(super) enum Admission {
-    /// It goes on as it came: it is not for an LLM, or has no body.
+    /// It is forwarded unchanged: it is not for an LLM, or has no body.
     Untouched,
     /// It asks for models, and gets this.
     Models(Vec<u8>),

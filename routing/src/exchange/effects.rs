@@ -101,7 +101,7 @@ impl LocalResponse {
         }
     }
 
-    /// The response to a request of which not even the headers can be read: there is too much to do.
+    /// The response to a request whose headers cannot be read, because the router is overloaded.
     pub fn overloaded(api: Api) -> Self {
         Self::rejection(&Rejection::overloaded(), api)
     }

@@ -28,9 +28,9 @@ pub enum Event<'a> {
         /// The time from the call to its end.
         took: Duration,
     },
-    /// A model was chosen. In shadow mode the request goes on as it came.
+    /// A model was chosen. In shadow mode the request is forwarded unchanged.
     Routed(&'a Decision),
-    /// The router rejects the request. In shadow mode it goes on as it came.
+    /// The router rejects the request. In shadow mode it is forwarded unchanged.
     Rejected(&'a Rejection),
     /// The chosen model failed, and another one responded.
     FailedOver {

@@ -60,7 +60,7 @@ pub struct Exchange {
 enum State {
     /// The request headers are not there yet.
     New,
-    /// The request is not routed: it goes on as it came.
+    /// The request is not routed: it is forwarded unchanged.
     Untouched,
     /// The request is held until its body is complete.
     AwaitingBody(Box<Held>),
@@ -109,7 +109,7 @@ impl Classifying {
 }
 
 impl Exchange {
-    /// A request of which nothing has come yet.
+    /// A request before its headers.
     pub fn new(router: Arc<CachingRouter>) -> Self {
         Self { router, state: State::New }
     }
@@ -487,7 +487,7 @@ impl Exchange {
         action
     }
 
-    /// The request is not routed: it goes on as it came, but for routing metadata, which is not the LLM's business.
+    /// The request is not routed. It is forwarded unchanged, except for routing metadata, which is not meant for the LLM.
     fn pass(&self, held: &Held, rewrite: &Rewrite) -> OnBody {
         if self.config().mode == Mode::Shadow {
             return OnBody::Continue;
@@ -505,7 +505,7 @@ impl Exchange {
         self.reject(rejection, api, events).map_or(OnBody::Continue, OnBody::Respond)
     }
 
-    /// The response to a rejected request; none in shadow mode, where it goes on as it came.
+    /// The response to a rejected request; none in shadow mode, where it is forwarded unchanged.
     fn reject(
         &mut self,
         rejection: &Rejection,

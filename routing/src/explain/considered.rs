@@ -77,7 +77,7 @@ fn standing(narrator: &Narrator, model: &Model) -> (Standing, String) {
         }
     }
     if let Some(unmet) = narrator.requirements.and_then(|requirements| model.lacks(&requirements)) {
-        return (Standing::Unable, format!("does not take {unmet}"));
+        return (Standing::Unable, format!("does not support {unmet}"));
     }
     let policy = match decision {
         Some(decision) => decision.policy.as_ref(),

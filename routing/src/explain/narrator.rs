@@ -46,7 +46,7 @@ impl Narrator {
 
     pub(super) fn removed(&mut self, names: Vec<String>) {
         if !names.is_empty() {
-            let text = format!("removed, as they are the router's own: {}", names.join(", "));
+            let text = format!("removed, because only the router may set them: {}", names.join(", "));
             self.say("headers", text, Detail::RemovedHeaders { names });
         }
     }
@@ -56,7 +56,7 @@ impl Narrator {
     }
 
     pub(super) fn untouched(&mut self, reason: &str) {
-        self.say("outcome", format!("goes on unchanged: {reason}"), Detail::Outcome);
+        self.say("outcome", format!("forwarded unchanged: {reason}"), Detail::Outcome);
         self.outcome = json!({"action": "untouched"});
     }
 
@@ -80,7 +80,7 @@ impl Narrator {
     /// The request is not routed, but its routing metadata is removed.
     fn passed(&mut self, forward: &Forward) {
         let note = self.shadow_note();
-        let text = format!("goes on without {METADATA_FIELD}: its model is not configured{note}");
+        let text = format!("forwarded without {METADATA_FIELD}: its model is not configured{note}");
         self.say("outcome", text, Detail::Outcome);
         self.outcome = json!({"action": "untouched"});
         self.headers_set(forward);
@@ -135,7 +135,9 @@ impl Narrator {
 
     fn shadow_note(&self) -> &'static str {
         match self.mode {
-            Mode::Shadow => " (the policy is in shadow mode: only reported, the request goes on as it came)",
+            Mode::Shadow => {
+                " (the policy is in shadow mode: only reported, the request is forwarded unchanged)"
+            }
             Mode::Enforce => "",
         }
     }

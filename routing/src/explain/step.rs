@@ -126,7 +126,7 @@ pub enum Detail {
     Unable {
         /// The model.
         model: String,
-        /// What it does not take.
+        /// What it does not support.
         unmet: String,
     },
     /// A fallback model takes the request instead.

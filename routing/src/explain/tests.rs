@@ -92,11 +92,14 @@ fn a_model_that_cannot_take_the_request_is_listed_with_what_it_lacks() {
     let explanation = explain(&config(), &[], &tools, &[("task", label("Chatbot", 0.9))]);
     let all = considered(&explanation);
     assert_eq!(all[0], named("large", Standing::Chosen, "chosen by reason capability"));
-    assert!(all.contains(&named("small", Standing::Unable, "does not take the capability tools")), "{all:?}");
+    assert!(
+        all.contains(&named("small", Standing::Unable, "does not support the capability tools")),
+        "{all:?}"
+    );
     let unable = explanation.steps().iter().find(|step| step.topic == "unable").unwrap();
     assert_eq!(
         serde_json::to_value(unable).unwrap(),
-        json!({"topic": "unable", "text": "small does not take the capability tools", "kind": "unable",
+        json!({"topic": "unable", "text": "small does not support the capability tools", "kind": "unable",
             "model": "small", "unmet": "the capability tools"})
     );
 }

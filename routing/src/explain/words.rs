@@ -92,7 +92,7 @@ pub(super) fn explained(config: &Config, step: &Step<'_>) -> Option<ExplainedSte
         }
         Step::Unable { model, unmet } => {
             let (model, unmet) = (model.name.to_string(), unmet.to_string());
-            ("unable", format!("{model} does not take {unmet}"), Detail::Unable { model, unmet })
+            ("unable", format!("{model} does not support {unmet}"), Detail::Unable { model, unmet })
         }
         Step::Fallback(model) => {
             let model = model.name.to_string();

@@ -26,7 +26,7 @@ impl<'a> Quotes<'a> {
         Self { bytes, next: 0, are_dense: false, block: 0, left: 0 }
     }
 
-    /// Looks at the next block. None if there is not a whole one.
+    /// Reads the next block. None if there is no whole block left.
     fn read_block(&mut self) -> Option<()> {
         let block = self.bytes.get(self.next..)?.first_chunk()?;
         self.left = quotes_in(block);

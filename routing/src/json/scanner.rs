@@ -60,7 +60,7 @@ impl<'a> Scanner<'a> {
         Self { bytes, at: 0, items_left: MAX_ITEMS }
     }
 
-    /// The first byte of the next value, which tells its type.
+    /// The first byte of the next value, which determines its type.
     pub(crate) fn peek(&mut self) -> Option<u8> {
         let rest = self.bytes.get(self.at..)?;
         self.at += rest.iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).count();
@@ -138,7 +138,7 @@ impl<'a> Scanner<'a> {
         Ok(RawString::new(inner.unwrap_or_default()))
     }
 
-    /// Steps over any value, and tells where it lies.
+    /// Skips any value, and returns its range.
     pub(crate) fn skip(&mut self) -> Result<Range<usize>, SyntaxError> {
         let first = self.peek();
         let start = self.at;

@@ -7,7 +7,7 @@ use memchr::memchr;
 
 use super::escape::{self, Piece};
 
-/// A string as it is written, without its quotes.
+/// A string in its JSON encoding, without the quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RawString<'a>(&'a [u8]);
 
@@ -17,7 +17,7 @@ impl<'a> RawString<'a> {
         Self(inner)
     }
 
-    /// What stands between the quotes, as it is written.
+    /// The JSON encoding between the quotes.
     pub(crate) fn inner(self) -> &'a [u8] {
         self.0
     }

@@ -128,8 +128,8 @@ impl<'a> Fields<'a> {
             field = None;
             Ok::<_, BodyError>(())
         });
-        read.map_err(|error| error.refusal(field))?;
-        scanner.end().map_err(|error| BodyError::from(error).refusal(None))?;
+        read.map_err(|error| error.rejection(field))?;
+        scanner.end().map_err(|error| BodyError::from(error).rejection(None))?;
         Ok(fields)
     }
 
@@ -187,9 +187,9 @@ fn read_prompt<'a>(
     scanner: &mut Scanner<'a>,
 ) -> Result<Option<Result<Vec<Turn<'a>>, Rejection>>, BodyError> {
     if name != "messages" {
-        return Ok(Some(or_skip(scanner, turn::input)?.map_err(|error| error.refusal(Some(name)))));
+        return Ok(Some(or_skip(scanner, turn::input)?.map_err(|error| error.rejection(Some(name)))));
     }
-    let messages = or_skip(scanner, turn::messages)?.map_err(|error| error.refusal(Some(name)));
+    let messages = or_skip(scanner, turn::messages)?.map_err(|error| error.rejection(Some(name)));
     Ok(Some(messages.and_then(|turns| match turns.is_empty() {
         true => Err(Rejection::invalid(Some(name), format!("{name} must not be empty"))),
         false => Ok(turns),

@@ -30,7 +30,7 @@ impl Endpoint {
         Self::Embeddings,
     ];
 
-    /// The shape of its requests and answers.
+    /// The format of its requests and responses.
     pub fn api(self) -> Api {
         match self {
             Self::Messages | Self::CountTokens => Api::Anthropic,

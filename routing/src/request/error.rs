@@ -1,4 +1,4 @@
-//! What can be wrong with a body, before it is known in which field.
+//! Errors in a body, before the field is known.
 
 use crate::json::{MAX_ITEMS, SyntaxError};
 use crate::rejection::Rejection;
@@ -8,10 +8,10 @@ use crate::rejection::Rejection;
 pub(super) enum BodyError {
     /// It is not JSON.
     Syntax(SyntaxError),
-    /// A field is not of the type that it should be; the text follows the field's name.
+    /// A field has the wrong type. The text follows the field's name.
     Type(&'static str),
-    /// A field has its own words for it.
-    Refused(Rejection),
+    /// A field has its own message.
+    Rejected(Rejection),
 }
 
 impl From<SyntaxError> for BodyError {
@@ -21,16 +21,16 @@ impl From<SyntaxError> for BodyError {
 }
 
 impl From<Rejection> for BodyError {
-    fn from(refusal: Rejection) -> Self {
-        Self::Refused(refusal)
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
     }
 }
 
 impl BodyError {
-    /// The answer to the client, which names the field.
-    pub(super) fn refusal(self, field: Option<&'static str>) -> Rejection {
+    /// The rejection, which names the field.
+    pub(super) fn rejection(self, field: Option<&'static str>) -> Rejection {
         match (self, field) {
-            (Self::Refused(refusal), _) => refusal,
+            (Self::Rejected(rejection), _) => rejection,
             (Self::Type(problem), Some(field)) => {
                 Rejection::invalid(Some(field), format!("{field} {problem}"))
             }

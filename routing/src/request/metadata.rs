@@ -14,7 +14,7 @@ pub struct Directives {
     pub policy: Option<String>,
     /// How to choose.
     pub strategy: ModelChoice,
-    /// The bound that the classifier's answer is held against, in place of the policy's.
+    /// The threshold for the classifier's prediction, instead of the policy's.
     pub threshold: Option<f32>,
 }
 

@@ -38,7 +38,7 @@ pub struct Request<'a> {
     pub model: Option<String>,
     /// The routing metadata of NVIDIA's blueprint, if it is there.
     pub directives: Option<Directives>,
-    /// What the model that answers must be able to do.
+    /// What the model must support.
     pub needs: Requirements,
     /// Estimated tokens of the prompt.
     pub prompt_tokens: u64,
@@ -54,7 +54,7 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// A 400 that names the field at fault: the body is not a JSON object, or the model or the metadata is of the wrong type.
-    /// All other fields are the LLM's business, but for [`Request::prompt_error`].
+    /// All other fields are left to the LLM, except for [`Request::prompt_error`].
     pub fn parse(endpoint: Endpoint, body: &'a [u8]) -> Result<Self, Rejection> {
         body::parse(endpoint, body)
     }
@@ -96,7 +96,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Tells conversations apart by how they begin: the human's first message, and the system prompt. Agents put dates, counters
+    /// Distinguishes conversations by how they begin: the human's first message, and the system prompt. Agents put dates, counters
     /// and checksums into system prompts, so lines with digits are left out. Of long texts the start is enough.
     pub fn fingerprint(&self, settings: &PromptSettings) -> Digest {
         const START: usize = 4 << 10;

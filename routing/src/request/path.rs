@@ -10,7 +10,7 @@ use std::fmt::Write;
 pub(super) struct NormalPath {
     /// Decoded, without empty segments, dots, parameters or a slash at its end; letters have the client's case.
     pub(super) path: String,
-    /// The query with its question mark; empty if there is none.
+    /// The query with its question mark; empty without a query.
     pub(super) query: String,
     /// The path before `..` was resolved, if it has such a segment.
     pub(super) unresolved: Option<String>,
@@ -88,7 +88,7 @@ fn join<'s>(segments: impl IntoIterator<Item = &'s str>) -> String {
     path
 }
 
-/// Encodes what must not be as it is in a `:path`.
+/// Encodes the characters that a `:path` must not contain.
 pub(super) fn encode(path: &str) -> String {
     let mut encoded = String::with_capacity(path.len());
     for byte in path.bytes() {

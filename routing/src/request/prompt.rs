@@ -5,10 +5,10 @@ use super::turn::{Role, Turn};
 use crate::digest::Digest;
 use crate::json::RawString;
 
-/// Stands where the middle of a long text was left out, as it is written.
+/// Marks where the middle of a long text was left out.
 const CUT: &[u8] = r"\n…\n".as_bytes();
 
-/// Stands between the parts of a content, as it is written.
+/// Separates the parts of a content.
 const LINE_END: &[u8] = br"\n";
 
 /// The most bytes that one message of context takes: enough to know what it was about.
@@ -109,7 +109,7 @@ impl<'r, 'a> HumanTurns<'r, 'a> {
         Self::or_other(found, turns, settings)
     }
 
-    /// Where no message is clearly the human's, the last user message stands for it as it is, else the system prompt: a
+    /// Where no message is clearly the human's, the last user message is used unchanged, else the system prompt: a
     /// client must not escape classification by dressing up as a harness.
     fn or_other(
         mut found: Vec<(usize, Vec<RawString<'a>>)>,

@@ -284,7 +284,7 @@ struct Message<'a> {
 impl<'a> Message<'a> {
     fn read(scanner: &mut Scanner<'a>) -> Result<Self, BodyError> {
         if scanner.peek() != Some(b'{') {
-            return Err(BodyError::Type("must hold objects only"));
+            return Err(BodyError::Type("must contain only objects"));
         }
         let mut message = Self::default();
         scanner.object(|scanner, key| {

@@ -114,7 +114,7 @@ fn value_growth(key: &str, edit: &ValueEdit) -> usize {
     edit.value().map_or(0, |value| member(key, value).len() + ",".len())
 }
 
-/// A member of an object, as it is written.
+/// A member of an object, in its JSON encoding.
 pub(super) fn member(key: &str, value: &str) -> Vec<u8> {
     [quoted(key).as_bytes(), b":", value.as_bytes()].concat()
 }
@@ -283,7 +283,7 @@ fn folded(text: &str) -> impl Iterator<Item = char> {
     text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
 }
 
-/// As it is shown to operators: `set reasoning_effort to "high", remove logprobs`.
+/// The text that operators see: `set reasoning_effort to "high", remove logprobs`.
 impl fmt::Display for BodyEdits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |key: String, edit: &ValueEdit| match edit {

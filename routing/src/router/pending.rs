@@ -39,9 +39,9 @@ pub(super) enum Otherwise {
     Policy(Arc<Policy>),
     /// A policy's default: the prompt is only a part of what its provider keeps.
     Default(Arc<Policy>),
-    /// The request is none of ours.
+    /// The router does not handle the request.
     Passthrough,
-    /// The request cannot be answered.
+    /// The request is rejected.
     Reject(Rejection),
 }
 
@@ -87,7 +87,7 @@ pub enum Known {
     Fresh(Prediction),
     /// The classifier was called for the same prompt before.
     Cached(Prediction),
-    /// There is none: the classifier is down, late, overloaded, or lacks the head.
+    /// No prediction: the classifier is down, late, overloaded, or lacks the head.
     Unavailable,
 }
 
@@ -107,7 +107,7 @@ pub(super) struct Facts {
     pub(super) threshold: Option<f32>,
     /// By which conversations draw one of several models.
     pub(super) conversation: Digest,
-    /// Whether other models may answer if the chosen one fails.
+    /// Whether other models may take the request if the chosen one fails.
     pub(super) failover: bool,
     pub(super) on_failure: OnFailure,
 }

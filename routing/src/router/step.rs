@@ -1,4 +1,4 @@
-//! The steps that lead to a decision, for whoever asks why.
+//! The steps of a decision, for explanations.
 
 use crate::classification::Label;
 use crate::config::{Model, Name, Policy, Target};
@@ -9,7 +9,7 @@ use crate::requirements::{Requirements, UnmetRequirement};
 /// A step on the way to a decision, in the order in which they are taken.
 #[derive(Clone, Copy, Debug)]
 pub enum Step<'a> {
-    /// What the request asks of the model that answers it.
+    /// What the request requires of its model.
     Required(&'a Requirements),
     /// The client names a policy, in this field or header.
     PolicyNamed {

@@ -63,8 +63,8 @@ impl Counts {
         counts
     }
 
-    /// Takes what a later report says. It is about the whole answer so far, but may leave out what did not change:
-    /// Anthropic's stream tells the input at its start, and may tell only the output at its end.
+    /// Takes what a later report says. It is about the whole response so far, but may leave out what did not change:
+    /// Anthropic's stream reports the input at its start, and may report only the output at its end.
     pub(super) fn update(&mut self, later: Self) {
         *self = Self {
             prompt_tokens: later.prompt_tokens.or(self.prompt_tokens),

@@ -18,7 +18,7 @@ enum Line {
     Start,
     /// At its start, where a line feed still belongs to the carriage return before.
     AfterReturn,
-    /// After so many bytes of [`DATA`].
+    /// After this number of bytes of [`DATA`].
     Name(usize),
     /// In data. The space that may come first is left in: to JSON it is nothing.
     Data,

@@ -1,6 +1,6 @@
-//! The tokens that an LLM says it used, read from its answer as that passes by.
+//! The tokens that an LLM reports it used, read from its response while it is streamed.
 //!
-//! The answer may be megabytes, comes in any cuts, and its text is the model's to choose. So nothing of it is held
+//! The response may be megabytes, comes in arbitrary chunks, and its text is chosen by the model. So nothing of it is held
 //! back: a scanner keeps its place between the chunks, and only the JSON of a usage object is kept, up to a bound.
 //! Where that object stands decides, not how it looks: text that reads like one counts for nothing.
 
@@ -21,14 +21,14 @@ use scanner::{Form, Scanner};
 pub struct Usage {
     /// All tokens of the prompt, those from the provider's cache with them (`gen_ai.usage.input_tokens`).
     pub input_tokens: u64,
-    /// Tokens of the answer, those of its reasoning with them (`gen_ai.usage.output_tokens`).
+    /// Tokens of the completion, including its reasoning (`gen_ai.usage.output_tokens`).
     pub output_tokens: u64,
     /// How many of the prompt's tokens came from the provider's cache, if it says
     /// (`gen_ai.usage.cache_read.input_tokens`).
     pub cached_input_tokens: Option<u64>,
 }
 
-/// Reads an answer's usage, of any API that is routed, from chunks cut anywhere.
+/// Reads a response's usage, in the format of any routed API, from arbitrary chunks.
 ///
 /// Bytes that make no sense are no error; they only give no usage. Encoded bytes, such as gzip's, make none.
 ///
@@ -51,12 +51,12 @@ enum Source {
 }
 
 impl UsageReader {
-    /// A reader for an answer with this `content-type`.
+    /// A reader for a response with this `content-type`.
     pub fn new(content_type: Option<&str>) -> Self {
         Self::reading(content_type, false)
     }
 
-    /// The same for an answer by OpenAI's Responses API, of which the id is read, too.
+    /// The same for a response of OpenAI's Responses API, whose id is read, too.
     pub fn with_response_id(content_type: Option<&str>) -> Self {
         Self::reading(content_type, true)
     }
@@ -72,7 +72,7 @@ impl UsageReader {
         })
     }
 
-    /// Takes the next chunk of the answer.
+    /// Reads the next chunk of the response.
     pub fn read(&mut self, chunk: &[u8]) {
         match &mut self.0 {
             Source::Body(scanner) => scanner.read(chunk),
@@ -81,13 +81,13 @@ impl UsageReader {
         }
     }
 
-    /// Whether the answer has begun: a JSON body's first brace, or the first event with some of the model's text,
+    /// Whether the response has begun: a JSON body's first brace, or the first event with some of the model's text,
     /// reasoning or tool calls. Blank lines and comments that only keep the connection alive do not count.
     pub fn has_content(&self) -> bool {
         self.scanner().is_some_and(Scanner::has_content)
     }
 
-    /// What has been reported so far; the last report counts. At the answer's end it is complete.
+    /// What has been reported so far; the last report counts. At the end of the response it is complete.
     pub fn usage(&self) -> Option<Usage> {
         self.scanner().and_then(Scanner::usage)
     }

@@ -1,4 +1,4 @@
-//! Where in an answer's JSON the scanner is, and what stands there.
+//! Where in a response's JSON the scanner is, and what is there.
 
 /// The way from the top of the JSON down to where it is read.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ use Step::{Item, Member};
 impl Name {
     pub(super) const LONGEST: usize = "stop_sequence".len();
 
-    /// Reads a key as it is written: no server escapes the letters of these.
+    /// Reads a key in its JSON encoding: no server escapes the letters of these.
     pub(super) fn of(key: &[u8]) -> Self {
         match key {
             b"choices" => Choices,

@@ -18,7 +18,7 @@ const MAX_ID_BYTES: usize = 128;
 /// What the JSON is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Form {
-    /// A whole answer.
+    /// A whole response.
     Body,
     /// One of many events.
     Event,

@@ -117,7 +117,7 @@ impl<'de> Visitor<'de> for WhenVisitor {
                 _ => Condition::Head(map.next_value()?),
             };
             if when.0.iter().any(|(other, _)| *other == name) {
-                return Err(A::Error::custom(format_args!("{name:?} is there twice")));
+                return Err(A::Error::custom(format_args!("duplicate key {name:?}")));
             }
             when.0.push((name, condition));
         }

@@ -11,7 +11,7 @@ const MAX_BYTES: usize = 16 << 10;
 
 /// Members that cannot be edited, with what to do instead.
 const RESERVED: [(&str, &str); 5] = [
-    ("model", "cannot be edited: the model's own field `model` says what its API wants"),
+    ("model", "cannot be edited here: set the model's field `model` instead"),
     (METADATA_FIELD, "cannot be edited: it never reaches an LLM"),
     ("messages", "cannot be edited: it is the prompt; remove this edit"),
     ("input", "cannot be edited: it is the prompt; remove this edit"),
@@ -21,7 +21,7 @@ const RESERVED: [(&str, &str); 5] = [
 /// Where system prompts stand beside the messages. Keys that differ in case only are removed from bodies.
 const SYSTEM: [&str; 2] = ["system", "instructions"];
 
-/// An edit as it is written.
+/// An edit, as written in the policy.
 struct Written<'a> {
     member: &'a str,
     inner: Option<&'a str>,
@@ -65,17 +65,20 @@ fn written(name: &str, list: String) -> Result<Written<'_>, ConfigError> {
         None => format!("{list}.{}", key(member)),
     };
     if member.is_empty() || inner.is_some_and(str::is_empty) {
-        return Err(ConfigError::new(path, "must name a member of the body, or one and a member of it: a.b"));
+        return Err(ConfigError::new(
+            path,
+            "must name a member of the body, or a member of an object in it: a.b",
+        ));
     }
     if inner.is_some_and(|inner| inner.contains('.')) {
-        let problem = "is too deep: only a member of a member can be edited (a.b); set the whole of that";
+        let problem = "is too deep: only two levels can be edited (a.b); set the whole object instead";
         return Err(ConfigError::new(path, problem));
     }
     if let Some(exact) =
         SYSTEM.iter().find(|name| is_same_but_for_case(member.as_bytes(), name) && member != **name)
     {
         let problem =
-            format!("cannot be edited: it never reaches an LLM, as it could be taken for {exact:?}");
+            format!("cannot be edited: it could be mistaken for {exact:?}, so it never reaches an LLM");
         return Err(ConfigError::new(path, problem));
     }
     match RESERVED.iter().find(|(reserved, _)| is_same_but_for_case(member.as_bytes(), reserved)) {

@@ -32,7 +32,7 @@ pub(super) fn filled(value: &str, path: impl FnOnce() -> String) -> Result<(), C
 /// Names travel in response headers and stats.
 pub(super) fn printable(name: &str, path: impl FnOnce() -> String) -> Result<(), ConfigError> {
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
-        return Err(ConfigError::new(path(), "the name must be of printable ASCII characters, at least one"));
+        return Err(ConfigError::new(path(), "the name must be one or more printable ASCII characters"));
     }
     Ok(())
 }
@@ -98,11 +98,11 @@ pub(super) fn own_header(
     path: &str,
 ) -> Result<String, ConfigError> {
     let name = header_name(name, || path.to_owned())?;
-    let taken = |what: &str| ConfigError::new(path, format!("{name:?} {what}; choose a header of its own"));
+    let taken = |what: &str| ConfigError::new(path, format!("{name:?} {what}; choose another header"));
     let has_prefix = TAKEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     let is_taken = TAKEN.iter().chain(&CREDENTIALS).any(|taken| *taken == name);
     if is_taken || has_prefix && !FREE.contains(&name.as_str()) {
-        return Err(taken("has another meaning"));
+        return Err(taken("is reserved"));
     }
     if identity.iter().any(|source| matches!(source, IdentitySource::Header(header) if *header == name)) {
         return Err(taken("identifies conversations"));

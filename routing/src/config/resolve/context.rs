@@ -13,7 +13,7 @@ use crate::context::{Attribute, AttributeKind, MetadataKey, Scalar};
 /// Metadata in metadata that goes deeper is a mistake.
 const MAX_DEPTH: usize = 8;
 
-/// Conditions on attributes, all of which must hold.
+/// Conditions on attributes. All must match.
 pub(super) fn attributes(
     raw: BTreeMap<String, raw::Expected>,
     path: &str,
@@ -23,7 +23,7 @@ pub(super) fn attributes(
             let path = format!("{path}.{}", key(&name));
             let Some(attribute) = Attribute::from_name(&name) else {
                 let known: Vec<_> = Attribute::ALL.iter().map(|attribute| attribute.as_str()).collect();
-                let problem = format!("no such attribute; there are {}", known.join(", "));
+                let problem = format!("unknown attribute; supported: {}", known.join(", "));
                 return Err(ConfigError::new(path, problem));
             };
             let test = attribute_test(attribute, expected, path)?;
@@ -74,7 +74,7 @@ fn prefix(
     }
 }
 
-/// Conditions on metadata, all of which must hold.
+/// Conditions on metadata. All must match.
 pub(super) fn metadata(
     raw: BTreeMap<String, raw::Expected>,
     path: &str,
@@ -175,7 +175,7 @@ fn network(value: &Scalar) -> Result<IpNet, String> {
         text.parse().map_err(|_| format!("{text:?} must be {}", what(AttributeKind::Address)))?;
     match network.trunc() {
         trunc if trunc == network => Ok(canonical(network)),
-        meant => Err(format!("{text:?} has bits beyond its prefix; {meant} is meant")),
+        meant => Err(format!("{text:?} has bits beyond its prefix; did you mean {meant}?")),
     }
 }
 

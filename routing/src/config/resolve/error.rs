@@ -1,4 +1,4 @@
-//! Why a configuration is refused.
+//! Configuration errors.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde_path_to_error::Segment;
 
 use super::checks::key;
 
-/// A configuration that is refused, with the path of the field at fault.
+/// Why a configuration is invalid, with the path of the invalid field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     path: String,

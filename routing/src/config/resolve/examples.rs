@@ -29,7 +29,7 @@ pub(super) fn classifier(
     }
     let count: usize = all.values().map(Vec::len).sum();
     if count > Examples::MAX {
-        let problem = format!("have {count} examples together; {} is the most", Examples::MAX);
+        let problem = format!("have {count} examples in total; the maximum is {}", Examples::MAX);
         return Err(ConfigError::new(format!("{path}.routes"), problem));
     }
     Ok(Classifier::Examples(Arc::new(Examples::new(all))))
@@ -61,7 +61,7 @@ fn examples<'a>(label: &str, route: &'a raw::Route, path: &str) -> Result<&'a [S
         let problem = if example.trim().is_empty() {
             "is blank".to_owned()
         } else if example.len() > Examples::MAX_LENGTH {
-            format!("has {} bytes; {} is the most", example.len(), Examples::MAX_LENGTH)
+            format!("has {} bytes; the maximum is {}", example.len(), Examples::MAX_LENGTH)
         } else {
             continue;
         };

@@ -88,7 +88,7 @@ fn names(
     let mut names = HashMap::from([(AUTO.to_owned(), Name::Auto)]);
     let mut insert = |path: String, name: &str, meaning: Name| match names.insert(name.to_owned(), meaning) {
         None => Ok(()),
-        Some(other) => Err(ConfigError::new(path, format!("the name is taken by {}", other.what()))),
+        Some(other) => Err(ConfigError::new(path, format!("the name is already used by {}", other.what()))),
     };
     for (name, model) in models {
         insert(format!("models.{}", key(name)), name, Name::Model(Arc::clone(model)))?;
@@ -107,7 +107,7 @@ fn names(
 impl Name {
     fn what(&self) -> &'static str {
         match self {
-            Self::Auto => "\"auto\", which asks for the default policy",
+            Self::Auto => "\"auto\", which requests the default policy",
             Self::Policy(_) => "a policy",
             Self::Model(_) => "a model",
             Self::Alias(_) => "an alias",
@@ -125,7 +125,10 @@ fn model_header(
     let Some(name) = name else { return Ok(None) };
     let name = own_header(name, identity, PATH)?;
     if name == cluster_header {
-        return Err(ConfigError::new(PATH, format!("{name:?} is cluster_header's; each needs its own")));
+        return Err(ConfigError::new(
+            PATH,
+            format!("{name:?} is also cluster_header; choose another header"),
+        ));
     }
     for model in models.values() {
         let path = || format!("models.{}.model", key(model.name.as_str()));

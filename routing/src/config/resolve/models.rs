@@ -58,7 +58,7 @@ fn check_base_path(base_path: &str, path: impl FnOnce() -> String) -> Result<(),
 
 fn context(tokens: Tokens, path: impl FnOnce() -> String) -> Result<u64, ConfigError> {
     match tokens.0 {
-        0 => Err(ConfigError::new(path(), "must be above 0; leave it out if it is not known")),
+        0 => Err(ConfigError::new(path(), "must be above 0; remove it if it is unknown")),
         tokens => Ok(tokens),
     }
 }
@@ -68,7 +68,7 @@ fn cost(raw: &raw::Cost, path: &str) -> Result<Cost, ConfigError> {
         if value.0.is_finite() && value.0 >= 0.0 {
             return Ok(value.0);
         }
-        let problem = "must be dollars for a million tokens, 0 or more";
+        let problem = "must be dollars per million tokens, 0 or more";
         Err(ConfigError::new(format!("{path}.{field}"), problem))
     };
     let cached_input = raw.cached_input.unwrap_or(raw.input);

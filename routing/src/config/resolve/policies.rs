@@ -31,12 +31,15 @@ fn with_candidates(alone: Policies, candidates: Vec<(String, String)>) -> Result
         let candidate = find("policy", &alone, &candidate, path)?;
         let Some(policy) = alone.get(&name) else { continue };
         if candidate.id == policy.id {
-            return Err(ConfigError::new(path(), "is the policy itself: name another one, or remove it"));
+            return Err(ConfigError::new(
+                path(),
+                "is the policy itself: name another policy, or remove the field",
+            ));
         }
         if let (Some(own), Some(other)) = (policy.classifier.examples(), candidate.classifier.examples())
             && own.digest() != other.digest()
         {
-            let problem = "classifies by examples as this policy does, but by others: one call can carry one set of examples";
+            let problem = "has other few-shot examples than this policy, and a call carries only one set: use the same examples";
             return Err(ConfigError::new(path(), problem));
         }
         policies.insert(name, Arc::new(Policy { candidate: Some(candidate), ..Policy::clone(policy) }));
@@ -72,7 +75,7 @@ fn policy(id: PolicyId, name: &str, raw: raw::Policy, models: &Models) -> Result
             return Err(ConfigError::new(path, "has both routes and bands; remove one"));
         }
         (None, None) => {
-            let problem = "needs routes, if its classifier gives labels, or bands, if it gives a score";
+            let problem = "needs routes, if its classifier predicts labels, or bands, if it predicts a score";
             return Err(ConfigError::new(path, problem));
         }
     };
@@ -117,7 +120,7 @@ fn bands(raw: Vec<raw::Band>, models: &Models, path: &str) -> Result<Bands, Conf
         if last.is_some() {
             return Err(ConfigError::new(
                 at(""),
-                "comes after a band without up_to, which takes all that is left",
+                "comes after a band without up_to, which covers all remaining scores: move it before that band",
             ));
         }
         let target = target(raw.model, models, || at(".model"))?;
@@ -126,10 +129,8 @@ fn bands(raw: Vec<raw::Band>, models: &Models, path: &str) -> Result<Bands, Conf
                 let up_to = up_to as f32;
                 within(&up_to, &(0.0..=1.0), || at(".up_to"))?;
                 if let Some(before) = bounded.last().filter(|before| before.up_to >= up_to) {
-                    let problem = format!(
-                        "{up_to} must be above {}, which the band before reaches up to",
-                        before.up_to
-                    );
+                    let problem =
+                        format!("{up_to} must be above {}, the up_to of the previous band", before.up_to);
                     return Err(ConfigError::new(at(".up_to"), problem));
                 }
                 bounded.push(Band { up_to, target });
@@ -137,8 +138,9 @@ fn bands(raw: Vec<raw::Band>, models: &Models, path: &str) -> Result<Bands, Conf
             None => last = Some(target),
         }
     }
-    let last =
-        last.ok_or_else(|| ConfigError::new(path, "the last band must have no up_to, for all that is left"))?;
+    let last = last.ok_or_else(|| {
+        ConfigError::new(path, "the last band must have no up_to: it covers all remaining scores")
+    })?;
     Ok(Bands { bounded, last })
 }
 

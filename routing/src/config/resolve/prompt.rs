@@ -43,7 +43,7 @@ fn elements(raw: Vec<String>, known: &[String], field: &str) -> Result<Vec<Strin
 fn entries(raw: Vec<String>, known: &[String], field: &str) -> Result<Vec<String>, ConfigError> {
     let path = || format!("prompt.{field}");
     if raw.len() > MAX_ENTRIES {
-        let problem = format!("has {} entries; {MAX_ENTRIES} is the most", raw.len());
+        let problem = format!("has {} entries; the maximum is {MAX_ENTRIES}", raw.len());
         return Err(ConfigError::new(path(), problem));
     }
     let mut all = Vec::new();
@@ -51,10 +51,7 @@ fn entries(raw: Vec<String>, known: &[String], field: &str) -> Result<Vec<String
         if entry == raw::KNOWN_AGENTS {
             all.extend_from_slice(known);
         } else if entry.to_ascii_lowercase().replace(['-', ' '], "_").starts_with("known_agent") {
-            return Err(ConfigError::new(
-                path(),
-                format!("{entry:?} is not known; use {}", raw::KNOWN_AGENTS),
-            ));
+            return Err(ConfigError::new(path(), format!("{entry:?} is unknown; use {}", raw::KNOWN_AGENTS)));
         } else if entry.trim() != entry {
             return Err(ConfigError::new(path(), format!("{entry:?} has white space around it")));
         } else if entry.trim_matches(['*', ' ']).is_empty() {

@@ -36,7 +36,7 @@ pub(super) fn resolve(
     }
     let heads: BTreeSet<_> = rules.iter().flat_map(|rule| rule.when.heads()).map(|it| &it.head).collect();
     if heads.len() > MAX_HEADS {
-        let problem = format!("ask {} heads; {MAX_HEADS} is the most", heads.len());
+        let problem = format!("use {} heads; the maximum is {MAX_HEADS}", heads.len());
         return Err(ConfigError::new("rules", problem));
     }
     Ok(rules)
@@ -54,9 +54,9 @@ fn rule(raw: raw::Rule, index: usize, models: &Models, policies: &Policies) -> R
         (None, Some(raw), None) => Then::Target(target(raw, models, || format!("{path}.model"))?),
         (None, None, Some(raw)) => Then::Reject(Arc::new(reject(raw, &format!("{path}.reject"))?)),
         (None, None, None) => {
-            return Err(ConfigError::new(path, "needs a policy or a model to choose, or reject"));
+            return Err(ConfigError::new(path, "needs one of policy, model and reject"));
         }
-        _ => return Err(ConfigError::new(path, "can have one of policy, model and reject only")),
+        _ => return Err(ConfigError::new(path, "can have only one of policy, model and reject")),
     };
     Ok(Rule {
         name: raw.name.unwrap_or_else(|| (index + 1).to_string()),
@@ -139,7 +139,8 @@ fn check_prefix(prefix: &str, path: &str) -> Result<(), ConfigError> {
     if is_plain {
         return Ok(());
     }
-    let problem = format!("{prefix:?} must be a decoded path without query, doubled slashes and dots");
+    let problem =
+        format!("{prefix:?} must be a decoded path, without a query, double slashes or dot segments");
     Err(ConfigError::new(path, problem))
 }
 
@@ -161,7 +162,10 @@ fn head(name: String, raw: raw::HeadTest, path: &str) -> Result<Condition, Confi
         return Err(ConfigError::new(path, problem));
     }
     if let Some(meant) = misspelt(&name) {
-        return Err(ConfigError::new(path, format!("is neither a condition nor a head; {meant} is meant")));
+        return Err(ConfigError::new(
+            path,
+            format!("is neither a condition nor a head; did you mean {meant}?"),
+        ));
     }
     let test = match raw {
         raw::HeadTest::Label(label) if label.is_empty() => {

@@ -56,7 +56,7 @@ fn identity(raw: Vec<raw::Identity>) -> Result<Vec<IdentitySource>, ConfigError>
                 all.push(IdentitySource::Body(field));
             }
             raw::Identity::Field(_) => {
-                return Err(ConfigError::new(path(), "needs a header or a body field, one of them"));
+                return Err(ConfigError::new(path(), "needs either a header or a body field"));
             }
         }
     }

@@ -140,7 +140,7 @@ fn the_headers_for_routes_are_headers_of_their_own() {
             "x-request-id",
         ] {
             let error = error_of("", field, json!(name));
-            assert_eq!(error, format!("{field}: {name:?} has another meaning; choose a header of its own"));
+            assert_eq!(error, format!("{field}: {name:?} is reserved; choose another header"));
         }
     }
     for name in ["x-llm-cluster", "x-llm-model", "x-gateway-model-name", "x-forward", "x-target"] {
@@ -156,18 +156,21 @@ fn the_headers_for_routes_are_headers_of_their_own() {
             let mut config = valid();
             config["stickiness"] = stickiness.clone();
             config[field] = json!("x-chat");
-            let expected =
-                format!("{field}: \"x-chat\" identifies conversations; choose a header of its own");
+            let expected = format!("{field}: \"x-chat\" identifies conversations; choose another header");
             assert_eq!(load(&config).unwrap_err(), expected);
         }
     }
     let error = error_of("", "model_header", json!("x-llm-cluster"));
-    assert_eq!(error, "model_header: \"x-llm-cluster\" is cluster_header's; each needs its own");
+    assert_eq!(error, "model_header: \"x-llm-cluster\" is also cluster_header; choose another header");
     let mut config = valid();
     config["models"]["nemotron"]["model"] = json!("nemo\ntron");
     assert!(load(&config).is_ok());
     config["model_header"] = json!("x-gateway-model-name");
-    assert!(load(&config).unwrap_err().starts_with("models.nemotron.model: the name must be of printable"));
+    assert!(
+        load(&config)
+            .unwrap_err()
+            .starts_with("models.nemotron.model: the name must be one or more printable")
+    );
     config["models"]["nemotron"]["model"] = json!("nvidia/nemotron");
     assert_eq!(load(&config).unwrap().model_header.as_deref(), Some("x-gateway-model-name"));
 }
@@ -176,13 +179,13 @@ fn the_headers_for_routes_are_headers_of_their_own() {
 fn one_name_has_one_meaning() {
     let mut config = valid();
     config["aliases"] = json!({"nemotron": "llama-8b"});
-    assert_eq!(load(&config).unwrap_err(), "aliases.nemotron: the name is taken by a model");
+    assert_eq!(load(&config).unwrap_err(), "aliases.nemotron: the name is already used by a model");
     config["aliases"] = json!({"auto": "llama-8b"});
-    assert!(load(&config).unwrap_err().starts_with("aliases.auto: the name is taken by \"auto\""));
+    assert!(load(&config).unwrap_err().starts_with("aliases.auto: the name is already used by \"auto\""));
 }
 
 #[test]
-fn what_is_not_json_or_goes_on_after_it_is_refused() {
+fn what_is_not_json_or_goes_on_after_it_is_rejected() {
     assert!(Config::from_json(b"{").is_err());
     assert!(Config::from_json(format!("{} x", valid()).as_bytes()).is_err());
 }

@@ -17,7 +17,7 @@ fn a_body_that_is_no_request_is_a_400_that_names_the_field() {
         ),
         (br#"{"messages": [{"role": "user", "content": "x"}]"#, Value::Null, "the end of the object"),
     ] {
-        let (status, actual_param, message) = refusal(CHAT, body);
+        let (status, actual_param, message) = rejection(CHAT, body);
         assert_eq!((status, &actual_param), (400, &param), "{message}");
         assert!(message.contains(said), "{message:?} lacks {said:?}");
     }
@@ -30,7 +30,7 @@ fn a_prompt_that_cannot_be_read_is_an_error_for_who_needs_it() {
         (r#"{"messages": []}"#, "must not be empty"),
         (r#"{"messages": "hi"}"#, "must be an array of messages"),
         (r#"{"messages": null}"#, "must be an array of messages"),
-        (r#"{"messages": [7]}"#, "must hold objects only"),
+        (r#"{"messages": [7]}"#, "must contain only objects"),
         (r#"{"messages": [{"content": "x"}]}"#, "a message without a role"),
         (r#"{"messages": [{"role": "user", "content": 7}]}"#, "must be a string, an array of parts, or null"),
         (r#"{"messages": [{"role": 7}], "stream": true}"#, "has a role that is not a string"),
@@ -88,7 +88,7 @@ fn an_invalid_array_of_messages_is_not_echoed() {
 fn deep_nesting_is_a_400() {
     let deep = format!("{}{}", "[".repeat(500_000), "]".repeat(500_000));
     let body = format!(r#"{{"x": {deep}, "messages": [{{"role": "user", "content": "x"}}]}}"#);
-    assert!(refusal(CHAT, body.as_bytes()).2.contains("nested too deeply"));
+    assert!(rejection(CHAT, body.as_bytes()).2.contains("nested too deeply"));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_body_of_too_many_items_is_rejected() {
         format!(r#"{{"messages":[{}"#, list(user, many / 3)),
         format!(r#"{{{}}}"#, list(&format!(r#""messages":[{},1]"#, list(user, 10_000)), 4)),
     ] {
-        let (status, param, message) = refusal(CHAT, body.as_bytes());
+        let (status, param, message) = rejection(CHAT, body.as_bytes());
         assert_eq!((status, param), (413, Value::Null), "{message}");
         assert!(message.contains("100000 messages, parts and fields"), "{message}");
     }
@@ -136,5 +136,5 @@ fn a_body_of_too_many_items_is_rejected() {
     let tokens = format!(r#"{{"prompt":[{}]}}"#, list("7", many));
     assert_eq!(Request::parse(Endpoint::Completions, tokens.as_bytes()).unwrap().prompt_tokens, many as u64);
     let metadata = format!(r#"{{"messages":[{user}],"nim-llm-router":{{"a":"{}"}}}}"#, "x".repeat(70_000));
-    assert_eq!(refusal(CHAT, metadata.as_bytes()).1, "nim-llm-router");
+    assert_eq!(rejection(CHAT, metadata.as_bytes()).1, "nim-llm-router");
 }

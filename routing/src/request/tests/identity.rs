@@ -1,4 +1,4 @@
-//! What tells conversations apart.
+//! How conversations are distinguished.
 
 use super::*;
 

@@ -21,10 +21,14 @@ fn chat(body: &str) -> Request<'_> {
     Request::parse(CHAT, body.as_bytes()).unwrap()
 }
 
-fn refusal(endpoint: Endpoint, body: &[u8]) -> (u16, Value, String) {
-    let refusal = Request::parse(endpoint, body).unwrap_err();
-    let body: Value = serde_json::from_slice(&refusal.body(crate::requirements::Api::Openai)).unwrap();
-    (refusal.status(), body["error"]["param"].clone(), body["error"]["message"].as_str().unwrap().to_owned())
+fn rejection(endpoint: Endpoint, body: &[u8]) -> (u16, Value, String) {
+    let rejection = Request::parse(endpoint, body).unwrap_err();
+    let body: Value = serde_json::from_slice(&rejection.body(crate::requirements::Api::Openai)).unwrap();
+    (
+        rejection.status(),
+        body["error"]["param"].clone(),
+        body["error"]["message"].as_str().unwrap().to_owned(),
+    )
 }
 
 fn rewritten(body: &str) -> String {

@@ -50,16 +50,16 @@ fn an_unknown_policy_is_a_404_even_beside_a_manual_model() {
         (json!({"policy": "nope", "routing_strategy": "manual", "model": "small"}), None),
         (Value::Null, Some("nope")),
     ] {
-        let refusal = plan(&router, "auto", metadata, header).unwrap_err();
-        assert_eq!((refusal.status(), refusal.code()), (404, "policy_not_found"));
+        let rejection = plan(&router, "auto", metadata, header).unwrap_err();
+        assert_eq!((rejection.status(), rejection.code()), (404, "policy_not_found"));
     }
 }
 
 #[test]
 fn an_unknown_model_does_as_configured() {
     let reject = router(|config| config["on_unknown_model"] = json!("reject"));
-    let refusal = plan(&reject, "gpt-5", Value::Null, None).unwrap_err();
-    assert_eq!((refusal.status(), refusal.code()), (404, "model_not_found"));
+    let rejection = plan(&reject, "gpt-5", Value::Null, None).unwrap_err();
+    assert_eq!((rejection.status(), rejection.code()), (404, "model_not_found"));
     let passthrough = router(|config| config["on_unknown_model"] = json!("passthrough"));
     assert!(passes(plan(&passthrough, "gpt-5", Value::Null, None)));
 }
@@ -111,8 +111,8 @@ fn a_policy_whose_name_is_no_text_is_a_404() {
         (":path".to_owned(), b"/v1/chat/completions".to_vec()),
         ("x-llm-policy".to_owned(), b"topic_router\xff".to_vec()),
     ]);
-    let refusal = plan_with(&router(|_| {}), &body, headers).unwrap_err();
-    assert_eq!((refusal.status(), refusal.code()), (404, "policy_not_found"));
+    let rejection = plan_with(&router(|_| {}), &body, headers).unwrap_err();
+    assert_eq!((rejection.status(), rejection.code()), (404, "policy_not_found"));
 }
 
 #[test]

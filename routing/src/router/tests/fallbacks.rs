@@ -1,4 +1,4 @@
-//! Models that stand in for others.
+//! Fallback models.
 
 use super::*;
 
@@ -18,10 +18,10 @@ fn a_model_that_cannot_take_the_request_is_stood_in_for() {
     assert_eq!(outcome(json!({})), Ok(("small".to_owned(), Reason::Classified)));
     assert_eq!(outcome(json!({"tools": [{}]})), Ok(("large".to_owned(), Reason::Capability)));
     assert_eq!(outcome(json!({"max_tokens": 5000})), Ok(("large".to_owned(), Reason::Capability)));
-    let refusal = outcome(json!({"response_format": {"type": "json_object"}})).unwrap_err();
-    assert_eq!(refusal.status(), 400);
+    let rejection = outcome(json!({"response_format": {"type": "json_object"}})).unwrap_err();
+    assert_eq!(rejection.status(), 400);
     assert!(
-        String::from_utf8(refusal.body(crate::requirements::Api::Openai))
+        String::from_utf8(rejection.body(crate::requirements::Api::Openai))
             .unwrap()
             .contains("the capability json")
     );
@@ -39,13 +39,13 @@ fn the_fallback_list_is_the_order_of_standing_in() {
 }
 
 #[test]
-fn requests_in_another_apis_shape_are_refused_not_translated() {
+fn requests_in_another_apis_format_are_rejected_not_translated() {
     let router = router(|config| config["models"]["large"]["api"] = json!("anthropic"));
     let body = json!({"model": "large", "messages": [{"role": "user", "content": "hi"}]}).to_string();
     let request = |endpoint| Request::parse(endpoint, body.as_bytes()).unwrap();
     let plan = |endpoint| router.plan(&request(endpoint), &RequestHead::default(), &|_| None, &mut |_| ());
-    let refusal = with_one(plan(Endpoint::ChatCompletions).unwrap(), &Known::Unavailable).unwrap_err();
-    assert_eq!(refusal.status(), 400);
+    let rejection = with_one(plan(Endpoint::ChatCompletions).unwrap(), &Known::Unavailable).unwrap_err();
+    assert_eq!(rejection.status(), 400);
     assert_eq!(route_of(plan(Endpoint::Messages)), ("large".to_owned(), Reason::Manual));
 }
 

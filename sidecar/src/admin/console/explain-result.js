@@ -86,7 +86,7 @@ function renderOutcome(outcome) {
       ? element(
           "p",
           { class: "notice warn" },
-          "The policy is in shadow mode: this is only reported, and the request goes on as it came.",
+          "The policy is in shadow mode: this is only reported, and the request is forwarded unchanged.",
         )
       : null;
   const title = element("h3", {}, "Outcome");
@@ -126,7 +126,7 @@ function renderOutcome(outcome) {
     { class: "panel outcome" },
     title,
     element("p", { class: "model" }, "Unchanged"),
-    element("p", {}, "The request is not routed, and goes on as it came."),
+    element("p", {}, "The request is not routed. It is forwarded unchanged."),
   );
 }
 

@@ -158,7 +158,7 @@ async fn rules_match_the_route_by_which_a_request_came(host: Host) {
     for header in ["x-llm-cluster", "x-llm-z"] {
         for condition in ["route", "decided"] {
             let spoofed = gateway.send(request(condition).header(header, "llama-70b")).await;
-            assert_rejected(&spoofed, 400, header, "belongs to the router");
+            assert_rejected(&spoofed, 400, header, "is reserved for the router");
         }
     }
     let named = request("route").header("x-llm-policy", "task_router");

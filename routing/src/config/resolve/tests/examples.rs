@@ -56,8 +56,8 @@ fn examples_are_texts_within_bounds() {
     for (label, examples, expected) in [
         ("billing", json!([]), ".billing.examples: needs at least one"),
         ("billing", json!(["a", " \n"]), ".billing.examples[1]: is blank"),
-        ("billing", json!([long]), ".billing.examples[0]: has 1025 bytes; 1024 is the most"),
-        ("billing", json!(vec!["a"; 1001]), ": have 1001 examples together; 1000 is the most"),
+        ("billing", json!([long]), ".billing.examples[0]: has 1025 bytes; the maximum is 1024"),
+        ("billing", json!(vec!["a"; 1001]), ": have 1001 examples in total; the maximum is 1000"),
         ("bill\ning", json!(["a"]), ".\"bill\\ning\": the label is empty, over 128 bytes, or has control"),
         ("billing", json!([7]), ".billing.examples[0]: invalid type: integer"),
     ] {

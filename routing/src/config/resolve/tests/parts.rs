@@ -12,7 +12,7 @@ const POLICY: &str = "/policies/task_router";
 #[test]
 fn a_model_says_what_is_wrong_with_it() {
     for (field, value, expected) in [
-        ("cluster", json!("a\nb"), "cluster: the name must be of printable ASCII"),
+        ("cluster", json!("a\nb"), "cluster: the name must be one or more printable ASCII"),
         ("api", json!("azure"), "api: unknown variant `azure`, expected `openai` or `anthropic`"),
         (
             "capabilities",
@@ -23,13 +23,13 @@ fn a_model_says_what_is_wrong_with_it() {
         ("context", json!(1.5), "context: 1.5 is not a number of tokens"),
         ("context", json!(0), "context: must be above 0"),
         ("cost", json!({"input": 1}), "cost: missing field `output`"),
-        ("cost", json!({"input": -1, "output": 1}), "cost.input: must be dollars for a million tokens"),
+        ("cost", json!({"input": -1, "output": 1}), "cost.input: must be dollars per million tokens"),
         (
             "cost",
             json!({"input": 1, "output": 1, "cached_input": -1}),
-            "cost.cached_input: must be dollars for a million tokens",
+            "cost.cached_input: must be dollars per million tokens",
         ),
-        ("cost", json!({"input": 1, "output": "NaN"}), "cost.output: must be dollars for a million tokens"),
+        ("cost", json!({"input": 1, "output": "NaN"}), "cost.output: must be dollars per million tokens"),
         ("cost", json!({"input": 1, "output": "much"}), "cost.output: \"much\" is not a number"),
         ("base_path", json!("openai/v1"), "base_path: \"openai/v1\" must be empty, or start with /"),
         (
@@ -38,7 +38,7 @@ fn a_model_says_what_is_wrong_with_it() {
             "base_path: \"/v1/\" must be empty, or start with / and not end with it",
         ),
         ("base_path", json!("/v1?key=1"), "base_path: \"/v1?key=1\" must be"),
-        ("host", json!("a b\r\nx: 1"), "host: the name must be of printable ASCII"),
+        ("host", json!("a b\r\nx: 1"), "host: the name must be one or more printable ASCII"),
     ] {
         let error = error_of(MODEL, field, value);
         assert!(error.starts_with(&format!("models.nemotron.{expected}")), "{error}");
@@ -85,7 +85,7 @@ fn a_candidate_must_be_another_policy_that_one_call_can_serve() {
         let error = error.expect("accepted");
         assert!(error.starts_with("policies.one.candidate: ") && error.contains(expected), "{error}");
     };
-    at(with("other"), "one call can carry one set of examples");
+    at(with("other"), "a call carries only one set");
     at(with("one"), "is the policy itself");
     at(with("none"), "no policy \"none\"; configured: one, other, same, task");
 }
@@ -94,7 +94,7 @@ fn a_candidate_must_be_another_policy_that_one_call_can_serve() {
 fn an_edit_of_the_body_says_what_is_wrong_with_it() {
     let body = "models.nemotron.body";
     for (edits, expected) in [
-        (json!({"set": {"model": "x"}}), ".set.model: cannot be edited: the model's own field `model`"),
+        (json!({"set": {"model": "x"}}), ".set.model: cannot be edited here: set the model's field `model`"),
         (json!({"set": {"MODEL": "x"}}), ".set.MODEL: cannot be edited"),
         (json!({"default": {"messages": []}}), ".default.messages: cannot be edited: it is the prompt"),
         (json!({"remove": ["input"]}), ".remove.input: cannot be edited: it is the prompt"),
@@ -189,7 +189,7 @@ fn bands_rise_and_end_open() {
         ),
         (
             json!([{"up_to": 0.6, "model": "nemotron"}, {"up_to": 0.3, "model": "nemotron"}, {"model": "nemotron"}]),
-            "[1].up_to: 0.3 must be above 0.6, which the band before reaches up to",
+            "[1].up_to: 0.3 must be above 0.6, the up_to of the previous band",
         ),
         (
             json!([{"up_to": 30, "model": "nemotron"}, {"model": "nemotron"}]),
@@ -250,10 +250,10 @@ fn the_models_of_a_fallback_are_configured() {
 fn a_rule_has_conditions_and_one_outcome() {
     let tools = json!({"has_tools": true});
     for (rule, expected) in [
-        (json!({"when": tools}), ": needs a policy or a model"),
+        (json!({"when": tools}), ": needs one of policy, model and reject"),
         (
             json!({"when": tools, "policy": "task_router", "model": "nemotron"}),
-            ": can have one of policy, model and reject",
+            ": can have only one of policy, model and reject",
         ),
         (
             json!({"when": tools, "policy": "nemotron"}),
@@ -268,7 +268,7 @@ fn a_rule_has_conditions_and_one_outcome() {
         ),
         (
             json!({"when": {"text_match": "(?i)bomb"}, "model": "nemotron"}),
-            ".when.text_match: is neither a condition nor a head; text_matches is meant",
+            ".when.text_match: is neither a condition nor a head; did you mean text_matches?",
         ),
         (
             json!({"when": {"path": "/x"}, "model": "nemotron"}),
@@ -328,7 +328,7 @@ fn what_is_remembered_is_bounded() {
 fn a_name_that_comes_twice_is_an_error() {
     let twice = valid().to_string().replace(r#""Code Generation":"#, r#""Chatbot":"llama-8b","Chatbot":"#);
     let error = Config::from_json(twice.as_bytes()).unwrap_err().to_string();
-    assert_eq!(error, r#"policies.task_router.routes: "Chatbot" is there twice"#);
+    assert_eq!(error, r#"policies.task_router.routes: duplicate key "Chatbot""#);
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn a_condition_is_one_of_the_requests_or_of_a_head() {
         (json!({"min_tokens": 5, "max_tokens": 1}), ".when.min_tokens: 5 is above max_tokens, 1"),
         (
             json!({"attribute": {"xds.route": "a"}}),
-            ".when.attribute.\"xds.route\": no such attribute; there are xds.route_name, source.address, ",
+            ".when.attribute.\"xds.route\": unknown attribute; supported: xds.route_name, source.address, ",
         ),
         (json!({"attribute": "a"}), ".when.attribute: invalid type: string \"a\", expected a map"),
         (
@@ -368,7 +368,7 @@ fn a_condition_is_one_of_the_requests_or_of_a_head() {
         ),
         (
             json!({"metadatas": ["a"]}),
-            ".when.metadatas: is neither a condition nor a head; metadata is meant",
+            ".when.metadatas: is neither a condition nor a head; did you mean metadata?",
         ),
         (
             json!({"attribute": {"xds.route_name": null}}),
@@ -413,11 +413,11 @@ fn a_condition_is_one_of_the_requests_or_of_a_head() {
         ),
         (
             json!({"attribute": {"source.address": ["10.0.0.0/8", "10.1.0.0/8"]}}),
-            ".when.attribute.\"source.address\": \"10.1.0.0/8\" has bits beyond its prefix; 10.0.0.0/8 is meant",
+            ".when.attribute.\"source.address\": \"10.1.0.0/8\" has bits beyond its prefix; did you mean 10.0.0.0/8?",
         ),
         (
             json!({"attribute": {"source.address": "::ffff:10.0.0.1/104"}}),
-            ".when.attribute.\"source.address\": \"::ffff:10.0.0.1/104\" has bits beyond its prefix; ::ffff:10.0.0.0/104",
+            ".when.attribute.\"source.address\": \"::ffff:10.0.0.1/104\" has bits beyond its prefix; did you mean ::ffff:10.0.0.0/104",
         ),
         (
             json!({"metadata": {"jwt": {"payload": {"sub": {"prefix": "spiffe://corp/"}}}}}),
@@ -478,7 +478,7 @@ fn what_identifies_a_conversation_is_known() {
         (json!({"mode": "last"}), "stickiness.mode: unknown variant `last`"),
         (json!({"identity": []}), "stickiness.identity: needs at least one entry"),
         (json!({"identity": ["agents"]}), "stickiness.identity[0]: invalid value: string \"agents\""),
-        (json!({"identity": [{}]}), "stickiness.identity[0]: needs a header or a body field"),
+        (json!({"identity": [{}]}), "stickiness.identity[0]: needs either a header or a body field"),
         (json!({"identity": [{"header": "X"}]}), "stickiness.identity[0].header: \"X\" must be"),
         (
             json!({"identity": [{"body": "user"}]}),
@@ -498,9 +498,9 @@ fn what_agents_add_is_named_within_bounds() {
         (json!({"context_messages": 3}), "prompt.context_messages: 3 must be between 0 and 2"),
         (json!({"remove_elements": ["<a>"]}), "prompt.remove_elements: \"<a>\" must be an element's name"),
         (json!({"agent_texts": ["*"]}), "prompt.agent_texts: \"*\" would match everything"),
-        (json!({"agent_texts": ["known-agents"]}), "prompt.agent_texts: \"known-agents\" is not known"),
+        (json!({"agent_texts": ["known-agents"]}), "prompt.agent_texts: \"known-agents\" is unknown"),
         (json!({"remove_elements": [" x"]}), "prompt.remove_elements: \" x\" has white space"),
-        (json!({"tool_results": vec!["x"; 201]}), "prompt.tool_results: has 201 entries; 200 is the most"),
+        (json!({"tool_results": vec!["x"; 201]}), "prompt.tool_results: has 201 entries; the maximum is 200"),
     ] {
         let error = error_of("", "prompt", prompt);
         assert!(error.starts_with(expected), "{error}");
