@@ -1,4 +1,4 @@
-//! What tells which request a call to the sidecar belongs to: the client's trace (W3C Trace Context, levels 1 and 2), and Envoy's
+//! The headers that associate a call to the sidecar with its request: the client's trace (W3C Trace Context, levels 1 and 2), and Envoy's
 //! request id.
 
 use llm_router_routing::headers::Headers;

@@ -80,7 +80,7 @@ pub fn read(
     predictions(message, query.classifiers, on_missing).map(CallResult::Classified)
 }
 
-/// The usable predictions. If there is none, a failure is the error.
+/// The usable predictions. If there are none, the error is one of the failures.
 fn predictions(
     message: &[u8],
     classifiers: &[Classifier],

@@ -60,7 +60,7 @@ impl Buffer {
         if self.data.is_null() || self.length == 0 {
             return &[];
         }
-        // SAFETY: Envoy's buffers are `length` initialized bytes at `data`; the caller answers for the lifetime.
+        // SAFETY: Envoy's buffers are `length` initialized bytes at `data`; the caller guarantees the lifetime.
         unsafe { slice::from_raw_parts(self.data, self.length) }
     }
 }

@@ -44,7 +44,7 @@ impl FilterConfig {
         }
         match name {
             ROUTER if configuration.is_empty() => {
-                Err("filter_config: missing; write the policy there".to_owned())
+                Err("filter_config: missing; it must contain the policy".to_owned())
             }
             ROUTER => {
                 let config =
@@ -68,7 +68,7 @@ impl FilterConfig {
                     .to_owned())
             }
             _ => Err(format!(
-                "filter_name: {name:?} is unknown; write {ROUTER}, or {FAILOVER} for the filter in front of the LLMs"
+                "filter_name: {name:?} is unknown; use {ROUTER}, or {FAILOVER} for the filter in front of the LLMs"
             )),
         }
     }

@@ -45,7 +45,7 @@ pub(crate) struct NotStarted(u32);
 impl std::fmt::Display for NotStarted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
-            2 => write!(f, "there is no such cluster"),
+            2 => write!(f, "the cluster does not exist"),
             code => write!(f, "Envoy's code is {code}"),
         }
     }

@@ -10,7 +10,7 @@ const SMALL: usize = 16 << 10;
 
 /// The buffered body, with headroom in front of it if it needs some.
 ///
-/// Envoy answers 413 at once when a filter makes a buffered body larger than its limit. That response enters the VM while
+/// Envoy responds with 413 at once when a filter makes a buffered body larger than its limit. That response enters the VM while
 /// it runs, which traps it, and then Envoy crashes. So a body that is buffered gets the headroom that its rewriting can need
 /// with its first chunk, when Envoy can still reject it safely, and never grows later. A body whose first chunk is all
 /// of it needs no headroom, unless it has to wait.
@@ -25,7 +25,7 @@ pub(crate) struct BufferedBody {
 }
 
 impl BufferedBody {
-    /// A body of which nothing has come yet.
+    /// A body before its first chunk.
     pub(crate) fn new(growth: usize, announced: Option<usize>) -> Self {
         Self { growth, announced, headroom: None }
     }
@@ -73,7 +73,7 @@ impl BufferedBody {
         host::replace_start_of_request_body(headroom + changes, &replacement);
     }
 
-    /// Takes the headroom away again, from a request that goes on as it came.
+    /// Takes the headroom away again, from a request that is forwarded unchanged.
     pub(crate) fn restore(&self) {
         if let Some(headroom) = self.headroom.filter(|headroom| *headroom > 0) {
             host::replace_start_of_request_body(headroom, &[]);

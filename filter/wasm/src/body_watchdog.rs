@@ -1,4 +1,4 @@
-//! Notices that Envoy shows the filter no request body: it does so only where the filter may hold headers meanwhile.
+//! Detects that no request body reaches the filter: Envoy passes it on only if the filter may hold the headers meanwhile.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Clients send a prompt's body right after the headers.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whether a worker was ever shown a body.
+/// Whether a worker ever received a body.
 #[derive(Default)]
 pub(crate) struct BodyWatchdog(Cell<State>);
 
@@ -17,7 +17,7 @@ enum State {
     Unknown,
     /// The first request is held since then.
     Awaited(Duration),
-    /// It came, or it was said that it does not.
+    /// It came, or the warning was logged.
     Settled,
 }
 

@@ -47,7 +47,7 @@ impl fmt::Display for TooOld {
     }
 }
 
-/// Whether this Envoy can do it. One that does not tell its version is let pass.
+/// Whether this Envoy supports it. An Envoy that does not report its version passes.
 pub(crate) fn check(need: Need) -> Result<(), TooOld> {
     let version = |part| host::number_property(&["xds", "node", "user_agent_build_version", "version", part]);
     check_version(need, version("major_number"), version("minor_number"))

@@ -90,7 +90,7 @@ pub(crate) fn resume_request() {
     let _ = hostcalls::resume_http_request();
 }
 
-/// Answers the client in place of an LLM.
+/// Sends a response to the client instead of routing the request.
 pub(crate) fn respond(status: u16, headers: Vec<(&str, &str)>, body: &[u8]) {
     let _ = hostcalls::send_http_response(u32::from(status), headers, Some(body));
 }
@@ -104,7 +104,7 @@ impl CallId {
         self.0 == token
     }
 
-    /// Ends the call. Only for calls that were not answered: the SDK forgets a token when it is answered.
+    /// Ends the call. Only for calls without a response: the SDK forgets a token with the response.
     pub(crate) fn cancel(self) {
         let _ = hostcalls::cancel_grpc_call(self.0);
     }
@@ -181,7 +181,7 @@ pub(crate) fn plugin_configuration() -> Bytes {
     hostcalls::get_buffer(BufferType::PluginConfiguration, 0, usize::MAX).ok().flatten().unwrap_or_default()
 }
 
-/// The time since some moment, which only goes forward. Envoy tells the system's time, which may be set.
+/// The time since some moment, which only increases. Envoy reports the system's time, which may be set.
 pub(crate) fn now() -> Duration {
     thread_local! {
         static CLOCK: ForwardClock = ForwardClock::default();

@@ -67,7 +67,7 @@ impl RootContext for Root {
             worker.stats.flush();
             if worker.body_watchdog.is_missing(host::now) {
                 error!(
-                    "Envoy shows the filter no request body; unless the client is slow, the plugin's configuration lacks \
+                    "no request body has reached the filter; unless the client is slow, the plugin's configuration lacks \
                      allow_on_headers_stop_iteration: true, and requests hang"
                 );
             }
