@@ -23,7 +23,7 @@ pub struct ModelArgs {
 /// How precisely the model computes.
 #[derive(Debug, Clone, Args)]
 pub struct PrecisionArgs {
-    /// How precisely the encoder computes.
+    /// Numeric precision of the encoder.
     #[arg(long, env = "LLM_ROUTER_PRECISION", value_enum, default_value = "auto")]
     pub precision: PrecisionChoice,
 }
@@ -35,14 +35,14 @@ pub struct EngineArgs {
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) precision: PrecisionArgs,
-    /// Prompts that may wait; more are refused at once.
+    /// Maximum number of prompts in the queue; further prompts are rejected at once.
     #[arg(long, env = "LLM_ROUTER_QUEUE", default_value_t = 256)]
     pub(crate) queue: usize,
-    /// Prompts classified at the same time, one thread each. Default: as many as there are cores; 1 on CUDA.
+    /// Number of prompts classified at the same time, one thread each. Default: the number of cores; 1 on CUDA.
     #[arg(long, env = "LLM_ROUTER_WORKERS")]
     pub(crate) workers: Option<NonZeroUsize>,
-    /// Tokens that one forward pass may have, padding included; prompts of about one length share it. Default: 16384 on
-    /// CUDA; on CPU each prompt has a pass of its own, since sharing one is no faster there.
+    /// Maximum number of tokens in a forward pass, padding included. Prompts of similar length share a pass. Default: 16384
+    /// on CUDA; on CPU each prompt has its own pass, because batching is no faster there.
     #[arg(long, env = "LLM_ROUTER_BATCH_TOKENS", value_name = "TOKENS")]
     pub(crate) batch_tokens: Option<NonZeroUsize>,
 }
@@ -57,13 +57,13 @@ impl EngineArgs {
     /// Where and how precisely the model computes.
     ///
     /// # Errors
-    /// If there is no such device, or it does not compute in that precision.
+    /// If the device does not exist, or does not support the precision.
     pub fn compute(&self) -> Result<Compute> {
         let device = device::select(self.model.device)?;
         Ok(Compute { device, precision: self.precision.precision.on(device)? })
     }
 
-    /// Prompts that may wait.
+    /// Maximum number of prompts in the queue.
     #[must_use]
     pub fn queue(&self) -> usize {
         self.queue

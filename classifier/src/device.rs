@@ -11,7 +11,7 @@ pub enum DeviceChoice {
     Auto,
     /// CPU.
     Cpu,
-    /// The first CUDA device; an error if there is none.
+    /// The first CUDA device; an error without one.
     Cuda,
 }
 
@@ -19,7 +19,7 @@ pub enum DeviceChoice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum PrecisionChoice {
-    /// The fastest that changes no answer but by rounding: fp16 on CUDA, bf16 on CPUs that multiply it in hardware (x86
+    /// The fastest that changes predictions only by rounding: fp16 on CUDA, bf16 on CPUs that multiply it in hardware (x86
     /// with AVX512-BF16), else fp32.
     Auto,
     /// 32 bits.
@@ -30,7 +30,7 @@ pub enum PrecisionChoice {
     Fp16,
 }
 
-/// How precisely the encoder computes. Heads always compute in fp32.
+/// Numeric precision of the encoder. Heads always compute in fp32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
     /// float32.
@@ -79,7 +79,7 @@ impl PrecisionChoice {
             (Self::Auto, Device::Cpu) if multiplies_bf16() => Precision::Bf16,
             (Self::Auto, Device::Cpu) | (Self::Fp32, _) => Precision::Fp32,
             (Self::Fp16, Device::Cpu) => {
-                bail!("--precision fp16 is for CUDA; on CPU there are fp32 and bf16")
+                bail!("--precision fp16 needs CUDA; use fp32 or bf16 on CPU")
             }
             (Self::Auto | Self::Fp16, _) => Precision::Fp16,
             (Self::Bf16, _) => Precision::Bf16,
@@ -101,7 +101,7 @@ fn multiplies_bf16() -> bool {
 /// Finds the device and sets libtorch to one thread an operation, because workers run side by side.
 ///
 /// # Errors
-/// If CUDA is asked for and there is none.
+/// If CUDA is requested and not available.
 pub fn select(choice: DeviceChoice) -> Result<Device> {
     tch::set_num_threads(1);
     if choice == DeviceChoice::Cpu {
@@ -126,12 +126,12 @@ fn warn_of_idle_gpu(error: Option<libloading::Error>) {
     // The driver's device, which containers with GPUs have too.
     if std::path::Path::new("/dev/nvidiactl").exists() {
         let reason = error.map_or_else(|| "libtorch finds no CUDA device".to_owned(), |it| it.to_string());
-        tracing::warn!(reason, "there is an NVIDIA driver, but the model runs on the CPU");
+        tracing::warn!(reason, "an NVIDIA driver is installed, but the model runs on the CPU");
     }
 }
 
 /// Loads libtorch's CUDA part, which registers itself. It must be loaded before libtorch is first asked whether there is
-/// CUDA, because libtorch keeps the answer until the process ends.
+/// CUDA, because libtorch keeps the result until the process ends.
 fn load_cuda() -> Result<(), libloading::Error> {
     use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
     // SAFETY: the library's initialisers only register kernels with the libtorch that is already loaded, whose tables of

@@ -29,7 +29,7 @@ impl Loader {
     /// Finds the device.
     ///
     /// # Errors
-    /// If there is no such device, or it does not compute in that precision.
+    /// If the device does not exist, or does not support the precision.
     #[cfg(feature = "clap")]
     pub fn new(args: &crate::args::EngineArgs, metrics: Arc<Metrics>) -> Result<Self> {
         let compute = args.compute()?;

@@ -30,7 +30,7 @@ impl Pipeline {
     /// Starts an engine with one worker for each backend, for a model with this tokenizer and these heads.
     ///
     /// # Errors
-    /// If the system refuses a thread.
+    /// If a thread cannot be started.
     pub fn start(
         tokenizer: Arc<Tokenizer>,
         backends: Vec<impl BackendFactory>,
@@ -44,7 +44,7 @@ impl Pipeline {
             let (engine, excerpt) = (Arc::clone(&embedder), texts.excerpt(text.as_str()));
             async move {
                 let prediction = engine.classify_in_background(excerpt, Outputs::Embedding).await?;
-                prediction.embedding.context("the model gives no embeddings")
+                prediction.embedding.context("the model does not output embeddings")
             }
             .boxed()
         });

@@ -129,7 +129,7 @@ pub type Records = Box<dyn Iterator<Item = Result<Record>> + Send>;
 /// The rows of a file: CSV with a header if its name ends in `.csv`, else JSON Lines. `-` is standard input.
 ///
 /// # Errors
-/// At once if the file cannot be opened; later for each row that is none. The errors name file and line.
+/// At once if the file cannot be opened; later for each invalid row. The errors name the file and the line.
 pub fn read(path: &Path) -> Result<Records> {
     if path == Path::new("-") {
         return Ok(json_lines(BufReader::new(stdin()), "standard input".into()));
@@ -189,8 +189,8 @@ fn json_lines(mut reader: impl BufRead + Send + 'static, file: Arc<str>) -> Reco
             }
             let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes).trim_ascii();
             if !text.is_empty() {
-                let fields =
-                    serde_json::from_slice(text).with_context(|| format!("{}: no JSON object", place()))?;
+                let fields = serde_json::from_slice(text)
+                    .with_context(|| format!("{}: expected a JSON object", place()))?;
                 return Ok(Some(Record { fields, file: file.clone(), line }));
             }
         }
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_line_and_ends_the_rows() {
         for (name, content, wrong) in [
-            ("a.jsonl", "{\"text\": \"1\"}\n[1]\n{}", "a.jsonl, line 2: no JSON object"),
+            ("a.jsonl", "{\"text\": \"1\"}\n[1]\n{}", "a.jsonl, line 2: expected a JSON object"),
             ("a.jsonl", "{\"text\": \"1\"}\n{\"text\"", "a.jsonl, line 2"),
             ("a.csv", "text,label\n1,2\n3\n", "line: 3"),
         ] {

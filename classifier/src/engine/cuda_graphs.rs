@@ -41,7 +41,7 @@ pub trait GraphRecorder: 'static {
     /// Queues the captured work.
     ///
     /// # Errors
-    /// If the device refuses.
+    /// If the device fails.
     fn launch(&self, graph: &Self::Graph) -> Result<()>;
 
     /// Waits until everything that this thread has queued is done.

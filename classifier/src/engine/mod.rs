@@ -64,7 +64,7 @@ impl Engine {
     /// Starts one worker thread for each backend, and the tokenizer threads.
     ///
     /// # Errors
-    /// If the system refuses a thread.
+    /// If a thread cannot be started.
     pub(crate) fn start<F: BackendFactory>(
         tokenizer: &Arc<impl Tokenize>,
         backends: Vec<F>,

@@ -11,7 +11,7 @@ const BACKGROUND_TURN: usize = 16;
 /// A first-in, first-out queue with several lanes. A pop takes the oldest item and the next ones of the same lane.
 /// Background items have a lower priority: they are popped when nothing else waits, and once in [`BACKGROUND_TURN`] pops.
 ///
-/// It does not bound the number of items; the engine admits only so many prompts.
+/// It does not bound the number of items; the engine limits the number of prompts.
 pub(super) struct Queue<T> {
     state: Mutex<State<T>>,
     changed: Condvar,

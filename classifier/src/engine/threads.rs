@@ -22,7 +22,7 @@ impl<T: Send + 'static> ThreadGroup<T> {
     /// empty.
     ///
     /// # Errors
-    /// If the system refuses a thread.
+    /// If a thread cannot be started.
     pub(super) fn start<F>(name: &str, queue: Queue<T>, threads: Vec<F>) -> Result<Self>
     where
         F: FnOnce(&Queue<T>) + Send + 'static,

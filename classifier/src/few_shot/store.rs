@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn callers_are_refused_while_too_many_wait_and_policies_are_not() {
+    async fn callers_are_rejected_while_too_many_wait_and_policies_are_not() {
         let (store, mut requests) = gated();
         let pending: Vec<_> =
             (0..).map_while(|number| store.embed(&examples(&format!("set {number}"))).ok()).collect();

@@ -36,7 +36,7 @@ struct Written<'a> {
     target_modules: Vec<&'a str>,
 }
 
-/// The settings that are understood; of the others, those that are on are refused.
+/// The supported settings. Other settings that are enabled are rejected.
 #[derive(Debug, Deserialize)]
 struct Settings {
     peft_type: String,

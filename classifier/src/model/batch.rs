@@ -17,7 +17,7 @@ pub(crate) enum PadTo {
 }
 
 impl PadTo {
-    /// The padded length for texts of which the longest has this length.
+    /// The padded length for texts whose longest has this length.
     pub(crate) fn length(self, longest: usize) -> usize {
         match self {
             Self::Longest => longest,

@@ -432,7 +432,7 @@ mod tests {
                 "head.safetensors: tensor \"linear.weight\" has shape [3, 2], expected [2, 2]",
             ),
             (LABELS, r#"{"a": 1}"#, LABELS),
-            (LABELS, r#"["a", "a", "b"]"#, "label \"a\" is there twice"),
+            (LABELS, r#"["a", "a", "b"]"#, "label \"a\" is duplicated"),
             (SETTINGS, r#"{"layer": 3}"#, "head.json: layer 3 is not one of the encoder's 2"),
             (SETTINGS, r#"{"layer": 1, "pool": "max"}"#, "pool"),
             (SETTINGS, r#"{"layer": 1, "kind": "guess"}"#, "guess"),

@@ -245,7 +245,7 @@ fn check_name(name: &str) -> Result<()> {
     );
     // Other members of the dynamic metadata, and the name for few-shot examples in policies.
     const TAKEN: [&str; 3] = ["read", "decision", "examples"];
-    ensure!(!TAKEN.contains(&name), "a head cannot be called {name:?}: that name has another meaning");
+    ensure!(!TAKEN.contains(&name), "a head cannot be called {name:?}: that name is reserved");
     Ok(())
 }
 
@@ -259,7 +259,7 @@ fn check_labels(labels: &[String], output: &Output) -> Result<()> {
             !label.trim().is_empty() && label.len() <= MAX_LABEL && !label.contains(char::is_control),
             "label {label:?} must have a visible character, no control characters, and at most {MAX_LABEL} bytes"
         );
-        ensure!(seen.insert(label), "label {label:?} is there twice");
+        ensure!(seen.insert(label), "label {label:?} is duplicated");
     }
     Ok(())
 }

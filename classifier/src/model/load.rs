@@ -46,7 +46,7 @@ impl Model {
         }
         ensure!(
             !heads.is_empty(),
-            "{} has no heads/NAME/; `llm-router-train train` makes one",
+            "{} has no heads/NAME/; `llm-router-train train` creates one",
             folder.display()
         );
         Ok((Self::new(encoder, heads), tokenizer))
@@ -54,7 +54,7 @@ impl Model {
 }
 
 impl Encoder {
-    /// Reads `config.json`, and `model.safetensors` or, if there is none, `model.pt` of a folder.
+    /// Reads `config.json`, and `model.safetensors` or else `model.pt` of a folder.
     ///
     /// # Errors
     /// If a file is missing or invalid, or the config requires something that is not implemented; the error names it.

@@ -1,5 +1,5 @@
 //! NVIDIA's prompt-task-and-complexity-classifier, as published: a DeBERTa-v3-base whose last layer's mean is read by
-//! eight linear heads, of which the first says the task and the other seven make a complexity.
+//! eight linear heads: the first predicts the task, and the other seven the complexity.
 //!
 //! Source of the layout and of the formula: the model's card,
 //! <https://huggingface.co/nvidia/prompt-task-and-complexity-classifier>.

@@ -46,7 +46,7 @@ impl Pooling {
             Self::Mean => mean(hidden, mask),
             Self::First => Ok(hidden.f_select(1, 0)?.f_to_kind(Kind::Float)?),
             Self::None => {
-                ensure!(tokens == 1, "pooling \"none\" needs a model that gives one vector a text");
+                ensure!(tokens == 1, "pooling \"none\" needs a model that outputs one vector per text");
                 Ok(hidden.f_select(1, 0)?.f_to_kind(Kind::Float)?)
             }
         }

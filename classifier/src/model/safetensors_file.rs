@@ -31,7 +31,7 @@ fn read_all(path: &Path) -> Result<Vec<(String, Tensor)>> {
     let mut header = vec![0; usize::try_from(length)?];
     file.read_exact(&mut header)?;
     let metadata: Metadata =
-        serde_json::from_slice(&header).context("its header is not that of safetensors")?;
+        serde_json::from_slice(&header).context("its header is not a safetensors header")?;
     let data = length + 8;
     let infos = metadata.tensors();
     infos
@@ -46,9 +46,9 @@ fn read_all(path: &Path) -> Result<Vec<(String, Tensor)>> {
 /// Reads one tensor; the file's data begin at `data` and end at `size`.
 fn tensor(file: &mut File, data: u64, size: u64, info: &TensorInfo) -> Result<Tensor> {
     let (from, to) = info.data_offsets;
-    ensure!(from <= to && to as u64 <= size - data, "its data are not in the file");
+    ensure!(from <= to && to as u64 <= size - data, "its data is not in the file");
     let width = info.shape.iter().try_fold(info.dtype.size(), |bytes, width| bytes.checked_mul(*width));
-    ensure!(width == Some(to - from), "its data do not have the length of its shape");
+    ensure!(width == Some(to - from), "its data does not have the length of its shape");
     let shape: Vec<_> = info.shape.iter().map(|&width| width as i64).collect();
     let kind = Kind::try_from(info.dtype)?;
     if from == to {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_safetensors_is_refused() {
+    fn files_that_are_not_safetensors_are_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.safetensors");
         let header = |header: &str| [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
@@ -103,7 +103,7 @@ mod tests {
         for (bytes, reason) in [
             (b"abc".to_vec(), "too short"),
             (u64::MAX.to_le_bytes().to_vec(), "longer than the file"),
-            (header("[]"), "not that of safetensors"),
+            (header("[]"), "not a safetensors header"),
             // Its data are missing, end before they begin, or are fewer than its shape says.
             (tensor(0, 8), "not in the file"),
             ([tensor(8, 0), vec![0; 8]].concat(), "not in the file"),

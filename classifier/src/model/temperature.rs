@@ -21,7 +21,7 @@ pub enum Temperature {
 }
 
 impl Temperature {
-    /// Refuses what logits cannot be divided by.
+    /// Rejects temperatures that logits cannot be divided by.
     ///
     /// # Errors
     /// If it says what is wrong.
@@ -29,7 +29,7 @@ impl Temperature {
         if let Self::Each(each) = self {
             ensure!(
                 independent,
-                "a temperature for each label is for heads of kind \"multi-label\" or \"score\""
+                "a temperature for each label needs a head of kind \"multi-label\" or \"score\""
             );
             ensure!(each.len() == outputs, "{} temperatures for {outputs} labels", each.len());
         }
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_divided_by_is_refused() {
+    fn temperatures_that_cannot_be_divided_by_are_rejected() {
         for (temperature, independent, wrong) in [
             (Temperature::All(0.0), false, "above 0"),
             (Temperature::All(f32::INFINITY), false, "above 0"),

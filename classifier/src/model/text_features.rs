@@ -131,7 +131,7 @@ impl ScaledFeature {
         (deviation > 1e-6).then_some(Self { name, mean: mean as f32, scale: deviation as f32 })
     }
 
-    /// Refuses what cannot be computed.
+    /// Rejects features that cannot be computed.
     ///
     /// # Errors
     /// If it says what is wrong.

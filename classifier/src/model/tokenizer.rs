@@ -342,7 +342,7 @@ fn is_all_caps(parts: [&str; 2]) -> bool {
         && words.filter(|word| word.contains(char::is_uppercase)).nth(1).is_some()
 }
 
-/// Leaves so many ids, half of them from the beginning.
+/// Keeps this number of ids, half of them from the beginning.
 fn keep_ends(ids: &mut Vec<u32>, budget: usize) {
     let all = ids.len();
     if all > budget {

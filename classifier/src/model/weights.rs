@@ -90,7 +90,7 @@ impl Weights {
         self.training.as_ref()
     }
 
-    /// Tells the trainer, if there is one, what a layer made of tensors.
+    /// Reports to the trainer, if there is one, what a layer made of tensors.
     pub(super) fn made(&mut self, names: Vec<String>, part: Part, tensor: &Weight) -> Result<()> {
         self.training.as_mut().map_or(Ok(()), |training| training.add(names, part, tensor))
     }
@@ -130,7 +130,7 @@ impl Weights {
         self.tensors = self.tensors.drain().map(|(name, tensor)| (strip(name), tensor)).collect();
     }
 
-    /// Takes a table out of which rows are looked up. Numbers of 16 bits stay what they are, since a vocabulary of many
+    /// Takes a lookup table of rows. 16-bit numbers keep their type, because a vocabulary of many
     /// languages would fill the memory: what is looked up must be converted.
     ///
     /// # Errors
@@ -158,7 +158,7 @@ impl Weights {
         Ok(Weight(master.f_to_kind(precision.kind())?.f_detach_copy()?))
     }
 
-    /// Takes a tensor out, as it is in the file.
+    /// Takes a tensor out, unchanged from the file.
     fn remove(&mut self, name: &str, shape: &[i64]) -> Result<Tensor> {
         let tensor = self
             .tensors

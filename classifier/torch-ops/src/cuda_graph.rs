@@ -137,7 +137,7 @@ impl CudaGraph {
     /// Queues the captured work, on the calling thread's stream.
     ///
     /// # Errors
-    /// If CUDA refuses.
+    /// If CUDA fails.
     pub fn launch(&self) -> Result<(), OpError> {
         // SAFETY: the graph is alive, and so is the memory that it uses.
         ffi::check(unsafe { (self.functions.launch)(self.raw.as_ptr()) })

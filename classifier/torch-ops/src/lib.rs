@@ -3,7 +3,7 @@
 //!
 //! libtorch's own `linear` reorders the weights for the processor at every call; here that is done once. GELU or the
 //! addition of a residual is computed along with the product.
-// The workspace's only unsafe code but for loading CUDA: calls into C++.
+// The workspace's only unsafe code apart from loading CUDA: calls into C++.
 #![allow(unsafe_code)]
 
 pub mod cuda_graph;
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_libtorch_refuses_is_an_error() {
+    fn what_libtorch_rejects_is_an_error() {
         for (kind, outputs) in
             [(Kind::Float, 4), (Kind::Float, 64), (Kind::BFloat16, 4), (Kind::BFloat16, 128)]
         {

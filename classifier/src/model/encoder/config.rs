@@ -15,7 +15,7 @@ pub(crate) struct Config {
 
 /// The part of a config that one kind of encoder reads.
 pub(super) trait Part: DeserializeOwned {
-    /// Refuses what this crate cannot compute.
+    /// Rejects configurations that this crate cannot compute.
     ///
     /// # Errors
     /// Names the field, its value and what is supported.
@@ -77,7 +77,7 @@ impl Config {
     }
 }
 
-/// Refuses dimensions that no tensor can have, or that do not divide.
+/// Rejects dimensions that no tensor can have, or that do not divide.
 ///
 /// # Errors
 /// Names the fields.
@@ -89,7 +89,7 @@ pub(super) fn check_heads(hidden_size: i64, num_attention_heads: i64) -> Result<
     Ok(())
 }
 
-/// Refuses another activation than the one that is implemented.
+/// Rejects activations other than the implemented one.
 ///
 /// # Errors
 /// Names the field and its value.

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_variants_that_would_compute_something_else() {
+    fn rejects_variants_that_would_compute_something_else() {
         for (changes, named) in [
             (json!({"hidden_act": "gelu_new"}), "gelu_new"),
             (json!({"num_attention_heads": 3}), "num_attention_heads"),

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_variants_by_the_name_of_their_field() {
+    fn rejects_variants_by_the_name_of_their_field() {
         for (field, value) in [
             ("relative_attention", json!(false)),
             ("pos_att_type", json!(["c2p"])),

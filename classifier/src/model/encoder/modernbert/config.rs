@@ -32,7 +32,7 @@ pub(in crate::model::encoder) struct ModernBertConfig {
     pub(super) mlp_bias: bool,
     /// The layers' reach, as newer versions of `transformers` write it...
     layer_types: Option<Vec<Reach>>,
-    /// ...and as ModernBERT was published: every so many layers, beginning with the first, one is global.
+    /// ...and as ModernBERT was published: one layer in each group of this size is global, beginning with the first.
     #[serde(default = "global_attn_every_n_layers")]
     global_attn_every_n_layers: usize,
     /// The same two ways for the base of the positions' frequencies.
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_variants_by_the_name_of_their_field() {
+    fn rejects_variants_by_the_name_of_their_field() {
         let yarn = json!({"rope_type": "yarn", "rope_theta": 1.0});
         for (field, value) in [
             ("hidden_activation", json!("silu")),
