@@ -18,22 +18,22 @@ pub(super) enum Error {
     #[error("{}", .0.body_text())]
     Request(#[from] JsonRejection),
     /// The text is blank.
-    #[error("input: there is no text in it")]
+    #[error("input: must contain text")]
     NoText,
     /// A header of the request to explain is invalid.
-    #[error("headers: {0:?} is not a valid header's name, or its value has control characters")]
+    #[error("headers: {0:?} is not a valid header name, or its value has control characters")]
     Header(String),
     /// The policy that was sent is invalid.
     #[error("policy: {0}")]
     Policy(#[from] DocumentError),
     /// The policy that was sent is too long, by its bytes.
-    #[error("policy: it has {0} bytes, and at most {MAX_POLICY} are read")]
+    #[error("policy: has {0} bytes; the maximum is {MAX_POLICY}")]
     PolicyTooLong(usize),
     /// Reading the policy that was sent ended in a panic.
-    #[error("policy: it cannot be read")]
+    #[error("policy: cannot be read")]
     PolicyReader,
     /// A page of another site sent the request.
-    #[error("the Origin is not the Host: pages of other sites have no access to this API")]
+    #[error("the Origin does not match the Host: pages of other sites have no access to this API")]
     ForeignOrigin,
     /// The request is for another host.
     #[error(
@@ -44,10 +44,10 @@ pub(super) enum Error {
     #[error("this sidecar has no policy; start it with --policy")]
     NoPolicy,
     /// The model is not loaded yet.
-    #[error("the model is not loaded yet")]
+    #[error("the model is not loaded yet: try again later")]
     Loading,
     /// Too many requests wait already.
-    #[error("too many requests to the admin API wait for the classifier")]
+    #[error("too many requests to the admin API wait for the classifier: try again later")]
     Busy,
     /// The classifier gave no prediction.
     #[error(transparent)]

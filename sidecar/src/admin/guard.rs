@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::error::Error;
 
-/// What a browser is told of each response.
+/// Instructions for browsers, in the headers of each response.
 const HEADERS: [(HeaderName, HeaderValue); 4] = [
     (
         CONTENT_SECURITY_POLICY,

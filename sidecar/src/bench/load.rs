@@ -21,7 +21,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(1);
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
-    /// This many callers, each of which calls again once it has its prediction. A slow target gets fewer calls.
+    /// This number of callers. Each calls again once it has its prediction. A slow target gets fewer calls.
     Callers(NonZeroUsize),
     /// This many calls per second, whether or not earlier ones are finished. The latency of a call counts from when it was
     /// due, so that a stalled target is charged for all calls that would have arrived in the meantime.

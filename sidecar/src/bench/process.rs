@@ -24,7 +24,7 @@ pub struct Process {
     /// The name in reports.
     pub name: String,
     folder: PathBuf,
-    /// In ticks since the machine started. Tells the process from a later one with the same id.
+    /// In ticks since the machine started. Distinguishes the process from a later one with the same id.
     started: u64,
 }
 

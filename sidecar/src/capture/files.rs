@@ -32,7 +32,7 @@ impl Default for Limits {
     }
 }
 
-/// The files in one folder, of which one is written. Several processes may share the folder.
+/// The files in one folder. One of them is written. Several processes may share the folder.
 pub(super) struct Files {
     folder: PathBuf,
     limits: Limits,
@@ -71,7 +71,7 @@ impl Files {
         let mode = fs::metadata(folder).with_context(path)?.permissions().mode();
         if mode & 0o077 != 0 {
             let mode = format!("{:o}", mode & 0o777);
-            tracing::warn!(folder = %folder.display(), mode, "others may list the folder of captured prompts; chmod 700 ends that");
+            tracing::warn!(folder = %folder.display(), mode, "other users can list the folder of captured prompts; restrict it with chmod 700");
         }
         let mut files = Self { folder: folder.to_owned(), limits, current: None, number: 0 };
         files.begin(SystemTime::now()).with_context(path)?;

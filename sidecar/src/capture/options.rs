@@ -13,7 +13,7 @@ use super::redact::Redaction;
 /// Which prompts are captured, and how.
 #[derive(Debug, Clone, Args)]
 pub struct CaptureArgs {
-    /// Capture a sample of prompts, with what was predicted and decided, as JSON Lines in this folder. Off by default.
+    /// Capture a sample of prompts, with their predictions and routing decisions, as JSON Lines in this folder. Off by default.
     #[arg(long, env = "LLM_ROUTER_CAPTURE", value_name = "FOLDER")]
     capture: Option<PathBuf>,
     /// Fraction of the prompts that are captured, above 0 to 1.
@@ -22,10 +22,10 @@ pub struct CaptureArgs {
     /// Capture only prompts of these policies.
     #[arg(long, env = "LLM_ROUTER_CAPTURE_POLICIES", value_name = "NAME,..", value_delimiter = ',')]
     capture_policies: Vec<String>,
-    /// Capture only prompts to which a head gives one of these labels.
+    /// Capture only prompts for which a head predicts one of these labels.
     #[arg(long, env = "LLM_ROUTER_CAPTURE_LABELS", value_name = "LABEL,..", value_delimiter = ',')]
     capture_labels: Vec<String>,
-    /// What is replaced in captured prompts: any of emails, numbers (of five digits or more) and keys; or none.
+    /// What is redacted in captured prompts: any of emails, numbers (of five digits or more) and keys; or none.
     #[arg(
         long,
         env = "LLM_ROUTER_CAPTURE_REDACT",
@@ -33,13 +33,13 @@ pub struct CaptureArgs {
         default_value = "emails,numbers,keys"
     )]
     capture_redact: Redaction,
-    /// Megabytes after which another file is begun.
+    /// Maximum size of a file, in megabytes; then a new file is started.
     #[arg(long, env = "LLM_ROUTER_CAPTURE_FILE_SIZE", value_name = "MB", default_value = "16", value_parser = megabytes())]
     capture_file_size: u64,
-    /// Megabytes that all files may take together; the oldest are deleted.
+    /// Maximum size of all files together, in megabytes; the oldest are deleted.
     #[arg(long, env = "LLM_ROUTER_CAPTURE_TOTAL_SIZE", value_name = "MB", default_value = "256", value_parser = megabytes())]
     capture_total_size: u64,
-    /// How long a captured prompt is kept at most.
+    /// Maximum time that a captured prompt is kept.
     #[arg(long, env = "LLM_ROUTER_CAPTURE_AGE", value_name = "DURATION", default_value = "7d", value_parser = age)]
     capture_age: Duration,
 }

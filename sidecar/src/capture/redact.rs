@@ -16,7 +16,7 @@ enum Kind {
     Keys,
 }
 
-/// Base64 digits, of which some text and paths are, too.
+/// Base64 digits. Some text and paths consist of them, too.
 const RANDOM: &str = r"[A-Za-z0-9_\-+/]{32,}={0,2}";
 
 /// Whether base64 digits look random: small and capital letters and decimal digits among them.
@@ -37,7 +37,7 @@ impl Kind {
         }
     }
 
-    /// What stands in the text afterwards.
+    /// The replacement in the text.
     fn mark(self) -> &'static str {
         match self {
             Self::Emails => "[email]",

@@ -37,7 +37,7 @@ pub struct BenchArgs {
     /// effect.
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["want", "gateway"])]
     address: Option<String>,
-    /// Number of callers, each of which waits for its response before it calls again. Several numbers are measured one
+    /// Number of callers. Each waits for its response before it calls again. Several numbers are measured one
     /// after the other. With --gateway the default is 1.
     #[arg(
         long,
@@ -47,7 +47,7 @@ pub struct BenchArgs {
         value_name = "CALLERS,.."
     )]
     concurrency: Vec<NonZeroUsize>,
-    /// Calls per second, whether or not earlier calls are finished; replaces --concurrency.
+    /// Calls per second, regardless of whether earlier calls have finished; replaces --concurrency.
     #[arg(long, value_delimiter = ',', conflicts_with = "concurrency", value_name = "CALLS,..", value_parser = rate)]
     rate: Vec<f64>,
     /// How long each load is measured.
@@ -66,7 +66,7 @@ pub struct BenchArgs {
     )]
     deadline: Duration,
     /// Prompts to cycle through: JSON Lines if the name ends in .jsonl, else one prompt per line. A line of JSON has the
-    /// field `text`; with --gateway also `prompt` in its place, and `context` for the user's messages before it, or it is a
+    /// field `text`; with --gateway also `prompt` instead of it, and `context` for the user's messages before it, or it is a
     /// whole request body with `messages`. Default: a mix of lengths.
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
@@ -89,9 +89,9 @@ pub struct BenchArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Wanted {
-    /// The heads' scores: only the layers that the heads need.
+    /// The scores of the heads. Computes only the layers that the heads need.
     Scores,
-    /// The sentence embedding: the whole model.
+    /// The sentence embedding. Computes the whole model.
     Embedding,
 }
 

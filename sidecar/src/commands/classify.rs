@@ -24,14 +24,14 @@ const MIN_PRINTED: f32 = 0.05;
 pub struct ClassifyArgs {
     #[command(flatten)]
     engine: EngineArgs,
-    /// Classify the prompts of a file, JSON Lines or CSV by its name, or of standard input (`-`, JSON Lines). Prints one
-    /// JSON object per row, in the order of the rows, as soon as they are classified.
+    /// Classify the prompts of a JSON Lines or CSV file, or of standard input (`-`, JSON Lines). Prints one JSON object per
+    /// row, in the order of the rows, as soon as it is classified.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["repeat", "texts"])]
     input: Option<PathBuf>,
     /// The field with the prompt.
     #[arg(long, default_value = "text", value_name = "FIELD", requires = "input")]
     text_field: String,
-    /// Fields of each row to print with its scores, such as an id; `*` is all.
+    /// Fields of each row to print with its scores, such as an id; `*` prints all.
     #[arg(long, num_args = 1.., value_delimiter = ',', value_name = "FIELD", requires = "input")]
     keep: Vec<String>,
     /// Classify each prompt this many times and print the median and the 95th percentile.
@@ -47,7 +47,7 @@ pub struct ClassifyArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// For people.
+    /// Text for humans.
     Text,
     /// One JSON object per prompt, one per line.
     #[value(alias = "json")]

@@ -39,7 +39,7 @@ fn with_defaults(path: &Path) -> Result<clap::Command> {
             Value::String(text) => text,
             Value::Number(number) => number.to_string(),
             Value::Bool(flag) => flag.to_string(),
-            Value::Null | Value::Array(_) | Value::Object(_) => bail!("{name}: not a single value"),
+            Value::Null | Value::Array(_) | Value::Object(_) => bail!("{name}: must be a single value"),
         };
         let serve = command.find_subcommand("serve").context("no command serve")?;
         let set = |argument: clap::Arg| argument.default_value(value);
@@ -48,7 +48,7 @@ fn with_defaults(path: &Path) -> Result<clap::Command> {
                 Ok(command.mut_subcommand("serve", |serve| serve.mut_arg(id, set)))
             }
             (None, Some(id)) => Ok(command.mut_arg(id, set)),
-            _ => bail!("{name}: no such option; `llm-router-sidecar serve --help` has them all"),
+            _ => bail!("{name}: unknown option; `llm-router-sidecar serve --help` lists all"),
         }
     })
 }
@@ -88,10 +88,10 @@ mod tests {
     #[test]
     fn a_file_with_anything_else_is_rejected_with_the_reason() {
         for (text, reason) in [
-            ("quue: 7", "quue: no such option"),
-            ("config: other.yaml", "config: no such option"),
-            ("help: true", "help: no such option"),
-            ("queue: [7]", "queue: not a single value"),
+            ("quue: 7", "quue: unknown option"),
+            ("config: other.yaml", "config: unknown option"),
+            ("help: true", "help: unknown option"),
+            ("queue: [7]", "queue: must be a single value"),
             ("queue: seven", "--queue"),
             ("- queue", "--config"),
         ] {

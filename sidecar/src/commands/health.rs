@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// Options of `health`.
 #[derive(Debug, Args)]
 pub struct HealthArgs {
-    /// The admin address of the sidecar, as it was given to `serve`.
+    /// The admin address of the sidecar, as passed to `serve`.
     #[arg(long, env = "LLM_ROUTER_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:9091")]
     admin: SocketAddr,
 }

@@ -24,7 +24,7 @@ pub(super) fn of(response: Response) -> ProcessingResponse {
     ProcessingResponse { response: Some(response), ..ProcessingResponse::default() }
 }
 
-/// The answer to a body, or to a chunk of it, that changes nothing: it goes on as it came.
+/// The answer to a body, or to a chunk of it, that changes nothing: it is forwarded unchanged.
 pub(super) fn unchanged() -> ProcessingResponse {
     request_body(CommonResponse::default())
 }

@@ -49,7 +49,7 @@ pub(super) enum OnRequest {
 /// What becomes of a request that was held.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It goes on as it came.
+    /// It is forwarded unchanged.
     Unchanged,
     /// It goes on with these headers and, if there is one, this body instead of its own.
     Changed { headers: Vec<HeaderValueOption>, body: Option<Bytes> },

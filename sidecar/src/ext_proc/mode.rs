@@ -4,13 +4,13 @@ use clap::ValueEnum;
 use llm_router_proto::envoy::service::ext_proc::v3::{ProtocolConfiguration, processing_mode::BodySendMode};
 use tonic::Status;
 
-/// How bodies come from a proxy that does not say so.
+/// How a proxy sends bodies that does not announce it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum AssumedBodyMode {
-    /// In one message, once the headers are answered.
+    /// In one message, after the response to the headers.
     #[default]
     Buffered,
-    /// In chunks, without waiting for any answer.
+    /// In chunks, without waiting for responses.
     FullDuplexStreamed,
 }
 
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn grpc_messages_are_refused() {
+    fn grpc_messages_are_rejected() {
         let config = config(BodySendMode::Grpc, false);
         let status = BodyModes::new(Some(&config), AssumedBodyMode::Buffered).unwrap_err();
         assert_eq!(status.code(), tonic::Code::Unimplemented);

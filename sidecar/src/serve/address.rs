@@ -16,7 +16,7 @@ pub enum ListenAddress {
 
 /// The text is neither an address nor a socket's path.
 #[derive(Debug, thiserror::Error)]
-#[error("neither ADDRESS:PORT, such as 127.0.0.1:50051, nor unix:PATH")]
+#[error("expected ADDRESS:PORT, such as 127.0.0.1:50051, or unix:PATH")]
 pub struct ParseListenAddressError;
 
 impl FromStr for ListenAddress {

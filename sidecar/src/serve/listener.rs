@@ -65,7 +65,7 @@ impl Listener {
 /// absent while the socket replaces a stale one.
 fn bind_unix(path: &Path, mode: u32) -> Result<Listener> {
     if let Ok(existing) = fs::symlink_metadata(path) {
-        ensure!(existing.file_type().is_socket(), "there is a file that is not a socket");
+        ensure!(existing.file_type().is_socket(), "the path exists and is not a socket");
         ensure!(StdUnixStream::connect(path).is_err(), "another process listens on it");
     }
     let mut unfinished = path.as_os_str().to_owned();

@@ -80,7 +80,7 @@ async fn prepared(service: Service) -> Result<Service> {
                 tracing::warn!(
                     rule,
                     classifier,
-                    "the model has no such classifier: the condition never holds"
+                    "the model has no such classifier: the condition never matches"
                 );
             }
         }

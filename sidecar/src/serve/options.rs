@@ -24,8 +24,8 @@ pub struct ServeArgs {
     pub config: Option<PathBuf>,
     #[command(flatten)]
     pub(super) engine: EngineArgs,
-    /// Routing policy, YAML or JSON, for requests from Envoy's own ext_proc filter. Without one they are only classified.
-    /// Requests from the Wasm filter do not depend on it: the filter has its own policy.
+    /// Routing policy, YAML or JSON, for requests from Envoy's own ext_proc filter. Without a policy, the sidecar only
+    /// classifies them. The Wasm filter and the dynamic module have their own policy.
     #[arg(long, env = "LLM_ROUTER_POLICY", value_name = "FILE")]
     pub(super) policy: Option<PathBuf>,
     /// Address of the gRPC service: ADDRESS:PORT, or unix:PATH.
@@ -41,38 +41,40 @@ pub struct ServeArgs {
     pub(super) admin: SocketAddr,
     #[command(flatten)]
     pub(super) capture: CaptureArgs,
-    /// Megabytes that the bodies of all requests may take at a time; more are rejected at once. Default: a quarter of the
-    /// cgroup's or the machine's memory.
+    /// Maximum memory for the bodies of all requests in progress, in megabytes; requests beyond it are rejected at once.
+    /// Default: a quarter of the memory of the cgroup or the machine.
     #[arg(long, env = "LLM_ROUTER_BODY_MEMORY", value_name = "MB")]
     body_memory: Option<NonZeroUsize>,
-    /// How request bodies come from a proxy that does not announce it. Envoy 1.34 and later announces it, and this option does not
-    /// matter.
+    /// How a proxy sends request bodies if it does not announce it. Has no effect with Envoy 1.34 and later, which announces
+    /// it.
     #[arg(long, env = "LLM_ROUTER_ASSUME_BODY_MODE", value_name = "MODE", default_value = "buffered")]
     pub(super) assume_body_mode: AssumedBodyMode,
-    /// How long a request's body may take to arrive where it is collected from chunks; then the request is rejected with 408.
+    /// Time limit for a request body that arrives in chunks; after it the request is rejected with 408.
     #[arg(long, env = "LLM_ROUTER_BODY_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub(super) body_timeout: Duration,
-    /// Time between two checks of the policy's and the model's files, which are loaded again once they have changed and
-    /// then stayed the same for one interval. 0: only on SIGHUP.
+    /// Interval at which the policy and model files are checked for changes. Changed files are reloaded after one interval
+    /// without further changes. 0: reload only on SIGHUP.
     #[arg(long, env = "LLM_ROUTER_RELOAD_INTERVAL", value_name = "DURATION", default_value = "5s", value_parser = duration)]
     reload_interval: Duration,
-    /// How long requests may take to finish after SIGTERM. Kubernetes kills the process after 30 s by default.
+    /// Time limit for requests in progress after SIGTERM. Kubernetes kills the process after 30 s by default.
     #[arg(long, env = "LLM_ROUTER_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "20s", value_parser = duration)]
     pub(super) drain_timeout: Duration,
 }
 
 impl ServeArgs {
-    /// Bytes that the bodies of all requests may take at a time.
+    /// The maximum memory for the bodies of all requests in progress, in bytes.
     pub(super) fn body_memory(&self) -> Result<usize> {
         if let Some(megabytes) = self.body_memory {
             let bytes = megabytes.get().checked_mul(1 << 20);
-            return bytes.with_context(|| format!("--body-memory {megabytes} is more than can be addressed"));
+            return bytes.with_context(|| {
+                format!("--body-memory {megabytes} is more than the address space: use a smaller number")
+            });
         }
         let limit = memory::limit().context("the system does not report its memory; set --body-memory")?;
         Ok(usize::try_from(limit / 4)?)
     }
 
-    /// Time between two checks for changed files; none if only SIGHUP reloads.
+    /// The interval between checks for changed files; none if only SIGHUP reloads.
     pub(super) fn reload_interval(&self) -> Option<Duration> {
         (!self.reload_interval.is_zero()).then_some(self.reload_interval)
     }

@@ -73,7 +73,7 @@ impl Reloader {
                     Reloaded::Applied
                 }
                 Err(error) => {
-                    tracing::error!(%path, error = format!("{error:#}"), "not reloaded; the old one stays");
+                    tracing::error!(%path, error = format!("{error:#}"), "reload failed; the previous version stays in use");
                     Reloaded::Rejected
                 }
             };

@@ -8,25 +8,25 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
-/// How long a client may take over its handshake.
+/// Time limit for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// The files; none of them without TLS.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TlsArgs {
-    /// Certificate chain of the gRPC service, PEM: it is served with TLS then.
+    /// Certificate chain of the gRPC service, PEM. Enables TLS.
     #[arg(long, env = "LLM_ROUTER_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
-    /// Its private key, PEM.
+    /// Private key of the certificate, PEM.
     #[arg(long, env = "LLM_ROUTER_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// CA certificates, PEM: only clients with a certificate by one of them are served.
+    /// CA certificates, PEM. Only clients with a certificate from one of them are accepted.
     #[arg(long, env = "LLM_ROUTER_TLS_CLIENT_CA", value_name = "FILE")]
     pub tls_client_ca: Option<PathBuf>,
 }
 
 impl TlsArgs {
-    /// The server's TLS, if it is wanted.
+    /// The TLS configuration of the server. None without TLS.
     ///
     /// # Errors
     /// If a file cannot be read, or one is missing that another needs.
@@ -35,7 +35,7 @@ impl TlsArgs {
             (Some(certificate), Some(key)) => Identity::from_pem(read(certificate)?, read(key)?),
             (None, None) if self.tls_client_ca.is_none() => return Ok(None),
             (None, None) => bail!("--tls-client-ca needs --tls-cert and --tls-key"),
-            _ => bail!("--tls-cert and --tls-key need each other"),
+            _ => bail!("--tls-cert and --tls-key must be set together"),
         };
         let tls = ServerTlsConfig::new().identity(identity).timeout(HANDSHAKE);
         Ok(Some(match &self.tls_client_ca {
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_lacks_its_companion_is_refused() {
+    fn a_file_that_lacks_its_companion_is_rejected() {
         let some = || Some(PathBuf::from("some.pem"));
         for args in [
             TlsArgs { tls_cert: some(), ..TlsArgs::default() },

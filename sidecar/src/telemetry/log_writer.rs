@@ -1,7 +1,7 @@
 //! Writes log lines in a thread of its own, so that a log that nobody reads, or a full disk, stops nothing: lines that cannot
 //! be written are lost, and counted.
 //!
-//! tracing-appender's writer does not count what the disk refuses, and prints to standard output when it ends late, which may be
+//! tracing-appender's writer does not count lines that cannot be written, and prints to standard output when it ends late, which may be
 //! the same pipe that nobody reads.
 
 use std::io::{self, Write};

@@ -11,7 +11,7 @@ pub use super::log_writer::WrittenLogs;
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// Text for people.
+    /// Text for humans.
     Text,
     /// One JSON object per line.
     Json,

@@ -143,7 +143,11 @@ impl Metrics {
         registry.register("workers", "Worker threads of the classifier that are alive", self.workers.clone());
         registry.register_collector(Box::new(LostLines));
         self.captures.register(registry);
-        registry.register("reloads", "Reloads of the policy and the model by outcome", self.reloads.0.clone());
+        registry.register(
+            "reloads",
+            "Reloads of the policy and the model by outcome",
+            self.reloads.0.clone(),
+        );
         self
     }
 

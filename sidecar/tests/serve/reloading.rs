@@ -84,6 +84,6 @@ async fn every_call_is_answered_while_policy_and_model_are_swapped_and_bad_ones_
     for caller in callers {
         assert!(!caller.await.unwrap().is_empty());
     }
-    let refused = sidecar.log().lines().filter(|line| line.contains("the old one stays")).count();
+    let refused = sidecar.log().lines().filter(|line| line.contains("the previous version stays")).count();
     assert_eq!(refused, 2, "{}", sidecar.log());
 }

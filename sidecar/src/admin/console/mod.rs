@@ -1,4 +1,4 @@
-//! The console: a page for operators, made of the files in this folder. They use the API as it is, and nothing from elsewhere.
+//! The console: a page for operators, made of the files in this folder. They use only the API, and nothing from other sites.
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;

@@ -32,7 +32,7 @@ const PAIRS_FOR_P99: usize = 500;
 /// The difference between latencies through the gateway and without it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Added {
-    /// Pairs of which both completed.
+    /// Pairs whose requests both completed.
     pub pairs: usize,
     /// Difference of the medians; none if there are too few pairs.
     pub p50: Option<Estimate>,
@@ -71,7 +71,7 @@ impl Added {
     }
 }
 
-/// The pairs of which both requests have the figure, in the order in which they were sent.
+/// The pairs in which both requests have the figure, in the order in which they were sent.
 fn pairs(samples: &[Sample], window: Window, figure: impl Fn(&Sample) -> Option<f64>) -> Vec<Pair> {
     let due = samples.iter().filter(|sample| window.has(sample.due));
     let mut sides: HashMap<u64, (Option<f64>, Option<f64>)> = HashMap::new();

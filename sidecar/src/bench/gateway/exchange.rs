@@ -20,7 +20,7 @@ const EXCERPT: usize = 300;
 pub struct Exchange {
     /// The decision, if there was a response.
     pub labels: Labels,
-    /// The completion, or why there is none.
+    /// The completion, or why it failed.
     pub outcome: Result<Completed, Problem>,
 }
 

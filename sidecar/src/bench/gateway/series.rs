@@ -174,7 +174,7 @@ impl Series {
 }
 
 impl Row {
-    /// One line without its end. What there is not is empty.
+    /// One line without its line break. Missing values are empty.
     fn to_csv(&self) -> String {
         let mut line = format!("{:.3},{:.3}", self.seconds, self.served_per_second);
         for value in [self.latency.p50, self.latency.p99, self.first_event.p50, self.first_event.p99] {

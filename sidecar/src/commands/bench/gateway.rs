@@ -42,10 +42,10 @@ const INTERRUPTED: i32 = 130;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "A gateway")]
 pub(super) struct GatewayArgs {
-    /// Measure the gateway with this base URL, such as http://127.0.0.1:10000/v1, by chat completions.
+    /// Measure chat completions of the gateway with this base URL, such as http://127.0.0.1:10000/v1.
     #[arg(long, value_name = "URL")]
     pub(super) gateway: Option<String>,
-    /// Also send each request straight to the LLM with this base URL, in turns, and report the latency that the gateway adds.
+    /// Also send each request directly to the LLM with this base URL, and report the latency that the gateway adds.
     #[arg(long, value_name = "URL", requires = "gateway")]
     direct: Option<String>,
     /// The `model` of the requests to --direct. Default: that of the requests to the gateway.
@@ -66,16 +66,16 @@ pub(super) struct GatewayArgs {
     /// The environment variable with the API key for --direct. Default: no key.
     #[arg(long, value_name = "VARIABLE", requires = "direct")]
     direct_key_env: Option<String>,
-    /// Speak HTTP/2, all requests on one connection, without negotiating it.
+    /// Use HTTP/2 without negotiation, with all requests on one connection.
     #[arg(long, requires = "gateway")]
     http2: bool,
-    /// With --rate: how many requests may be without a response at a time. Further ones are dropped, and count as failed.
+    /// With --rate: maximum number of requests in flight. Further ones are dropped, and count as failed.
     #[arg(long, value_name = "REQUESTS", default_value = "512", requires = "gateway")]
     in_flight: NonZeroUsize,
     /// Also report memory, open files, threads and processor time of this process; may be repeated.
     #[arg(long, value_name = "NAME=PID", requires = "gateway")]
     watch: Vec<ProcessArg>,
-    /// How often the processes are read, and a row of --series is written. Default: 10s, or less if the load is short.
+    /// Interval at which the processes are read and a row of --series is written. Default: 10s, or less for a short load.
     #[arg(long, value_name = "DURATION", value_parser = interval, requires = "gateway")]
     sample: Option<Duration>,
     /// Write the requests and the watched processes over time to this file.
