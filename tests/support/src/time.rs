@@ -15,7 +15,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 /// The future's output.
 ///
 /// # Panics
-/// If there is none within the limit. The message names the caller.
+/// If there is no value within the limit. The message names the caller.
 #[track_caller]
 pub fn within<F: Future>(limit: Duration, future: F) -> impl Future<Output = F::Output> {
     let caller = Location::caller();

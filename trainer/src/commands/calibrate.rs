@@ -50,7 +50,7 @@ struct HeadArgs {
 pub struct ThresholdArgs {
     #[command(flatten)]
     head: HeadArgs,
-    /// Wanted fraction of strong calls, from 0 to 1. The rows need no labels: use prompts of your users.
+    /// Target fraction of calls to the strong model, from 0 to 1. The rows need no labels: use prompts of your users.
     #[arg(long, value_name = "FRACTION", value_parser = fraction, required_unless_present = "quality")]
     strong_fraction: Option<f64>,
     /// Fraction of the strong model's quality to keep, from 0 to 1, with as few strong calls as possible. The fields `weak`
@@ -246,7 +246,7 @@ fn fit_outputs(predictions: &Predictions, present: &Temperature) -> Result<Fit> 
     }
     ensure!(
         !before.is_empty(),
-        "the rows have no number for any output of the head, {labels:?}: are they about another head?"
+        "the rows have no number for any output of the head, {labels:?}: check --head and --data"
     );
     let temperature = Temperature::Each(temperatures);
     let (before, after) = (Reliability::from_fractions(&before), Reliability::from_fractions(&after));

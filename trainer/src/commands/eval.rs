@@ -43,7 +43,7 @@ pub struct EvalArgs {
     /// Rate of false positives at which recall is reported.
     #[arg(long, default_value_t = 0.01, value_name = "RATE", value_parser = fraction)]
     false_positive_rate: f64,
-    /// Report the rows of each value of this field apart, such as `source` or `lang`.
+    /// Report the rows of each value of this field separately, such as `source` or `lang`.
     #[arg(long, value_name = "FIELD", conflicts_with_all = ["examples", "win_rate"])]
     by: Option<String>,
     /// Measure routing between two models by the head's score. The fields `weak` and `strong` of the rows are the grades of
@@ -234,7 +234,7 @@ async fn measure_few_shot(
     let similarity: Arc<Similarity> = classifier.pipeline().embed_policy_examples(&examples).done().await?;
     let predictions = classifier.predict_all(records, &fields.text, Outputs::Embedding).await?;
     let scores = predictions.iter().map(|prediction| {
-        let embedding = prediction.embedding.as_deref().context("the model gives no embeddings")?;
+        let embedding = prediction.embedding.as_deref().context("the model does not output embeddings")?;
         Ok(similarity.compare(embedding))
     });
     FewShot::compute(settings.count, total, &scores.collect::<Result<Vec<HeadOutput>>>()?, &truths)

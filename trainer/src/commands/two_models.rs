@@ -14,8 +14,8 @@ use crate::win_rate::find_policy;
 /// Which scores go to the strong model, and what both models cost.
 #[derive(Debug, Clone, Args)]
 pub struct TwoModelsArgs {
-    /// Scores that go to the strong model, which depends on the head: low ones of `win-rate`, high ones of `complexity`.
-    /// A policy gives them, too.
+    /// Scores that go to the strong model. They depend on the head: low for `win-rate`, high for `complexity`. Alternative:
+    /// --policy.
     #[arg(long, value_enum, conflicts_with = "policy")]
     strong_when: Option<StrongWhen>,
     /// Policy with two bands on the head, which give the models, their prices and the scores that go to each.

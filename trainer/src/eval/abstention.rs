@@ -1,4 +1,4 @@
-//! Abstention: how right a head is if prompts of which it is not sure keep their default model.
+//! Abstention: the accuracy of a head if prompts with a low confidence keep their default model.
 
 use serde::Serialize;
 

@@ -27,7 +27,7 @@ impl Fields {
         Ok(record.labels(&self.label)?.into_iter().map(rename).collect())
     }
 
-    /// The labels of a row, renamed, all of which the head must have.
+    /// The labels of a row, renamed. The head must have all of them.
     ///
     /// # Errors
     /// If the row has no list of labels, or one that the head has not. The error names file and line.

@@ -15,7 +15,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) struct ProgressDisplay {
     bar: ProgressBar,
     has_prices: bool,
-    /// What earlier runs had spent, to tell rows that this run pays for from those that cost nothing.
+    /// The cost of earlier runs, to distinguish rows that this run pays for from those that cost nothing.
     shown: Mutex<Shown>,
 }
 

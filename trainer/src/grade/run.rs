@@ -101,7 +101,9 @@ fn conclude(reason: Option<StopReason>, summary: &Summary, rows: usize) -> Resul
         Some(StopReason::Failed(why)) => bail!("{why}\n{done}; {go_on}"),
         Some(StopReason::Interrupted) if summary.unfinished() > 0 => bail!("interrupted: {done}; {go_on}"),
         Some(StopReason::Budget(why)) => {
-            tracing::warn!("{why}: {done}; raise the budget to continue: what is paid for is in the journal");
+            tracing::warn!(
+                "{why}: {done}; raise the budget to continue: the journal keeps all paid requests"
+            );
         }
         _ => {}
     }

@@ -34,7 +34,7 @@ impl ProgressDisplay {
         Self::new(what, "texts", texts, 0, None)
     }
 
-    /// Shows progress through the steps of a training, `done` of which are done.
+    /// Shows progress through the steps of a training after `done` steps.
     pub(super) fn training(steps: usize, done: usize, deadline: Option<Instant>) -> Result<Self> {
         Self::new("training", "steps", steps, done, deadline)
     }

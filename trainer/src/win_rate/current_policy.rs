@@ -85,7 +85,7 @@ impl CurrentPolicy {
 /// The policy of a configuration that has this name, or the default one.
 ///
 /// # Errors
-/// If there is none. The error names all.
+/// If the policy does not exist. The error names all policies.
 pub fn find<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a Policy> {
     let Some(name) = name else { return Ok(&config.default_policy) };
     let names = || config.policies().map(|policy| policy.name.as_str()).collect::<Vec<_>>();
@@ -122,7 +122,7 @@ async fn predict(
     let mut prediction = pipeline.classify(prompt, outputs, None, None).await?;
     if let Some(examples) = query.examples() {
         let similarity = pipeline.embed_policy_examples(examples).done().await?;
-        let embedding = prediction.embedding.as_deref().context("the model gives no embeddings")?;
+        let embedding = prediction.embedding.as_deref().context("the model does not output embeddings")?;
         prediction.scores.push(similarity.compare(embedding));
     }
     let mut predictions = Vec::new();

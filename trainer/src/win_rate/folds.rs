@@ -1,4 +1,4 @@
-//! Divides prompts into folds, each of which is scored by a head that was fitted to the others.
+//! Divides prompts into folds. Each fold is scored by a head that was fitted to the others.
 
 use std::collections::BTreeMap;
 

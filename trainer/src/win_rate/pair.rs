@@ -26,7 +26,7 @@ pub struct Prices {
 }
 
 impl Pair {
-    /// Models of which only the names are known, if these.
+    /// Models without a policy, if their names are known.
     #[must_use]
     pub fn of_names(names: Option<Names>) -> Self {
         Self { names, prices: None }
@@ -35,7 +35,7 @@ impl Pair {
     /// The two models of a policy, or those of these names. The strong one is the one with the higher price.
     ///
     /// # Errors
-    /// If the configuration has no such model, or names are needed to tell which two are meant. The error names the fix.
+    /// If the configuration has no such model, or names are needed to determine the two models. The error names the fix.
     pub fn from_policy(
         config: &Config,
         policy: &Policy,
@@ -114,7 +114,7 @@ fn by_price(policy: &Policy) -> Result<(&Model, &Model)> {
     };
     ensure!(
         first.cost.is_some() && second.cost.is_some() && first.price() != second.price(),
-        "which of {names} is the strong model? Their costs do not tell: declare them in the policy, or use --weak-name and \
+        "which of {names} is the strong model? Their costs do not decide it: declare them in the policy, or use --weak-name and \
          --strong-name"
     );
     Ok(if first.price() < second.price() { (first, second) } else { (second, first) })

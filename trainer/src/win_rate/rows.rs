@@ -1,4 +1,4 @@
-//! Prompts of which two models' completions were graded.
+//! Prompts with grades for the completions of two models.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -162,7 +162,7 @@ impl Completion {
     }
 }
 
-/// What tells a prompt from others: its texts, but for capitals and white space, which copies often differ in.
+/// What distinguishes a prompt from others: its texts, except for capitals and white space, in which copies often differ.
 type Key = Vec<String>;
 
 fn key(prompt: &GradedPrompt) -> Key {

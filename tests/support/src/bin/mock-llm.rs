@@ -10,10 +10,10 @@ use tokio::net::TcpListener;
 /// Serves OpenAI's and Anthropic's APIs as a mock of the LLM behind one Envoy cluster.
 #[derive(Parser)]
 struct Options {
-    /// The cluster that its responses name, in `x-served-by` and `system_fingerprint`.
+    /// Name of the cluster, which the responses contain in `x-served-by` and `system_fingerprint`.
     #[arg(long)]
     name: String,
-    /// Where to listen, as IP:PORT.
+    /// Address to listen on, IP:PORT.
     #[arg(long)]
     listen: SocketAddr,
 }

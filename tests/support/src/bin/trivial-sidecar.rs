@@ -17,10 +17,10 @@ use llm_router_proto::envoy::service::ext_proc::v3::ProcessingResponse;
 use prost::Message;
 use tokio::net::TcpListener;
 
-/// A sidecar that gives every prompt the same label at once.
+/// A sidecar that immediately predicts the same label for every prompt.
 #[derive(Parser)]
 struct Options {
-    /// Where to listen, as IP:PORT.
+    /// Address to listen on, IP:PORT.
     #[arg(long)]
     listen: SocketAddr,
 }

@@ -1,7 +1,7 @@
 //! What the model writes: it follows from the request alone, so that a test knows it beforehand.
 //!
 //! - A tool that `tool_choice` names or requires is called.
-//! - Asked by the user to "Call NAME", or to "Call NAME 3 times", the model calls this tool until it has so many results.
+//! - Asked by the user to "Call NAME", or to "Call NAME 3 times", the model calls this tool until it has this number of results.
 //! - Asked for JSON by a schema, it writes the smallest instance.
 //! - Otherwise it says which cluster it is.
 

@@ -47,8 +47,8 @@ struct FilesArgs {
     /// File for the graded rows. Rows without grades go to FILE.ungraded.jsonl.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// File that records all that was paid for. Runs with other models can share it. Default: the file of --out with
-    /// .journal.jsonl behind it.
+    /// File that records all paid requests. Runs with other models can share it. Default: the name of --out plus
+    /// .journal.jsonl.
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
 }
@@ -56,16 +56,16 @@ struct FilesArgs {
 /// How requests are sent.
 #[derive(Debug, Args)]
 struct RequestsArgs {
-    /// Requests that are in flight at the same time, and prompts that are graded at the same time.
+    /// Maximum number of requests in flight, and of prompts that are graded at the same time.
     #[arg(long, default_value = "8", value_name = "COUNT")]
     concurrency: NonZeroUsize,
-    /// Requests per second to each URL, at most. Default: no limit.
+    /// Maximum number of requests per second to each URL. Default: no limit.
     #[arg(long, value_name = "NUMBER", value_parser = specs::positive)]
     rate: Option<f64>,
     /// Time limit of a request.
     #[arg(long, default_value = "120s", value_name = "DURATION", value_parser = duration)]
     timeout: Duration,
-    /// How often a request is sent, at most, if the provider is overloaded or does not respond.
+    /// Maximum number of attempts for a request if the provider is overloaded or does not respond.
     #[arg(long, default_value = "6", value_name = "COUNT")]
     attempts: NonZeroU32,
     /// Longest delay before a request is sent again. It doubles each time, up to 30 s.
@@ -76,10 +76,10 @@ struct RequestsArgs {
 /// What may be spent.
 #[derive(Debug, Args)]
 struct BudgetArgs {
-    /// Dollars to spend at most, with earlier runs of the same journal. It needs prices.
+    /// Maximum cost in dollars, including earlier runs of the same journal. Needs prices.
     #[arg(long, value_name = "DOLLARS", value_parser = specs::positive)]
     max_cost: Option<f64>,
-    /// Requests to send at most, with earlier runs of the same journal.
+    /// Maximum number of requests, including earlier runs of the same journal.
     #[arg(long, value_name = "COUNT")]
     max_requests: Option<u64>,
 }
@@ -87,7 +87,7 @@ struct BudgetArgs {
 /// How code is run.
 #[derive(Debug, Args)]
 struct CodeArgs {
-    /// Allow to run the code of completions, for rows with "tests". Use a container or a virtual machine.
+    /// Run the code of completions, for rows with "tests". Use a container or a virtual machine.
     #[arg(long)]
     run_code: bool,
     /// Python interpreter for --run-code.

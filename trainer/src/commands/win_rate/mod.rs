@@ -120,7 +120,7 @@ impl WinRateArgs {
         let fields = GradedFields { text: self.text_field.clone(), group: self.group_field.clone() };
         let prompts = GradedPrompts::read(&self.data, &fields)?;
         if prompts.ungraded > 0 {
-            tracing::warn!(rows = prompts.ungraded, "rows without grades are left out");
+            tracing::warn!(rows = prompts.ungraded, "rows without grades are skipped");
         }
         if !self.report_only
             && let Err(rejection) = gate::check_differences(prompts.different(), prompts.prompts.len())
@@ -147,7 +147,7 @@ impl WinRateArgs {
             && graded != names
         {
             tracing::warn!(
-                "the rows have grades of {graded}, which are taken for the policy's models {names}"
+                "the rows have grades of {graded}, which are assumed to be the policy's models {names}"
             );
         }
         Ok(pair)

@@ -13,7 +13,7 @@ use llm_router_classifier::model::text_features::TextFeature;
 pub struct WinRateArgs {
     #[command(flatten)]
     pub(super) engine: EngineArgs,
-    /// JSON Lines or CSV files, or folders of them, with one prompt a row. The fields `weak` and `strong` are the grades of
+    /// JSON Lines or CSV files, or folders of them, with one prompt per row. The fields `weak` and `strong` are the grades of
     /// both models' completions, from 0 to 1, as `llm-router-train grade` writes them.
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     pub(super) data: Vec<PathBuf>,
@@ -21,8 +21,8 @@ pub struct WinRateArgs {
     /// the models' names.
     #[arg(long)]
     pub(super) head: Option<String>,
-    /// Folder to write the head into. If it is not the model's own, which is the default, it becomes a model's folder with the
-    /// same encoder.
+    /// Folder to write the head into. Default: the model's own folder. Another folder becomes a model folder with the same
+    /// encoder.
     #[arg(long, value_name = "FOLDER")]
     pub(super) out: Option<PathBuf>,
     /// Name of the weak model, as in the policy.
@@ -38,16 +38,16 @@ pub struct WinRateArgs {
     /// Fraction of the strong model's mean grade that the printed threshold keeps.
     #[arg(long, default_value_t = 0.95, value_name = "FRACTION", value_parser = fraction)]
     pub(super) quality: f64,
-    /// Write the report into this folder, too, also if the head is rejected.
+    /// Also write the report into this folder, even if the head is rejected.
     #[arg(long, value_name = "FOLDER")]
     pub(super) report: Option<PathBuf>,
-    /// Report, and write no head.
+    /// Only report; do not write the head.
     #[arg(long)]
     pub(super) report_only: bool,
     /// Field with the prompt.
     #[arg(long, default_value = "text", value_name = "FIELD")]
     pub(super) text_field: String,
-    /// Field that prompts have in common which are not independent, such as a conversation. They stay in one fold, and are
+    /// Field whose value dependent prompts have in common, such as a conversation id. They stay in one fold, and are
     /// resampled together.
     #[arg(long, default_value = "group", value_name = "FIELD")]
     pub(super) group_field: String,
@@ -56,11 +56,11 @@ pub struct WinRateArgs {
 /// The policy to compare with, and what its models cost.
 #[derive(Debug, Args)]
 pub(super) struct PolicyArgs {
-    /// File with the policy that is in use. Its decisions for the prompts are reported, too, and it gives the models' names and
-    /// prices.
+    /// File with the policy in use. Its decisions for the prompts are also reported, and it provides the names and prices of
+    /// the models.
     #[arg(long, value_name = "FILE")]
     pub(super) policy: Option<PathBuf>,
-    /// Policy in the file. Default: what decides on the model `auto`, the rules and the default policy.
+    /// Policy in the file. Default: as for the model `auto`, the rules and the default policy.
     #[arg(long, value_name = "NAME", requires = "policy")]
     pub(super) policy_name: Option<String>,
     /// Assumed length of a completion, in tokens, where rows have no `weak_usage` and `strong_usage`.

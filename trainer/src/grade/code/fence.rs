@@ -5,7 +5,7 @@ const FENCE: &str = "```";
 /// Names of Python behind a fence.
 const PYTHON: [&str; 3] = ["python", "python3", "py"];
 
-/// The last fenced block of Python, or, if there is none, the last one whose language is not named. A block that does not end
+/// The last fenced block of Python, or else the last one without a language. A block that does not end
 /// extends to the end of the text.
 pub(crate) fn python_block(markdown: &str) -> Option<String> {
     let (mut named, mut unnamed) = (None, None);

@@ -69,7 +69,7 @@ impl PythonRunner {
         }
         if !runner.test(NO_NETWORK, "").await?.passed {
             tracing::warn!(
-                "the code that is tested can use the network: this system does not allow to withhold it"
+                "tested code can use the network: this system cannot block it; run it in a container without network"
             );
         }
         Ok(runner)

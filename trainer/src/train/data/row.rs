@@ -54,7 +54,7 @@ impl TrainingRow {
         Prompt { text: &self.text, context: &self.context }
     }
 
-    /// What tells it from other prompts.
+    /// What distinguishes it from other prompts.
     pub(crate) fn key(&self) -> PromptKey {
         (self.text.clone(), self.context.clone())
     }
