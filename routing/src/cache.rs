@@ -1,5 +1,5 @@
-//! Bounded caches of predictions, and of the models that made responses. They save work: but for responses whose state lies
-//! with a provider, decisions are the same without.
+//! Bounded caches of predictions, and of the models that made responses. They only save calls: decisions are
+//! the same without them, except for responses whose state a provider stores.
 
 mod ttl_lru;
 
@@ -22,18 +22,18 @@ use crate::router::{Known, Outcome, Pending, Progress, Router, Step, Trace, Want
 pub struct CachingRouter {
     router: Router,
     predictions: Option<TtlLru<Prediction>>,
-    /// How long predictions hold for a request's own message, and for earlier ones of its conversation.
+    /// How long predictions for a request's own message, and for earlier messages of its conversation, are valid.
     ttl: Option<Duration>,
     earlier_ttl: Option<Duration>,
     responses: Responses,
 }
 
-/// What to do with a request.
+/// The next step for a request.
 #[derive(Debug)]
 pub enum Plan {
-    /// All is known.
+    /// The decision is made.
     Done(Outcome),
-    /// Ask classifiers, then [`CachingRouter::decide`].
+    /// Call the classifiers, then [`CachingRouter::decide`].
     Classify(Box<Pending>, Wanted),
 }
 
@@ -43,7 +43,7 @@ impl CachingRouter {
         Self::with_shared_responses(config, None)
     }
 
-    /// The same, with a host's memory of responses beside its own.
+    /// The same, with a host's store of responses in addition to its own.
     pub fn with_shared_responses(
         config: impl Into<Arc<Config>>,
         shared: Option<Box<dyn SharedResponses>>,
@@ -61,7 +61,7 @@ impl CachingRouter {
         }
     }
 
-    /// A router that caches nothing, whatever the configuration says: for dry runs.
+    /// A router without caches, regardless of the configuration: for dry runs.
     pub fn without_caches(config: impl Into<Arc<Config>>) -> Self {
         let router = Router::new(config);
         Self { router, predictions: None, ttl: None, earlier_ttl: None, responses: Responses::new(None) }
@@ -72,7 +72,7 @@ impl CachingRouter {
         self.router.config()
     }
 
-    /// Decides what needs no prediction, or none that is not cached. `now` is any clock that goes forward.
+    /// Decides on requests that need no predictions, or only cached ones. `now` is any monotonic clock.
     ///
     /// # Errors
     /// As [`Router::plan`] and [`Pending::progress`].
@@ -88,7 +88,7 @@ impl CachingRouter {
         self.decide(pending, now, trace)
     }
 
-    /// Takes note of a classifier's prediction, and caches it.
+    /// Records a classifier's prediction, and caches it.
     pub fn learn(
         &self,
         pending: &mut Pending,
@@ -110,7 +110,7 @@ impl CachingRouter {
         pending.learn(wanted, classifier, Known::Fresh(prediction));
     }
 
-    /// Decides, if no prediction is missing that is not cached.
+    /// Decides, if all missing predictions are cached.
     ///
     /// # Errors
     /// As [`Pending::progress`].
@@ -141,7 +141,7 @@ impl CachingRouter {
         }
     }
 
-    /// Takes note of the predictions that are cached. Returns the classifiers of the others.
+    /// Records the cached predictions. Returns the classifiers of the others.
     fn look_up(
         &self,
         pending: &mut Pending,
@@ -159,7 +159,7 @@ impl CachingRouter {
         classifiers
     }
 
-    /// Takes note of the model that made a response.
+    /// Records the model that made a response.
     pub fn remember_response(&self, id: &str, model: &Arc<Model>, now: Duration) {
         self.responses.remember(id, model, now);
     }
@@ -185,11 +185,11 @@ fn key(pending: &Pending, wanted: &Wanted, classifier: &Classifier) -> Option<Di
     Some(pending.digest(wanted)?.with_name(classifier.identity()))
 }
 
-/// A host's memory of the models that made responses, shared by what has no memory in common: the workers of a process, say.
+/// A host's store of the models that made responses, shared by hosts without common memory, such as the workers of a process.
 pub trait SharedResponses: fmt::Debug + Send + Sync {
     /// The name of the model that made the response of this digest.
     fn get(&self, response: Digest) -> Option<String>;
-    /// Takes note of it. Old ones may be forgotten.
+    /// Records it. Old entries may be dropped.
     fn put(&self, response: Digest, model: &str);
 }
 

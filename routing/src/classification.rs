@@ -1,4 +1,4 @@
-//! What a classifier says of a prompt.
+//! The prediction of a classifier for a prompt.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ pub struct Label {
     confidence: f32,
 }
 
-/// A number between 0 and 1, and the dimension that counts most in it.
+/// A number between 0 and 1, and the dimension with the highest score.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {
     score: f32,
@@ -41,10 +41,10 @@ pub struct Score {
 }
 
 impl Label {
-    /// Checks what came from outside: the label must fit a header, the confidence must be a probability.
+    /// Validates a label and its confidence: the label must fit a header, the confidence must be a probability.
     ///
     /// # Errors
-    /// [`NotAClassification`] says what is wrong.
+    /// [`NotAClassification`] names the problem.
     pub fn new(name: impl Into<String>, confidence: f32) -> Result<Self, NotAClassification> {
         let name = name.into();
         if name.is_empty() || name.len() > MAX_LABEL || name.chars().any(char::is_control) {
@@ -68,7 +68,7 @@ impl Label {
 }
 
 impl Score {
-    /// Checks what came from outside: the score, and those of the dimensions that it is made of, if it is.
+    /// Validates a score, and the scores of its dimensions, if it has dimensions.
     ///
     /// # Errors
     /// The score is not between 0 and 1.
@@ -88,7 +88,7 @@ impl Score {
         self.score
     }
 
-    /// The dimension with the highest score: NVIDIA's complexity router takes it for the label.
+    /// The dimension with the highest score: NVIDIA's complexity router uses it as the label.
     pub fn highest(&self) -> Option<&Label> {
         self.highest.as_ref()
     }
@@ -108,12 +108,12 @@ impl Prediction {
         Self { classification, numbers: numbers.into_iter().collect() }
     }
 
-    /// What policies route by.
+    /// The classification that policies use.
     pub fn classification(&self) -> &Classification {
         &self.classification
     }
 
-    /// Whether it is what a condition asks for.
+    /// Whether it matches a condition.
     pub fn meets(&self, test: &HeadTest) -> bool {
         match test {
             HeadTest::Labels(labels) => {
@@ -137,7 +137,7 @@ impl Prediction {
         }
     }
 
-    /// Forgets all numbers but those of some names: a cache holds many predictions.
+    /// Drops all numbers except those of these names, because a cache holds many predictions.
     pub(crate) fn retain(&mut self, is_kept: impl Fn(&str) -> bool) {
         self.numbers.retain(|(name, _)| is_kept(name));
     }

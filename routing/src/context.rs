@@ -1,4 +1,4 @@
-//! What Envoy knows of a request beside its headers and body: attributes, and the dynamic metadata that other filters wrote.
+//! The context of a request in Envoy: attributes, and the dynamic metadata that other filters wrote.
 //!
 //! A host reads what [`ContextKeys`] name and reports it as a [`RequestContext`]. Clients cannot write any of it.
 
@@ -20,7 +20,7 @@ pub enum Attribute {
     DestinationAddress,
     /// The port that the client connected to.
     DestinationPort,
-    /// Whether the client presented a certificate. Envoy may not have verified it, nor what the attributes below say of it, unless
+    /// Whether the client presented a certificate. Envoy may not have verified it, nor the attributes below, unless
     /// its listener's `validation_context` requires that.
     Mtls,
     /// The server name of the TLS handshake (SNI).
@@ -37,7 +37,7 @@ pub enum Attribute {
     PeerDigest,
 }
 
-/// What values of an attribute are.
+/// The type of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttributeKind {
     /// A text.
@@ -90,7 +90,7 @@ impl Attribute {
         Self::ALL.into_iter().find(|attribute| attribute.as_str() == name)
     }
 
-    /// What its values are.
+    /// The type of its values.
     pub const fn kind(self) -> AttributeKind {
         match self {
             Self::SourceAddress | Self::DestinationAddress => AttributeKind::Address,
@@ -129,12 +129,12 @@ impl Scalar {
 pub struct MetadataKey {
     /// The namespace: the name of the filter that wrote it.
     pub namespace: String,
-    /// The names of members, from the namespace's own on.
+    /// The path of member names within the namespace.
     pub path: Vec<String>,
 }
 
 impl MetadataKey {
-    /// The value, or the values of a list, in a namespace's metadata. Empty if there is none.
+    /// The value, or the values of a list, in a namespace's metadata. Empty if it is absent.
     pub fn in_json(&self, namespace: &Value) -> Vec<Scalar> {
         let found = self.path.iter().try_fold(namespace, |value, name| value.get(name));
         match found {
@@ -145,7 +145,7 @@ impl MetadataKey {
     }
 }
 
-/// What a policy's conditions read of the context: all that a host has to find out.
+/// The attributes and metadata that a policy's conditions read, which the host must provide.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContextKeys {
     /// The attributes.
@@ -154,7 +154,7 @@ pub struct ContextKeys {
     pub metadata: Vec<Arc<MetadataKey>>,
 }
 
-/// What Envoy knows of one request. What is not in it is unknown.
+/// The context of one request. Absent values are unknown.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestContext {
     attributes: Vec<(Attribute, Scalar)>,
@@ -190,7 +190,7 @@ impl RequestContext {
 }
 
 /// The IP address in an address as Envoy writes it, with or without a port. None for a Unix socket. The zone of an IPv6 address
-/// (`fe80::1%eth0`) counts for nothing.
+/// (`fe80::1%eth0`) is ignored.
 pub(crate) fn ip_address(text: &str) -> Option<IpAddr> {
     let parse = |text: &str| {
         let with_port = text.parse().ok().map(|address: SocketAddr| address.ip());

@@ -8,7 +8,7 @@ use crate::classification::{Classification, Label};
 use crate::config::{Model, Policy};
 use crate::headers;
 
-/// Where a request goes.
+/// The routing decision for a request.
 #[derive(Clone, Debug)]
 pub struct Decision {
     /// The chosen LLM.
@@ -19,12 +19,12 @@ pub struct Decision {
     pub classification: Option<Classification>,
     /// The class of the policy that the client named, if it did.
     pub class: Option<String>,
-    /// Why this model.
+    /// Why this model was chosen.
     pub reason: Reason,
-    /// Who takes the request if the model fails, best first; none without `failover`, or where the client or a rule
+    /// The models that take the request if the model fails, best first; none without `failover`, or where the client or a rule
     /// named the model.
     pub next: Vec<Arc<Model>>,
-    /// Of a conversation that keeps its model: the model that its last message alone would have got.
+    /// For a conversation that keeps its model: the model for its last message alone.
     pub alternative: Option<Arc<Model>>,
     /// What the policy's candidate would have chosen; none if it has no candidate.
     pub comparison: Option<Comparison>,
@@ -42,9 +42,9 @@ pub struct Comparison {
 /// Why a model was chosen, as operators see it in `x-llm-router-reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// By what the classifier says.
+    /// By the classifier's prediction.
     Classified,
-    /// By what the classifier said of the same text before.
+    /// By the cached prediction for the same text.
     Cached,
     /// The client named a configured model, or a class of the policy.
     Manual,
@@ -52,17 +52,17 @@ pub enum Reason {
     Alias,
     /// A rule of the configuration matched.
     Rule,
-    /// By what an earlier message of the conversation needs, or because it made what the request continues.
+    /// By an earlier message of the conversation, or because the model made the response that the request continues.
     Sticky,
-    /// The chosen model could not take the request, so another of the policy does.
+    /// A fallback model, because the chosen model does not support the request.
     Capability,
-    /// The policy's default: its classifier was not sure enough, the label has no route, or there was no text.
+    /// The policy's default: the confidence was too low, the label has no route, or the request has no text.
     Default,
-    /// The policy's default, because the classifier could not be asked.
+    /// The policy's default, because the classifier was unavailable.
     ClassifierUnavailable,
-    /// Those before it failed: it is the next of the policy's `fallback`.
+    /// The next model of the policy's `fallback`, because the models before it failed.
     Failover,
-    /// It only would have been chosen: the router runs in shadow.
+    /// The model would have been chosen: the router is in shadow mode.
     Shadow,
 }
 
@@ -92,7 +92,7 @@ impl fmt::Display for Reason {
 }
 
 impl Decision {
-    /// Who gets the request at this attempt; the first, by the chosen model, is 1. After the last, the last again.
+    /// The model for this attempt; attempt 1 is the chosen model. Attempts past the end use the last model.
     pub fn at_attempt(&self, attempt: u64) -> &Arc<Model> {
         let place = attempt.checked_sub(2).and_then(|place| usize::try_from(place).ok());
         let next = place.and_then(|place| self.next.get(place).or(self.next.last()));
@@ -121,7 +121,7 @@ impl Decision {
     }
 }
 
-/// A number of 0 to 1 with three decimals. Writing a float is slow, most of all in Wasm; a multiple of 1000 is exact.
+/// A number of 0 to 1 with three decimals. Writing a float is slow, especially in Wasm.
 fn thousandths(number: f32) -> String {
     let thousandths = (f64::from(number) * 1000.0).round_ties_even() as u32;
     format!("{}.{:03}", thousandths / 1000, thousandths % 1000)

@@ -1,16 +1,16 @@
-//! Short digests that stand for long texts, as keys of caches and to draw by.
+//! Short digests of long texts, as cache keys and for weighted choices.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sha2::{Digest as _, Sha256};
 
-/// A digest of 128 bits. It is the same on every platform and in every process, so that all replicas draw alike, and nobody
-/// can make two texts of one digest.
+/// A digest of 128 bits. It is the same on every platform and in every process, so that all replicas choose alike, and it is
+/// collision-resistant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Digest(u64, u64);
 
 impl Digest {
-    /// Stands for a digest that nobody asks for: computing one takes about a microsecond in Wasm.
+    /// A placeholder for a digest that is not needed: computing one takes about a microsecond in Wasm.
     pub const NONE: Self = Self(0, 0);
 
     /// The digest of these texts in this order.
@@ -27,7 +27,7 @@ impl Digest {
         Self(word(0), word(1))
     }
 
-    /// A number as good as random, the same for the same key.
+    /// A pseudo-random number, the same for the same key.
     pub fn number(self) -> u64 {
         self.0
     }

@@ -79,8 +79,8 @@ pub struct Found {
     pub policy: Result<Config, DocumentError>,
 }
 
-/// Its top level has these; what has three of them is taken for a policy, so that a missing or misspelt one is reported
-/// and not passed over.
+/// Its top level has these; a map with three of them counts as a policy, so that a missing or misspelt one is
+/// reported.
 const KEYS: [&str; 4] = ["sidecar", "default_policy", "models", "policies"];
 
 /// All policies in a document.

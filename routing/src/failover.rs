@@ -23,14 +23,14 @@ pub struct Failover {
     /// The request header that carries the name of the attempt's model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_header: Option<String>,
-    /// `:path` in its usual spelling, by which the endpoint is known again.
+    /// The normalized `:path`, which identifies the endpoint.
     pub path: String,
     /// What the first model's edits changed of the body; none if it has none.
     restore: Option<Restore>,
     retries: Vec<Retry>,
 }
 
-/// The request as the next model wants it.
+/// The request for the next model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
     /// The Envoy cluster that serves it.
@@ -90,18 +90,18 @@ impl Failover {
         Some(rewrite.for_model(&retry.model, &retry.edits, &clients).apply(&clients))
     }
 
-    /// As filter state carries it.
+    /// As a value of filter state.
     pub fn to_json(&self) -> String {
         // Texts always serialize.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// None if it is not [`to_json`](Self::to_json)'s.
+    /// None if it was not written by [`to_json`](Self::to_json).
     pub fn from_json(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }
 
-    /// What to make of the request at this attempt; none at the first, which is 1. After the last, the last again.
+    /// The changes of the request at this attempt; none at the first, which is 1. Attempts past the end use the last one.
     pub fn at_attempt(&self, attempt: u64) -> Option<&Retry> {
         let place = usize::try_from(attempt.checked_sub(2)?).ok()?;
         self.retries.get(place).or(self.retries.last())
@@ -117,7 +117,7 @@ fn digest(name: &str, value: &[u8]) -> String {
     format!("{name}={:016x}\n", Digest::of(&[value]).number())
 }
 
-/// The headers of keys that came to a request since its [`credentials`] were taken. An upstream filter of Envoy that
+/// The headers of keys that were added to a request since its [`credentials`] were taken. An upstream filter of Envoy that
 /// adds a key adds it to the later attempts too, which go to other providers.
 pub fn foreign_credentials<'a>(headers: &'a Headers, before: &str) -> Vec<&'a str> {
     let is_new = |name: &str, value: &[u8]| {

@@ -6,25 +6,24 @@ use std::ops::Range;
 /// Chooses a policy by name; weaker than the body's metadata, stronger than the body's `model`.
 pub const POLICY: &str = "x-llm-policy";
 
-/// Every header with this prefix belongs to the router. Those that a client sends are removed, so that they mislead
-/// neither Envoy's routes nor an LLM.
+/// The prefix of headers that are reserved for the router. The router removes them from clients' requests, so that they
+/// mislead neither Envoy's routes nor an LLM.
 pub const OWN_PREFIX: &str = "x-llm-";
 
-/// What the names of the response headers that explain a decision start with. Access logs have the same fields without
-/// it.
+/// The prefix of the response headers that explain a decision. Access logs have the same fields without it.
 pub const EXPLANATION_PREFIX: &str = "x-llm-router-";
 
 /// Response: the configured name of the chosen model.
 pub const MODEL: &str = "x-llm-router-model";
 /// Response: the policy that chose, if one did.
 pub const CHOSEN_POLICY: &str = "x-llm-router-policy";
-/// Response: the classifier's best label, if it was asked.
+/// Response: the classifier's best label, if it was called.
 pub const LABEL: &str = "x-llm-router-label";
 /// Response: the probability of that label, 0 to 1.
 pub const CONFIDENCE: &str = "x-llm-router-confidence";
-/// Response: the classifier's score, 0 to 1, if it was asked for one.
+/// Response: the classifier's score, 0 to 1, if it predicts one.
 pub const SCORE: &str = "x-llm-router-score";
-/// Response: why this model; see [`crate::decision::Reason`].
+/// Response: why this model was chosen; see [`crate::decision::Reason`].
 pub const REASON: &str = "x-llm-router-reason";
 /// Response: the label again, under the name that NVIDIA's blueprint uses.
 pub const CHOSEN_CLASSIFIER: &str = "x-chosen-classifier";
@@ -67,7 +66,7 @@ impl Headers {
         std::str::from_utf8(self.get(name)?).ok()
     }
 
-    /// The value of a header that is there once.
+    /// The value of a header that occurs once.
     pub fn only(&self, name: &str) -> Option<&[u8]> {
         let mut values = self.all(name);
         values.next().filter(|_| values.next().is_none())
@@ -94,7 +93,7 @@ impl Headers {
         self.places().filter_map(move |(name, value)| is_wanted(name).then(|| self.value(value)))
     }
 
-    /// Where each header's name and value lie.
+    /// The positions of each header's name and value.
     fn places(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
         let mut start = (0, 0);
         self.ends.iter().map(move |end| {

@@ -26,9 +26,9 @@ pub enum Metric {
     Rules,
     /// Requests whose chosen model failed, so that another one responded.
     Failovers,
-    /// Prompts that were classified before.
+    /// Prompts with cached predictions.
     CacheHits,
-    /// Prompts to classify, where there is a cache.
+    /// Prompts without cached predictions, if there is a cache.
     CacheMisses,
     /// Calls to the classifier by outcome.
     Calls,
@@ -42,17 +42,17 @@ pub enum Metric {
     OutputTokens,
     /// The cost of these tokens by the policy's prices.
     Cost,
-    /// What these tokens would have cost on the most expensive model.
+    /// The cost of these tokens on the most expensive model.
     MaxCost,
     /// The cost of requests that kept their conversation's model.
     StickyCost,
-    /// What these requests would have cost on the model that their last message alone would have got.
+    /// The cost of these requests on the model for their last message alone.
     SwitchCost,
     /// Requests of a policy with a candidate, by the models that both chose.
     Comparisons,
     /// The cost of the requests that a candidate was compared on.
     ComparedCost,
-    /// What these requests would have cost on the model that the candidate would have chosen.
+    /// The cost of these requests on the candidate's model.
     CandidateCost,
 }
 

@@ -49,8 +49,8 @@ impl<'a> AnthropicModel<'a> {
     }
 }
 
-/// The list as this API has it: `auto`, the policies, the models and the aliases. Nothing that only operators should know is
-/// in it: no cluster, no upstream name.
+/// The list as this API has it: `auto`, the policies, the models and the aliases. It contains
+/// nothing that only operators should see: no cluster, no upstream name.
 pub fn list(config: &Config, api: Api) -> Vec<u8> {
     let mut aliases: Vec<_> = config.aliases().map(|(name, _)| name).collect();
     aliases.sort_unstable();

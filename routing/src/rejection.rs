@@ -187,7 +187,7 @@ impl Rejection {
         all
     }
 
-    /// The response body in the error shape of this API.
+    /// The response body in the error format of this API.
     pub fn body(&self, api: Api) -> Vec<u8> {
         let body = match api {
             Api::Openai => serde_json::to_vec(&OpenaiBody { error: self.openai_error() }),

@@ -89,13 +89,13 @@ impl FromIterator<Capability> for Capabilities {
 pub struct Requirements {
     /// The API that the client speaks.
     pub api: Api,
-    /// What the model must be able to do.
+    /// The capabilities that the model must have.
     pub capabilities: Capabilities,
-    /// The estimated tokens of the prompt plus the most tokens that the client allows for the completion.
+    /// The estimated tokens of the prompt plus the maximum that the client allows for the completion.
     pub tokens: u64,
 }
 
-/// Why a model cannot take a request.
+/// Why a model does not support a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnmetRequirement {
     /// The model does not speak the client's API.

@@ -10,8 +10,8 @@ use crate::digest::Digest;
 
 /// The most recently used entries.
 ///
-/// A large cache has several shards with a lock each, so that threads seldom wait for each other. Then the entries that were
-/// not used for longest are dropped shard by shard. Locks are held for a look-up only.
+/// A large cache has several shards with a lock each, so that threads seldom wait for each other. Each shard drops
+/// its least recently used entries. Locks are held for a look-up only.
 #[derive(Debug)]
 pub(super) struct TtlLru<T> {
     shards: Box<[Mutex<Shard<T>>]>,
@@ -23,7 +23,7 @@ type Shard<T> = LruCache<Digest, Entry<T>>;
 struct Entry<T> {
     value: T,
     put: Duration,
-    /// When it was put or renewed.
+    /// When it was inserted or renewed.
     used: Duration,
 }
 
@@ -41,14 +41,14 @@ impl<T: Clone> TtlLru<T> {
         Self { shards: sizes.map(|size| Mutex::new(LruCache::new(size))).collect() }
     }
 
-    /// An entry that was put within the time.
+    /// An entry that was inserted within the time.
     pub(super) fn get(&self, key: &Digest, ttl: Duration, now: Duration) -> Option<T> {
         let mut shard = self.shard(key)?;
         let entry = shard.get(key)?;
         (now.saturating_sub(entry.put) <= ttl).then(|| entry.value.clone())
     }
 
-    /// An entry that was put or renewed within the time.
+    /// An entry that was inserted or renewed within the time.
     pub(super) fn get_and_renew(&self, key: &Digest, ttl: Duration, now: Duration) -> Option<T> {
         let mut shard = self.shard(key)?;
         let entry = shard.get_mut(key)?;

@@ -1,4 +1,4 @@
-//! Who classifies for a policy.
+//! The classifier of a policy.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-/// Who classifies for a policy.
+/// The classifier of a policy.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Classifier {
     /// A head of the sidecar's model, by name.
     Head(String),
-    /// Nearness to example prompts, which the sidecar learns from the policy.
+    /// Similarity to few-shot examples, which the policy contains.
     Examples(Arc<Examples>),
 }
 
@@ -19,7 +19,7 @@ impl Classifier {
     /// The name of the classifier by few-shot examples in configuration, calls and responses. No head may have it.
     pub const EXAMPLES: &str = "examples";
 
-    /// The name that the sidecar is asked for.
+    /// The name in calls to the sidecar.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Head(name) => name,
@@ -56,7 +56,7 @@ impl fmt::Display for Classifier {
     }
 }
 
-/// Example prompts for each label, and their digest, by which the sidecar knows whether it has learnt them.
+/// Few-shot examples for each label, and their digest. The sidecar uses the digest to check whether it has embedded them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Examples {
     digest: String,
@@ -64,9 +64,9 @@ pub struct Examples {
 }
 
 impl Examples {
-    /// The most of one policy: each is one more text for the sidecar to read when it learns them.
+    /// The maximum number of examples of a policy. The sidecar embeds each of them.
     pub const MAX: usize = 1000;
-    /// The longest, in bytes.
+    /// The maximum length of an example, in bytes.
     pub const MAX_LENGTH: usize = 1024;
 
     /// Takes the examples of each label.

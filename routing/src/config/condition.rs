@@ -10,11 +10,11 @@ use crate::context::{Attribute, ContextKeys, MetadataKey, RequestContext, Scalar
 /// A condition.
 #[derive(Clone, Debug)]
 pub enum Condition {
-    /// All of these hold.
+    /// All of these match.
     All(Vec<Self>),
-    /// One of these holds.
+    /// At least one of these matches.
     Any(Vec<Self>),
-    /// This does not hold.
+    /// This does not match.
     Not(Box<Self>),
     /// On the request.
     Request(RequestCondition),
@@ -27,17 +27,17 @@ pub enum Condition {
 pub enum RequestCondition {
     /// A header, by lower-case name, has exactly this value.
     Header(String, String),
-    /// What Envoy knows under this name is one of these.
+    /// The attribute in Envoy with this name is one of these.
     Attribute(Attribute, AttributeTest),
     /// The value in Envoy's dynamic metadata, or one of a list there, is one of these.
     Metadata(Arc<MetadataKey>, Vec<Scalar>),
-    /// The path starts so.
+    /// The path starts with this.
     PathPrefix(String),
     /// The prompt's text has a match.
     TextMatches(Regex),
-    /// Whether the request brings tools.
+    /// Whether the request has tools.
     HasTools(bool),
-    /// Whether the request shows images.
+    /// Whether the request has images.
     HasImages(bool),
     /// This number of tokens or more, by estimate.
     MinTokens(u64),
@@ -45,12 +45,12 @@ pub enum RequestCondition {
     MaxTokens(u64),
 }
 
-/// What the value of an attribute must be. A value that is unknown is nothing of this.
+/// The expected value of an attribute. An unknown value does not match.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AttributeTest {
     /// One of these.
     AnyOf(Vec<Scalar>),
-    /// A text that starts so.
+    /// A text that starts with this.
     Prefix(String),
     /// An address in one of these networks.
     Networks(Vec<IpNet>),
@@ -61,19 +61,19 @@ pub enum AttributeTest {
 pub struct HeadCondition {
     /// The head's name.
     pub head: String,
-    /// What it must predict.
+    /// The expected prediction.
     pub test: HeadTest,
 }
 
-/// What a head must predict.
+/// The expected prediction of a head.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HeadTest {
     /// Its best label is one of these.
     Labels(Vec<String>),
     /// A number is above the first bound and below the second.
     Range {
-        /// The labels whose probabilities are added; of a head that scores, the dimensions of which the highest counts. Without
-        /// any, the number is the score, or the best label's probability.
+        /// The labels whose probabilities are added. For a head with a score, the dimensions whose maximum is used. If empty,
+        /// the number is the score, or the probability of the best label.
         of: Vec<String>,
         /// The number must be above this.
         above: Option<f32>,
@@ -86,13 +86,13 @@ pub enum HeadTest {
 pub trait MatchInput {
     /// The value of a header, if it is there and is text.
     fn header(&self, name: &str) -> Option<&str>;
-    /// What Envoy knows of the request.
+    /// The attributes and metadata of the request in Envoy.
     fn context(&self) -> &RequestContext;
     /// The path as servers understand it, without its query.
     fn path(&self) -> &str;
-    /// Whether the request brings tools.
+    /// Whether the request has tools.
     fn has_tools(&self) -> bool;
-    /// Whether the request shows images.
+    /// Whether the request has images.
     fn has_images(&self) -> bool;
     /// Estimated tokens of the prompt.
     fn tokens(&self) -> u64;
@@ -100,21 +100,21 @@ pub trait MatchInput {
     fn text(&self) -> &str;
 }
 
-/// What is left to find out of a condition once the request is known.
+/// The part of a condition that is still undecided once the request is known.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Residual {
-    /// All of these must hold.
+    /// All of these must match.
     All(Vec<Self>),
-    /// One of these must hold.
+    /// At least one of these must match.
     Any(Vec<Self>),
-    /// This must not hold.
+    /// This must not match.
     Not(Box<Self>),
     /// A prediction decides.
     Head(Arc<HeadCondition>),
 }
 
 impl Condition {
-    /// Whether the condition holds for the request, or what predictions must decide.
+    /// Whether the condition matches the request, or the part that predictions must decide.
     pub fn reduce(&self, input: &impl MatchInput) -> Result<bool, Residual> {
         match self {
             Self::All(all) => reduce_all(all, false, input, Residual::All),
@@ -128,7 +128,7 @@ impl Condition {
         }
     }
 
-    /// The conditions on heads in it.
+    /// Its conditions on heads.
     pub fn heads(&self) -> Vec<&Arc<HeadCondition>> {
         match self {
             Self::All(all) | Self::Any(all) => all.iter().flat_map(Self::heads).collect(),
@@ -138,7 +138,7 @@ impl Condition {
         }
     }
 
-    /// What it reads of the context.
+    /// The attributes and metadata that it reads.
     pub(super) fn context_keys(&self, keys: &mut ContextKeys) {
         match self {
             Self::All(all) | Self::Any(all) => all.iter().for_each(|it| it.context_keys(keys)),
@@ -173,7 +173,7 @@ impl Condition {
         }
     }
 
-    /// Cheap ones first: the order in which conditions that must all hold are compared.
+    /// The order in which conditions that must all match are compared: cheap ones first.
     pub(super) fn cost(&self) -> u8 {
         match self {
             Self::Request(RequestCondition::TextMatches(_)) => 2,
@@ -236,13 +236,13 @@ impl AttributeTest {
     }
 }
 
-/// Whether a path starts so. Letters may be of any case: some servers make no difference.
+/// Whether a path starts with this prefix, ignoring case, as some servers do.
 fn starts_with(path: &str, prefix: &str) -> bool {
     path.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 impl Residual {
-    /// Whether it holds by what `holds` knows of the conditions on heads; none if that depends on what it does not know.
+    /// Whether it matches, given the results of `holds` for conditions on heads; none if that depends on unknown ones.
     pub fn evaluate(&self, holds: &mut impl FnMut(&HeadCondition) -> Option<bool>) -> Option<bool> {
         match self {
             Self::All(all) => evaluate_all(all, false, holds),
@@ -252,7 +252,7 @@ impl Residual {
         }
     }
 
-    /// The heads that it asks.
+    /// The heads that it reads.
     pub fn heads(&self) -> Vec<&str> {
         match self {
             Self::All(all) | Self::Any(all) => all.iter().flat_map(Self::heads).collect(),

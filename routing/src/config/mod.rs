@@ -90,7 +90,7 @@ impl Config {
         schema::with_id(schemars::schema_for!(raw::Config))
     }
 
-    /// Whether a request header belongs to the router. The router removes it from clients' requests, so that it misleads neither
+    /// Whether a request header is reserved for the router. The router removes it from clients' requests, so that it misleads neither
     /// Envoy's routes nor an LLM. `name` is lower case, as Envoy presents it.
     pub fn owns_header(&self, name: &str) -> bool {
         name.starts_with(OWN_PREFIX)
@@ -134,7 +134,7 @@ impl Config {
         named.collect::<Vec<_>>().join("+")
     }
 
-    /// The most bytes that rewriting can add to a body, for any of the models.
+    /// The maximum number of bytes that rewriting can add to a body, for any of the models.
     pub fn body_growth(&self) -> usize {
         self.models().map(|model| growth(&model.upstream, &model.body)).max().unwrap_or(0)
     }
@@ -211,7 +211,7 @@ pub const AUTO: &str = "auto";
 pub struct Sidecar {
     /// Its Envoy cluster.
     pub cluster: String,
-    /// The longest time that a request waits for the sidecar.
+    /// The maximum time that a request waits for the sidecar.
     pub timeout: Duration,
     /// What to do when the sidecar returns no prediction.
     pub on_failure: OnFailure,
@@ -254,7 +254,7 @@ impl Mode {
 /// Bounds of a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheConfig {
-    /// The most entries.
+    /// The maximum number of entries.
     pub entries: NonZeroUsize,
     /// How long an entry is valid.
     pub ttl: Duration,
@@ -271,7 +271,7 @@ pub struct Stickiness {
     pub compare: bool,
 }
 
-/// Which of the user's messages decide on the model of a conversation.
+/// Which of the user's messages determine the model of a conversation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

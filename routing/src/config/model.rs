@@ -1,4 +1,4 @@
-//! The LLMs: where they are, what they can do, what they cost.
+//! The LLMs: their cluster, capabilities and cost.
 
 use std::fmt;
 
@@ -16,21 +16,21 @@ pub struct Model {
     pub name: ModelName,
     /// The Envoy cluster that serves it.
     pub cluster: String,
-    /// The value that its API wants in the body's `model`.
+    /// The value of `model` in the bodies that its API gets.
     pub upstream: String,
-    /// The shape of requests that it takes.
+    /// The API that it speaks.
     pub api: Api,
-    /// What it can do; none if that is not declared, and then nothing is held against it.
+    /// Its capabilities; none if they are not declared: then it has all.
     pub capabilities: Option<Capabilities>,
     /// The maximum number of tokens of a prompt and its completion together, if it is declared.
     pub context: Option<u64>,
-    /// What its tokens cost, if that is declared.
+    /// The price of its tokens, if it is declared.
     pub cost: Option<Cost>,
     /// What replaces `/v1` in the path of its requests, if anything does.
     pub base_path: Option<String>,
-    /// The `:authority` that it gets, if not the client's.
+    /// The `:authority` of its requests, if not the client's.
     pub host: Option<String>,
-    /// How the bodies that it gets differ from the client's.
+    /// The edits of the bodies that it gets.
     pub body: BodyEdits,
 }
 
@@ -43,12 +43,12 @@ impl Model {
         Some(if is_same { cost.of_usage(usage) } else { cost.of(usage.input_tokens, usage.output_tokens) })
     }
 
-    /// Input and output price together, by which models are compared; 0 if it has none.
+    /// The sum of input and output price, by which models are compared; 0 without prices.
     pub fn price(&self) -> f64 {
         self.cost.map_or(0.0, |cost| cost.input + cost.output)
     }
 
-    /// What of a request's needs this model cannot meet, if anything.
+    /// The first requirement of a request that this model does not meet, if any.
     pub fn lacks(&self, needs: &Requirements) -> Option<UnmetRequirement> {
         if self.api != needs.api {
             return Some(UnmetRequirement::Api(needs.api));
@@ -61,7 +61,7 @@ impl Model {
     }
 }
 
-/// Prices in dollars for a million tokens, as providers list them.
+/// Prices in dollars per million tokens, as providers list them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cost {
     /// Tokens of the prompt.
@@ -73,13 +73,13 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// The price of one request with nothing cached, in dollars.
+    /// The price of a request without cached tokens, in dollars.
     pub fn of(&self, input_tokens: u64, output_tokens: u64) -> f64 {
         const PER: f64 = 1e6;
         (self.input * input_tokens as f64 + self.output * output_tokens as f64) / PER
     }
 
-    /// The price of a request that took these tokens, in dollars. The cached tokens are among those of the prompt.
+    /// The price of a request with these tokens, in dollars. The tokens of the prompt include the cached ones.
     pub fn of_usage(&self, usage: &Usage) -> f64 {
         const PER: f64 = 1e6;
         let cached = usage.cached_input_tokens.unwrap_or(0).min(usage.input_tokens);

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use super::{Classifier, Model, PolicyId, PolicyName};
 
-/// Sends a prompt to the model that its classifier asks for.
+/// Routes a prompt by the prediction of a classifier.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Its position among the configuration's policies.
     pub id: PolicyId,
     /// The name that clients and metrics use.
     pub name: PolicyName,
-    /// What it routes by.
+    /// The classifier.
     pub classifier: Classifier,
     /// How the classifier's predictions select a model.
     pub chooser: Strategy,
-    /// The target of all else.
+    /// The target of all other requests.
     pub default: Target,
     /// The fallback models, best first, for requests that the chosen model does not support; without the chosen model.
     pub fallbacks: Vec<Arc<Model>>,
@@ -26,7 +26,7 @@ pub struct Policy {
     pub candidate: Option<Arc<Policy>>,
 }
 
-/// What metrics call the labels that have no route of their own.
+/// The name in metrics of all labels without a route.
 const UNROUTED: &str = "unrouted";
 
 /// How a classifier's predictions select a model.
@@ -36,14 +36,14 @@ pub enum Strategy {
     Labels {
         /// By label.
         routes: BTreeMap<String, Target>,
-        /// Below this probability, 0 to 1, the policy's default is taken.
+        /// Below this probability, 0 to 1, the policy uses its default.
         min_confidence: f32,
     },
     /// A target for each range of the score, cheapest first.
     Bands(Bands),
 }
 
-/// Ranges of a score that cover all of it.
+/// Ranges that together cover all scores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bands {
     /// Ordered by their bounds.
@@ -54,9 +54,9 @@ pub struct Bands {
 /// The range of scores from the band before up to a bound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Band {
-    /// Scores up to this, itself included, fall into the band.
+    /// The upper bound of the band, inclusive.
     pub up_to: f32,
-    /// Where they go.
+    /// Their target.
     pub target: Target,
 }
 
@@ -66,8 +66,8 @@ impl Bands {
         self.bounded.iter().find(|band| score <= band.up_to).map_or(&self.last, |band| &band.target)
     }
 
-    /// The target of a score if the request sets the bound between two bands. None if there are not two: it would not
-    /// be clear which bound is meant.
+    /// The target of a score if the request sets the bound between two bands. None if the policy has more or fewer bands,
+    /// because the bound would be ambiguous.
     pub fn target_by_threshold(&self, score: f32, threshold: f32) -> Option<&Target> {
         match self.bounded.as_slice() {
             [only] => Some(if score <= threshold { &only.target } else { &self.last }),
@@ -75,7 +75,7 @@ impl Bands {
         }
     }
 
-    /// How strong a model is among them: the position of the last band that has it.
+    /// The strength of a model among them: the position of the last band that has it.
     pub fn rank(&self, model: &Model) -> Option<usize> {
         let bands = self.rows().enumerate();
         bands
@@ -84,7 +84,7 @@ impl Bands {
             .last()
     }
 
-    /// The bands in order, each with the bound that its scores reach up to; the last has none.
+    /// The bands in order, each with its upper bound; the last has none.
     pub fn rows(&self) -> impl Iterator<Item = (Option<f32>, &Target)> {
         let bounded = self.bounded.iter().map(|band| (Some(band.up_to), &band.target));
         bounded.chain([(None, &self.last)])
@@ -100,18 +100,18 @@ pub enum Target {
     Weighted(Vec<Weighted>),
 }
 
-/// A model's share of a target's requests.
+/// A model with its fraction of a target's requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weighted {
     /// The model.
     pub model: Arc<Model>,
-    /// Its share, relative to the others'.
+    /// Its weight, relative to the others'.
     pub weight: u32,
 }
 
 impl Target {
-    /// The model for a conversation: the same conversation always gets the same one. `draw` is the hash of what tells
-    /// conversations apart.
+    /// The model for a conversation: the same conversation always gets the same one. `draw` is the hash of the
+    /// identity of the conversation.
     pub fn pick(&self, draw: u64) -> Option<&Arc<Model>> {
         match self {
             Self::Model(model) => Some(model),
@@ -150,7 +150,7 @@ impl Policy {
         self.classes.get(name).or_else(routed)
     }
 
-    /// Its bands, if it goes by a score.
+    /// Its bands, if it routes by a score.
     pub fn bands(&self) -> Option<&Bands> {
         match &self.chooser {
             Strategy::Labels { .. } => None,
@@ -158,7 +158,7 @@ impl Policy {
         }
     }
 
-    /// The position of a label among those that have a route; none if it has none.
+    /// The position of a label among those with a route; none without a route.
     pub fn label_index(&self, label: &str) -> Option<usize> {
         match &self.chooser {
             Strategy::Labels { routes, .. } => routes.keys().position(|routed| routed == label),
@@ -167,7 +167,7 @@ impl Policy {
     }
 
     /// The label at a [`Policy::label_index`] as metrics have it: `unrouted` for those without a route. So their number is
-    /// bounded by the configuration, whatever a classifier says.
+    /// bounded by the configuration, whatever a classifier predicts.
     pub fn metric_label(&self, index: Option<usize>) -> &str {
         let routed = match &self.chooser {
             Strategy::Labels { routes, .. } => index.and_then(|index| routes.keys().nth(index)),

@@ -1,33 +1,33 @@
-//! Rules: what happens to the requests that they match.
+//! Rules: their conditions and outcomes.
 
 use std::sync::Arc;
 
 use super::condition::Condition;
 use super::{Mode, Policy, Target};
 
-/// Chooses for the requests that it matches. The first rule that matches counts.
+/// A rule. The first rule that matches decides.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Its name in metrics: the configured one, or its position.
     pub name: String,
-    /// What a request must be like.
+    /// The condition on the request.
     pub when: Condition,
-    /// What then happens.
+    /// The outcome.
     pub then: Then,
     /// In shadow, a match is only counted.
     pub mode: Mode,
-    /// Whether it also holds for requests that name a model or a policy.
+    /// Whether it also applies to requests that name a model or a policy.
     pub always: bool,
 }
 
-/// What a rule does with a request.
+/// The outcome of a rule.
 #[derive(Clone, Debug)]
 pub enum Then {
-    /// This policy chooses, in place of the default one.
+    /// This policy chooses the model, instead of the default policy.
     Policy(Arc<Policy>),
-    /// It goes there.
+    /// The request goes to this target.
     Target(Target),
-    /// It is rejected.
+    /// The router rejects the request.
     Reject(Arc<Reject>),
 }
 
@@ -36,6 +36,6 @@ pub enum Then {
 pub struct Reject {
     /// The HTTP status, 400 to 599.
     pub status: u16,
-    /// The error's message.
+    /// The error message.
     pub message: String,
 }

@@ -1,4 +1,4 @@
-//! What a request is, by its headers, before its body is there.
+//! Classifies a request by its headers, before its body arrives.
 
 use crate::config::{Config, Mode};
 use crate::context::Attribute;
@@ -7,18 +7,18 @@ use crate::model_list;
 use crate::rejection::Rejection;
 use crate::request::{RequestHead, Resource, Target};
 
-/// What to do with a request once its headers are there.
+/// The next step for a request after its headers.
 #[derive(Debug, PartialEq)]
 pub(super) enum Admission {
     /// It is forwarded unchanged: it is not for an LLM, or has no body.
     Untouched,
-    /// It asks for models, and gets this.
+    /// It is a request for the list of models, with this response.
     Models(Vec<u8>),
     /// Its body is read and routed.
     Prompt(Target),
 }
 
-/// Finds out what a request is. `has_body` is false if it ends with its headers.
+/// Determines the kind of a request. `has_body` is false if it ends with its headers.
 ///
 /// # Errors
 /// A 413 if it announces a body that is too large, a 415 if that is compressed, a 400 if it might be for an LLM or if its route cannot

@@ -1,4 +1,4 @@
-//! What a host has to do for a request.
+//! The effects that a host must apply to a request.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use crate::rejection::Rejection;
 use crate::requirements::Api;
 use crate::rewrite::Rewritten;
 
-/// What to do once the request headers are there.
+/// The effect of the request headers.
 #[derive(Debug, PartialEq)]
 pub enum OnHeaders {
-    /// Let the request go on.
+    /// Forward the request.
     Continue,
     /// Hold the request until its body is complete.
     Hold,
@@ -20,23 +20,23 @@ pub enum OnHeaders {
     Respond(LocalResponse),
 }
 
-/// What to do with a request that is held.
+/// The effect on a request that is held.
 #[derive(Debug, PartialEq)]
 pub enum OnBody {
-    /// Let the request go on as it came.
+    /// Forward the request unchanged.
     Continue,
     /// Call the classifier with [`Exchange::query`](super::Exchange::query), and report how that ends.
     Classify,
-    /// Let the request go on with these changes.
+    /// Forward the request with these changes.
     Forward(Box<Forward>),
     /// Respond to the client.
     Respond(LocalResponse),
 }
 
-/// How a request becomes one to the model that was chosen; or, where none was chosen, one without routing metadata.
+/// The changes that send a request to the chosen model, or, without a chosen model, remove the routing metadata.
 #[derive(Debug, PartialEq)]
 pub struct Forward {
-    /// Headers to set: the cluster and the name of the chosen model, and those that do not fit the model or the body any more.
+    /// Headers to set: the cluster and the name of the chosen model, and those that no longer fit the model or the body.
     pub headers: Vec<(String, String)>,
     /// What replaces the client's body.
     pub body: Rewritten,
@@ -44,10 +44,10 @@ pub struct Forward {
     pub failover: Option<Failover>,
 }
 
-/// What to do once the response headers are there.
+/// The effect of the response headers.
 #[derive(Debug, PartialEq)]
 pub enum OnResponse {
-    /// Let the response go on.
+    /// Forward the response.
     Continue,
     /// Set the headers that explain the decision.
     Explain(Explanation),
@@ -55,7 +55,7 @@ pub enum OnResponse {
     CancelCall,
 }
 
-/// Why a model responds.
+/// Why a model was chosen, for the response headers.
 #[derive(Clone, Debug)]
 pub struct Explanation(Arc<Decision>);
 
@@ -64,7 +64,7 @@ impl Explanation {
         Self(Arc::clone(decision))
     }
 
-    /// The response headers that say so.
+    /// The response headers that explain it.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
         self.0.response_headers()
     }
@@ -77,7 +77,7 @@ impl PartialEq for Explanation {
     }
 }
 
-/// A response in place of an LLM's.
+/// A response of the router itself.
 #[derive(Debug, PartialEq)]
 pub struct LocalResponse {
     /// The HTTP status.
@@ -86,12 +86,12 @@ pub struct LocalResponse {
     pub headers: Vec<(&'static str, &'static str)>,
     /// The body, JSON.
     pub body: Vec<u8>,
-    /// What access logs call it (Envoy's response code details); none for a response that is not an error.
+    /// Its name in access logs (Envoy's response code details); none for a response that is not an error.
     pub details: Option<&'static str>,
 }
 
 impl LocalResponse {
-    /// The response to a request that is rejected, in the shape of its API.
+    /// The response to a request that is rejected, in the format of its API.
     pub(super) fn rejection(rejection: &Rejection, api: Api) -> Self {
         Self {
             status: rejection.status(),

@@ -1,4 +1,4 @@
-//! What is recorded of a request: in metrics, access logs and debug logs.
+//! The recorded events of a request: in metrics, access logs and debug logs.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use crate::usage::Usage;
 pub enum Event<'a> {
     /// A step on the way to the decision.
     Step(Step<'a>),
-    /// The tokens that the request may take, by estimate: those of its prompt and those that it allows for the response.
-    /// For limits that apply before the request goes on.
+    /// The estimated maximum of tokens of the request: those of its prompt and those that it allows for the completion.
+    /// For limits that apply before the request is forwarded.
     Estimated {
         /// Tokens.
         tokens: u64,
     },
     /// The sidecar was called.
     Classified {
-        /// The classifiers that were asked.
+        /// The classifiers that were called.
         classifiers: &'a [Classifier],
         /// Whether there is a usable prediction.
         answered: bool,
@@ -43,7 +43,7 @@ pub enum Event<'a> {
     FirstToken {
         /// The model that responds.
         model: &'a Model,
-        /// The time since the request went on.
+        /// The time since the request was forwarded.
         after: Duration,
     },
     /// The response has ended, and its usage is known.

@@ -1,4 +1,4 @@
-//! Makes of a client's request the one that the chosen model gets.
+//! Rewrites a client's request for the chosen model.
 
 use super::effects::Forward;
 use crate::config::Config;
@@ -7,7 +7,7 @@ use crate::failover::Failover;
 use crate::request::{RequestHead, Target};
 use crate::rewrite::{Rewrite, Rewritten};
 
-/// The changes that send a request to the decision's model. `body` is the one that `rewrite` was found in; it is asked for
+/// The changes that send a request to the decision's model. `body` is the one that `rewrite` was found in; it is requested
 /// only if the model edits it.
 pub(super) fn forward<B: AsRef<[u8]>>(
     config: &Config,

@@ -1,7 +1,7 @@
 //! The life of one request as a state machine without I/O: events in, effects out.
 //!
-//! A host (the Wasm filter, native ext_proc, a dry run) reports what happens to a request, in this order, and does what
-//! each call returns. Everything that is recorded goes to its [`EventSink`].
+//! A host (the Wasm filter, native ext_proc, a dry run) reports what happens to a request, in this order, and applies
+//! what each call returns. All events go to its [`EventSink`].
 //!
 //! | event | call | effects |
 //! |---|---|---|
@@ -48,17 +48,17 @@ use crate::router::{Outcome, Pending, Wanted};
 use admission::Admission;
 use response::Forwarded;
 
-/// One request on its way through the router.
+/// One request in the router.
 #[derive(Debug)]
 pub struct Exchange {
     router: Arc<CachingRouter>,
     state: State,
 }
 
-/// How far the request has come.
+/// The state of the request.
 #[derive(Debug)]
 enum State {
-    /// The request headers are not there yet.
+    /// The request headers have not arrived.
     New,
     /// The request is not routed: it is forwarded unchanged.
     Untouched,
@@ -66,7 +66,7 @@ enum State {
     AwaitingBody(Box<Held>),
     /// The request is held until the classifier's call ends.
     Classifying(Box<Classifying>),
-    /// The request went on; in shadow mode, as it came.
+    /// The request was forwarded; in shadow mode, unchanged.
     Forwarded(Box<Forwarded>),
     /// The router responded.
     Responded,
@@ -74,14 +74,14 @@ enum State {
     Finished,
 }
 
-/// What is kept of a request until its body is there.
+/// The state of a request until its body arrives.
 #[derive(Debug)]
 struct Held {
     target: Target,
     head: RequestHead,
 }
 
-/// What is kept of a request until its predictions are there.
+/// The state of a request until its predictions arrive.
 #[derive(Debug)]
 struct Classifying {
     held: Held,
@@ -89,7 +89,7 @@ struct Classifying {
     wanted: Wanted,
     rewrite: Rewrite,
     examples: ExamplesPayload,
-    /// When the first call began: all calls together have the policy's timeout.
+    /// When the first call began: the policy's timeout applies to all calls together.
     since: Duration,
     /// When this call began.
     called: Duration,
@@ -114,7 +114,7 @@ impl Exchange {
         Self { router, state: State::New }
     }
 
-    /// The request headers are there. Returns the names of those to remove, and what to do then.
+    /// The request headers have arrived. Returns the names of headers to remove, and the effect.
     ///
     /// `context` has what the policy's [`ContextKeys`](crate::context::ContextKeys) name, as far as the host knows it.
     /// `has_body` is false if the request ends with its headers.
@@ -162,12 +162,12 @@ impl Exchange {
         Some(self.respond_or_continue(&rejection, api, events))
     }
 
-    /// The body has not arrived in the time that the host allows for that.
+    /// The body has not arrived within the host's time limit.
     pub fn request_timeout(&mut self, events: &mut impl EventSink) -> OnBody {
         self.stop_awaiting(&Rejection::body_timeout(), events)
     }
 
-    /// The host has too much to do to read the body.
+    /// The host is too busy to read the body.
     pub fn request_overload(&mut self, events: &mut impl EventSink) -> OnBody {
         self.stop_awaiting(&Rejection::overloaded(), events)
     }
@@ -179,7 +179,7 @@ impl Exchange {
         self.respond_or_continue(rejection, api, events)
     }
 
-    /// The whole body is there. `now` is any clock that goes forward.
+    /// The whole body has arrived. `now` is any monotonic clock.
     pub fn request_body(&mut self, body: &[u8], now: Duration, events: &mut impl EventSink) -> OnBody {
         match mem::replace(&mut self.state, State::Untouched) {
             State::AwaitingBody(held) => {
@@ -196,7 +196,7 @@ impl Exchange {
         }
     }
 
-    /// What the classifier is to be asked, while [`OnBody::Classify`] is carried out.
+    /// The call to the classifier, after [`OnBody::Classify`].
     pub fn query(&self) -> Option<Query<'_>> {
         let State::Classifying(classifying) = &self.state else { return None };
         Some(Query {
@@ -209,8 +209,8 @@ impl Exchange {
         })
     }
 
-    /// The classifier's call ended, or could not be made. `body` is the request's, as [`Exchange::request_body`] got it; it
-    /// is asked for only if the chosen model edits it.
+    /// The classifier's call ended, or could not be made. `body` is the request's, as passed to [`Exchange::request_body`]; it
+    /// is requested only if the chosen model edits it.
     pub fn classified<B: AsRef<[u8]>>(
         &mut self,
         result: CallResult,
@@ -244,7 +244,7 @@ impl Exchange {
         self.decide(*classifying, body, now, events)
     }
 
-    /// The response headers are there. `attempt` is asked for only where the policy's other models may have responded.
+    /// The response headers have arrived. `attempt` is requested only if the policy's other models may have responded.
     pub fn response_headers(
         &mut self,
         head: ResponseHead<'_>,
@@ -263,12 +263,12 @@ impl Exchange {
         }
     }
 
-    /// Whether response chunks are of use: a host may spare itself the copy of others.
+    /// Whether response chunks are needed: a host need not copy others.
     pub fn reads_response(&self) -> bool {
         matches!(&self.state, State::Forwarded(forwarded) if forwarded.reads_response())
     }
 
-    /// A chunk of the response has come. `now` is asked for once at most.
+    /// A chunk of the response has come. `now` is called at most once.
     pub fn response_chunk(
         &mut self,
         chunk: &[u8],
@@ -309,7 +309,7 @@ impl Exchange {
         matches!(self.state, State::AwaitingBody(_) | State::Classifying(_))
     }
 
-    /// Whether the request went on by a decision. What comes of its body then is past the announced length.
+    /// Whether the request was forwarded by a decision. Further body bytes are then past the announced length.
     pub fn is_forwarded(&self) -> bool {
         matches!(self.state, State::Forwarded(_))
     }
@@ -319,8 +319,7 @@ impl Exchange {
         matches!(self.state, State::Responded | State::Finished)
     }
 
-    /// What the request is decided by of what Envoy knows of it, while its body is awaited: less than the host reported where
-    /// the client interfered.
+    /// The context that the decision uses, while the body is awaited: less than the host reported if the client interfered.
     pub fn context(&self) -> Option<&RequestContext> {
         match &self.state {
             State::AwaitingBody(held) => Some(held.head.context()),
@@ -341,7 +340,7 @@ impl Exchange {
         self.router.config()
     }
 
-    /// Ends the exchange; whether a call was under way.
+    /// Ends the exchange. Returns whether a call was in progress.
     fn abandon(&mut self) -> bool {
         matches!(mem::replace(&mut self.state, State::Finished), State::Classifying(_))
     }
@@ -375,7 +374,7 @@ impl Exchange {
         }
     }
 
-    /// Takes note of the predictions for the message that was asked about.
+    /// Records the predictions for the classified message.
     fn learn(
         &self,
         classifying: &mut Classifying,
@@ -390,7 +389,7 @@ impl Exchange {
         }
     }
 
-    /// Waits for another call, with all examples, in what is left of the time.
+    /// Waits for another call, with all examples, within the remaining time.
     fn with_examples(
         &mut self,
         mut classifying: Box<Classifying>,
@@ -408,7 +407,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// What is left of the policy's timeout for another call.
+    /// The remaining part of the policy's timeout for another call.
     fn time_left(&self, classifying: &Classifying, now: Duration) -> Option<Duration> {
         let spent = now.saturating_sub(classifying.since);
         let left = self.config().sidecar.timeout.saturating_sub(spent);

@@ -1,4 +1,4 @@
-//! The call to the classifier: what it is asked, and how that can end.
+//! The call to the classifier: its content, and its outcomes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use crate::classification::Prediction;
 use crate::config::{Classifier, Examples, PolicyName};
 use crate::request::{Prompt, RequestHead};
 
-/// What the sidecar is asked. It borrows from the exchange, which waits for it.
+/// The content of a call to the sidecar. It borrows from the exchange, which waits for the call.
 #[derive(Debug)]
 pub struct Query<'a> {
-    /// The classifiers to ask; of those by few-shot examples there is one at most.
+    /// The classifiers to call; at most one of them uses few-shot examples.
     pub classifiers: &'a [Classifier],
     /// The policy that the predictions are for; none if only rules read them.
     pub policy: Option<&'a PolicyName>,
-    /// What of the few-shot examples goes with the call; without meaning for other classifiers.
+    /// The part of the few-shot examples in the call; meaningless for other classifiers.
     pub payload: ExamplesPayload,
     /// What to classify.
     pub prompt: &'a Prompt,
@@ -31,10 +31,10 @@ impl<'a> Query<'a> {
     }
 }
 
-/// What of a policy's few-shot examples goes with a call.
+/// The part of a policy's few-shot examples in a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExamplesPayload {
-    /// Their digest: the sidecar has embedded them before, or says that it has not.
+    /// Only their digest: the sidecar has embedded them before, or reports that it has not.
     Digest,
     /// All of them.
     Full,
@@ -43,12 +43,12 @@ pub enum ExamplesPayload {
 /// How a call to the classifier ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CallResult {
-    /// With predictions, each with its classifier's name. The sidecar may lack some of those that were asked.
+    /// With predictions, each with its classifier's name. The sidecar may lack some of the requested ones.
     Classified(Vec<(String, Prediction)>),
     /// The sidecar does not know the examples of this digest, and needs all of them.
     UnknownExamples,
     /// Without one: the sidecar is down, late, overloaded, or lacks the head.
     Unavailable,
-    /// The call could not be made: the sidecar's cluster is not configured, say.
+    /// The call could not be made, for example because the sidecar's cluster is not configured.
     NotCalled,
 }

@@ -1,4 +1,4 @@
-//! The response of a model on its way back: explained to the client, and read for usage without being held.
+//! The response of a model: gets headers that explain the decision, and is read for usage while it is streamed.
 
 use std::mem;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use crate::decision::{Decision, Reason};
 use crate::request::Endpoint;
 use crate::usage::UsageReader;
 
-/// What the host knows of a response from its headers.
+/// The properties of a response from its headers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ResponseHead<'a> {
     /// `content-type`, if it is text.
     pub content_type: Option<&'a str>,
-    /// Whether the body is encoded ([`Headers::is_encoded`](crate::headers::Headers::is_encoded)). A host for which the look-up is dear may leave it out: encoded bytes are
+    /// Whether the body is encoded ([`Headers::is_encoded`](crate::headers::Headers::is_encoded)). A host may omit an expensive look-up: encoded bytes are
     /// recognized, too.
     pub is_encoded: bool,
 }
@@ -30,18 +30,18 @@ pub struct Attempt {
     pub cluster: Option<String>,
 }
 
-/// A request that went on, and its response.
+/// A forwarded request, and its response.
 #[derive(Debug)]
 pub(super) struct Forwarded {
     decision: Arc<Decision>,
     endpoint: Endpoint,
-    /// When the request went on.
+    /// When the request was forwarded.
     since: Duration,
     /// None if the response cannot be read.
     usage: Option<UsageReader>,
     has_begun: bool,
     has_given_id: bool,
-    /// Whether the time of the first token is still to be taken.
+    /// Whether the time of the first token is still unknown.
     awaits_content: bool,
 }
 
@@ -79,7 +79,7 @@ impl Forwarded {
         Explanation::new(&self.decision)
     }
 
-    /// Perhaps Envoy's retries went to another model.
+    /// Accounts for Envoy's retries, which may have gone to another model.
     fn find_responder(&mut self, attempt: impl FnOnce() -> Attempt, events: &mut impl EventSink) {
         if self.decision.next.is_empty() {
             return;
@@ -124,7 +124,7 @@ impl Forwarded {
     }
 
     /// The id of a response that the chosen model made, once, as soon as it is known: the client may continue the response before
-    /// its end is seen here. With that model, and the time when the request went on.
+    /// its end is seen here. With that model, and the time when the request was forwarded.
     pub(super) fn new_response_id(&mut self) -> Option<(&str, &Arc<Model>, Duration)> {
         if self.has_given_id {
             return None;

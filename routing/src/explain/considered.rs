@@ -1,4 +1,4 @@
-//! All models of a configuration, and why each was chosen or passed over.
+//! All models of a configuration, and why each was chosen or not.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::decision::Decision;
 /// More labels than this are only counted.
 const MAX_LABELS: usize = 4;
 
-/// A model, and what it had to do with a decision.
+/// A model, and its role in a decision.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ConsideredModel {
     /// The name in the configuration.
@@ -25,13 +25,13 @@ pub struct ConsideredModel {
     pub standing: Standing,
     /// Why, in words.
     pub why: String,
-    /// What its tokens cost, if that is declared.
+    /// The price of its tokens, if it is declared.
     pub prices: Option<Prices>,
     /// What the request would cost there, in dollars, if there is a price.
     pub estimated_cost: Option<f64>,
 }
 
-/// What a model had to do with a decision.
+/// The role of a model in a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
@@ -41,13 +41,13 @@ pub enum Standing {
     Next,
     /// The policy has it, for other requests.
     PassedOver,
-    /// It cannot take the request.
+    /// It does not support the request.
     Unable,
     /// The policy does not have it.
     NotConsidered,
 }
 
-/// All models: the chosen one first, then by how near they were.
+/// All models: the chosen one first, then by relevance.
 pub(super) fn all(narrator: &Narrator, prompt_tokens: u64, completion_tokens: u64) -> Vec<ConsideredModel> {
     let considered = |model: &Arc<Model>| {
         let (standing, why) = standing(narrator, model);
@@ -96,7 +96,7 @@ fn standing(narrator: &Narrator, model: &Model) -> (Standing, String) {
     }
 }
 
-/// What a policy has a model for; none if it does not have it.
+/// What a policy uses a model for; none if the policy does not have it.
 fn role(policy: &Policy, model: &Model, chosen: Option<&Model>) -> Option<String> {
     let has = |target: &Target| target.models().any(|it| it.id == model.id);
     let (routed, shares) = match &policy.chooser {

@@ -1,4 +1,4 @@
-//! Takes a request the way that it takes in Envoy, and explains it.
+//! Processes a request as in Envoy, and explains the steps.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ const NOW: Duration = Duration::ZERO;
 /// Whether explanations contain the values that a model's body edits set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyValues {
-    /// They do.
+    /// Yes.
     Shown,
-    /// Only the names of the members that change: the values may be secret.
+    /// No, only the names of the changed members: the values may be secret.
     Hidden,
 }
 
 /// Explains requests by one policy. Nothing is sent, cached or counted. A policy in shadow mode is explained as if it were
-/// carried out. Clones share the policy.
+/// enforced. Clones share the policy.
 #[derive(Clone)]
 pub struct Explainer {
     /// Enforces.
@@ -55,7 +55,7 @@ impl Explainer {
         &self.config
     }
 
-    /// A request to be tried out without an explanation.
+    /// A request for a dry run without an explanation.
     pub fn exchange(&self) -> Exchange {
         Exchange::new(Arc::clone(&self.router))
     }
@@ -86,7 +86,7 @@ impl Explainer {
     }
 }
 
-/// A request on its way.
+/// A request in progress.
 pub struct ExplainedRequest<'b> {
     exchange: Exchange,
     narrator: Narrator,
@@ -96,7 +96,7 @@ pub struct ExplainedRequest<'b> {
 }
 
 impl ExplainedRequest<'_> {
-    /// What classifiers are to be asked; none if nothing is missing any more.
+    /// The next call to the classifiers; none if no prediction is missing.
     pub fn query(&self) -> Option<Query<'_>> {
         match self.action {
             Some(OnBody::Classify) => self.exchange.query(),
@@ -104,12 +104,12 @@ impl ExplainedRequest<'_> {
         }
     }
 
-    /// Adds a step in the tool's own words.
+    /// Adds a step of the tool itself.
     pub fn note(&mut self, topic: &'static str, text: String) {
         self.narrator.note(topic, text);
     }
 
-    /// The predictions that were asked for, each with its classifier's name. Those that are missing are unavailable.
+    /// The requested predictions, each with its classifier's name. Missing ones are unavailable.
     pub fn predicted(&mut self, predictions: Vec<(String, Prediction)>) {
         let result = match predictions.is_empty() {
             true => CallResult::Unavailable,
@@ -118,7 +118,7 @@ impl ExplainedRequest<'_> {
         self.action = Some(self.exchange.classified(result, || self.body, NOW, &mut self.narrator));
     }
 
-    /// The explanation, once there is no query any more.
+    /// The explanation, once no query is left.
     pub fn finish(mut self) -> Explanation {
         match &self.action {
             None => {}
@@ -132,7 +132,7 @@ impl ExplainedRequest<'_> {
     }
 }
 
-/// Why a request goes where it goes.
+/// The explanation of a routing decision.
 pub struct Explanation(Narrator);
 
 impl Explanation {
@@ -141,7 +141,7 @@ impl Explanation {
         &self.0.steps
     }
 
-    /// What becomes of the request: an object with the `action` `forward`, `respond` or `untouched`, and more.
+    /// The outcome: an object with the `action` `forward`, `respond` or `untouched`, and more.
     pub fn outcome(&self) -> &Value {
         &self.0.outcome
     }

@@ -1,7 +1,7 @@
-//! Explains decisions and policies, for people who ask why a request goes where it goes: in words, and as data.
+//! Explains routing decisions and policies, as text and as data.
 //!
 //! A tool takes a request through [`Explainer::start`] and [`ExplainedRequest`], which needs predictions as Envoy's requests do,
-//! and gets an [`Explanation`]. [`PolicyOutline`] is a policy as a picture of it needs it.
+//! and gets an [`Explanation`]. [`PolicyOutline`] is the data for a diagram of a policy.
 
 mod considered;
 mod explainer;

@@ -1,4 +1,4 @@
-//! Takes note of what happens to a request, in words.
+//! Records the steps of a request as text.
 
 use std::sync::Arc;
 
@@ -23,9 +23,9 @@ pub(super) struct Narrator {
     pub(super) outcome: Value,
     /// What the request requires, once its body was read.
     pub(super) requirements: Option<Requirements>,
-    /// The policy that was asked last.
+    /// The policy that decided last.
     pub(super) policy: Option<Arc<Policy>>,
-    /// What the policy itself says of its mode: requests are explained as if they were carried out.
+    /// The mode of the policy: requests are explained as if the policy were enforced.
     mode: Mode,
     body_values: BodyValues,
 }

@@ -1,4 +1,4 @@
-//! A policy as a picture of it needs it: who goes where. It has no values of body edits, which may be secret.
+//! The data for a diagram of a policy: which requests go where. Without values of body edits, which may be secret.
 
 use std::collections::BTreeMap;
 
@@ -38,17 +38,17 @@ pub struct ModelOutline {
     pub upstream_model: String,
     /// The API that it speaks.
     pub api: String,
-    /// What it can do; none if that is not declared.
+    /// Its capabilities; none if they are not declared.
     pub capabilities: Option<Vec<String>>,
-    /// The most tokens of prompt and completion together, if that is declared.
+    /// The maximum number of tokens of prompt and completion together, if it is declared.
     pub context: Option<u64>,
-    /// What its tokens cost, if that is declared.
+    /// The price of its tokens, if it is declared.
     pub prices: Option<Prices>,
     /// The members of bodies that it edits.
     pub edited_members: Vec<String>,
 }
 
-/// Prices in dollars for a million tokens.
+/// Prices in dollars per million tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Prices {
     /// Tokens of the prompt.
@@ -84,20 +84,20 @@ pub struct RuleOutline {
     pub status: Option<u16>,
 }
 
-/// A policy, and how its classifier's predictions become models.
+/// A policy, and how its classifier's predictions select models.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StrategyOutline {
     /// Its name.
     pub name: String,
-    /// The head that it asks, or `examples`.
+    /// Its classifier: a head, or `examples`.
     pub classifier: String,
     /// Below this probability, 0 to 1, the default is taken; none for bands of a score.
     pub min_confidence: Option<f32>,
     /// Labels in the order of their names, or bands from the lowest.
     pub routes: Vec<RouteOutline>,
-    /// Where all else goes.
+    /// The target of all other requests.
     pub default: Vec<WeightedModel>,
-    /// The models that follow if the chosen one cannot take a request, best first.
+    /// The fallback models, best first.
     pub fallbacks: Vec<String>,
     /// Classes that only clients name, with their models.
     pub classes: BTreeMap<String, String>,
@@ -117,7 +117,7 @@ pub struct RouteOutline {
     /// Scores up to this fall into the band; none for the last one and for labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub up_to: Option<f32>,
-    /// The number of few-shot examples that make the label, if they do.
+    /// The number of few-shot examples that define the label, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub examples: Option<usize>,
     /// Where it goes.

@@ -1,11 +1,11 @@
-//! A step that leads to a decision, in words and as data.
+//! A step of a decision, as text and as data.
 
 use serde::Serialize;
 
-/// A step, as people read it and as programs do. As JSON: `{"topic", "text", "kind", …}` with the fields of its kind.
+/// A step, for humans and for programs. As JSON: `{"topic", "text", "kind", …}` with the fields of its kind.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ExplainedStep {
-    /// What it is about, such as `rule` or `classifier`.
+    /// Its topic, such as `rule` or `classifier`.
     pub topic: &'static str,
     /// What happens.
     pub text: String,
@@ -14,7 +14,7 @@ pub struct ExplainedStep {
     pub detail: Detail,
 }
 
-/// What a step consists of. Models, policies and rules are named as in the configuration.
+/// The data of a step. Models, policies and rules are named as in the configuration.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Detail {
@@ -27,7 +27,7 @@ pub enum Detail {
     Requires {
         /// The API that the client speaks.
         api: String,
-        /// What the model must be able to do.
+        /// The required capabilities.
         capabilities: Vec<String>,
         /// Estimated tokens of the prompt, and those that the client allows for the completion.
         tokens: u64,
@@ -71,7 +71,7 @@ pub enum Detail {
         /// Whether it matches; none if predictions must decide.
         matches: Option<bool>,
     },
-    /// The request continues what a provider keeps.
+    /// The request continues a response or conversation that a provider stores.
     Continues {
         /// The model that made it, if that is known.
         model: Option<String>,
@@ -80,7 +80,7 @@ pub enum Detail {
     Policy {
         /// The policy.
         policy: String,
-        /// The classifier that it asks.
+        /// Its classifier.
         classifier: String,
     },
     /// What is classified.
@@ -99,7 +99,7 @@ pub enum Detail {
         label: String,
         /// Its probability, 0 to 1.
         confidence: f32,
-        /// The least probability that the policy or the request accepts, 0 to 1.
+        /// The minimum probability that the policy or the request accepts, 0 to 1.
         min_confidence: f32,
         /// The models of its route; none if the confidence is too low, or the label has no route.
         models: Option<Vec<String>>,
@@ -117,12 +117,12 @@ pub enum Detail {
     WrongKind,
     /// There is no prediction.
     Unavailable,
-    /// The policy's default is taken.
+    /// The policy uses its default.
     Default {
         /// Its models.
         models: Vec<String>,
     },
-    /// A model cannot take the request.
+    /// A model does not support the request.
     Unable {
         /// The model.
         model: String,
@@ -141,7 +141,7 @@ pub enum Detail {
         /// The model that it would choose; none if it would choose none.
         model: Option<String>,
     },
-    /// What becomes of the request.
+    /// The outcome of the request.
     Outcome,
     /// A header of the request is set.
     SetHeader {
@@ -160,6 +160,6 @@ pub enum Detail {
         /// Best first.
         models: Vec<String>,
     },
-    /// Something that the tool knows, beside the decision.
+    /// A note of the tool, in addition to the decision.
     Note,
 }

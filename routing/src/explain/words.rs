@@ -1,4 +1,4 @@
-//! The router's steps in words.
+//! The router's steps as text.
 
 use super::phrases::{conditions, outcome_cell, target_cell};
 use super::step::{Detail, ExplainedStep};
@@ -10,7 +10,7 @@ use crate::router::Step;
 /// The longest part of a prompt that is printed, in characters.
 const MAX_PROMPT: usize = 100;
 
-/// A step in words; none if it is the business of metrics only.
+/// A step as text; none if only metrics need it.
 pub(super) fn explained(config: &Config, step: &Step<'_>) -> Option<ExplainedStep> {
     let (topic, text, detail) = match *step {
         Step::Required(requirements) => ("requires", required(requirements), requires(requirements)),
@@ -127,7 +127,7 @@ fn rule(config: &Config, index: usize, matches: Option<bool>) -> Option<(&'stati
     Some(("rule", text, Detail::Rule { number, name: rule.name.clone(), condition, outcome, matches }))
 }
 
-/// Who decides where the client names neither a policy nor a model.
+/// What decides if the client names neither a policy nor a model.
 fn default_choice(config: &Config) -> &'static str {
     if config.rules.is_empty() {
         "the default policy decides"

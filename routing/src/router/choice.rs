@@ -1,4 +1,4 @@
-//! Weighs all that a client can say of how it wants to be routed.
+//! Combines all ways in which a client can select a policy or a model.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use crate::headers;
 use crate::rejection::Rejection;
 use crate::request::{Endpoint, METADATA_FIELD, ModelChoice, Request, RequestHead};
 
-/// How the model is to be chosen.
+/// How the model is chosen.
 pub(super) enum Choice {
     Model(Arc<Model>, Reason),
-    /// A class of the policy, which stands for that class's model.
+    /// A class of the policy, which selects that class's model.
     Class {
         policy: Arc<Policy>,
         model: Arc<Model>,
         class: String,
     },
-    /// The policy that the client asked for.
+    /// The policy that the client named.
     Policy {
         policy: Arc<Policy>,
         threshold: Option<f32>,
     },
-    /// The client asked for none: rules may choose, then the default policy.
+    /// The client named none: the rules decide, then the default policy.
     Default {
         threshold: Option<f32>,
     },
@@ -32,7 +32,7 @@ pub(super) enum Choice {
 }
 
 impl Router {
-    /// The strongest of what the client says: the body's metadata, then the header, then the path's deployment or the body's `model`.
+    /// The selection with the highest precedence: the body's metadata, then the header, then the path's deployment or the body's `model`.
     pub(super) fn choose(
         &self,
         request: &Request<'_>,
@@ -115,7 +115,7 @@ impl Router {
         }
     }
 
-    /// A name and what it means. White space around it does not count, nor does `:latest`, which Ollama's clients add.
+    /// A name and what it means. Ignores white space around it, and `:latest`, which Ollama's clients add.
     fn meaning<'n>(&self, name: &'n str) -> (&'n str, Option<&Name>) {
         let trimmed = name.trim();
         let untagged = trimmed.strip_suffix(":latest").unwrap_or(trimmed);
@@ -158,7 +158,7 @@ impl Router {
         }
     }
 
-    /// By the model's name, whatever policy the client names beside it; a name that means a policy is an error.
+    /// By the model's name, regardless of the policy that the client names; the name of a policy is an error.
     fn embeddings_by_name(&self, name: Option<&str>) -> Result<Choice, Rejection> {
         let name = name.filter(|name| !name.trim().is_empty());
         let before = name.and_then(|name| untagged(name).rsplit_once(':')).map(|(before, _)| before);

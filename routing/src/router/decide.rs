@@ -1,7 +1,7 @@
-//! Decides on a request by what is known of its messages, or says what is missing.
+//! Decides on a request by the known predictions for its messages, or returns the missing ones.
 //!
 //! The decision is a function of the request and of the predictions for the user's messages that it holds. So it is the same
-//! on every worker and replica, whatever they remember.
+//! on every worker and replica, whatever they have cached.
 
 use std::sync::Arc;
 
@@ -15,21 +15,21 @@ use crate::decision::{Comparison, Decision, Reason};
 use crate::rejection::Rejection;
 use crate::requirements::UnmetRequirement;
 
-/// How far a decision is.
+/// The progress of a decision.
 #[derive(Debug)]
 pub enum Progress {
     /// These predictions are missing.
     Wants(Wanted),
-    /// All is known.
+    /// The decision is made.
     Done(Result<Outcome, Rejection>),
 }
 
 /// Where a request goes.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// To a model.
+    /// It goes to a model.
     Route(Decision),
-    /// On, as the client sent it.
+    /// It is forwarded unchanged.
     Passthrough,
 }
 
@@ -45,14 +45,14 @@ impl From<Rejection> for Stop {
     }
 }
 
-/// What one message asks for.
+/// The result of one message.
 enum Choice<'p> {
     Target(Candidate<'p>),
-    /// What does not depend on messages.
+    /// A result that does not depend on messages.
     Otherwise,
 }
 
-/// A target that one of the messages asks for.
+/// A target that one of the messages selects.
 struct Candidate<'p> {
     target: &'p Target,
     policy: Option<&'p Arc<Policy>>,
@@ -62,13 +62,13 @@ struct Candidate<'p> {
     message: usize,
 }
 
-/// The steps so far. They are reported once nothing is missing: what is missing comes later, and leads there anew.
+/// The steps so far. They are reported only once nothing is missing, because missing predictions start the decision again.
 type Steps<'p> = Vec<Step<'p>>;
 
-/// Whose decision is asked for.
+/// Whose decision is evaluated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
-    /// The policies, as they are carried out.
+    /// The policies themselves.
     Policies,
     /// The candidate of each policy that has one.
     Candidates,
@@ -83,16 +83,16 @@ impl By {
     }
 }
 
-/// What all messages together ask for.
+/// The result of all messages together.
 enum Chosen<'p> {
-    /// A target, and the model that the last message alone would have got, if that is known.
+    /// A target, and the model for the last message alone, if it is known.
     Target(Candidate<'p>, Option<Arc<Model>>),
-    /// What does not depend on messages.
+    /// A result that does not depend on messages.
     Otherwise,
 }
 
 impl Pending {
-    /// Decides, if all is known that matters.
+    /// Decides, if all relevant predictions are known.
     pub fn progress(&self, trace: &mut Trace<'_>) -> Progress {
         let mut steps = Steps::new();
         let chosen = match self.choose(By::Policies, &mut steps) {
@@ -114,7 +114,7 @@ impl Pending {
         }))
     }
 
-    /// What the candidate of the policy that decided would have chosen. Where the request sets a threshold, nothing is compared: it
+    /// The choice of the candidate of the policy that decided. If the request sets a threshold, nothing is compared: it
     /// is one of this policy's scores.
     fn comparison(&self, decision: &Decision) -> Option<Comparison> {
         let policy = decision.policy.as_ref().filter(|policy| policy.candidate.is_some())?;
@@ -130,7 +130,7 @@ impl Pending {
         Some(Comparison { policy: Arc::clone(policy), model })
     }
 
-    /// The strongest of what the messages that decide ask for.
+    /// The strongest of the targets of the messages that decide.
     fn choose<'p>(&'p self, by: By, steps: &mut Steps<'p>) -> Result<Chosen<'p>, Stop> {
         let mut candidates = Vec::new();
         // The last first: if time runs out, it is known what the user says now.
@@ -176,7 +176,7 @@ impl Pending {
         Ok(decision)
     }
 
-    /// The model that the last message alone would have got, where that is compared.
+    /// The model for the last message alone, if it is compared.
     fn compared(&self, by: By, last: usize) -> Result<Option<Arc<Model>>, Stop> {
         if !self.messages.compare {
             return Ok(None);
@@ -188,7 +188,7 @@ impl Pending {
         }
     }
 
-    /// By the first rule that matches, else as the policy says.
+    /// By the first rule that matches, else by the policy.
     fn of_message<'p>(&'p self, by: By, message: usize, steps: &mut Steps<'p>) -> Result<Choice<'p>, Stop> {
         for rule in &self.rules {
             if !self.matches(rule, message, steps)? {
@@ -214,7 +214,7 @@ impl Pending {
         }
     }
 
-    /// Whether a rule matches and is carried out.
+    /// Whether a rule matches and is enforced.
     fn matches(&self, rule: &OpenRule, message: usize, steps: &mut Steps<'_>) -> Result<bool, Stop> {
         let Some(when) = &rule.when else { return Ok(true) };
         let read = self.message_of(rule, message);
@@ -229,7 +229,7 @@ impl Pending {
         Ok(matches && rule.mode == Mode::Enforce)
     }
 
-    /// Which message a rule reads: what is rejected is what the user says now.
+    /// The message that a rule reads. Rules that reject read the last one.
     fn message_of(&self, rule: &OpenRule, message: usize) -> usize {
         match rule.then {
             Then::Reject(_) => self.last_message(),
@@ -244,7 +244,7 @@ impl Pending {
         })
     }
 
-    /// A condition that depends on a prediction that is missing does not hold.
+    /// A condition that depends on a missing prediction does not match.
     fn without_prediction(&self, when: &Residual, index: usize) -> Result<bool, Stop> {
         let Some(message) = self.messages.all.get(index).filter(|it| !it.prompt.is_empty()) else {
             return Ok(false);
@@ -258,7 +258,7 @@ impl Pending {
         }
     }
 
-    /// All heads that may be asked about a message, in one call, and this policy's classifier.
+    /// All heads that a message may need, in one call, and this policy's classifier.
     fn wanted(&self, index: usize, policy: Option<&Arc<Policy>>) -> Wanted {
         let mut classifiers = Vec::new();
         if let Some(policy) = policy {
@@ -303,7 +303,7 @@ impl Pending {
         }
     }
 
-    /// Whether a message decides on a model, be it for comparison.
+    /// Whether a message decides on a model, even if only for comparison.
     fn decides(&self, index: usize) -> bool {
         index < self.messages.deciding || self.messages.compare
     }
@@ -398,7 +398,7 @@ impl Pending {
         model.cloned().ok_or_else(Rejection::classifier_unavailable)
     }
 
-    /// To the candidate's model, or to the first of its policy's fallback models that can take the request.
+    /// To the candidate's model, or to the first of its policy's fallback models that support the request.
     fn route(&self, candidate: Candidate<'_>, trace: &mut Trace<'_>) -> Result<Decision, Rejection> {
         let Candidate { target, policy, classification, reason, .. } = candidate;
         let chosen = self.pick(target)?;
@@ -442,7 +442,7 @@ impl Pending {
         Err(Rejection::no_model_can(unmet))
     }
 
-    /// Who can take the request too, should this model fail.
+    /// The models that take the request if this model fails.
     fn next_after(&self, policy: &Policy, model: &Arc<Model>) -> Vec<Arc<Model>> {
         if !self.facts.failover {
             return Vec::new();
@@ -468,8 +468,7 @@ impl Pending {
         }
     }
 
-    /// To the model that was named. Its capabilities are the business of who named it; but a request in another API's
-    /// shape cannot be understood.
+    /// The named model. Whoever named it is responsible for its capabilities, but it must speak the request's API.
     fn by_name(
         &self,
         model: Arc<Model>,

@@ -7,7 +7,7 @@ use crate::context::RequestContext;
 use crate::request::{Prompt, PromptSettings, Request, RequestHead};
 use crate::requirements::Capability;
 
-/// The prompt is only put together if something looks at it, and once.
+/// The prompt is assembled at most once, and only if a condition reads it.
 pub(super) struct RequestInput<'a> {
     request: &'a Request<'a>,
     head: &'a RequestHead,

@@ -1,4 +1,4 @@
-//! Plans a request: at once where no prediction is needed, else with the classifiers' predictions.
+//! Plans a request: immediately if no prediction is needed, else with the predictions of the classifiers.
 
 mod choice;
 mod decide;
@@ -36,7 +36,7 @@ pub struct Router {
 /// The model that made a response, by the response's id, if that is known.
 pub type ResponseMaker<'m> = dyn Fn(&str) -> Option<Arc<Model>> + 'm;
 
-/// Of more messages than this in a conversation, the first and the last ones decide.
+/// The maximum number of messages that decide. In longer conversations, the first and the last ones decide.
 const MAX_MESSAGES: usize = 32;
 
 impl Router {
@@ -51,7 +51,7 @@ impl Router {
         &self.config
     }
 
-    /// What decides on a request: [`Pending::progress`] returns the decision, or what it lacks.
+    /// The plan for a request: [`Pending::progress`] returns the decision, or the missing predictions.
     ///
     /// # Errors
     /// A 404 if the client names a policy or model that is not configured; a 400 if a prompt that must be classified cannot
@@ -106,7 +106,7 @@ impl Router {
         Ok(Pending { rules, otherwise, messages, facts })
     }
 
-    /// What holds unless a rule matches, and the threshold that the client sets.
+    /// The plan unless a rule matches, and the threshold that the client sets.
     fn chosen(&self, choice: Choice) -> (Otherwise, Option<f32>) {
         match choice {
             Choice::Passthrough => (Otherwise::Passthrough, None),
@@ -160,8 +160,8 @@ impl Router {
         open
     }
 
-    /// What happens to a request whose state lies with a provider: it goes back to the model that made what it continues. None
-    /// if the policy is free to choose.
+    /// The plan for a request whose state a provider stores: it goes to the model that made the response it continues. None
+    /// if the policy may choose freely.
     fn state_elsewhere(
         &self,
         policy: &Arc<Policy>,
@@ -242,7 +242,7 @@ impl Router {
         (Messages::new(&turns, &deciding, compare), sealed.is_some())
     }
 
-    /// By the first source that the request has. Where nothing asks for it, all conversations have one digest.
+    /// By the first source that the request has. If it is not needed, all conversations have the same digest.
     fn conversation(&self, request: &Request<'_>, head: &RequestHead) -> Digest {
         if !self.needs_conversation_key {
             return Digest::NONE;
@@ -267,7 +267,7 @@ fn decided(rules: &[OpenRule]) -> Option<&Then> {
     rules.first().filter(|rule| rule.when.is_none()).map(|rule| &rule.then)
 }
 
-/// Whether the decision depends on what the user says.
+/// Whether the decision depends on the user's messages.
 fn reads_prompt(rules: &[OpenRule], otherwise: &Otherwise) -> bool {
     match (decided(rules), otherwise) {
         (Some(then), _) => matches!(then, Then::Policy(_)),

@@ -1,4 +1,4 @@
-//! A request whose decision may depend on predictions, and what is known of them.
+//! A request whose decision may depend on predictions, and the known predictions.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,7 +10,7 @@ use crate::rejection::Rejection;
 use crate::request::Prompt;
 use crate::requirements::Requirements;
 
-/// A request that waits for predictions, or for none any more.
+/// A request that may wait for predictions.
 #[derive(Clone, Debug)]
 pub struct Pending {
     pub(super) rules: Vec<OpenRule>,
@@ -30,14 +30,14 @@ pub(super) struct OpenRule {
     pub(super) mode: Mode,
 }
 
-/// What holds where no rule matches.
+/// The plan if no rule matches.
 #[derive(Clone, Debug)]
 pub(super) enum Otherwise {
-    /// A model that the client named, or that made what the request continues.
+    /// A model that the client named, or that made the response the request continues.
     Model { model: Arc<Model>, policy: Option<Arc<Policy>>, reason: Reason, class: Option<String> },
     /// A policy, by its classifier.
     Policy(Arc<Policy>),
-    /// A policy's default: the prompt is only a part of what its provider keeps.
+    /// A policy's default: the request has only a part of the conversation, which its provider stores.
     Default(Arc<Policy>),
     /// The router does not handle the request.
     Passthrough,
@@ -50,9 +50,9 @@ pub(super) enum Otherwise {
 pub(super) struct Messages {
     /// Oldest first; the last is the request's own.
     pub(super) all: Vec<Message>,
-    /// How many of them, from the oldest on, decide on the model. Rules that reject read the last.
+    /// The number of messages, from the oldest, that decide on the model. Rules that reject read the last one.
     pub(super) deciding: usize,
-    /// Whether the last is classified for comparison where it does not decide.
+    /// Whether the last message is classified for comparison if it does not decide.
     pub(super) compare: bool,
 }
 
@@ -80,7 +80,7 @@ impl Message {
     }
 }
 
-/// What is known of a prediction that was wanted.
+/// The result of a requested prediction.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Known {
     /// The classifier was called.
@@ -100,12 +100,12 @@ impl Known {
     }
 }
 
-/// What of the request a decision depends on beside its messages.
+/// The inputs of a decision apart from the messages.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) needs: Requirements,
     pub(super) threshold: Option<f32>,
-    /// By which conversations draw one of several models.
+    /// The digest that selects one of several weighted models.
     pub(super) conversation: Digest,
     /// Whether other models may take the request if the chosen one fails.
     pub(super) failover: bool,
@@ -117,10 +117,9 @@ pub(super) struct Facts {
 pub struct Wanted {
     /// The message's position.
     pub(crate) message: usize,
-    /// Whose predictions. Of those with few-shot examples there is one at most.
+    /// The classifiers. At most one of them uses few-shot examples.
     pub classifiers: Vec<Classifier>,
-    /// Whose predictions a call for the others brings, too: those that only candidates read. By themselves they are no reason
-    /// for a call.
+    /// Further classifiers for the same call, which only candidates read. They alone do not cause a call.
     pub(crate) for_comparison: Vec<Classifier>,
 }
 
@@ -130,7 +129,7 @@ impl Pending {
         self.messages.all.get(wanted.message).map(|message| &message.prompt)
     }
 
-    /// The policy that decides, unless a rule does by predictions; none if the client named a model, say.
+    /// The policy that decides, unless a rule does by predictions; none, for example, if the client named a model.
     pub(crate) fn policy(&self) -> Option<&Arc<Policy>> {
         match (self.rules.first().filter(|rule| rule.when.is_none()), &self.otherwise) {
             (Some(OpenRule { then: Then::Policy(policy), .. }), _) | (None, Otherwise::Policy(policy)) => {
@@ -156,7 +155,7 @@ impl Pending {
         self.messages.all.len().saturating_sub(1)
     }
 
-    /// Takes note of a prediction that was wanted.
+    /// Records the result of a requested prediction.
     pub fn learn(&mut self, wanted: &Wanted, classifier: &Classifier, known: Known) {
         if let Some(message) = self.messages.all.get_mut(wanted.message) {
             message.known.push((classifier.clone(), known));

@@ -13,9 +13,9 @@ pub enum Step<'a> {
     Required(&'a Requirements),
     /// The client names a policy, in this field or header.
     PolicyNamed {
-        /// Where.
+        /// The field or header.
         field: &'a str,
-        /// Which.
+        /// The policy.
         policy: &'a Policy,
     },
     /// The client names a model by hand, in the metadata.
@@ -35,10 +35,10 @@ pub enum Step<'a> {
     Rule {
         /// Its position in `rules`.
         index: usize,
-        /// Whether its condition holds; none if predictions must decide.
+        /// Whether its condition matches; none if predictions must decide.
         matches: Option<bool>,
     },
-    /// The request continues a response or a conversation that a provider keeps: with the model that made it, if that is known.
+    /// The request continues a response or a conversation that a provider stores: with the model that made it, if it is known.
     Continues(Option<&'a Model>),
     /// A prediction was looked up in the cache.
     Lookup {
@@ -51,11 +51,11 @@ pub enum Step<'a> {
     Prompt(&'a Prompt),
     /// An earlier message of the conversation decides on the model.
     Sticky(&'a Model),
-    /// The classifier's label, compared with the confidence that it needs.
+    /// The classifier's label, compared with the minimum confidence.
     Label {
         /// The label.
         label: &'a Label,
-        /// The least confidence, 0 to 1.
+        /// The minimum confidence, 0 to 1.
         min_confidence: f32,
         /// Its target; none if the confidence is too low, or the label has no route.
         target: Option<&'a Target>,
@@ -73,11 +73,11 @@ pub enum Step<'a> {
     WrongKind,
     /// The classifier gave no result.
     Unavailable,
-    /// The policy's default is taken.
+    /// The policy uses its default.
     Default(&'a Target),
-    /// What the policy's candidate would have chosen.
+    /// The choice of the policy's candidate.
     Compared(&'a Comparison),
-    /// A model cannot take the request.
+    /// A model does not support the request.
     Unable {
         /// The model.
         model: &'a Model,
