@@ -1,4 +1,4 @@
-//! Reads attributes and dynamic metadata, as Envoy sends them in messages, into what a policy's conditions compare.
+//! Reads attributes and dynamic metadata, as Envoy sends them in messages, into the context that a policy's conditions compare.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use prost_types::{Struct, Value};
 use crate::envoy::config::core::v3::Metadata;
 use crate::structs::as_struct;
 
-/// What a policy's conditions read of a message of Envoy's ext_proc filter. `attributes` has a structure for each filter, whose fields
+/// The context that a policy's conditions read, from a message of Envoy's ext_proc filter. `attributes` has a structure for each filter, whose fields
 /// have the attributes' names.
 pub fn of_message(
     keys: &ContextKeys,
@@ -32,7 +32,7 @@ pub fn of_message(
     context
 }
 
-/// Adds what a policy's conditions read of the dynamic metadata, from its encoded message.
+/// Adds the dynamic metadata that a policy's conditions read, from its encoded message.
 pub fn add_encoded_metadata(context: &mut RequestContext, keys: &ContextKeys, metadata: &[u8]) {
     if let Ok(metadata) = Metadata::decode(metadata) {
         add_metadata(context, keys, &metadata);

@@ -3,7 +3,7 @@
 //! - [`envoy`] is our subset of Envoy's external-processing protocol. It is wire-compatible with Envoy's published
 //!   definitions, so Envoy's native `ext_proc` filter can call the sidecar too. The complete definitions would add more to
 //!   the Wasm file than all of our own code.
-//! - [`contract`] is what our filter and the sidecar say in that protocol: [`contract::ClassifyRequest`] and
+//! - [`contract`] is the contract of our filter and the sidecar in that protocol: [`contract::ClassifyRequest`] and
 //!   [`contract::ClassifyResponse`], with a version.
 //! - [`context`] reads the attributes and the dynamic metadata that Envoy sends.
 //! - [`structs`] has helpers for `google.protobuf.Struct`, which carries the contract.
@@ -31,7 +31,7 @@ pub mod envoy {
     }
 }
 
-/// The full gRPC method name of the service, split as proxy-wasm's `dispatch_grpc_call` wants it.
+/// The full gRPC method name of the service, split for proxy-wasm's `dispatch_grpc_call`.
 pub const SERVICE: &str = "envoy.service.ext_proc.v3.ExternalProcessor";
 /// The only method of [`SERVICE`].
 pub const METHOD: &str = "Process";

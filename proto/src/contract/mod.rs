@@ -2,11 +2,11 @@
 //!
 //! Both travel as messages of external processing. The prompt is a request body; the rest of the request is in its
 //! `metadata_context`, and the response is `dynamic_metadata`, each as a structure under the namespace `llm_router`.
-//! No other module knows the names of the fields. Native Envoy sends no metadata of ours, which reads as a request for every
+//! No other module knows the names of the fields. Native Envoy does not send this metadata, which means a request for every
 //! classifier.
 //!
 //! Each side sends its [`Version`]. Sides of one major version understand each other: an older one ignores the fields
-//! that it does not know, a newer one does without those that are missing. Sides of different major versions refuse each
+//! that it does not know, a newer one works without the missing ones. Sides of different major versions reject each
 //! other with an [`IncompatibleVersion`].
 
 mod request;
@@ -19,7 +19,7 @@ pub use request::{Classifiers, ClassifyRequest, FewShotExamples, RequestError, R
 pub use response::{ClassifyResponse, Coverage, HeadPrediction, ResponseError, decision_metadata};
 pub use version::{CONTRACT_VERSION, IncompatibleVersion, Version};
 
-/// The gRPC status with which the sidecar says that it does not know the few-shot examples of this digest, and needs the
+/// The gRPC status with which the sidecar reports that it does not know the few-shot examples of this digest, and needs the
 /// examples themselves: `FAILED_PRECONDITION`.
 pub const UNKNOWN_DIGEST: u32 = 9;
 

@@ -1,4 +1,4 @@
-//! What the filter asks of the sidecar.
+//! The request of the filter to the sidecar.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::envoy::service::ext_proc::v3::{HttpBody, ProcessingRequest, processin
 use crate::structs::{fields, into_list, into_string, into_struct, list, structure};
 use crate::{Bytes, Struct, Value};
 
-/// The field of the classifiers to ask: a list of names.
+/// The field of the requested classifiers: a list of names.
 const CLASSIFIERS: &str = "classifiers";
 /// The field of the policy's name: a string.
 const POLICY: &str = "policy";
@@ -24,9 +24,9 @@ const DIGEST: &str = "digest";
 /// The field of the examples themselves: a structure of lists of texts, by label.
 const ROUTES: &str = "routes";
 
-/// The most classifiers that one request may name.
+/// The maximum number of classifiers in a request.
 const MAX_CLASSIFIERS: usize = 64;
-/// The longest name of a classifier and the longest digest, in bytes.
+/// The maximum length of a classifier's name and of a digest, in bytes.
 const MAX_NAME: usize = 128;
 
 /// A request to classify one prompt.
@@ -34,9 +34,9 @@ const MAX_NAME: usize = 128;
 pub struct ClassifyRequest {
     /// The contract's version that the sender speaks.
     pub version: Version,
-    /// Which classifiers to ask.
+    /// The requested classifiers.
     pub classifiers: Classifiers,
-    /// The name of the policy that the prediction is for, if it is for one. Since version 1.3.
+    /// The name of the policy that the prediction is for, if there is one. Since version 1.3.
     pub policy: Option<String>,
     /// The few-shot examples of a policy that classifies by them.
     pub examples: Option<FewShotExamples>,
@@ -46,7 +46,7 @@ pub struct ClassifyRequest {
     pub body: Bytes,
 }
 
-/// The classifiers that a request asks.
+/// The classifiers that a request selects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Classifiers {
     /// Every head of the model: the request names none, as native Envoy does.
@@ -148,8 +148,8 @@ impl RequestTemplate {
         Self(ProcessingRequest { metadata_context, ..ProcessingRequest::default() }.encode_to_vec())
     }
 
-    /// The bytes of the request about this prompt. Protocol Buffers allow to encode the fields of a message apart and to
-    /// concatenate them.
+    /// The bytes of the request about this prompt. Protocol Buffers allow encoding the fields of a message separately and
+    /// concatenating them.
     pub fn encode(&self, body: Bytes) -> Vec<u8> {
         let rest = request_body(body);
         let mut message = Vec::with_capacity(self.0.len() + rest.encoded_len());

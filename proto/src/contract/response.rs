@@ -1,4 +1,4 @@
-//! What the sidecar responds.
+//! The response of the sidecar.
 
 use llm_router_routing::classification::{self as routing, Classification, Label, NotAClassification, Score};
 use prost::Message;
@@ -10,10 +10,10 @@ use crate::{Struct, Value};
 
 /// The field of the [`Coverage`].
 const READ: &str = "read";
-/// The field of the decision that native Envoy carries out.
+/// The field of the decision in native mode.
 const DECISION: &str = "decision";
 
-/// What the sidecar's classifiers predict for one prompt.
+/// The predictions of the sidecar's classifiers for one prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassifyResponse {
     /// The contract's version that the sidecar speaks, by [`Version::to_respond`].
@@ -24,7 +24,7 @@ pub struct ClassifyResponse {
     pub coverage: Option<Coverage>,
 }
 
-/// What one classifier predicts.
+/// The prediction of one classifier.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HeadPrediction {
     /// One label of several.
@@ -40,7 +40,7 @@ pub enum HeadPrediction {
     Score {
         /// The number, 0 to 1.
         score: f32,
-        /// The numbers that it is made of. Decoded ones are in the order of their names.
+        /// The numbers of its dimensions. Decoded ones are in the order of their names.
         dimensions: Vec<(String, f32)>,
     },
 }
@@ -62,7 +62,7 @@ pub enum ResponseError {
     /// The bytes are not a `ProcessingResponse`.
     #[error("the response is malformed")]
     Malformed,
-    /// The message has no metadata of ours, as for a prompt without text.
+    /// The message has no metadata of the contract, as for a prompt without text.
     #[error("the response has no predictions")]
     NoMetadata,
     /// The version is malformed.
@@ -99,7 +99,7 @@ impl ClassifyResponse {
     /// Reads a message's `dynamic_metadata`. Fields that are not predictions are ignored: newer versions may have more.
     ///
     /// # Errors
-    /// It is not the contract's.
+    /// It does not follow the contract.
     pub fn from_metadata(metadata: Struct) -> Result<Self, ResponseError> {
         let mut namespaces = metadata.fields.into_iter();
         let ours = namespaces.find(|(name, _)| name == NAMESPACE).and_then(|(_, ours)| into_struct(ours));
@@ -147,8 +147,8 @@ impl HeadPrediction {
     }
 }
 
-/// The `dynamic_metadata` of a decision that native Envoy carries out, for its access logs: the decision's fields, and
-/// the predictions that it was made by.
+/// The `dynamic_metadata` of a decision in native mode, for access logs: the decision's fields, and
+/// the predictions that it is based on.
 pub fn decision_metadata<K: Into<String>>(
     decision: impl IntoIterator<Item = (K, String)>,
     predictions: Vec<(String, HeadPrediction)>,

@@ -14,9 +14,9 @@ pub const CONTRACT_VERSION: Version = Version { major: 1, minor: 3 };
 /// A version of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
-    /// Versions of different majors do not understand each other.
+    /// Different major versions are incompatible.
     pub major: u32,
-    /// Versions of one major understand each other, whatever their minors.
+    /// Versions with the same major version are compatible, regardless of their minor versions.
     pub minor: u32,
 }
 
@@ -24,7 +24,7 @@ impl Version {
     /// The version of a peer that sends none: version 1.0 had no field for it.
     pub const UNVERSIONED: Self = Self { major: 1, minor: 0 };
 
-    /// The version that the sidecar states in response to this one: its own, or none to a peer that sent none. Native Envoy
+    /// The version that the sidecar reports in response to this one: its own, or none to a peer that sent none. Native Envoy
     /// shows the response's metadata to its users, who have no use for it.
     #[must_use]
     pub fn to_respond(self) -> Self {
@@ -74,7 +74,7 @@ pub struct IncompatibleVersion {
 }
 
 impl IncompatibleVersion {
-    /// Checks that the two understand each other.
+    /// Checks that the two are compatible.
     pub(super) fn check(filter: Version, sidecar: Version) -> Result<(), Self> {
         if filter.major == sidecar.major { Ok(()) } else { Err(Self { filter, sidecar }) }
     }

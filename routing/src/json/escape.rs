@@ -1,4 +1,4 @@
-//! What the escapes of a JSON string stand for.
+//! Decodes the escapes of a JSON string.
 
 use std::iter;
 
@@ -12,14 +12,14 @@ pub(super) const LONGEST: usize = 2 * UNICODE;
 
 /// A piece of a string.
 pub(super) enum Piece<'a> {
-    /// Bytes that stand for themselves.
+    /// Unescaped bytes.
     Plain(&'a [u8]),
-    /// What an escape stands for, or two of them for one character.
+    /// The character of an escape, or of two escapes.
     Escaped(char),
 }
 
-/// The pieces of what stands between a string's quotes. A backslash and a byte that are no escape of JSON's become a
-/// replacement character; so hostile input loses no more than that.
+/// The pieces of the text between a string's quotes. A backslash and a byte that are no escape of JSON's become a
+/// replacement character; so hostile input loses only that.
 pub(super) fn pieces(mut inner: &[u8]) -> impl Iterator<Item = Piece<'_>> {
     iter::from_fn(move || {
         let (piece, length) = match memchr(b'\\', inner) {

@@ -1,4 +1,4 @@
-//! Reads JSON where it lies: finds members and their places without building a tree, and skips at the speed of memory.
+//! Reads JSON in place: finds members and their positions without building a tree, and skips values fast.
 
 mod escape;
 mod quotes;

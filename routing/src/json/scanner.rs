@@ -1,5 +1,5 @@
-//! Walks over JSON text. What it is not asked for it skips with a check of the structure only: brackets match, strings
-//! end. Whether numbers and escapes are well formed is left to who reads them.
+//! Walks over JSON text. It skips unneeded values with a check of their structure only: brackets match, strings
+//! end. Whoever reads numbers and escapes checks that they are well formed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,17 +8,17 @@ use std::ops::Range;
 use super::RawString;
 use super::quotes::Quotes;
 
-/// More levels than this no honest request has, and some LLM's parser would not survive.
+/// The maximum depth. No honest request is deeper, and deeper ones crash the parsers of some LLM servers.
 const MAX_DEPTH: u32 = 128;
 
-/// More members and items than this are not read: an honest request of a million tokens has some thousands, and each costs
-/// some ten nanoseconds. What is skipped does not count.
+/// The maximum number of members and items that are read: an honest request of a million tokens has some thousands, and each costs
+/// some ten nanoseconds. Skipped ones do not count.
 pub(crate) const MAX_ITEMS: u32 = 100_000;
 
 /// Shorter strings than this, in bytes, are read faster byte by byte.
 const SHORT: usize = 16;
 
-/// A place in JSON text.
+/// A position in JSON text.
 #[derive(Clone, Debug)]
 pub(crate) struct Scanner<'a> {
     bytes: &'a [u8],
@@ -42,7 +42,7 @@ impl fmt::Display for SyntaxError {
     }
 }
 
-/// A member's key and its place.
+/// A member's key and its position.
 pub(crate) struct Key<'a> {
     /// Its characters, however they are written.
     pub(crate) name: Cow<'a, [u8]>,
@@ -76,7 +76,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Calls `member` for each key of an object, with the scanner at its value, which it must step over.
+    /// Calls `member` for each key of an object, with the scanner at its value, which it must skip.
     pub(crate) fn object<E: From<SyntaxError>>(
         &mut self,
         mut member: impl FnMut(&mut Self, Key<'a>) -> Result<(), E>,
@@ -102,7 +102,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Calls `item` for each item of an array, with the scanner at it, which it must step over.
+    /// Calls `item` for each item of an array, with the scanner at it, which it must skip.
     pub(crate) fn array<E: From<SyntaxError>>(
         &mut self,
         mut item: impl FnMut(&mut Self) -> Result<(), E>,
@@ -127,7 +127,7 @@ impl<'a> Scanner<'a> {
         ahead.take(b'[') && matches!(ahead.peek(), Some(b'-' | b'0'..=b'9'))
     }
 
-    /// Steps over a string.
+    /// Skips a string.
     pub(crate) fn string(&mut self) -> Result<RawString<'a>, SyntaxError> {
         if self.peek() != Some(b'"') {
             return Err(self.error("expected a string"));
@@ -157,7 +157,7 @@ impl<'a> Scanner<'a> {
         Ok(start..self.at)
     }
 
-    /// Steps over any value, and gives its text.
+    /// Skips any value, and returns its text.
     pub(crate) fn raw(&mut self) -> Result<&'a [u8], SyntaxError> {
         self.skip().map(|range| self.bytes.get(range).unwrap_or_default())
     }

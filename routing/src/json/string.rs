@@ -1,4 +1,4 @@
-//! JSON strings as they are written, read whole or in windows.
+//! JSON strings in their encoding, read whole or in parts.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -27,7 +27,7 @@ impl<'a> RawString<'a> {
         self.0.len() + "\"\"".len()
     }
 
-    /// The characters. What no text can hold becomes replacement characters: lone surrogates, invalid UTF-8, escapes
+    /// The characters. Invalid text becomes replacement characters: lone surrogates, invalid UTF-8, escapes
     /// that JSON does not have.
     pub(crate) fn text(self) -> String {
         let bytes = self.bytes().into_owned();
@@ -50,7 +50,7 @@ impl<'a> RawString<'a> {
         Cow::Owned(bytes)
     }
 
-    /// Whether it says nothing but white space.
+    /// Whether it has only white space.
     pub(crate) fn is_blank(self) -> bool {
         // A look at the start is enough for most texts, however long.
         const START: usize = 64;
@@ -85,7 +85,7 @@ impl<'a> RawString<'a> {
     }
 }
 
-/// White space as it is written in JSON.
+/// White space in its JSON encoding.
 const SPACE: [&[u8]; 6] = [b" ", br"\n", br"\t", br"\r", b"\n", b"\t"];
 
 fn strip_space<'b>(inner: &'b [u8], strip: impl Fn(&'b [u8], &[u8]) -> Option<&'b [u8]>) -> Option<&'b [u8]> {

@@ -1,4 +1,4 @@
-//! The one pass over a body: what is not wanted is skipped, not built.
+//! Reads a body in one pass: unneeded values are skipped, not built.
 
 use std::mem;
 
@@ -57,18 +57,18 @@ struct Fields<'a> {
     model: Option<RawString<'a>>,
     models: Vec<Member>,
     directives: Option<Directives>,
-    /// Members that never reach the LLM: routing metadata, and keys that some servers take for those that are read here.
+    /// Members that never reach the LLM: routing metadata, and keys that some servers mistake for the ones read here.
     unwanted: Vec<Member>,
-    /// What the endpoint's own field holds, or what is wrong with it.
+    /// The value of the endpoint's prompt field, or its error.
     prompt: Option<Result<Vec<Turn<'a>>, Rejection>>,
     system: Option<Turn<'a>>,
     identity: Identity,
     options: Options<'a>,
-    /// How many members there are.
+    /// The number of members.
     members: usize,
 }
 
-/// Routing metadata longer than this, in bytes, is an error: the longest that means something has some hundred.
+/// Routing metadata longer than this, in bytes, is an error: valid metadata has some hundred.
 const LONGEST_METADATA: usize = 64 << 10;
 
 /// The members that [`Fields::read_member`] knows.
@@ -81,12 +81,12 @@ enum Field {
 }
 
 impl Field {
-    /// What a key means at an endpoint: fields of other endpoints are nothing here.
+    /// What a key means at an endpoint: fields of other endpoints have no meaning here.
     fn find(endpoint: Endpoint, key: &[u8]) -> Option<(Self, &'static str)> {
         Self::all(endpoint).find(|(_, name)| name.as_bytes() == key)
     }
 
-    /// Whether a key is none of them, but servers that ignore case would take it for one: to them the last counts, so the LLM
+    /// Whether a key is none of them, but servers that ignore case would mistake it for one: they use the last one, so the LLM
     /// could get another model or prompt than the one that was decided on.
     fn differs_in_case_only(endpoint: Endpoint, key: &[u8]) -> bool {
         Self::all(endpoint).any(|(_, name)| is_same_but_for_case(key, name))
@@ -164,7 +164,7 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    /// The turns of the endpoint's own prompt field, after a system prompt that stands beside it.
+    /// The turns of the endpoint's own prompt field, after a system prompt in a field of its own.
     fn turns(self, endpoint: Endpoint) -> Result<Vec<Turn<'a>>, Rejection> {
         let mut turns = match (self.prompt, endpoint.prompt_field()) {
             (Some(prompt), _) => prompt?,
@@ -181,7 +181,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// What a prompt field holds; none if it is null where it may be missing.
+/// The value of a prompt field; none if it is null and optional.
 fn read_prompt<'a>(
     name: &'static str,
     scanner: &mut Scanner<'a>,
@@ -196,7 +196,7 @@ fn read_prompt<'a>(
     })))
 }
 
-/// Reads a value, or steps over one that is JSON of another type. Its error is for who needs the value.
+/// Reads a value, or skips a value of another type. The error is for callers that need the value.
 fn or_skip<'a, T>(
     scanner: &mut Scanner<'a>,
     read: impl FnOnce(&mut Scanner<'a>) -> Result<T, BodyError>,

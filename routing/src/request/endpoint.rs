@@ -20,7 +20,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// All of them. Where the path of one ends with another's, it comes first.
+    /// All endpoints. If the path of one ends with the path of another, it comes first.
     pub const ALL: [Self; 6] = [
         Self::ChatCompletions,
         Self::Completions,
@@ -38,12 +38,12 @@ impl Endpoint {
         }
     }
 
-    /// Whether an LLM takes tokens for it, which limits and usage count.
+    /// Whether an LLM uses tokens for it, which limits and usage count.
     pub fn takes_tokens(self) -> bool {
         self != Self::CountTokens
     }
 
-    /// What its path has after the base, such as `/v1`.
+    /// Its path after the base, such as `/v1`.
     pub(super) fn suffix(self) -> &'static str {
         match self {
             Self::ChatCompletions => "/chat/completions",
@@ -55,7 +55,7 @@ impl Endpoint {
         }
     }
 
-    /// The field that holds the prompt; none if nothing is classified.
+    /// The field with the prompt; none if nothing is classified.
     pub(super) fn prompt_field(self) -> Option<&'static str> {
         match self {
             Self::ChatCompletions | Self::Messages | Self::CountTokens => Some("messages"),
@@ -65,7 +65,7 @@ impl Endpoint {
         }
     }
 
-    /// The field of a system prompt that stands beside the messages.
+    /// The field of a system prompt outside the messages.
     pub(super) fn system_field(self) -> Option<&'static str> {
         match self {
             Self::Messages | Self::CountTokens => Some("system"),

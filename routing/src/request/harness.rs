@@ -1,8 +1,8 @@
-//! Finds the human's words in messages that a coding agent (its "harness") wraps in text of its own.
+//! Finds the user's words in messages to which a coding agent (a "harness") adds its own text.
 //!
 //! Agents put reminders, environment descriptions and even tool results into user messages, in three forms: elements to
-//! leave out (`<system-reminder>…</system-reminder>`), elements that hold the human's words (`<task>…</task>`), and
-//! messages that are all theirs, known by how they begin (`[read_file for 'x'] Result:`).
+//! leave out (`<system-reminder>…</system-reminder>`), elements that contain the user's words (`<task>…</task>`), and
+//! messages that they wrote entirely, recognized by their beginning (`[read_file for 'x'] Result:`).
 
 use std::cell::Cell;
 use std::sync::LazyLock;
@@ -15,24 +15,24 @@ use crate::known_agents;
 /// How messages of harnesses are read. Names and beginnings are compared exactly, and count at the start of a line only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Harness {
-    /// Elements that the harness adds: they are left out with all that is in them.
+    /// Elements that the harness adds: they are removed with their content.
     pub added_elements: Vec<String>,
-    /// Elements that hold the human's words: in a message with one, only what is in them counts.
+    /// Elements that contain the user's words: in a message with one, only their content counts.
     pub user_elements: Vec<String>,
-    /// The same by names that humans use, too: they count only beside something else of the harness.
+    /// The same, with names that users write, too: they count only with other text of the harness.
     pub common_user_elements: Vec<String>,
-    /// Elements that hold commands of the human: they count in a message that says nothing else.
+    /// Elements that contain commands of the user: they count in a message without other text.
     pub command_elements: Vec<String>,
-    /// Lines after which the human's words begin.
+    /// Lines after which the user's words begin.
     pub user_markers: Vec<String>,
-    /// How texts begin that the harness writes. `*` stands for anything within a line.
+    /// The beginnings of texts that the harness writes. `*` matches anything within a line.
     pub written_texts: Vec<String>,
-    /// How texts begin that are results of tools, as are all that follow in their message. `*` as above.
+    /// The beginnings of tool results. The rest of the message is also tool results. `*` as above.
     pub tool_results: Vec<String>,
 }
 
 impl Harness {
-    /// What the coding agents of today do.
+    /// The patterns of today's coding agents.
     pub fn of_known_agents() -> Self {
         let owned = |list: &[&str]| list.iter().map(|&entry| entry.to_owned()).collect();
         Self {
@@ -48,7 +48,7 @@ impl Harness {
 }
 
 /// Reads the messages of a body. It looks at a bounded number of brackets: an honest message has some hundred, and a body
-/// could have millions, each looked at several times. Then texts are read as they are.
+/// could have millions, each looked at several times. After that, texts are read unchanged.
 pub(super) struct Reader<'h> {
     harness: &'h Harness,
     brackets_left: Cell<u32>,
@@ -61,7 +61,7 @@ impl<'h> Reader<'h> {
         Self { harness, brackets_left: Cell::new(MAX_BRACKETS) }
     }
 
-    /// The human's words in the texts of a message; none if it says nothing, or is all the harness's.
+    /// The user's words in the texts of a message; none if it is empty, or entirely the harness's.
     pub(super) fn human_texts<'a>(&self, texts: &[RawString<'a>]) -> Vec<RawString<'a>> {
         let harness = self.harness;
         if self.brackets_left.get() == 0 || !texts.iter().any(|text| may_have_elements(*text)) {
@@ -83,7 +83,7 @@ impl<'h> Reader<'h> {
         rest.into_iter().map(|text| after_marker(text, &harness.user_markers)).collect()
     }
 
-    /// What elements of these names hold, without what the harness adds.
+    /// The content of elements with these names, without the text that the harness adds.
     fn inner_of<'a>(&self, texts: &[RawString<'a>], names: &[String]) -> Vec<RawString<'a>> {
         let inner_texts = |text: &RawString<'a>| -> Vec<_> {
             if !may_have_elements(*text) {
@@ -96,7 +96,7 @@ impl<'h> Reader<'h> {
         self.without_elements(&inner, &self.harness.added_elements)
     }
 
-    /// What is left of the texts without these elements.
+    /// The texts without these elements.
     fn without_elements<'a>(&self, texts: &[RawString<'a>], names: &[String]) -> Vec<RawString<'a>> {
         let left = texts.iter().flat_map(|text| {
             if !may_have_elements(*text) {
@@ -124,7 +124,7 @@ fn has_escaped_bracket(bytes: &[u8]) -> bool {
     LESS.iter().skip(1).any(|escape| escape.find(bytes).is_some())
 }
 
-/// The texts without white space around them, if they say anything.
+/// The trimmed texts, if they are not empty.
 pub(super) fn said<'a>(texts: &[RawString<'a>]) -> Vec<RawString<'a>> {
     texts.iter().map(|text| text.trim()).filter(|text| !text.is_blank()).collect()
 }
@@ -178,14 +178,14 @@ fn ends_with_escape(bytes: &[u8], letter: u8) -> bool {
     *last == letter && before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-/// Longer lines than this, in bytes, begin no message of a harness.
+/// The maximum length of the first line of a harness's message, in bytes.
 const LONGEST_BEGINNING: usize = 512;
 
 fn begins_with_any(text: &str, patterns: &[String]) -> bool {
     patterns.iter().any(|pattern| begins_with(text, pattern))
 }
 
-/// Whether a text begins with a pattern, in which `*` stands for anything within a line.
+/// Whether a text begins with a pattern, in which `*` matches anything within a line.
 fn begins_with(text: &str, pattern: &str) -> bool {
     // The first byte tells most texts from most patterns.
     let expected = pattern.bytes().next().filter(|byte| *byte != b'*');
@@ -210,7 +210,7 @@ struct Element {
     inner: std::ops::Range<usize>,
 }
 
-/// The elements of some names, in order, none within another. One that is not closed is none.
+/// The elements of some names, in order, not nested. Unclosed elements are ignored.
 struct Elements<'t> {
     bytes: &'t [u8],
     names: &'t [String],
@@ -229,7 +229,7 @@ struct Elements<'t> {
 /// How `<` and `>` can be written in JSON beside themselves.
 const ESCAPED_LESS: [&[u8]; 2] = [br"\u003c", br"\u003C"];
 const ESCAPED_GREATER: [&[u8]; 2] = [br"\u003e", br"\u003E"];
-/// An opening tag with longer attributes than this, in bytes, is none.
+/// The maximum length of the attributes of an opening tag, in bytes.
 const LONGEST_TAG: usize = 1 << 10;
 
 /// Finds a bracket in any of its spellings. It remembers where each comes next, so that a text is searched once, however

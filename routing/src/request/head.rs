@@ -6,7 +6,7 @@ use crate::context::RequestContext;
 use crate::headers::Headers;
 use crate::requirements::Api;
 
-/// A request's headers as the client sent them, with its `:path` and `:method`; and what Envoy knows of the request.
+/// A request's headers as the client sent them, with its `:path` and `:method`; and the request's context in Envoy.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestHead {
     headers: Headers,
@@ -26,13 +26,13 @@ impl RequestHead {
         Self { resource: Resource::new(&path), path, headers, context: RequestContext::default() }
     }
 
-    /// With what Envoy knows of the request beside its headers.
+    /// Adds the context of the request in Envoy.
     #[must_use]
     pub fn with_context(self, context: RequestContext) -> Self {
         Self { context, ..self }
     }
 
-    /// What Envoy knows of the request beside its headers.
+    /// The context of the request in Envoy.
     pub fn context(&self) -> &RequestContext {
         &self.context
     }
@@ -42,7 +42,7 @@ impl RequestHead {
         &self.path.path
     }
 
-    /// What the path names.
+    /// The endpoint of the path.
     pub fn resource(&self) -> &Resource {
         &self.resource
     }
@@ -55,7 +55,7 @@ impl RequestHead {
         }
     }
 
-    /// The API whose shapes the client understands: by the endpoint, and elsewhere by a header that Anthropic's clients send.
+    /// The API whose format the client understands: by the endpoint, and elsewhere by a header that Anthropic's clients send.
     pub fn api(&self) -> Api {
         match &self.resource {
             Resource::Target(target) => target.endpoint.api(),

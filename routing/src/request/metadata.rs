@@ -7,21 +7,21 @@ use crate::rejection::Rejection;
 /// The field's name; it never reaches the LLM.
 pub const METADATA_FIELD: &str = "nim-llm-router";
 
-/// What the client asks for.
+/// The client's choice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Directives {
-    /// The policy to use; none means that a weaker choice, or the default, holds.
+    /// The policy; with none, a choice of lower precedence or the default applies.
     pub policy: Option<String>,
-    /// How to choose.
+    /// How the model is chosen.
     pub strategy: ModelChoice,
     /// The threshold for the classifier's prediction, instead of the policy's.
     pub threshold: Option<f32>,
 }
 
-/// How to choose the model.
+/// How the model is chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelChoice {
-    /// `"triton"`, which is the blueprint's name for: let the classifier decide.
+    /// `"triton"`, the blueprint's name for: the classifier decides.
     Classify,
     /// `"manual"`: this model, alias, or class of the policy.
     Manual {
@@ -45,7 +45,7 @@ struct Raw {
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum RoutingStrategy {
-    /// The blueprint's clients may send an empty text for what they leave out.
+    /// The blueprint's clients may send an empty text for an omitted value.
     #[serde(alias = "")]
     Triton,
     Manual,

@@ -1,4 +1,4 @@
-//! What routing needs of a request's body, found in one pass and without building a JSON tree.
+//! The parts of a request's body that routing needs, found in one pass without building a JSON tree.
 
 mod body;
 mod endpoint;
@@ -29,7 +29,7 @@ use crate::rejection::Rejection;
 use crate::requirements::Requirements;
 use crate::rewrite::Rewrite;
 
-/// A request's body, as far as routing reads it; borrows from the bytes.
+/// The parts of a request's body that routing reads; borrows from the bytes.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
     /// The API that it speaks.
@@ -42,7 +42,7 @@ pub struct Request<'a> {
     pub needs: Requirements,
     /// Estimated tokens of the prompt.
     pub prompt_tokens: u64,
-    /// What is wrong with the prompt's field. It concerns nobody who does not read it.
+    /// The error in the prompt's field. It matters only if the prompt is read.
     pub prompt_error: Option<Rejection>,
     identity: Identity,
     turns: Vec<Turn<'a>>,
@@ -50,22 +50,22 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Finds in the body what routing needs.
+    /// Parses a body.
     ///
     /// # Errors
-    /// A 400 that names the field at fault: the body is not a JSON object, or the model or the metadata is of the wrong type.
+    /// A 400 that names the invalid field: the body is not a JSON object, or the model or the metadata is of the wrong type.
     /// All other fields are left to the LLM, except for [`Request::prompt_error`].
     pub fn parse(endpoint: Endpoint, body: &'a [u8]) -> Result<Self, Rejection> {
         body::parse(endpoint, body)
     }
 
-    /// What is classified: the human's last message.
+    /// The text to classify: the user's last message.
     pub fn prompt(&self, settings: &PromptSettings) -> Prompt {
         let last = HumanTurns::last(&self.turns, settings);
         last.prompt(last.len().saturating_sub(1))
     }
 
-    /// All messages in which the human says something.
+    /// All messages with text of the user.
     pub fn human_turns<'r>(&'r self, settings: &'r PromptSettings) -> HumanTurns<'r, 'a> {
         HumanTurns::all(&self.turns, settings)
     }
@@ -75,12 +75,12 @@ impl<'a> Request<'a> {
         self.turns.iter().position(|turn| turn.content.has_sealed_reasoning)
     }
 
-    /// The id of the response that this request continues: its provider keeps what was said before.
+    /// The id of the response that this request continues: its provider stores the earlier messages.
     pub fn previous_response(&self) -> Option<&str> {
         self.identity.previous_response.as_deref()
     }
 
-    /// The id of the conversation that a provider keeps.
+    /// The id of the conversation that a provider stores.
     pub fn provider_conversation(&self) -> Option<&str> {
         self.identity.conversation.as_deref()
     }
@@ -96,7 +96,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Distinguishes conversations by how they begin: the human's first message, and the system prompt. Agents put dates, counters
+    /// Distinguishes conversations by how they begin: the user's first message, and the system prompt. Agents put dates, counters
     /// and checksums into system prompts, so lines with digits are left out. Of long texts the start is enough.
     pub fn fingerprint(&self, settings: &PromptSettings) -> Digest {
         const START: usize = 4 << 10;
@@ -108,7 +108,7 @@ impl<'a> Request<'a> {
         Digest::of(&[first, &system.concat()])
     }
 
-    /// The places to change once a model is chosen. Owned, so that the body need not be kept until then.
+    /// The positions to change once a model is chosen. Owned, so that the body need not be kept until then.
     pub fn into_rewrite(self) -> Rewrite {
         self.rewrite
     }

@@ -1,4 +1,4 @@
-//! What the client wants of the response, as far as not every model can do it.
+//! The options of a request that require a capability of the model.
 //!
 //! Values count, not keys: `null`, empty values and the values for "no reasoning" need nothing. Of several fields that
 //! mean the same, each that needs something counts. Of several members of one name the last counts, as most JSON parsers
@@ -13,25 +13,25 @@ use crate::requirements::{Capabilities, Capability};
 /// The options that routing reads. Values of wrong types are left to the LLM to reject.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Options<'a> {
-    /// The fields that there are, as they are written, each with its position in [`FIELDS`]. Most requests have one or two.
+    /// The fields of the request in their JSON encoding, each with its position in [`FIELDS`]. Most requests have one or two.
     fields: Vec<(usize, &'a [u8])>,
 }
 
-/// What the options need together.
+/// The requirements of all options together.
 #[derive(Debug)]
 pub(super) struct Needs(Vec<Need>);
 
-/// What one field needs.
+/// The requirements of one field.
 #[derive(Clone, Copy, Debug, Default)]
 struct Need {
-    /// What its tools take of the prompt, in bytes.
+    /// The length of its tools, in bytes.
     tool_bytes: usize,
     max_tokens: u64,
     json: bool,
     reasoning: bool,
 }
 
-/// What a field says.
+/// The meaning of a field.
 #[derive(Clone, Copy)]
 enum Meaning {
     Tools,
@@ -40,7 +40,7 @@ enum Meaning {
     Format,
     /// An object with a format in `format`.
     FormatWithin,
-    /// A schema, whatever it says.
+    /// A schema.
     Schema,
     /// An object with a schema, or a switch, in one of the members that servers have for JSON.
     SchemaWithin,
@@ -92,16 +92,16 @@ static FIELDS: [(&[u8], Of, Meaning); 21] = [
     (b"max_tokens", Of::Messages, Meaning::MaxTokens),
 ];
 
-/// Longer values than this, in bytes, are on: no switch, effort or budget is as long.
+/// Values longer than this, in bytes, count as on: no switch, effort or budget is as long.
 const LONGEST: usize = 4 << 10;
 
 impl Needs {
-    /// The tokens that the response may have at most; 0 if the client does not say.
+    /// The maximum tokens of the completion; 0 if the client sets none.
     pub(super) fn max_tokens(&self) -> u64 {
         self.0.iter().map(|need| need.max_tokens).max().unwrap_or(0)
     }
 
-    /// What the tools take of the prompt, in bytes.
+    /// The length of the tools, in bytes.
     pub(super) fn tool_bytes(&self) -> usize {
         self.0.iter().map(|need| need.tool_bytes).sum()
     }
@@ -118,7 +118,7 @@ impl Needs {
 }
 
 impl<'a> Options<'a> {
-    /// What they need. Fields are looked into here, once, and not when they come: of several of one name the last counts.
+    /// Their requirements. Fields are parsed here once, not on arrival: of several with one name the last counts.
     pub(super) fn needs(&self) -> Needs {
         let needs = self.fields.iter().filter_map(|(index, raw)| {
             let (_, _, meaning) = FIELDS.get(*index)?;
@@ -127,7 +127,7 @@ impl<'a> Options<'a> {
         Needs(needs.collect())
     }
 
-    /// Reads the member, or steps over one that is no option of the endpoint.
+    /// Reads the member, or skips it if it is not an option of the endpoint.
     pub(super) fn read(
         &mut self,
         endpoint: Endpoint,
@@ -200,7 +200,7 @@ fn member<'a>(raw: &'a [u8], name: &str) -> Option<&'a [u8]> {
     read.ok().and(found)
 }
 
-/// Whether a value, as written, says nothing.
+/// Whether a value, in its JSON encoding, is empty.
 fn is_empty(raw: &[u8]) -> bool {
     let inner = match raw {
         b"null" | b"false" | b"\"\"" => return true,
@@ -214,7 +214,7 @@ fn number(raw: &[u8]) -> Option<f64> {
     serde_json::from_slice::<f64>(raw).ok().filter(|number| number.is_finite())
 }
 
-/// A number of tokens, also one that is written as a float. What is not a number is the LLM's to reject.
+/// A number of tokens, also one that is written as a float. The LLM rejects values that are not numbers.
 fn tokens(raw: &[u8]) -> u64 {
     number(raw).filter(|number| *number > 0.0).map_or(0, |number| number as u64)
 }

@@ -1,7 +1,7 @@
-//! Paths as LLM servers understand them, however they are spelled.
+//! Normalizes paths as LLM servers do.
 //!
-//! Servers decode, merge slashes and resolve dots before they compare paths. What they take for an endpoint must be one
-//! here, or a client goes around the policy, its rules and the limits by another spelling.
+//! Servers decode, merge slashes and resolve dots before they compare paths. What they treat as an endpoint must be one
+//! here, or a client could bypass the policy, its rules and the limits with another spelling.
 
 use std::fmt::Write;
 
@@ -40,7 +40,7 @@ impl NormalPath {
     }
 }
 
-/// Whether there is nothing to do, as for nearly all paths. Errs on the side of no.
+/// Whether the path is already normal, as nearly all paths are. May be false for a normal path.
 fn is_normal(path: &str) -> bool {
     let bytes = path.as_bytes();
     let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'\\' | b';');
@@ -50,8 +50,8 @@ fn is_normal(path: &str) -> bool {
         && (path.len() == 1 || !path.ends_with('/'))
 }
 
-/// Decodes `%XX` until there is none. One pass will do, as each decoded byte is looked at with those before it: a client
-/// cannot have us decode forever.
+/// Decodes `%XX` until none is left. One pass is enough, because each decoded byte is compared with those before it: a
+/// client cannot make this loop forever.
 fn decode(path: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(path.len());
     for byte in path.bytes() {
@@ -108,14 +108,14 @@ fn push_encoded(encoded: &mut String, byte: u8) {
     let _ = write!(encoded, "%{byte:02X}");
 }
 
-/// The part before `end`, whose letters may be of any case.
+/// The part before `end`, ignoring case.
 pub(super) fn strip_suffix<'p>(path: &'p str, end: &str) -> Option<&'p str> {
     let at = path.len().checked_sub(end.len())?;
     let (start, found) = path.split_at_checked(at)?;
     found.eq_ignore_ascii_case(end).then_some(start)
 }
 
-/// The parts before and after the first `part`, whose letters may be of any case.
+/// The parts before and after the first `part`, ignoring case.
 pub(super) fn split_once<'p>(path: &'p str, part: &str) -> Option<(&'p str, &'p str)> {
     let at = path.as_bytes().windows(part.len()).position(|it| it.eq_ignore_ascii_case(part.as_bytes()))?;
     Some((path.get(..at)?, path.get(at + part.len()..)?))

@@ -1,4 +1,4 @@
-//! What is classified of a request: the human's last message, with up to two earlier ones as context.
+//! The text of a request to classify: the user's last message, with up to two earlier ones as context.
 
 use super::harness::{self, Harness};
 use super::turn::{Role, Turn};
@@ -11,42 +11,41 @@ const CUT: &[u8] = r"\n…\n".as_bytes();
 /// Separates the parts of a content.
 const LINE_END: &[u8] = br"\n";
 
-/// The most bytes that one message of context takes: enough to know what it was about.
+/// The maximum bytes of one message of context: enough to know its topic.
 const CONTEXT_BYTES: usize = 2 << 10;
 
 /// How prompts are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PromptSettings {
-    /// The most bytes of a prompt with its context.
+    /// The maximum bytes of a prompt with its context.
     pub limit: usize,
-    /// How many earlier messages of the human are its context, 0 to [`PromptSettings::MAX_CONTEXT`].
+    /// The number of earlier user messages in its context, 0 to [`PromptSettings::MAX_CONTEXT`].
     pub context: usize,
-    /// How the human's words are found.
+    /// How the user's words are found.
     pub harness: Harness,
 }
 
 impl PromptSettings {
-    /// More earlier messages than this are no context.
+    /// The maximum number of earlier messages in the context.
     pub const MAX_CONTEXT: usize = 2;
 
-    /// To read what a client sent, where no policy says how.
+    /// The settings for clients' requests without a policy.
     pub fn of_known_agents(limit: usize) -> Self {
         Self { limit, context: Self::MAX_CONTEXT, harness: Harness::of_known_agents() }
     }
 
-    /// To read what a filter sent, which has left out what harnesses add.
+    /// The settings for requests of the filter, which has already removed the text of harnesses.
     pub fn as_sent(limit: usize) -> Self {
         Self { limit, context: Self::MAX_CONTEXT, harness: Harness::default() }
     }
 }
 
-/// What is classified, bounded in bytes. Its texts are kept as they are written in the body: only who reads them unescapes
-/// them.
+/// The text to classify, bounded in bytes. Its texts keep their JSON encoding, and are unescaped only when they are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prompt {
     /// Head and tail, if the whole was too long.
     text: Vec<u8>,
-    /// Earlier messages of the human, oldest first.
+    /// Earlier user messages, oldest first.
     context: Vec<Vec<u8>>,
 }
 
@@ -56,23 +55,23 @@ impl Prompt {
         self.text.is_empty()
     }
 
-    /// The human's last message. What no text can hold becomes replacement characters.
+    /// The user's last message. Invalid text becomes replacement characters.
     pub fn text(&self) -> String {
         RawString::new(&self.text).text()
     }
 
-    /// Up to two messages of the human before it, oldest first.
+    /// Up to two user messages before it, oldest first.
     pub fn context(&self) -> impl Iterator<Item = String> {
         self.context.iter().map(|text| RawString::new(text).text())
     }
 
-    /// The digest of all of it, as written: the same text can be written otherwise.
+    /// The digest of its JSON encoding: the same text can have several encodings.
     pub fn digest(&self) -> Digest {
         let texts: Vec<_> = self.context.iter().chain([&self.text]).map(Vec::as_slice).collect();
         Digest::of(&texts)
     }
 
-    /// The prompt as a small chat completions body with user messages only, the prompt's last: what the sidecar is sent. Its
+    /// The prompt as a small chat completions body with user messages only, the prompt's last, for the sidecar. Its
     /// strings are as well formed as the client's.
     pub fn to_body(&self) -> Vec<u8> {
         let mut parts: Vec<&[u8]> = vec![br#"{"messages":["#];
@@ -86,7 +85,7 @@ impl Prompt {
     }
 }
 
-/// The messages of a conversation in which the human says something.
+/// The messages of a conversation with text of the user.
 #[derive(Debug)]
 pub struct HumanTurns<'r, 'a> {
     settings: &'r PromptSettings,
@@ -109,8 +108,8 @@ impl<'r, 'a> HumanTurns<'r, 'a> {
         Self::or_other(found, turns, settings)
     }
 
-    /// Where no message is clearly the human's, the last user message is used unchanged, else the system prompt: a
-    /// client must not escape classification by dressing up as a harness.
+    /// Where no message is clearly the user's, the last user message is used unchanged, else the system prompt: a
+    /// client must not escape classification by imitating a harness.
     fn or_other(
         mut found: Vec<(usize, Vec<RawString<'a>>)>,
         turns: &[Turn<'a>],
@@ -124,7 +123,7 @@ impl<'r, 'a> HumanTurns<'r, 'a> {
         Self { settings, turns: found }
     }
 
-    /// How many there are.
+    /// Their number.
     pub fn len(&self) -> usize {
         self.turns.len()
     }
@@ -134,7 +133,7 @@ impl<'r, 'a> HumanTurns<'r, 'a> {
         self.turns.is_empty()
     }
 
-    /// How many of them come before this position among all turns.
+    /// The number of them before this position among all turns.
     pub fn before(&self, position: usize) -> usize {
         self.turns.iter().take_while(|(turn, _)| *turn < position).count()
     }
@@ -161,7 +160,7 @@ impl<'r, 'a> HumanTurns<'r, 'a> {
     }
 }
 
-/// The human's messages, from the last to the first.
+/// The user's messages, from the last to the first.
 fn human<'t, 'a>(
     turns: &'t [Turn<'a>],
     settings: &'t PromptSettings,
@@ -172,7 +171,7 @@ fn human<'t, 'a>(
     texts.filter(|(_, texts)| !texts.is_empty())
 }
 
-/// The messages of a role that say something, from the last to the first.
+/// The messages of a role that have text, from the last to the first.
 fn said_by<'t, 'a>(
     role: Role,
     turns: &'t [Turn<'a>],

@@ -1,6 +1,6 @@
-//! The turns of a conversation, with their texts left where they lie in the body.
+//! The turns of a conversation, with texts that borrow from the body.
 //!
-//! Only shapes that no LLM accepts are errors. Parts and items of unknown shapes say nothing.
+//! Only formats that no LLM accepts are errors. Unknown parts and items have no text.
 
 use memchr::memmem;
 
@@ -8,7 +8,7 @@ use super::error::BodyError;
 use crate::json::{RawString, Scanner, SyntaxError};
 
 /// English text has about four bytes a token, in the tokenizers of today's LLMs; other languages have fewer. An
-/// estimate is enough to tell a prompt that cannot fit from one that can.
+/// estimate is enough to detect prompts that cannot fit.
 pub(super) const BYTES_PER_TOKEN: usize = 4;
 
 /// One message, or the whole of a completion's prompt.
@@ -18,14 +18,14 @@ pub(super) struct Turn<'a> {
     pub(super) content: Content<'a>,
 }
 
-/// Who speaks, as far as it matters to classification.
+/// The role, as far as it matters to classification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// `user`.
     User,
     /// `system` or `developer`.
     System,
-    /// `assistant`, `tool`, `function`, or what else the LLM may know.
+    /// `assistant`, `tool`, `function`, or any other role.
     Other,
 }
 
@@ -39,13 +39,13 @@ impl Role {
     }
 }
 
-/// What a turn says.
+/// The content of a turn.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content<'a> {
     texts: Texts<'a>,
-    /// Whether it shows images or videos, wherever the API can put them.
+    /// Whether it has images or videos, wherever the API allows them.
     pub(super) has_images: bool,
-    /// Whether it holds reasoning that only the model that wrote it accepts: signed or encrypted.
+    /// Whether it has reasoning that only the model that wrote it accepts: signed or encrypted.
     pub(super) has_sealed_reasoning: bool,
     /// Bytes of tool calls and of their results, as written.
     pub(super) tool_bytes: usize,
@@ -102,7 +102,7 @@ impl<'a> Content<'a> {
         Self { texts: Texts::Several(texts), ..Self::default() }
     }
 
-    /// Reads a string, an array of parts, or one part. Null says nothing.
+    /// Reads a string, an array of parts, or one part. Null is empty.
     fn read(scanner: &mut Scanner<'a>) -> Result<Self, BodyError> {
         match scanner.peek() {
             Some(b'"') => Ok(Self::one(scanner.string()?)),
@@ -227,7 +227,7 @@ pub(super) fn messages<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<Turn<'a>>, B
     Ok(turns)
 }
 
-/// A system prompt that stands beside the messages: `instructions`, or Anthropic's `system`.
+/// A system prompt outside the messages: `instructions`, or Anthropic's `system`.
 pub(super) fn system<'a>(scanner: &mut Scanner<'a>) -> Result<Turn<'a>, BodyError> {
     Ok(Turn { role: Role::System, content: Content::read(scanner)? })
 }
@@ -277,7 +277,7 @@ struct Message<'a> {
     has_role: bool,
     role: Option<RawString<'a>>,
     content: Option<Content<'a>>,
-    /// What stands beside the content: tool calls, their output, reasoning.
+    /// The data outside the content: tool calls, their output, reasoning.
     rest: Parts<'a>,
 }
 
@@ -323,7 +323,7 @@ impl<'a> Message<'a> {
         Ok(())
     }
 
-    /// Tool calls, their results and references are turns without text. A part that stands for a message is the user's.
+    /// Tool calls, their results and references are turns without text. A part in place of a message is the user's.
     fn into_turn(self) -> Turn<'a> {
         let rest = self.rest.content;
         let role = self.role.map(Role::new);

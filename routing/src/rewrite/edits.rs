@@ -1,4 +1,4 @@
-//! A model's changes of the bodies that it gets: members that are set, added or removed.
+//! A model's edits of request bodies: members that are set, added or removed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use super::quoted;
 use super::splice::{Member, Object, ObjectChange, Splices};
 use crate::json::{Scanner, SyntaxError};
 
-/// Changes of a body's members, each by its own key. Empty for a model that takes bodies as clients send them.
+/// Changes of a body's members, each by its own key. Empty for a model without edits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BodyEdits(Vec<(String, Edit)>);
 
@@ -25,7 +25,7 @@ enum Edit {
 /// The change of a value. Values are JSON texts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ValueEdit {
-    /// Replaces what is there, or adds it.
+    /// Replaces or adds the member.
     Set(String),
     /// Adds it where the member is missing or null.
     Default(String),
@@ -60,7 +60,7 @@ impl BodyEdits {
         }
     }
 
-    /// Whether there are none.
+    /// Whether it has no edits.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -90,7 +90,7 @@ impl BodyEdits {
         })
     }
 
-    /// How many bytes they can add, whatever the body is.
+    /// The maximum number of bytes that they add to any body.
     pub(super) fn growth(&self) -> usize {
         let growth = |(key, edit): &(String, Edit)| match edit {
             Edit::Whole(edit) => value_growth(key, edit),
@@ -134,7 +134,7 @@ impl<'e> EditRef<'e> {
         }
     }
 
-    /// Whether nothing that the client sent may stand against it. A default gives way to the client.
+    /// Whether it overrides the value of the client. A default does not.
     fn has_last_word(self) -> bool {
         match self {
             Self::Whole(edit) => !matches!(edit, ValueEdit::Default(_)),
@@ -178,7 +178,7 @@ fn find(
 struct Found {
     /// The one that counts.
     last: Option<Member>,
-    /// Those that would only leave it to the LLM's parser which counts.
+    /// The others, which are removed because parsers differ in which one counts.
     others: Vec<Member>,
 }
 
@@ -233,7 +233,7 @@ fn edit_inner(
     }
 }
 
-/// The object that the edits make of none.
+/// The object that the edits create.
 fn new_object(edits: &[(String, ValueEdit)]) -> String {
     let members = edits.iter().filter_map(|(key, edit)| Some(format!("{}:{}", quoted(key), edit.value()?)));
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))

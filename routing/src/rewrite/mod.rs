@@ -12,7 +12,7 @@ pub use rewritten::Rewritten;
 pub(crate) use splice::{Member, Object};
 use splice::{ObjectChange, Splices};
 
-/// The places of a body to change, found when it was parsed.
+/// The positions of a body to change, found when it was parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewrite {
     /// The members that name the model, in order.
@@ -39,12 +39,12 @@ fn quoted(text: &str) -> String {
 
 impl Rewrite {
     /// `models`: the members that name the model, in order; the last stays, and gets the chosen one's name. The others
-    /// are removed: they would only leave it to the LLM's parser which counts. `unwanted`: further members to remove.
+    /// are removed, because parsers differ in which one counts. `unwanted`: further members to remove.
     pub(crate) fn new(models: Vec<Member>, unwanted: Vec<Member>, body: Object, length: usize) -> Self {
         Self { models, unwanted, body, length }
     }
 
-    /// The body with `model` as the LLM's API wants it, with that model's edits, and without what is unwanted.
+    /// The body with the model's `model` and edits, and without unwanted members.
     ///
     /// `text` is the body that was parsed. It is read only if there are edits, and may be empty otherwise.
     pub fn for_model(&self, model: &str, edits: &BodyEdits, text: &[u8]) -> Rewritten {
@@ -66,7 +66,7 @@ impl Rewrite {
         splices.rewritten(self.length)
     }
 
-    /// The body without what is unwanted, if it has some.
+    /// The body without unwanted members, if it has some.
     pub fn without_unwanted(&self) -> Option<Rewritten> {
         if self.unwanted.is_empty() {
             return None;

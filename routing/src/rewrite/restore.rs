@@ -1,4 +1,4 @@
-//! Takes a model's edits back: a retry goes to another model, which gets the client's members with its own edits.
+//! Reverts a model's edits: a retry goes to another model, which gets the client's members with its own edits.
 
 use serde::{Deserialize, Serialize};
 

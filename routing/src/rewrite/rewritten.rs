@@ -1,4 +1,4 @@
-//! A rewritten body, without a copy of what stays.
+//! A rewritten body, without a copy of unchanged bytes.
 
 use std::mem;
 use std::ops::Range;
@@ -25,18 +25,18 @@ impl Rewritten {
         self.length
     }
 
-    /// Whether nothing is left of it.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    /// Where the last change of the original ends. All that follows stays as it is; [`pieces`](Self::pieces) and
+    /// Where the last change of the original ends. All that follows is unchanged; [`pieces`](Self::pieces) and
     /// [`apply`](Self::apply) make of the original up to there what replaces it.
     pub fn last_change(&self) -> usize {
         self.splices.last().map_or(0, |(range, _)| range.end)
     }
 
-    /// The rewritten body in pieces, none of which is empty: ranges of the original, and what replaces others.
+    /// The rewritten body in pieces, none of them empty: ranges of the original, and what replaces others.
     pub fn pieces<'p>(&'p self, original: &'p [u8]) -> impl Iterator<Item = &'p [u8]> {
         let mut done = 0;
         let changed = self.splices.iter().flat_map(move |(range, with)| {

@@ -1,5 +1,5 @@
-//! A usage object, by any provider's names. Servers write odd numbers: each count stands for itself, and one that is none
-//! hides no other.
+//! A usage object, by any provider's names. Servers write odd numbers: counts are read independently, and an
+//! invalid one does not hide others.
 
 use super::Usage;
 use super::members::{members, members_after_brace};
@@ -63,7 +63,7 @@ impl Counts {
         counts
     }
 
-    /// Takes what a later report says. It is about the whole response so far, but may leave out what did not change:
+    /// Merges a later report. It is about the whole response so far, but may leave out what did not change:
     /// Anthropic's stream reports the input at its start, and may report only the output at its end.
     pub(super) fn update(&mut self, later: Self) {
         *self = Self {
@@ -111,8 +111,8 @@ impl Counts {
     }
 }
 
-/// The number of tokens that a value means: whole numbers, those that were written with a fraction, or as text. What is
-/// negative, endless or beyond any number is none.
+/// The number of tokens that a value means: whole numbers, those that were written with a fraction, or as text. Negative,
+/// infinite and too large numbers are ignored.
 fn count(value: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(value).ok()?;
     let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text).trim();

@@ -5,7 +5,7 @@ use memchr::memchr2;
 use super::scanner::{Form, Scanner};
 use super::split::split_at;
 
-/// Takes an event stream apart as it passes. Nothing of it is kept, so no line or event is too long.
+/// Splits an event stream while it passes. Nothing is kept, so no line or event is too long.
 #[derive(Debug)]
 pub(super) struct EventStream {
     line: Line,

@@ -1,4 +1,4 @@
-//! Takes a small JSON object apart, however odd its values are: `NaN`, `1e400` and half a word hide no other member.
+//! Splits a small JSON object into members, even with invalid values: `NaN`, `1e400` and half a word hide no other member.
 
 use std::iter;
 

@@ -1,8 +1,8 @@
 //! The tokens that an LLM reports it used, read from its response while it is streamed.
 //!
-//! The response may be megabytes, comes in arbitrary chunks, and its text is chosen by the model. So nothing of it is held
-//! back: a scanner keeps its place between the chunks, and only the JSON of a usage object is kept, up to a bound.
-//! Where that object stands decides, not how it looks: text that reads like one counts for nothing.
+//! The response may be megabytes, comes in arbitrary chunks, and its text is chosen by the model. So nothing is
+//! held back: a scanner keeps its position between the chunks, and only the JSON of a usage object is kept, up to a bound.
+//! Its position identifies that object, not its content: text that looks like one is ignored.
 
 mod counts;
 mod event_stream;
@@ -23,14 +23,14 @@ pub struct Usage {
     pub input_tokens: u64,
     /// Tokens of the completion, including its reasoning (`gen_ai.usage.output_tokens`).
     pub output_tokens: u64,
-    /// How many of the prompt's tokens came from the provider's cache, if it says
+    /// How many of the prompt's tokens came from the provider's cache, if it reports that
     /// (`gen_ai.usage.cache_read.input_tokens`).
     pub cached_input_tokens: Option<u64>,
 }
 
 /// Reads a response's usage, in the format of any routed API, from arbitrary chunks.
 ///
-/// Bytes that make no sense are no error; they only give no usage. Encoded bytes, such as gzip's, make none.
+/// Invalid bytes are not an error, but yield no usage. Nor do encoded bytes, such as gzip's.
 ///
 /// ```
 /// use llm_router_routing::usage::UsageReader;

@@ -1,4 +1,4 @@
-//! One pass over JSON in chunks, that keeps its place and little else.
+//! Scans JSON in chunks in one pass, with little state.
 
 use std::mem;
 
@@ -24,8 +24,8 @@ pub(super) enum Form {
     Event,
 }
 
-/// Scans JSON, cut anywhere, for usage and content. It does not check the JSON: of what is broken it may find less, or
-/// something else, but never fails.
+/// Scans JSON, cut anywhere, for usage and content. It does not validate the JSON: in invalid JSON it may find less, or
+/// something else, but it never fails.
 #[derive(Debug)]
 pub(super) struct Scanner {
     form: Form,
@@ -239,7 +239,7 @@ impl Scanner {
         }
     }
 
-    /// Takes note of a usage object, of which the first brace is left out.
+    /// Records a usage object, without its first brace.
     fn found_usage(&mut self, object: &[u8], is_other: bool) {
         let counts = Counts::from_json(object);
         match self.form {
@@ -250,7 +250,7 @@ impl Scanner {
         }
     }
 
-    /// Keeps so much of a text that one which is too long or escaped cannot be taken for a shorter or plain one.
+    /// Keeps enough of a text that one which is too long or escaped is not mistaken for a shorter or plain one.
     fn keep_text(&mut self, bytes: &[u8]) {
         let longest = if matches!(self.token, Token::Key) { Name::LONGEST } else { MAX_ID_BYTES };
         let room = (longest + 1).saturating_sub(self.kept.len());

@@ -1,4 +1,4 @@
-//! Takes bytes apart at one that matters.
+//! Splits bytes at a byte of interest.
 
 /// The bytes before the position, the byte there, and the bytes after it. Without one, all are before.
 pub(super) fn split_at(bytes: &[u8], at: Option<usize>) -> (&[u8], Option<u8>, &[u8]) {
