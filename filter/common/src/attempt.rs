@@ -5,14 +5,14 @@ use llm_router_routing::exchange::Attempt;
 use llm_router_routing::failover::{Failover, Retry, credentials, foreign_credentials};
 use llm_router_routing::headers::Headers;
 
-/// What to do with the headers of an attempt.
+/// The changes to the headers of an attempt.
 #[derive(Debug, Default, PartialEq)]
 pub struct AttemptHeaders {
     /// Headers to set.
     pub set: Vec<(String, String)>,
     /// Headers to remove: keys of another provider.
     pub remove: Vec<String>,
-    /// What to keep as [`CREDENTIALS`](crate::filter_state::CREDENTIALS) for the next attempts.
+    /// The value of [`CREDENTIALS`](crate::filter_state::CREDENTIALS) for the next attempts.
     pub credentials: Option<String>,
     /// If set, the host holds the headers, and this rewrites the body.
     pub body: Option<RetriedBody>,

@@ -5,13 +5,13 @@
 use llm_router_routing::exchange::Event;
 use llm_router_routing::headers::EXPLANATION_PREFIX;
 
-/// What the names of all fields start with.
+/// The prefix of the names of all fields.
 pub const PREFIX: &str = "llm_router.";
 
-/// Holds the [`Failover`](llm_router_routing::failover::Failover) of a request, for the filter that sees its retries.
+/// The [`Failover`](llm_router_routing::failover::Failover) of a request, for the filter that sees its retries.
 pub const FAILOVER: &str = "llm_router.failover";
 
-/// Holds digests of the keys that a request came with, for its retries.
+/// The digests of the keys that the client sent, for retries of the request.
 pub const CREDENTIALS: &str = "llm_router.credentials";
 
 /// Calls `set` with the fields that an event adds, without [`PREFIX`]: a decision under the names of its response headers,

@@ -1,10 +1,10 @@
-//! A clock that goes forward only, made of one that may be set.
+//! A monotonic clock, derived from a system clock that may be set.
 
 use std::cell::Cell;
 use std::time::Duration;
 
-/// Adds up the steps forward of the system's clock. A step back counts for nothing, so what has a time to live does not outlive
-/// it because somebody sets the clock.
+/// Adds up the forward steps of the system's clock. Steps back are ignored, so that entries do not outlive their time to live
+/// when somebody sets the clock.
 #[derive(Debug, Default)]
 pub struct ForwardClock {
     /// The last time by the system's clock.
@@ -13,7 +13,7 @@ pub struct ForwardClock {
 }
 
 impl ForwardClock {
-    /// The time now, which it is by the system's clock, if that can be read.
+    /// The current time, given the system's time, if it can be read.
     pub fn now(&self, system: Option<Duration>) -> Duration {
         if let Some(system) = system {
             let last = self.system.replace(Some(system)).unwrap_or(system);

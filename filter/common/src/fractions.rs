@@ -28,7 +28,7 @@ fn texts_to_numbers(value: &mut Value) {
     }
 }
 
-/// The number that a text was written as, if it has a fraction or an exponent: whole numbers stay numbers in a Struct.
+/// The number in a text, if it has a fraction or an exponent: whole numbers stay numbers in a Struct.
 fn fraction(text: &str) -> Option<Number> {
     let is_digits = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
     let is_whole = !text.contains(['.', 'e', 'E']);
@@ -39,7 +39,7 @@ fn fraction(text: &str) -> Option<Number> {
 }
 
 /// Whether a JSON text may be a Struct that Envoy loaded from YAML: it has no white space, and no fractions, because those became
-/// strings. JSON that an author wrote usually has either, and stays as it is.
+/// strings. JSON that an author wrote usually has either, and remains unchanged.
 pub fn may_be_from_yaml(json: &[u8], value: &Value) -> bool {
     !has_space(json) && !has_fraction(value)
 }

@@ -1,7 +1,7 @@
-//! What the two filters inside Envoy share: requests to the sidecar and its responses without their transport, the names of
+//! The common code of the two filters inside Envoy: requests to the sidecar and its responses without their transport, the names of
 //! filter state, and the changes that a retried request needs.
 //!
-//! Nothing here calls Envoy; the hosts (`filter/wasm`, `filter/module`) carry out what these functions return.
+//! Nothing here calls Envoy; the hosts (`filter/wasm`, `filter/module`) apply what these functions return.
 
 pub mod attempt;
 pub mod correlation;

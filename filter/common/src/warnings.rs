@@ -25,7 +25,7 @@ impl Warnings {
         }
     }
 
-    /// How many were suppressed since the last one, if one may be logged now.
+    /// The number of warnings suppressed since the last one, if one may be logged now.
     fn suppressed(&self, now: Duration) -> Option<u64> {
         // A panic in another thread leaves the numbers whole.
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -55,7 +55,7 @@ impl Buffer {
     }
 
     /// # Safety
-    /// The bytes must stay as they are for `'a`; see the table above.
+    /// The bytes must not change during `'a`; see the table above.
     pub(crate) unsafe fn bytes<'a>(self) -> &'a [u8] {
         if self.data.is_null() || self.length == 0 {
             return &[];

@@ -22,7 +22,7 @@ const FAILOVER: &str = "failover";
 pub(crate) enum FilterConfig {
     /// The filter that routes.
     Router {
-        /// What its requests share.
+        /// The state that its requests share.
         gateway: Arc<Gateway>,
         /// Reports counts to Envoy until Envoy destroys the configuration.
         _flushing: Flushing,
@@ -33,7 +33,7 @@ pub(crate) enum FilterConfig {
 
 impl FilterConfig {
     /// # Errors
-    /// What is wrong with the configuration, by its path, and what to write instead.
+    /// The error names the path of the invalid field, and the fix.
     ///
     /// # Safety
     /// In `config_new` only, with the pointer that Envoy passed to it.

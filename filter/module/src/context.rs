@@ -1,6 +1,6 @@
-//! What Envoy knows of a request: attributes and dynamic metadata, as the policy's conditions need them.
+//! The context of a request in Envoy: the attributes and dynamic metadata that the policy's conditions read.
 //!
-//! Envoy shows modules only the members of a namespace themselves, not what is in them. For the rest, Envoy's `set_filter_state` filter
+//! Envoy gives modules only the members of a namespace, not nested values. For the rest, Envoy's `set_filter_state` filter
 //! can write a whole namespace, as JSON, into filter state.
 
 use llm_router_routing::context::{Attribute, AttributeKind, ContextKeys, RequestContext, Scalar};
@@ -9,10 +9,10 @@ use serde_json::Value;
 use crate::abi;
 use crate::envoy::EnvoyFilter;
 
-/// What the names of filter state with metadata start with. The namespace follows.
+/// The prefix of the names of filter state with metadata. The namespace follows.
 const METADATA_STATE: &str = "llm_router.metadata.";
 
-/// Reads it. Without such conditions, Envoy is not asked.
+/// Reads the context. Without such conditions, it does not call Envoy.
 pub(crate) fn read(envoy: &EnvoyFilter, keys: &ContextKeys) -> RequestContext {
     let mut context = RequestContext::default();
     for attribute in &keys.attributes {

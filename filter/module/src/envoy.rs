@@ -137,7 +137,7 @@ impl EnvoyFilter {
         String::from_utf8(value.to_vec()).ok()
     }
 
-    /// Responds to the client in place of an LLM.
+    /// Sends a response to the client instead of routing the request.
     pub(crate) fn send_response(
         &self,
         status: u16,
@@ -162,7 +162,7 @@ impl EnvoyFilter {
         }
     }
 
-    /// Moves what just came of the request body to the end of `to`.
+    /// Moves the request body chunk that just arrived to the end of `to`.
     pub(crate) fn take_request_chunk(&self, to: &mut HeldBody) {
         let Some(filter) = self.filter.get() else { return };
         let mut length = 0_usize;
@@ -180,7 +180,7 @@ impl EnvoyFilter {
         }
     }
 
-    /// What just came of the response body, in its hook only. It must not be changed while this exists.
+    /// The response body chunk that just arrived, in its hook only. It must not be changed while this exists.
     pub(crate) fn response_chunks(&self) -> Chunks<'_> {
         let chunks = self.filter.get().map(|filter| self.chunks(filter, Body::ReceivedResponse));
         Chunks { chunks: chunks.unwrap_or_default(), _envoy: self }
@@ -250,7 +250,7 @@ impl EnvoyFilter {
         }
     }
 
-    /// What [`EnvoyFilter::set_filter_state`] set, copied.
+    /// A copy of the value that [`EnvoyFilter::set_filter_state`] set.
     pub(crate) fn filter_state(&self, name: &str) -> Option<Vec<u8>> {
         let filter = self.filter.get()?;
         let mut value = Buffer::NULL;
@@ -332,7 +332,7 @@ impl EnvoyFilter {
         is_known.then_some(value)
     }
 
-    /// A member of a namespace of the dynamic metadata: its value, or the texts and numbers of a list. Empty if there is none.
+    /// A member of a namespace of the dynamic metadata: its value, or the texts and numbers of a list. Empty without a value.
     pub(crate) fn metadata(&self, namespace: &str, name: &str) -> Vec<Scalar> {
         let Some(filter) = self.filter.get() else { return Vec::new() };
         let (source, namespace, key) =
@@ -477,7 +477,7 @@ impl EnvoyFilter {
 /// The text in a buffer, copied.
 ///
 /// # Safety
-/// The bytes must stay as they are while it is copied.
+/// The bytes must not change while they are copied.
 unsafe fn text(buffer: Buffer) -> Option<String> {
     // SAFETY: as above.
     String::from_utf8(unsafe { buffer.bytes() }.to_vec()).ok()

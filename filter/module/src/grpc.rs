@@ -100,7 +100,7 @@ fn message(body: &[u8]) -> Option<&[u8]> {
     (usize::try_from(length) == Ok(message.len())).then_some(message)
 }
 
-/// Decodes `grpc-message`, which is percent-encoded UTF-8. Invalid escapes stay as they are.
+/// Decodes `grpc-message`, which is percent-encoded UTF-8. Invalid escapes are kept.
 fn percent_decoded(value: &[u8]) -> String {
     let mut decoded = Vec::with_capacity(value.len());
     let mut rest = value;

@@ -1,6 +1,6 @@
 //! The body of a request while the filter holds it.
 
-/// What is reserved for the first chunk.
+/// The reservation for the first chunk.
 const FIRST: usize = 64 << 10;
 /// The factor by which each further reservation grows.
 const GROWTH: usize = 4;

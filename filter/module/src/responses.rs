@@ -18,7 +18,7 @@ type Shard = Mutex<LruCache<Digest, String>>;
 static SHARED: LazyLock<[Shard; SHARDS]> =
     LazyLock::new(|| std::array::from_fn(|_| Mutex::new(LruCache::new(ENTRIES_PER_SHARD))));
 
-/// The responses that this process remembers.
+/// The responses that this process stores.
 #[derive(Debug)]
 pub(crate) struct ProcessResponses;
 

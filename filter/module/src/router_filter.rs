@@ -1,4 +1,4 @@
-//! The filter that routes: reports a request's events to its [`Exchange`], and carries out what that returns.
+//! The filter that routes: reports a request's events to its [`Exchange`], and applies the effects.
 //!
 //! It holds the request's body itself: it takes each chunk out of Envoy's buffer as it arrives, and puts the rewritten body
 //! there in pieces at the end. So Envoy buffers nothing, and its own limit does not apply.
@@ -32,7 +32,7 @@ pub(crate) struct RouterFilter {
     /// The body of a held request.
     body: RefCell<HeldBody>,
     call: RefCell<Option<Call>>,
-    /// What a held request is decided by of what Envoy knew when it came: the exchange has it too, but may be lost in a panic.
+    /// The context of a held request: the exchange has it, too, but may be lost in a panic.
     context: RefCell<RequestContext>,
     phase: Cell<Phase>,
 }
@@ -40,7 +40,7 @@ pub(crate) struct RouterFilter {
 /// The state of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It passes: it is not for an LLM, or it was decided.
+    /// It passes: it is not for an LLM, or the decision is made.
     Passing,
     /// Its headers are held until the body is complete.
     AwaitingBody,
@@ -253,7 +253,7 @@ impl RouterFilter {
         }
     }
 
-    /// All of the body is here.
+    /// The whole body has arrived.
     fn body_complete(&self, envoy: &EnvoyFilter, hook: Hook) -> Then {
         self.phase.set(Phase::Complete);
         let action = self.with_exchange(envoy, |exchange, recorder| {
@@ -263,7 +263,7 @@ impl RouterFilter {
         self.carry_out(envoy, action, hook)
     }
 
-    /// Carries out the exchange's action. Reports calls that fail at once to the exchange.
+    /// Applies the exchange's action. Reports calls that fail at once to the exchange.
     fn carry_out(&self, envoy: &EnvoyFilter, mut action: OnBody, hook: Hook) -> Then {
         loop {
             action = match action {
@@ -290,7 +290,7 @@ impl RouterFilter {
         }
     }
 
-    /// Carries out an action outside of the request's own hooks.
+    /// Applies an action outside of the request's own hooks.
     fn resume(&self, envoy: &EnvoyFilter, action: OnBody) {
         if self.phase.get() == Phase::Complete && self.carry_out(envoy, action, Hook::Call) == Then::GoOn {
             envoy.continue_decoding();

@@ -16,11 +16,11 @@ const SMALL: usize = 16 << 10;
 /// of it needs no headroom, unless it has to wait.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BufferedBody {
-    /// What its rewriting can need, in bytes.
+    /// The maximum growth by rewriting, in bytes.
     growth: usize,
     /// The length that the request's head announces.
     announced: Option<usize>,
-    /// The headroom that was made; none before the first chunk has come.
+    /// The added headroom; none before the first chunk.
     headroom: Option<usize>,
 }
 
@@ -30,12 +30,12 @@ impl BufferedBody {
         Self { growth, announced, headroom: None }
     }
 
-    /// The length of what has come of it, by Envoy's count of bytes.
+    /// The length that has arrived, by Envoy's count of bytes.
     pub(crate) fn length(&self, buffered: usize) -> usize {
         buffered.saturating_sub(self.headroom.unwrap_or(0))
     }
 
-    /// Takes note of a chunk, in its callback, and returns whether the body is complete with this length.
+    /// Records a chunk, in its callback, and returns whether the body is complete with this length.
     pub(crate) fn on_chunk(&mut self, length: usize, end_of_stream: bool) -> bool {
         // Envoy's HTTP/1 reports the end apart from the last chunk, but holds clients to the length that they announce.
         let is_complete = end_of_stream || self.announced == Some(length);
@@ -61,7 +61,7 @@ impl BufferedBody {
         BodyCopy { buffered: host::request_body(), headroom: self.headroom.unwrap_or(0) }
     }
 
-    /// Replaces the body by what becomes of it: what follows the last change stays in Envoy's buffer. `copy` is the body, if
+    /// Replaces the body by the rewritten one: bytes after the last change stay in Envoy's buffer. `copy` is the body, if
     /// there is a copy of it.
     pub(crate) fn rewrite(&self, rewritten: &Rewritten, copy: Option<&BodyCopy>) {
         let headroom = self.headroom.unwrap_or(0);
@@ -73,7 +73,7 @@ impl BufferedBody {
         host::replace_start_of_request_body(headroom + changes, &replacement);
     }
 
-    /// Takes the headroom away again, from a request that is forwarded unchanged.
+    /// Removes the headroom from a request that is forwarded unchanged.
     pub(crate) fn restore(&self) {
         if let Some(headroom) = self.headroom.filter(|headroom| *headroom > 0) {
             host::replace_start_of_request_body(headroom, &[]);

@@ -12,10 +12,10 @@ pub(crate) struct BodyWatchdog(Cell<State>);
 
 #[derive(Clone, Copy, Default)]
 enum State {
-    /// No request was held yet.
+    /// No request has been held yet.
     #[default]
     Unknown,
-    /// The first request is held since then.
+    /// The first request has been held since this time.
     Awaited(Duration),
     /// It came, or the warning was logged.
     Settled,
@@ -34,7 +34,7 @@ impl BodyWatchdog {
         self.0.set(State::Settled);
     }
 
-    /// Whether it is time to say that none comes; only once.
+    /// Whether to log the warning now; true only once.
     pub(crate) fn is_missing(&self, now: impl FnOnce() -> Duration) -> bool {
         let State::Awaited(since) = self.0.get() else { return false };
         let missing = now().saturating_sub(since) >= TIMEOUT;

@@ -1,11 +1,11 @@
-//! What Envoy knows of a request: its properties, as the policy's conditions need them.
+//! The context of a request in Envoy: the properties that the policy's conditions read.
 
 use llm_router_proto::context;
 use llm_router_routing::context::{AttributeKind, ContextKeys, RequestContext, Scalar};
 
 use crate::host;
 
-/// Reads it. Without such conditions, Envoy is not asked.
+/// Reads the context. Without such conditions, it does not call Envoy.
 pub(crate) fn read(keys: &ContextKeys) -> RequestContext {
     let mut context = RequestContext::default();
     for attribute in &keys.attributes {

@@ -1,20 +1,21 @@
-//! Which Envoys can do what the filters need. On others, requests would hang, or retries meet the same model.
+//! Checks that Envoy supports the features that the filters need. Otherwise requests would hang, or retries would go to the
+//! same model.
 
 use std::fmt;
 
 use crate::host;
 
-/// What a filter needs of Envoy, and since when it is there.
+/// A feature of Envoy that a filter needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// Holding a request's headers until its body was read.
+    /// Holding a request's headers until its body has been read.
     HeldHeaders,
-    /// Choosing the cluster anew for a retry.
+    /// Choosing another cluster for a retry.
     FreshCluster,
 }
 
 impl Need {
-    /// The oldest minor version of Envoy 1.
+    /// The oldest minor version of Envoy 1 that has it.
     fn since(self) -> u64 {
         match self {
             Self::HeldHeaders => 35,

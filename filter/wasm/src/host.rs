@@ -1,6 +1,6 @@
-//! Envoy's host functions, as far as we use them.
+//! The host functions of Envoy that the filter uses.
 //!
-//! The SDK's trait methods unwrap, and its functions panic on a status that they do not know; so each of ours says
+//! The SDK's trait methods unwrap, and its functions panic on an unknown status; so each function here documents
 //! when it may be called. Header values are bytes here: the SDK panics where a client's are not UTF-8.
 
 mod headers;
@@ -13,7 +13,7 @@ use llm_router_routing::headers::Headers;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, Bytes, MapType, MetricType, Status};
 
-/// Request headers. To be changed only while they are held: before `Continue` was returned from their callback.
+/// Request headers. Change them only while they are held: before `Continue` was returned from their callback.
 pub(crate) struct RequestHeaders;
 
 impl RequestHeaders {
@@ -45,7 +45,7 @@ impl RequestHeaders {
     }
 }
 
-/// Replaces a response header. To be called in the response headers' callback only.
+/// Replaces a response header. Call it only in the response headers' callback.
 pub(crate) fn set_response_header(name: &str, value: &str) {
     let _ = hostcalls::set_map_value(MapType::HttpResponseHeaders, name, Some(value));
 }
@@ -65,7 +65,7 @@ pub(crate) fn part_of_request_body(start: usize, length: usize) -> Bytes {
     hostcalls::get_buffer(BufferType::HttpRequestBody, start, length).ok().flatten().unwrap_or_default()
 }
 
-/// Replaces the first bytes of the request body, of which there must be that many, while it is held.
+/// Replaces the first bytes of the request body, which must have at least this length, while it is held.
 pub(crate) fn replace_start_of_request_body(length: usize, with: &[u8]) {
     let _ = hostcalls::set_buffer(BufferType::HttpRequestBody, 0, length, with);
 }
@@ -85,7 +85,7 @@ pub(crate) fn set_shared_data(key: &str, value: &[u8]) {
     let _ = hostcalls::set_shared_data(key, Some(value), None);
 }
 
-/// Lets a held request go on.
+/// Forwards a held request.
 pub(crate) fn resume_request() {
     let _ = hostcalls::resume_http_request();
 }
@@ -95,7 +95,7 @@ pub(crate) fn respond(status: u16, headers: Vec<(&str, &str)>, body: &[u8]) {
     let _ = hostcalls::send_http_response(u32::from(status), headers, Some(body));
 }
 
-/// A gRPC call under way.
+/// A gRPC call in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CallId(u32);
 
@@ -110,11 +110,11 @@ impl CallId {
     }
 }
 
-/// Sends one message and asks for one back. `target` is a cluster's name, or an encoded
+/// Sends a unary call. `target` is a cluster's name, or an encoded
 /// `envoy.config.core.v3.GrpcService`. Envoy checks nothing of `headers`.
 ///
 /// # Errors
-/// There is no such cluster, or the call failed at once.
+/// The cluster does not exist, or the call failed at once.
 pub(crate) fn call_grpc(
     target: &str,
     service: &str,
@@ -131,9 +131,9 @@ pub(crate) fn grpc_response(size: usize) -> Option<Bytes> {
     hostcalls::get_buffer(BufferType::GrpcReceiveBuffer, 0, size).ok().flatten()
 }
 
-/// The message of a gRPC call's status, in its callback only; empty if there is none.
+/// The message of a gRPC call's status, in its callback only; may be empty.
 ///
-/// The SDK's function panics if the message is not UTF-8, which is up to the peer.
+/// The SDK's function panics if the message is not UTF-8, which the peer controls.
 #[allow(unsafe_code)]
 pub(crate) fn grpc_status_message() -> String {
     #[link(wasm_import_module = "env")]
@@ -195,7 +195,7 @@ pub(crate) fn response_header(name: &str) -> Option<Bytes> {
     hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, name).ok().flatten()
 }
 
-/// The bytes of the response body that just came, in its callback.
+/// The response body chunk that just arrived, in its callback.
 pub(crate) fn response_chunk(size: usize) -> Bytes {
     hostcalls::get_buffer(BufferType::HttpResponseBody, 0, size).ok().flatten().unwrap_or_default()
 }
@@ -205,12 +205,12 @@ pub(crate) fn set_filter_state(name: &str, value: &str) {
     let _ = hostcalls::set_property(vec![name], Some(value.as_bytes()));
 }
 
-/// What [`set_filter_state`] set.
+/// The value that [`set_filter_state`] set.
 pub(crate) fn filter_state(name: &str) -> Option<Bytes> {
     hostcalls::get_property(vec![name]).ok().flatten()
 }
 
-/// Envoy's number of a stat, which it makes if it does not know the name.
+/// Envoy's id of a stat, which it creates if the name is new.
 pub(crate) fn define_stat(kind: MetricType, name: &str) -> Option<u32> {
     hostcalls::define_metric(kind, name).ok()
 }
@@ -227,7 +227,7 @@ pub(crate) fn record_stat(id: u32, value: u64) {
     let _ = hostcalls::record_metric(id, value);
 }
 
-/// Has the root's `on_tick` called this often, in milliseconds. To be called by the root.
+/// Sets the interval of the root's `on_tick`, in milliseconds. Only the root calls it.
 pub(crate) fn tick_every(period: Duration) {
     let _ = hostcalls::set_tick_period(period);
 }

@@ -1,8 +1,8 @@
 //! The proxy-wasm filter: a thin host of `llm-router-routing`'s `Exchange` inside Envoy.
 //!
 //! [`root`] configures a [`worker`], which its requests share. [`router_filter`] takes one request through its phases,
-//! with its [`body`] in Envoy's buffer and the [`sidecar_client`] for prompts to classify. A [`recorder`] receives what is
-//! recorded: [`stats`] and filter state. [`retry_filter`] is a filter of its own, which Envoy runs once per attempt, in
+//! with its [`body`] in Envoy's buffer and the [`sidecar_client`] for prompts to classify. A [`recorder`] receives
+//! events, for [`stats`] and filter state. [`retry_filter`] is a separate filter, which Envoy runs once per attempt, in
 //! front of the LLMs. [`envoy_version`] and [`body_watchdog`] report Envoys in which requests would hang. [`host`] has
 //! Envoy's functions for all of them.
 

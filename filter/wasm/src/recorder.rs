@@ -1,4 +1,4 @@
-//! Where the events of a request go: Envoy's stats, its filter state for access logs, and the debug log.
+//! Records the events of a request: Envoy's stats, its filter state for access logs, and the debug log.
 
 use llm_router_filter_common::filter_state::{self, PREFIX};
 use llm_router_routing::config::Config;

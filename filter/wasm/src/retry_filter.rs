@@ -1,5 +1,5 @@
-//! The filter in front of the LLMs, which Envoy runs once per attempt of a request: it turns a retry into what the policy's
-//! next model wants, and sets where the attempt after it goes.
+//! The filter in front of the LLMs, which Envoy runs once per attempt of a request: it turns a retry into a request for the
+//! policy's next model, and sets the cluster of the attempt after it.
 
 use llm_router_filter_common::attempt::{AttemptHeaders, RetriedBody};
 use llm_router_filter_common::filter_state::{CREDENTIALS, FAILOVER};
@@ -13,7 +13,7 @@ use crate::host::{self, RequestHeaders};
 /// One attempt.
 #[derive(Default)]
 pub(crate) struct RetryFilter {
-    /// What becomes of the body, while the headers are held.
+    /// The rewriting of the body, while the headers are held.
     body: Option<RetriedBody>,
 }
 

@@ -19,7 +19,7 @@ use crate::worker::Worker;
 #[derive(Default)]
 pub(crate) struct Root(Role);
 
-/// What the plugin is there for.
+/// The role of the plugin.
 #[derive(Default)]
 enum Role {
     /// Envoy has not configured us yet; it makes no request contexts before.
@@ -27,7 +27,7 @@ enum Role {
     Unknown,
     /// The filter that decides.
     Router(Rc<Worker>),
-    /// The filter in front of the LLMs; its `root_id` says so.
+    /// The filter in front of the LLMs; selected by its `root_id`.
     Failover,
 }
 

@@ -1,4 +1,4 @@
-//! The filter that routes: reports what Envoy shows of a request to its [`Exchange`], and does what that returns.
+//! The filter that routes: reports a request's events to its [`Exchange`], and applies the effects.
 
 use std::rc::Rc;
 
@@ -22,7 +22,7 @@ pub(crate) struct RouterFilter {
     worker: Rc<Worker>,
     exchange: Exchange,
     body: BufferedBody,
-    /// The call to the sidecar that is under way.
+    /// The call to the sidecar in progress.
     call: Option<CallId>,
     /// The body, while it is decided on; while the sidecar is called only if it is small: reading it from Envoy again would
     /// cost more.
@@ -47,7 +47,7 @@ impl RouterFilter {
         }
     }
 
-    /// All of the body is in Envoy's buffer.
+    /// The whole body is in Envoy's buffer.
     fn body_complete(&mut self) -> Action {
         let body = self.body.copy();
         let action = self.exchange.request_body(body.bytes(), host::now(), &mut self.worker.recorder());
@@ -55,7 +55,7 @@ impl RouterFilter {
         self.carry_out(action)
     }
 
-    /// Does what the exchange asks for. Calls that fail at once come back to it.
+    /// Applies the effects of the exchange. Reports calls that fail at once to the exchange.
     fn carry_out(&mut self, mut action: OnBody) -> Action {
         loop {
             action = match action {
@@ -96,7 +96,7 @@ impl RouterFilter {
         self.worker.sidecar.classify(&query, correlation::headers(query.head.headers())).map(Some)
     }
 
-    /// Responds once the whole request is there: Envoy closes an HTTP/1 connection if a response comes before the
+    /// Responds once the whole request has arrived: Envoy closes an HTTP/1 connection if a response comes before the
     /// request's end.
     fn respond(&mut self, response: LocalResponse) -> Action {
         if self.awaits_end {
@@ -106,7 +106,7 @@ impl RouterFilter {
         respond(&response)
     }
 
-    /// The request has ended. Returns what to do, if a response waited for that.
+    /// The request has ended. Returns the action, if a response waited for the end.
     fn request_end(&mut self) -> Option<Action> {
         self.awaits_end = false;
         self.response.take().map(|response| respond(&response))
@@ -138,19 +138,19 @@ impl RouterFilter {
         }
     }
 
-    /// The request is over: spares the sidecar work that nobody waits for.
+    /// The request is over: cancels the call to the sidecar.
     fn finish(&mut self) {
         self.exchange.finish(&mut self.worker.final_recorder());
         self.cancel_call();
     }
 
-    /// Whether the request may go on as it stands.
+    /// Whether the request may continue.
     fn action(&self) -> Action {
         if self.exchange.is_held() || self.exchange.is_over() { Action::Pause } else { Action::Continue }
     }
 }
 
-/// Makes of the held request, with its body rewritten, the one that the chosen model gets.
+/// Turns the held request into the request for the chosen model.
 fn send_on(forward: &Forward) {
     for (name, value) in &forward.headers {
         RequestHeaders.set(name, value);

@@ -5,11 +5,11 @@ use llm_router_routing::digest::Digest;
 
 use crate::host;
 
-/// Envoy keeps shared data until it ends, so responses share a bounded number of places: a new one takes the place of an old one.
-/// With 60 bytes each, all places together take 4 MB.
+/// Envoy keeps shared data until it ends, so responses share a bounded number of slots: a new one replaces an old one.
+/// With 60 bytes each, all slots together take 4 MB.
 const PLACES: u64 = 1 << 16;
 
-/// Envoy's shared data, by a digest's place.
+/// Envoy's shared data, by the slot of a digest.
 #[derive(Debug)]
 pub(crate) struct HostResponses;
 

@@ -1,4 +1,4 @@
-//! What the requests of one worker share.
+//! The state that the requests of a worker share.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::stats::Stats;
 /// One of Envoy's workers, with its configuration.
 pub(crate) struct Worker {
     router: Arc<CachingRouter>,
-    /// Bytes that a body can need for its rewriting; 0 in shadow mode, where nothing is rewritten.
+    /// The maximum growth of a body by rewriting, in bytes; 0 in shadow mode, which rewrites nothing.
     pub(crate) headroom: usize,
     pub(crate) sidecar: SidecarClient,
     pub(crate) stats: Stats,
@@ -48,13 +48,13 @@ impl Worker {
         Arc::clone(&self.router)
     }
 
-    /// Where the events of a request go.
+    /// The recorder of a request's events.
     pub(crate) fn recorder(&self) -> Recorder<'_> {
         let config = self.router.config();
         Recorder { config, stats: &self.stats, sets_filter_state: config.filter_state }
     }
 
-    /// Where the events of a request go that is over. Its filter state is not changed any more.
+    /// The recorder of events of a request that is over. Its filter state no longer changes.
     pub(crate) fn final_recorder(&self) -> Recorder<'_> {
         Recorder { sets_filter_state: false, ..self.recorder() }
     }

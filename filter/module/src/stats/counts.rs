@@ -9,7 +9,7 @@ use llm_router_routing::metrics::{BySeries, Series};
 /// Parts with a lock each. A worker always uses the same one, so that workers do not wait for each other.
 const SHARDS: usize = 16;
 
-/// What was counted. Label values come from the configuration, so the number of series is bounded.
+/// The counts. Label values come from the configuration, so the number of series is bounded.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     shards: [Mutex<BySeries<u64>>; SHARDS],

@@ -17,10 +17,10 @@ use crate::abi::{self, ConfigPtr, LogLevel, SchedulerPtr};
 use crate::gateway::Gateway;
 use crate::log;
 
-/// How often Envoy gets the counts. Prometheus asks less often.
+/// How often Envoy gets the counts. Prometheus scrapes less often.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The maximum number of counters that a new configuration takes over. Their labels come from configurations, of which there
+/// The maximum number of counters that a new configuration takes over. Their labels come from configurations, which
 /// may be many over time.
 const MAX_CARRIED: usize = 4096;
 

@@ -44,7 +44,7 @@ impl Stats {
         Self { definitions, counts: Counts::default(), increment: abi::config_increment_counter() }
     }
 
-    /// Counts what an event adds. Adds to `measured` what cannot wait.
+    /// Counts an event. Adds urgent values to `measured`.
     pub(crate) fn measure(&self, event: &Event<'_>, config: &Config, measured: &mut Measured) {
         metrics::measure(event, config, |series, value| {
             if series.metric.kind() == Kind::Counter && self.increment.is_some() {
@@ -55,7 +55,7 @@ impl Stats {
         });
     }
 
-    /// Reports what cannot wait to Envoy.
+    /// Reports urgent values to Envoy.
     pub(crate) fn record(&self, measured: Measured, config: &Config, envoy: &EnvoyFilter) {
         for (series, value) in measured.0 {
             let Some(id) = self.definitions.id(series.metric) else { continue };

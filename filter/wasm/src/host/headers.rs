@@ -1,9 +1,9 @@
-//! Headers as Envoy serializes them: how many there are, the lengths of each name and value, and then these, each with a zero
+//! Headers as Envoy serializes them: their number, the lengths of each name and value, and then these, each with a zero
 //! byte after it. Numbers have 32 bits and are little-endian.
 
 use llm_router_routing::headers::Headers;
 
-/// The headers of a serialized map. What does not fit the format is left out.
+/// The headers of a serialized map. Malformed entries are skipped.
 pub(super) fn from_pairs(pairs: &[u8]) -> Headers {
     const NUMBER: usize = size_of::<u32>();
     let Some((count, rest)) = number(pairs) else { return Headers::default() };

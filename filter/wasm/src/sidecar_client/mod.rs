@@ -22,7 +22,7 @@ impl SidecarClient {
         Self { target: target::target(cluster).into_owned(), encoder: RequestEncoder::default() }
     }
 
-    /// Asks the sidecar to classify the query's prompt within its time. `trace` are the headers of the client's trace.
+    /// Calls the sidecar to classify the query's prompt within its timeout. `trace` are the headers of the client's trace.
     ///
     /// # Errors
     /// The call failed at once, for example because the cluster is not configured.
@@ -32,7 +32,7 @@ impl SidecarClient {
     }
 }
 
-/// How a call ended, in its callback. `on_missing` gets what is wrong with some of the predictions where others can be used.
+/// How a call ended, in its callback. `on_missing` gets the failures of some predictions if others are usable.
 pub(crate) fn response(
     code: u32,
     size: usize,

@@ -1,13 +1,13 @@
-//! Whom Envoy calls: a cluster, under a name that servers take.
+//! The target of gRPC calls: a cluster, with an authority that servers accept.
 
 use std::borrow::Cow;
 
 /// The `:authority` of calls to clusters whose own name cannot be one. Short, since [`target`] has room for 127 bytes.
 const AUTHORITY: &str = "sidecar";
 
-/// What Envoy is to be given as the service to call. A cluster's name is enough, and Envoy sends it as the call's `:authority`.
-/// Where HTTP/2 servers would refuse that, as with Istio's `outbound|50051||sidecar.llm.svc.cluster.local`, it is an encoded
-/// `envoy.config.core.v3.GrpcService`, which Envoy takes as well, with an authority of its own.
+/// The service to call, for Envoy. A cluster's name is enough, and Envoy sends it as the call's `:authority`.
+/// If HTTP/2 servers would reject that, as with Istio's `outbound|50051||sidecar.llm.svc.cluster.local`, it is an encoded
+/// `envoy.config.core.v3.GrpcService`, which Envoy also accepts, with its own authority.
 pub(super) fn target(cluster: &str) -> Cow<'_, str> {
     if cluster.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
         return Cow::Borrowed(cluster);
@@ -31,7 +31,7 @@ mod tests {
 
     use super::*;
 
-    /// `envoy.config.core.v3.GrpcService`, as far as it counts here.
+    /// `envoy.config.core.v3.GrpcService`, with the fields that are used here.
     #[derive(PartialEq, Message)]
     struct GrpcService {
         #[prost(message, optional, tag = "1")]

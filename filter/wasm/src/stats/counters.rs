@@ -1,4 +1,4 @@
-//! Counters that are added up here and handed to Envoy now and then: a call into Envoy costs more than an addition.
+//! Counters that are added up here and passed to Envoy at intervals: a call into Envoy costs more than an addition.
 
 use std::cell::RefCell;
 use std::collections::hash_map::Entry;
@@ -9,13 +9,13 @@ use proxy_wasm::types::MetricType;
 
 use crate::host;
 
-/// The counters that were used. What Envoy does not have yet, it gets when they are dropped.
+/// The counters in use. Dropping them passes pending counts to Envoy.
 #[derive(Default)]
 pub(super) struct Counters(RefCell<BySeries<Counter>>);
 
 struct Counter {
     id: u32,
-    /// What Envoy does not have yet.
+    /// The pending counts.
     pending: u64,
 }
 
@@ -33,7 +33,7 @@ impl Counters {
         counter.pending = counter.pending.saturating_add(by);
     }
 
-    /// Hands Envoy what changed.
+    /// Passes pending counts to Envoy.
     pub(super) fn flush(&self) {
         for counter in self.0.borrow_mut().values_mut().filter(|counter| counter.pending > 0) {
             host::increment_stat(counter.id, mem::take(&mut counter.pending));

@@ -1,4 +1,4 @@
-//! Envoy stats of what the router did. The bootstraps' `stats_tags` turn the names' parts into Prometheus labels.
+//! The router's metrics as Envoy stats. The bootstraps' `stats_tags` turn the names' parts into Prometheus labels.
 
 mod counters;
 
@@ -13,19 +13,19 @@ use proxy_wasm::types::MetricType;
 
 use crate::host;
 
-/// How often Envoy gets the counts. Prometheus asks less often.
+/// How often Envoy gets the counts. Prometheus scrapes less often.
 pub(crate) const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The stats of one worker; Envoy adds the workers' up.
 #[derive(Default)]
 pub(crate) struct Stats {
     counters: Counters,
-    /// Envoy's numbers of the histograms that were used already. It wants each value by itself.
+    /// Envoy's ids of the histograms in use. It needs each value separately.
     histograms: RefCell<BySeries<u32>>,
 }
 
 impl Stats {
-    /// Counts what an event adds.
+    /// Counts an event.
     pub(crate) fn record(&self, event: &Event<'_>, config: &Config) {
         metrics::measure(event, config, |series, value| match series.metric.kind() {
             Kind::Counter => self.counters.add(series, value, || name(series, config)),
@@ -33,7 +33,7 @@ impl Stats {
         });
     }
 
-    /// Hands Envoy what was counted since the last time.
+    /// Passes the counts since the last call to Envoy.
     pub(crate) fn flush(&self) {
         self.counters.flush();
     }
