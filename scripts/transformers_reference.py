@@ -3,7 +3,7 @@
 
 usage: transformers_reference.py [MODEL_DIR] > classifier/tests/fixtures/minilm_reference.json
 
-Needs an environment of its own, since nothing else here needs transformers:
+Needs a separate environment, because nothing else here needs transformers:
 
     python3 -m venv /tmp/reference
     /tmp/reference/bin/pip install torch==2.11.0 transformers==5.23.0
