@@ -9,13 +9,13 @@ use tokio::time::timeout;
 use super::error::Error;
 use crate::ext_proc::{ReloadableService, Service};
 
-/// How many requests are classified at a time.
+/// The number of requests that are classified at the same time.
 const AT_ONCE: usize = 2;
 
-/// How long a request waits for others, and then for its classification.
+/// The time limit for waiting for other requests, and then for the classification.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The service once it is loaded, and how many use it.
+/// The service once it is loaded, and permits for its use.
 pub(super) struct Background {
     service: Arc<OnceLock<ReloadableService>>,
     room: Semaphore,
@@ -26,7 +26,7 @@ impl Background {
         Self { service, room: Semaphore::new(AT_ONCE) }
     }
 
-    /// The service, for what needs no classification.
+    /// The service, for requests that need no classification.
     pub(super) fn current(&self) -> Result<Arc<Service>, Error> {
         Ok(self.service.get().ok_or(Error::Loading)?.current())
     }

@@ -21,13 +21,13 @@ use llm_router_classifier::model::tokenizer::Prompt;
 pub(super) struct Input {
     /// The prompt.
     input: String,
-    /// What the same user said before, oldest first.
+    /// Earlier messages of the same user, oldest first.
     #[serde(default)]
     context: Vec<String>,
 }
 
-/// `{HEAD: {"label", "confidence", "scores": {LABEL: confidence}}, "read": {"tokens", "of", "estimated"}}`; a head that
-/// gives a score has `{"score", "scores": {DIMENSION: score}}`. A head with a note to its users has it as `note`.
+/// `{HEAD: {"label", "confidence", "scores": {LABEL: confidence}}, "read": {"tokens", "of", "estimated"}}`; a head
+/// with a score has `{"score", "scores": {DIMENSION: score}}`. A head with a note to its users has it as `note`.
 pub(super) async fn classify(
     State(background): State<Arc<Background>>,
     body: Result<Json<Input>, JsonRejection>,

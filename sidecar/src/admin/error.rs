@@ -40,13 +40,13 @@ pub(super) enum Error {
         "the Host is not this machine's, and --admin is a loopback address: use http://localhost or http://127.0.0.1 with the port"
     )]
     ForeignHost,
-    /// There is no policy to route by.
+    /// The sidecar has no policy.
     #[error("this sidecar has no policy; start it with --policy")]
     NoPolicy,
     /// The model is not loaded yet.
     #[error("the model is not loaded yet: try again later")]
     Loading,
-    /// Too many requests wait already.
+    /// Too many requests are waiting.
     #[error("too many requests to the admin API wait for the classifier: try again later")]
     Busy,
     /// The classifier gave no prediction.
@@ -67,7 +67,7 @@ impl Error {
         }
     }
 
-    /// The field at fault, if it is one.
+    /// The invalid field, if there is one.
     fn param(&self) -> Option<&'static str> {
         match self {
             Self::NoText => Some("input"),

@@ -1,4 +1,4 @@
-//! `POST /v1/explain`: where a request would go, every step that leads there, and what every model would cost. Nothing is sent.
+//! `POST /v1/explain`: where a request would go, every step of the decision, and the cost on every model. Nothing is sent to an LLM.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::error::Error;
 use super::policy;
 use crate::ext_proc::{ClassifiedText, ExplainingPolicy, Service};
 
-/// The longest beginning of a classified text in the response, in characters.
+/// The maximum length of the beginning of a classified text in the response, in characters.
 const MAX_TEXT: usize = 2000;
 
 /// The request's body.
@@ -35,9 +35,9 @@ pub(super) struct Input {
     /// Its headers.
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// A policy in YAML or JSON, in place of the sidecar's own; a file that contains one is accepted, too.
+    /// A policy in YAML or JSON, instead of the sidecar's own; a file that contains one is accepted, too.
     policy: Option<String>,
-    /// The tokens of the completion that costs are estimated for.
+    /// The length of the completion for cost estimates, in tokens.
     #[serde(default = "usual_completion")]
     completion_tokens: u32,
 }
@@ -53,7 +53,7 @@ fn usual_completion() -> u32 {
 /// The response's body.
 #[derive(Serialize)]
 pub(super) struct Output {
-    /// What was classified; empty if the request has no text.
+    /// The classified texts; empty if the request has no text.
     texts: Vec<Text>,
     /// Empty without a policy.
     steps: Vec<ExplainedStep>,
@@ -81,7 +81,7 @@ struct Text {
     read: Option<Value>,
     /// By head, as `/v1/classify` has them.
     predictions: Map<String, Value>,
-    /// Why there are no predictions, if there are none.
+    /// Why predictions are missing, if they are.
     error: Option<String>,
     took_ms: f64,
 }

@@ -2,7 +2,7 @@
 //!
 //! The API has no authentication, and a browser on the same machine reaches it on behalf of any page. Requests from other origins
 //! are rejected by their `Origin`. A page that has made its own host name resolve to a loopback address (DNS rebinding) is rejected by
-//! its `Host`. What is not a browser need not send either.
+//! its `Host`. Other clients need not send either.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -35,7 +35,7 @@ const HEADERS: [(HeaderName, HeaderValue); 4] = [
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ListenAddress(pub(super) SocketAddr);
 
-/// Passes requests of the same origin on.
+/// Forwards requests of the same origin.
 pub(super) async fn same_origin_only(
     State(listens): State<ListenAddress>,
     request: Request,
@@ -64,7 +64,7 @@ fn check(listens: ListenAddress, headers: &HeaderMap) -> Result<(), Error> {
     }
 }
 
-/// What comes after the scheme of an origin; none if it has none, as `null`.
+/// The part of an origin after its scheme; none without a scheme, as in `null`.
 fn after_scheme(origin: &[u8]) -> Option<&[u8]> {
     origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"))
 }

@@ -1,4 +1,4 @@
-//! The operators' HTTP API, on an address of its own: metrics, liveness, readiness, dry runs of prompts and requests, and the console,
+//! The operators' HTTP API, on a separate address: metrics, liveness, readiness, dry runs of prompts and requests, and the console,
 //! a page that shows them.
 
 mod background;
@@ -27,10 +27,10 @@ use guard::ListenAddress;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Longest request body.
+/// The maximum length of a request body.
 const MAX_BODY: usize = 1 << 20;
 
-/// Whether requests should be sent here: from when the model is warm until the process stops.
+/// Whether the sidecar is ready for requests: from when the model is warm until the process stops.
 #[derive(Debug, Default)]
 pub struct Readiness(AtomicBool);
 

@@ -1,4 +1,4 @@
-//! `GET /v1/policy`: who goes where by the sidecar's policy. `POST /v1/policy`: the same by a policy that is sent.
+//! `GET /v1/policy`: the outline of the sidecar's policy. `POST /v1/policy`: the outline of the policy in the request.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 use super::background::Background;
 use super::error::Error;
 
-/// The longest policy that can be sent, in bytes.
+/// The maximum length of a policy in a request, in bytes.
 pub(super) const MAX_POLICY: usize = 256 << 10;
 
 /// The request's body.
@@ -32,7 +32,7 @@ pub(super) async fn own(State(background): State<Arc<Background>>) -> Result<Jso
     Ok(Json(router.config().into()))
 }
 
-/// The outline of a policy that is sent.
+/// The outline of the policy in the request.
 pub(super) async fn given(
     State(background): State<Arc<Background>>,
     body: Result<Json<Input>, JsonRejection>,
@@ -43,12 +43,12 @@ pub(super) async fn given(
     with_policy(policy, |config| Json((&config).into())).await
 }
 
-/// Explains by a policy that is sent.
+/// An explainer for the policy in a request.
 pub(super) async fn explainer(policy: String) -> Result<Explainer, Error> {
     with_policy(policy, |config| Explainer::new(config, BodyValues::Hidden)).await
 }
 
-/// Reads a policy, which takes a while, and makes something of it.
+/// Reads a policy in a background thread, because that may take long, and converts it.
 async fn with_policy<T: Send + 'static>(
     text: String,
     make: impl FnOnce(Config) -> T + Send + 'static,

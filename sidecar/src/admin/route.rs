@@ -1,4 +1,4 @@
-//! `POST /v1/route`: where a chat completion would be routed, and why. Nothing is sent.
+//! `POST /v1/route`: where a chat completion would be routed, and why. Nothing is sent to an LLM.
 
 use std::sync::Arc;
 

@@ -15,14 +15,14 @@ const SUFFIX: &str = ".jsonl";
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 
-/// How large and how old captures become.
+/// The limits on size and age of captures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes after which another file is begun.
+    /// The maximum size of a file in bytes; then a new one is started.
     pub file_size: u64,
-    /// Bytes of all files together; the oldest are deleted.
+    /// The maximum size of all files together in bytes; the oldest are deleted.
     pub total_size: u64,
-    /// How old a record becomes at most.
+    /// The maximum age of a record.
     pub age: Duration,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Files {
     folder: PathBuf,
     limits: Limits,
     current: Option<Current>,
-    /// The number in the name of the last file, a time in milliseconds. The next one is higher, whatever the clock says.
+    /// The number in the name of the last file, a time in milliseconds. The next one is always higher, even if the clock is set back.
     number: u128,
 }
 
@@ -55,7 +55,7 @@ struct Old {
 }
 
 impl Files {
-    /// Makes the folder, if need be, and begins a file.
+    /// Creates the folder, if necessary, and starts a file.
     ///
     /// # Errors
     /// If that fails, or a limit is too small.
@@ -137,7 +137,7 @@ impl Files {
         }
     }
 
-    /// The files of captures in the folder. All else there is somebody else's.
+    /// The capture files in the folder. Ignores all other files.
     fn list(&self) -> Vec<Old> {
         let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
         let old = |entry: fs::DirEntry| {

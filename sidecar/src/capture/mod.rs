@@ -1,8 +1,8 @@
-//! Captures a bounded sample of prompts with their predictions and decisions, for training a router on its owner's traffic. Off
-//! unless a folder is named; nothing else in the process writes prompts anywhere.
+//! Captures a bounded sample of prompts with their predictions and decisions, for training a router on your own traffic. Off
+//! unless a folder is set; nothing else in the process writes prompts anywhere.
 //!
-//! Requests only draw whether they are captured, and hand a copy to the [`writer`]'s thread, which [redacts](redact) it and writes it
-//! to rotating [`files`]. A full queue or disk costs records, and never a request.
+//! Requests are sampled. A copy of each sampled one goes to the [`writer`]'s thread, which [redacts](redact) it and writes it
+//! to rotating [`files`]. A full queue or disk loses records, but never a request.
 
 mod files;
 mod options;
@@ -24,7 +24,7 @@ use writer::Writer;
 
 use crate::telemetry::captures::{Captured, Captures};
 
-/// The longest prompt that is captured with its context, in bytes.
+/// The maximum length of a captured prompt with its context, in bytes.
 const MAX_TEXT: usize = 64 << 10;
 
 /// Which prompts are captured.
@@ -32,9 +32,9 @@ const MAX_TEXT: usize = 64 << 10;
 pub struct Sample {
     /// The fraction of prompts, above 0 to 1.
     pub fraction: f64,
-    /// Only those of these policies; of all if it is empty.
+    /// Only prompts of these policies; all if it is empty.
     pub policies: HashSet<String>,
-    /// Only those to which a head gives one of these labels; all if it is empty.
+    /// Only prompts for which a head predicts one of these labels; all if it is empty.
     pub labels: HashSet<String>,
 }
 
@@ -50,7 +50,7 @@ impl Capture {
     /// Starts the thread that writes to the folder.
     ///
     /// # Errors
-    /// If the folder cannot be made or written to.
+    /// If the folder cannot be created or written to.
     pub fn start(args: &CaptureArgs, captures: Captures) -> Result<Option<Self>> {
         let Some(folder) = args.folder() else { return Ok(None) };
         let sample = args.sample();
@@ -65,14 +65,14 @@ impl Capture {
         Ok(Some(Self { sample: Arc::new(sample), writer, captures }))
     }
 
-    /// Draws whether a prompt of this policy is captured.
+    /// Samples whether a prompt of this policy is captured.
     pub fn draws(&self, policy: Option<&str>) -> bool {
         let Sample { fraction, policies, .. } = &*self.sample;
         let is_of_policy = policies.is_empty() || policy.is_some_and(|policy| policies.contains(policy));
         is_of_policy && fastrand::f64() < *fraction
     }
 
-    /// Captures a prompt that was [drawn](Self::draws), if its predictions are among those that are wanted.
+    /// Captures a prompt that was [sampled](Self::draws), if its predictions match the filter.
     pub fn capture(&self, record: Record) {
         if !self.wants(&record.scores) {
             return;
@@ -92,7 +92,7 @@ impl Capture {
         labels.is_empty() || scores.iter().any(is_wanted)
     }
 
-    /// Waits until what was captured so far is written, for at most a second.
+    /// Waits until all captures so far are written, for at most a second.
     pub fn flush(&self) {
         self.writer.flush();
     }

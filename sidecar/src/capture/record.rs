@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::redact::Redactor;
 
-/// A prompt with what was predicted and decided.
+/// A prompt with its predictions and decision.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// When it was classified.
@@ -19,11 +19,11 @@ pub struct Record {
     pub policy: Option<String>,
     /// The prompt.
     pub text: String,
-    /// What the same user said before, oldest first.
+    /// Earlier messages of the same user, oldest first.
     pub context: Vec<String>,
-    /// What the heads say.
+    /// The predictions of the heads.
     pub scores: Vec<HeadOutput>,
-    /// The decision, where this process makes it: with native ext_proc. Our filter decides by itself.
+    /// The decision, if this process makes it, as in native mode. Our filter decides itself.
     pub routed: Option<Routed>,
 }
 
@@ -41,14 +41,14 @@ impl Default for Record {
     }
 }
 
-/// Where the request went.
+/// The decision for the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Routed {
-    /// The policy that decided; none where a rule named the model.
+    /// The policy that decided; none if a rule named the model.
     pub policy: Option<String>,
     /// The model's name.
     pub model: String,
-    /// Why.
+    /// The reason.
     pub reason: &'static str,
 }
 

@@ -12,22 +12,22 @@ use super::record::Record;
 use super::redact::{Redaction, Redactor};
 use crate::telemetry::captures::{Captured, Captures};
 
-/// How many records wait for the thread. More are dropped.
+/// The maximum number of records in the queue. Further ones are dropped.
 const WAITING_RECORDS: usize = 256;
 
-/// Time between two looks for files that are too old.
+/// The interval between checks for files that are too old.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long a flush waits.
+/// The time limit of a flush.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 enum Message {
     Record(Box<Record>),
-    /// What came before it is written when this is dropped.
+    /// All earlier records are written when this is dropped.
     Flush(SyncSender<()>),
 }
 
-/// Hands records to the thread.
+/// Passes records to the thread.
 #[derive(Clone)]
 pub(super) struct Writer {
     messages: SyncSender<Message>,
@@ -53,14 +53,14 @@ impl Writer {
         Ok(Self { messages, captures })
     }
 
-    /// Has the record written, unless too many wait already.
+    /// Queues the record, unless the queue is full.
     pub(super) fn write(&self, record: Record) {
         if self.messages.try_send(Message::Record(Box::new(record))).is_err() {
             self.captures.count(Captured::Dropped);
         }
     }
 
-    /// Waits until what came before is written.
+    /// Waits until earlier records are written.
     pub(super) fn flush(&self) {
         let (flush, flushed) = sync_channel(0);
         if self.messages.try_send(Message::Flush(flush)).is_ok() {

@@ -1,4 +1,4 @@
-//! The answers to Envoy and to our filter, as messages. Pure.
+//! The response messages to Envoy and to our filter. Pure.
 
 use std::borrow::Cow;
 
@@ -16,27 +16,27 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
 };
 use llm_router_routing::exchange::LocalResponse;
 
-/// Longest piece of a body in `FULL_DUPLEX_STREAMED` mode: what Envoy's API recommends.
+/// The maximum length of a body chunk in `FULL_DUPLEX_STREAMED` mode: Envoy's API recommends it.
 pub(super) const MAX_PIECE: usize = 64 << 10;
 
-/// An answer and nothing else.
+/// A response without further settings.
 pub(super) fn of(response: Response) -> ProcessingResponse {
     ProcessingResponse { response: Some(response), ..ProcessingResponse::default() }
 }
 
-/// The answer to a body, or to a chunk of it, that changes nothing: it is forwarded unchanged.
+/// The response to a body, or to a chunk of it, that is forwarded unchanged.
 pub(super) fn unchanged() -> ProcessingResponse {
     request_body(CommonResponse::default())
 }
 
-/// The answer to this body that changes headers and, if there is one for it, the body. A `content-length` among the headers
-/// must fit the body, or Envoy answers 500.
+/// The response to a body that changes headers and, if there is a new one, the body. A `content-length` among the headers
+/// must fit the body, or Envoy responds with 500.
 pub(super) fn changed(set_headers: Vec<HeaderValueOption>, body: Option<Bytes>) -> ProcessingResponse {
     let body = body.map(|body| BodyMutation { mutation: Some(Mutation::Body(body.into())) });
     request_body(CommonResponse { body_mutation: body, ..routed(set_headers, Vec::new()) })
 }
 
-/// The answer to request headers that removes some.
+/// The response to request headers that removes some.
 pub(super) fn without_headers(names: Vec<String>) -> ProcessingResponse {
     if names.is_empty() {
         return of(Response::RequestHeaders(HeadersResponse::default()));
@@ -45,7 +45,7 @@ pub(super) fn without_headers(names: Vec<String>) -> ProcessingResponse {
     rerouted(Vec::new(), names)
 }
 
-/// The answer to request headers that removes some, sets others and has Envoy choose the route by them.
+/// The response to request headers that removes some, sets others and makes Envoy choose the route again.
 pub(super) fn rerouted(set_headers: Vec<HeaderValueOption>, remove: Vec<String>) -> ProcessingResponse {
     let response = Some(routed(set_headers, remove));
     of(Response::RequestHeaders(HeadersResponse { response }))
@@ -60,7 +60,7 @@ fn routed(set_headers: Vec<HeaderValueOption>, remove_headers: Vec<String>) -> C
     }
 }
 
-/// Has Envoy send these bodies and, unless the mode is the default, the response headers from now on; no trailers.
+/// Makes Envoy send these bodies and, unless the mode is the default, the response headers from now on; no trailers.
 pub(super) fn in_mode(
     answer: ProcessingResponse,
     response_headers: HeaderSendMode,
@@ -78,7 +78,7 @@ pub(super) fn in_mode(
     ProcessingResponse { mode_override: Some(mode), ..answer }
 }
 
-/// A body as answers to that many chunks, in order.
+/// A body as responses to this number of chunks, in order.
 pub(super) fn in_chunks(body: &[u8], chunks: usize) -> impl Iterator<Item = ProcessingResponse> {
     let longest = body.len().div_ceil(chunks.max(1)).max(MAX_PIECE);
     let mut pieces = body.chunks(longest);
@@ -116,17 +116,17 @@ fn stream(body: Bytes, is_end: bool) -> impl Iterator<Item = CommonResponse> {
     })
 }
 
-/// The answer to request trailers, which stay as they are.
+/// The response to request trailers, which remain unchanged.
 pub(super) fn request_trailers() -> ProcessingResponse {
     of(Response::RequestTrailers(TrailersResponse::default()))
 }
 
-/// The answer to response trailers, which stay as they are.
+/// The response to response trailers, which remain unchanged.
 pub(super) fn response_trailers() -> ProcessingResponse {
     of(Response::ResponseTrailers(TrailersResponse::default()))
 }
 
-/// The answer to response headers that sets some.
+/// The response to response headers that sets some.
 pub(super) fn explained<'a>(
     set_headers: impl IntoIterator<Item = (&'static str, Cow<'a, str>)>,
 ) -> ProcessingResponse {
@@ -134,7 +134,7 @@ pub(super) fn explained<'a>(
     of(Response::ResponseHeaders(with_headers(set(headers))))
 }
 
-/// Has Envoy respond to the client in place of an LLM.
+/// Makes Envoy respond to the client instead of routing the request.
 pub(super) fn responded(response: LocalResponse) -> ProcessingResponse {
     let headers = response.headers.into_iter().map(|(key, value)| header(key.to_owned(), value.to_owned()));
     of(Response::ImmediateResponse(ImmediateResponse {
@@ -180,7 +180,7 @@ fn headers(scores: &HeadOutput) -> Vec<HeaderValueOption> {
     ]
 }
 
-/// A header that replaces all of its name.
+/// A header that replaces all others with its name.
 pub(super) fn header(key: String, value: String) -> HeaderValueOption {
     HeaderValueOption {
         // Envoy refuses a header that has both `value` and `raw_value`.

@@ -1,8 +1,9 @@
-//! Classifies: all that our filter asks for, and Envoy's own without a policy.
+//! Classifies requests of our filter, and of Envoy's own filter without a policy.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use llm_router_proto::Bytes;
 use llm_router_proto::contract::{self, ClassifyRequest, FewShotExamples, UNKNOWN_DIGEST};
 use llm_router_proto::envoy::config::core::v3::Metadata;
@@ -19,15 +20,15 @@ use crate::capture::Record;
 use crate::telemetry::metrics::Outcome;
 use crate::telemetry::traces;
 use llm_router_classifier::engine::EngineError;
-use llm_router_classifier::few_shot::Similarity;
+use llm_router_classifier::few_shot::{PendingEmbedding, Similarity};
 use llm_router_classifier::model::prediction::{HeadOutput, Outputs, Prediction};
 use llm_router_classifier::model::tokenizer::Prompt;
 
-/// How a request ended without a classification, and the status that says so.
+/// How a request ended without a classification, and its gRPC status.
 type Failure = (Outcome, Status);
 
 impl Service {
-    /// Classifies a request's body by what its metadata asks for. A body that has no text to classify goes on unchanged.
+    /// Classifies a request's body with the classifiers in its metadata. A body without text is forwarded unchanged.
     pub(super) async fn classify(
         &self,
         endpoint: Option<Endpoint>,
@@ -91,7 +92,10 @@ impl Service {
         let mut classifiers = request.classifiers;
         let similarity = match request.examples {
             Some(examples) if request::take(&mut classifiers, Classifier::EXAMPLES) => {
-                Some(self.few_shot_classifier(&examples, deadline).await?)
+                match request.examples_are_optional && !request::is_empty(&classifiers) {
+                    true => self.pending_examples(&examples)?.done().now_or_never().and_then(Result::ok),
+                    false => Some(self.few_shot_classifier(&examples, deadline).await?),
+                }
             }
             _ => None,
         };
@@ -107,24 +111,29 @@ impl Service {
         Ok(prediction)
     }
 
-    /// The classifier by these examples. They are embedded now if the request has them in full.
+    /// The examples, as far as they are embedded. That begins now if the request has them in full.
+    fn pending_examples(&self, examples: &FewShotExamples) -> Result<PendingEmbedding, Failure> {
+        match (self.pipeline.examples().find(examples.digest()), examples) {
+            (Some(pending), _) => Ok(pending),
+            (None, FewShotExamples::Full(examples)) => self
+                .pipeline
+                .embed_examples(examples)
+                .map_err(|error| (Outcome::Overloaded, Status::resource_exhausted(error.to_string()))),
+            (None, FewShotExamples::Digest(_)) => {
+                let code = Code::from(UNKNOWN_DIGEST.cast_signed());
+                let message = "the examples are not known; send them too";
+                Err((Outcome::UnknownExamples, Status::new(code, message)))
+            }
+        }
+    }
+
+    /// The classifier by these examples, once they are embedded.
     async fn few_shot_classifier(
         &self,
         examples: &FewShotExamples,
         deadline: Option<Instant>,
     ) -> Result<Arc<Similarity>, Failure> {
-        let pending = match (self.pipeline.examples().find(examples.digest()), examples) {
-            (Some(pending), _) => pending,
-            (None, FewShotExamples::Full(examples)) => self
-                .pipeline
-                .embed_examples(examples)
-                .map_err(|error| (Outcome::Overloaded, Status::resource_exhausted(error.to_string())))?,
-            (None, FewShotExamples::Digest(_)) => {
-                let code = Code::from(UNKNOWN_DIGEST.cast_signed());
-                let message = "the examples are not known; send them too";
-                return Err((Outcome::UnknownExamples, Status::new(code, message)));
-            }
-        };
+        let pending = self.pending_examples(examples)?;
         let embedded = match deadline {
             Some(deadline) => timeout_at(deadline.into(), pending.done()).await,
             None => Ok(pending.done().await),
@@ -139,7 +148,7 @@ impl Service {
         }
     }
 
-    /// What the classifiers of a policy and its rules say of a prompt, in one pass of the model. Those that it lacks, or whose
+    /// The predictions of the classifiers of a policy and its rules, in one pass of the model. Classifiers that it lacks, or whose
     /// examples cannot be embedded, are left out.
     pub(super) async fn scores_for(
         &self,
@@ -180,7 +189,7 @@ impl Service {
         Ok((prediction, similar.map(|(similarity, embedding)| similarity.compare(&embedding))))
     }
 
-    /// What the model says of a prompt, unless that is too late.
+    /// The prediction of the model, unless it is too late.
     pub(crate) async fn score(
         &self,
         prompt: Prompt<'_>,

@@ -1,4 +1,4 @@
-//! Explained requests: where a request would go, every step that leads there, and what all heads say of its text.
+//! Explained requests: where a request would go, every step of the decision, and the predictions of all heads.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ pub(crate) enum ExplainingPolicy<'p> {
     Given(&'p Explainer),
 }
 
-/// What is known of a request that was explained.
+/// The explanation of a request.
 pub(crate) struct Explained {
     /// The decision; none without a policy.
     pub(crate) explanation: Option<Explanation>,
@@ -35,17 +35,17 @@ pub(crate) struct Explained {
     pub(crate) prompt_tokens: u64,
 }
 
-/// A text, and what the model says of it.
+/// A text, and its predictions.
 pub(crate) struct ClassifiedText {
-    /// The human's message.
+    /// The user's message.
     pub(crate) text: String,
     /// The earlier messages that were read with it, oldest first.
     pub(crate) context: Vec<String>,
     /// Whether the decision depends on it.
     pub(crate) decides: bool,
-    /// What all heads say.
+    /// The predictions of all heads.
     pub(crate) prediction: Result<Prediction, EngineError>,
-    /// How long that took.
+    /// The duration of the classification.
     pub(crate) took: Duration,
 }
 
@@ -59,8 +59,8 @@ impl ExplainingPolicy<'_> {
 }
 
 impl Service {
-    /// Explains a request with these headers, at this path, with this body. The classifier has until `deadline`, whatever the
-    /// policy's timeout is: an explanation is for people, who rather wait.
+    /// Explains a request with these headers, at this path, with this body. The classifier has until `deadline`, regardless of the
+    /// policy's timeout, because people wait longer for an explanation.
     pub(crate) async fn explain(
         &self,
         policy: Option<ExplainingPolicy<'_>>,
@@ -92,7 +92,7 @@ impl Service {
         Explained { explanation, texts, prompt_tokens }
     }
 
-    /// Asks the classifiers that the decision waits for.
+    /// Calls the classifiers that the decision needs.
     async fn answer(
         &self,
         policy: &ExplainingPolicy<'_>,
@@ -143,7 +143,7 @@ impl Service {
         timeout_at(deadline.into(), pending.done()).await.ok()?.ok()
     }
 
-    /// What all heads say of a text, and the few-shot classifier if there is one.
+    /// The predictions of all heads for a text, and of the few-shot classifier if there is one.
     async fn classified_text(
         &self,
         prompt: PromptText,

@@ -1,5 +1,5 @@
 //! Large bodies take turns: they keep no more than all but one of the processor's cores busy, and none waits so long that Envoy
-//! would go on without an answer.
+//! would continue without a response.
 
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-/// Shorter bodies than this, in bytes, take less than a millisecond, and no turn.
+/// Bodies shorter than this, in bytes, take less than a millisecond, and need no turn.
 const LARGE: usize = 256 << 10;
 
-/// How long a body waits for its turn. Much less than the `message_timeout` of every shipped configuration, after which Envoy
+/// The maximum time that a body waits for its turn. Much less than the `message_timeout` of every shipped configuration, after which Envoy
 /// may let a request pass by the policy.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 

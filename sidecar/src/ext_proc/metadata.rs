@@ -17,7 +17,7 @@ pub(super) fn of_prediction(prediction: &Prediction, version: Version) -> Struct
     ClassifyResponse { version, predictions, coverage: Some(coverage) }.into_metadata()
 }
 
-/// The decision, as the response headers tell it: `model`, `reason`, and if they are known `policy`, `label`,
+/// The decision, with the names of the response headers: `model`, `reason`, and if they are known `policy`, `label`,
 /// `confidence` and `score`. With the scores that it was made of, if any.
 pub(super) fn of_decision(decision: &Decision, scores: &[HeadOutput]) -> Struct {
     let headers = decision.response_headers();

@@ -1,4 +1,4 @@
-//! How Envoy's filter sends bodies, by its configuration. Pure.
+//! How Envoy's filter sends bodies, according to its configuration. Pure.
 
 use clap::ValueEnum;
 use llm_router_proto::envoy::service::ext_proc::v3::{ProtocolConfiguration, processing_mode::BodySendMode};
@@ -14,29 +14,29 @@ pub enum AssumedBodyMode {
     FullDuplexStreamed,
 }
 
-/// How a request's body comes.
+/// How a request's body arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RequestMode {
-    /// `BUFFERED`: in one message, once the headers are answered.
+    /// `BUFFERED`: in one message, after the response to the headers.
     Buffered,
-    /// Probably as [`Buffered`](Self::Buffered), but it may be a part: nobody said how, or `BUFFERED_PARTIAL`.
+    /// Probably as [`Buffered`](Self::Buffered), but it may be a part: the mode is unknown, or `BUFFERED_PARTIAL`.
     Unannounced,
-    /// `NONE`: as the answer to the headers asks for.
+    /// `NONE`: as the response to the headers requests.
     OnDemand,
-    /// `STREAMED` where Envoy waits for the answer to the headers: as that answer asks for, or in chunks, of which each has one
-    /// answer.
+    /// `STREAMED` if Envoy waits for the response to the headers: as that response requests, or in chunks with one response
+    /// each.
     StreamedLate,
-    /// `STREAMED` where Envoy does not wait: in chunks, of which each has one answer.
+    /// `STREAMED` if Envoy does not wait: in chunks with one response each.
     Streamed,
-    /// `FULL_DUPLEX_STREAMED`: in chunks, while answers come whenever we like, and as many.
+    /// `FULL_DUPLEX_STREAMED`: in chunks, with any number of responses at any time.
     Duplex,
 }
 
-/// How both bodies of an exchange come.
+/// How both bodies of an exchange arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BodyModes {
     pub(super) request: RequestMode,
-    /// As configured, for answers that override the mode of the request only.
+    /// As configured, for responses that override only the mode of the request.
     pub(super) response: BodySendMode,
 }
 
@@ -79,12 +79,12 @@ impl BodyModes {
         Self { request: RequestMode::Buffered, response: BodySendMode::None }
     }
 
-    /// Whether Envoy heeds a mode in the answer to request headers, where it is allowed to.
+    /// Whether Envoy applies a mode in the response to request headers, if it is allowed to.
     pub(super) fn can_be_overridden(self) -> bool {
         self.request_can_be_overridden() && !self.is_response_duplex()
     }
 
-    /// Whether Envoy would heed such a mode, were it not for the mode of responses.
+    /// Whether Envoy would apply such a mode if the mode of responses allowed it.
     pub(super) fn is_blocked_by_response(self) -> bool {
         self.request_can_be_overridden() && self.is_response_duplex()
     }

@@ -1,4 +1,4 @@
-//! The policy that the sidecar was given, with its caches.
+//! The sidecar's policy, with its caches.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ pub struct PolicyRouter {
     /// Enforces and caches nothing: a dry run shows the decision, also where the policy is in shadow mode.
     dry_run: Explainer,
     started: Instant,
-    /// Who of the large bodies is read.
+    /// The turns of large bodies.
     pub(super) large_bodies: LargeBodies,
 }
 
@@ -52,7 +52,7 @@ impl PolicyRouter {
         &self.dry_run
     }
 
-    /// The time by which the caches go.
+    /// The clock of the caches.
     pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
     }

@@ -19,11 +19,11 @@ use super::body_memory::{BodyMemory, MeteredBody};
 /// buffer limit should do first.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
-/// Bodies slightly over a policy's limit are still read, because they are answered with its 413.
+/// Bodies slightly over a policy's limit are still read, because they are rejected with its 413.
 const HEADROOM_OVER_LIMIT: usize = 2 << 20;
 
 /// A service that can be replaced while it serves. A request sees the model and the policy that were current when it
-/// arrived, however long it takes. Clones share the service.
+/// arrived, until it ends. Clones share the service.
 #[derive(Clone)]
 pub struct ReloadableService {
     service: Arc<ArcSwap<Service>>,
@@ -31,7 +31,7 @@ pub struct ReloadableService {
 }
 
 impl ReloadableService {
-    /// Starts with this service. The bodies of all requests may take `body_memory` bytes at a time; more are rejected.
+    /// Starts with this service. The bodies of all requests together may take `body_memory` bytes; further ones are rejected.
     #[must_use]
     pub fn new(service: Service, body_memory: usize) -> Self {
         Self { service: Arc::new(ArcSwap::from_pointee(service)), body_memory: BodyMemory::new(body_memory) }

@@ -1,4 +1,4 @@
-//! Reads what callers send: headers, the text, and the classifiers to ask. Pure.
+//! Reads requests: headers, the text, and the requested classifiers. Pure.
 
 use llm_router_proto::contract::Classifiers;
 use llm_router_proto::envoy::config::core::v3::HeaderValue;
@@ -10,8 +10,8 @@ use llm_router_classifier::model::tokenizer::Prompt;
 
 use crate::capture::Record;
 
-/// Longest text in bytes that is taken out of a body; of a longer one, both ends. The model reads far less: the rest
-/// only counts for how much of it that was.
+/// The maximum text in bytes that is taken out of a body; of longer texts, both ends. The model reads far less: the rest
+/// matters only for the reported coverage.
 const LONGEST: usize = 1 << 20;
 
 /// A classifier that the model does not have.
@@ -26,12 +26,12 @@ pub(super) fn take(classifiers: &mut Classifiers, name: &str) -> bool {
     names.len() < before
 }
 
-/// Whether a request asks no classifier at all.
+/// Whether a request names no classifier.
 pub(super) fn is_empty(classifiers: &Classifiers) -> bool {
     matches!(classifiers, Classifiers::Named(names) if names.is_empty())
 }
 
-/// Selects the scores of the classifiers that a request asks. Those that the model lacks are left out, unless it lacks all: then
+/// Selects the scores of the classifiers that a request names. Those that the model lacks are left out, unless it lacks all: then
 /// the request is a mistake.
 pub(super) fn select(
     classifiers: &Classifiers,
@@ -71,7 +71,7 @@ pub(super) fn headers(message: HttpHeaders) -> Vec<(String, Vec<u8>)> {
     headers.into_iter().map(pair).collect()
 }
 
-/// Envoy sets either, as it is configured.
+/// Envoy sets either, depending on its configuration.
 fn value(header: &HeaderValue) -> &[u8] {
     if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value }
 }
@@ -90,7 +90,7 @@ impl From<&request::Prompt> for PromptText {
 }
 
 impl PromptText {
-    /// What a capture gets of it, with what the heads say.
+    /// The part that a capture gets, with the predictions of the heads.
     pub(super) fn captured(self, scores: Vec<HeadOutput>) -> Record {
         Record { text: self.text, context: self.context, scores, ..Record::default() }
     }
@@ -109,7 +109,7 @@ impl PromptText {
 /// The prompt of a request's body: the last user message, or what is there without one, and up to two earlier user messages as
 /// context. None if there is no text.
 ///
-/// The system prompt is left out, since it says little about what is asked for now: measured, one of 50 words behind each message
+/// The system prompt is left out, since it says little about the current request: measured, one of 50 words behind each message
 /// costs 30 points of accuracy, and 8 where only the message's own tokens are pooled.
 pub(super) fn text(endpoint: Endpoint, body: &[u8], settings: &PromptSettings) -> Option<PromptText> {
     let request = Request::parse(endpoint, body).ok()?;

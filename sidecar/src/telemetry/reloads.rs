@@ -17,7 +17,7 @@ pub enum Reload {
 pub enum Reloaded {
     /// The new one is in use.
     Applied,
-    /// The new one is not valid; the old one stays.
+    /// The new version is invalid; the previous one stays in use.
     Rejected,
 }
 
