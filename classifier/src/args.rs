@@ -20,7 +20,7 @@ pub struct ModelArgs {
     pub device: DeviceChoice,
 }
 
-/// How precisely the model computes.
+/// The numeric precision of the model.
 #[derive(Debug, Clone, Args)]
 pub struct PrecisionArgs {
     /// Numeric precision of the encoder.

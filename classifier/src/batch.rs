@@ -1,4 +1,4 @@
-//! Classifies many texts in their order, with as many in progress as may wait, on the engine that `serve` runs.
+//! Classifies many texts in order, with as many in progress as the queue allows, on the engine of `serve`.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use crate::model::tokenizer::Prompt;
 use crate::pipeline::Pipeline;
 use crate::records::{CONTEXT_FIELD, Record, Records};
 
-/// A model whose engine runs.
+/// A model with a running engine.
 pub struct BatchClassifier {
     pipeline: Pipeline,
-    /// Most texts in progress.
+    /// The maximum number of texts in progress.
     ahead: usize,
 }
 
@@ -56,7 +56,7 @@ impl BatchClassifier {
             .map_ok(|(prediction, record)| (record, prediction))
     }
 
-    /// Classifies all of some records, and shows the progress.
+    /// Classifies all records, and shows the progress.
     ///
     /// # Errors
     /// If a record has no such text or cannot be classified.
@@ -76,7 +76,7 @@ impl BatchClassifier {
     }
 }
 
-/// Reads records on a thread of its own, since reading from a pipe blocks.
+/// Reads records on a separate thread, because reading from a pipe blocks.
 pub fn read_on_thread(records: Records) -> impl Stream<Item = Result<Record>> {
     let (sender, receiver) = mpsc::channel(64);
     // Not one of tokio's threads, which would keep the program from ending until there is something to read.

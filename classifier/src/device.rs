@@ -7,7 +7,7 @@ use tch::{Cuda, Device, Kind};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum DeviceChoice {
-    /// CUDA if there is any, else CPU.
+    /// CUDA if available, else CPU.
     Auto,
     /// CPU.
     Cpu,
@@ -15,7 +15,7 @@ pub enum DeviceChoice {
     Cuda,
 }
 
-/// How precisely the encoder computes, by configuration.
+/// The configured precision of the encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum PrecisionChoice {
@@ -41,12 +41,12 @@ pub enum Precision {
     Fp16,
 }
 
-/// Where and how precisely the encoder computes.
+/// The device and precision of the encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compute {
-    /// Where.
+    /// The device.
     pub device: Device,
-    /// How precisely.
+    /// The precision.
     pub precision: Precision,
 }
 
@@ -73,7 +73,7 @@ impl PrecisionChoice {
     /// The precision on this device.
     ///
     /// # Errors
-    /// If the device does not compute in it.
+    /// If the device does not support it.
     pub fn on(self, device: Device) -> Result<Precision> {
         Ok(match (self, device) {
             (Self::Auto, Device::Cpu) if multiplies_bf16() => Precision::Bf16,
@@ -98,7 +98,7 @@ fn multiplies_bf16() -> bool {
     false
 }
 
-/// Finds the device and sets libtorch to one thread an operation, because workers run side by side.
+/// Finds the device and sets libtorch to one thread per operation, because workers run in parallel.
 ///
 /// # Errors
 /// If CUDA is requested and not available.
@@ -121,7 +121,7 @@ pub fn select(choice: DeviceChoice) -> Result<Device> {
     }
 }
 
-/// Warns users who have a GPU that the CPU is used.
+/// Warns users with a GPU if the CPU is used.
 fn warn_of_idle_gpu(error: Option<libloading::Error>) {
     // The driver's device, which containers with GPUs have too.
     if std::path::Path::new("/dev/nvidiactl").exists() {

@@ -1,4 +1,4 @@
-//! Loads a model's folder into a [`Pipeline`] that is warm.
+//! Loads a model's folder into a warm [`Pipeline`].
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::model::Model;
 use crate::model::prediction::Outputs;
 use crate::pipeline::Pipeline;
 
-/// What is loaded, and how it is run.
+/// The model to load, and how it runs.
 #[derive(Debug, Clone)]
 pub struct Loader {
     model: PathBuf,
@@ -44,10 +44,10 @@ impl Loader {
         })
     }
 
-    /// Reads the model, starts its engine and warms it. The blocking part runs on a thread of its own.
+    /// Reads the model, starts its engine and warms it. The blocking part runs on a separate thread.
     ///
     /// # Errors
-    /// If a file is missing or unfit, or the model cannot be computed with.
+    /// If a file is missing or invalid, or the model cannot be computed.
     pub async fn load(&self) -> Result<Pipeline> {
         let loader = self.clone();
         let pipeline = tokio::task::spawn_blocking(move || loader.start()).await??;
@@ -74,7 +74,7 @@ impl Loader {
     }
 }
 
-/// Classifies a short and the longest text, so that no request pays for what libtorch does at first use, and a model that
+/// Classifies a short and the longest text, so that no request pays for the initialisation of libtorch, and a model that
 /// cannot be computed is rejected.
 async fn warm(pipeline: &Pipeline) -> Result<()> {
     for words in [8, pipeline.max_tokens()] {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How often the same kind of failure is logged.
+/// The minimum interval between log lines of one kind.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Decides which events of one kind are logged.

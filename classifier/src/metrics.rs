@@ -40,7 +40,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Adds all of them to a registry.
+    /// Registers all metrics.
     pub fn register(&self, registry: &mut Registry) {
         let mut durations = |name: &str, help: &str, metric: &Histogram| {
             registry.register(name, help, metric.clone());

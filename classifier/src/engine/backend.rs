@@ -1,4 +1,4 @@
-//! What a worker thread computes with.
+//! The backend of a worker thread.
 
 use anyhow::Result;
 

@@ -1,4 +1,4 @@
-//! Which texts share a forward pass.
+//! Selects the texts that share a forward pass.
 //!
 //! A worker never waits for a batch to fill: when it is free, it takes the oldest text and others of similar length. So a
 //! batch has one text under light load, and grows with the load.
@@ -12,10 +12,10 @@ use tch::Device;
 /// longer texts.
 const LANES: [usize; 13] = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024];
 
-/// Tokens that a GPU takes at once. More would delay the first prediction, and hardly raise the throughput.
+/// The number of tokens in a forward pass on a GPU. More would delay the first prediction, and hardly raise the throughput.
 const CUDA_TOKENS: usize = 16_384;
 
-/// How many texts share a forward pass.
+/// The number of texts that share a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Batching {
     /// Each text has its own pass. Used on CPU, where a batch is no faster per text.
@@ -45,7 +45,7 @@ impl Batching {
         LANES.into_iter().filter(move |&length| length < max).chain([max])
     }
 
-    /// How many texts of a lane share a forward pass.
+    /// The number of texts of a lane that share a forward pass.
     pub(super) fn texts(self, lane: usize) -> usize {
         match (self, LANES.get(lane)) {
             (Self::Tokens(budget), Some(longest)) => (budget.get() / longest).max(1),

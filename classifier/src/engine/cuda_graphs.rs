@@ -23,7 +23,7 @@ use crate::model::tokenizer::Tokens;
 /// Numbers of texts for which passes are captured.
 const TEXTS: [usize; 6] = [1, 2, 4, 8, 16, 32];
 
-/// Most tokens of a captured pass, padding included.
+/// The maximum number of tokens of a captured pass, padding included.
 const MAX_TOKENS: usize = 4096;
 
 /// Captures work as graphs and launches them, on the thread that it was made on.
@@ -97,7 +97,7 @@ struct CapturedPasses<R: GraphRecorder> {
     by_shape: RefCell<HashMap<Shape, Option<CapturedPass<R::Graph>>>>,
 }
 
-/// What batches are padded to, and which outputs they have.
+/// The padded shape of batches, and their outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Shape {
     texts: usize,
@@ -122,7 +122,7 @@ struct PinnedBuffer {
 }
 
 impl<R: GraphRecorder> CudaGraphBackend<R> {
-    /// Captures all shapes for what policies request most: the heads' scores.
+    /// Captures all shapes for the most frequent output: the scores of the heads.
     fn new(model: Model, recorder: Result<R>) -> Self {
         let recorder = recorder.inspect_err(|error| {
             tracing::warn!(error = format!("{error:#}"), "no CUDA graphs; small batches are slower");
@@ -182,7 +182,7 @@ impl Shape {
         shapes.filter(|shape| shape.texts * shape.tokens <= MAX_TOKENS)
     }
 
-    /// What a pass of this shape reads of the texts.
+    /// The inputs of a pass of this shape for these texts.
     fn fill(self, texts: &[&Tokens], pad_token: i64) -> Filled {
         let room = self.texts * self.tokens;
         let [mut mask, mut pooled] = [(); 2].map(|()| Vec::with_capacity(room));
@@ -202,7 +202,7 @@ impl Shape {
     }
 }
 
-/// What a pass reads, `[texts, tokens]` each, as in [`Batch`].
+/// The inputs of a pass, `[texts, tokens]` each, as in [`Batch`].
 struct Filled {
     ids: Vec<i64>,
     mask: Vec<bool>,

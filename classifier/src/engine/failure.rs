@@ -10,7 +10,7 @@ use crate::log_limiter::LogLimiter;
 /// Why a text has no prediction. The messages are fit for callers.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EngineError {
-    /// Too many prompts wait already.
+    /// Too many prompts are waiting.
     #[error("too many prompts are waiting to be classified")]
     Overloaded,
     /// The engine is shut down, or shutting down.
@@ -27,7 +27,7 @@ pub enum EngineError {
     Failed(#[source] FailureCause),
 }
 
-/// What went wrong, with libtorch's C++ backtrace if it has one: for logs and command-line tools, never for callers.
+/// The cause, with libtorch's C++ backtrace if it has one: for logs and command-line tools, never for callers.
 #[derive(Debug, Clone)]
 pub struct FailureCause(Arc<anyhow::Error>);
 

@@ -1,4 +1,4 @@
-//! A text on its way through the engine.
+//! A text in the engine.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::steps::StepObserver;
 /// The result for one text.
 pub(super) type Scored = Result<Prediction, EngineError>;
 
-/// A text that waits for a thread, and where its prediction goes.
+/// A text that waits for a thread, and the receiver of its prediction.
 pub(super) struct Job<T> {
     pub(super) text: T,
     pub(super) outputs: Outputs,
@@ -26,7 +26,7 @@ pub(super) struct Job<T> {
     pub(super) steps: Option<Arc<dyn StepObserver>>,
     /// When it began to wait for the thread that takes it next.
     pub(super) queued: Instant,
-    /// How long it waited for other threads before.
+    /// The time that it waited for other threads before.
     pub(super) waited: Duration,
     /// None once a worker has taken it.
     pub(super) waiting: Option<Waiting>,
@@ -35,7 +35,7 @@ pub(super) struct Job<T> {
 /// Counts a text that waits. Dropping it makes room for the next prompt.
 pub(super) struct Waiting {
     metrics: Arc<Metrics>,
-    /// A prompt's place among those that may wait. Background texts need none.
+    /// A prompt's slot in the queue. Background texts need none.
     _permit: Option<OwnedSemaphorePermit>,
 }
 

@@ -1,4 +1,4 @@
-//! Classifies texts on threads of its own, behind a bounded queue: tokenizer threads, then worker threads.
+//! Classifies texts on separate threads, behind a bounded queue: tokenizer threads, then worker threads.
 //!
 //! On CPU one text at a time on one thread is as fast as a batch, and several such workers are twice as fast as one
 //! worker with several threads. So a worker takes one text, and there are as many workers as cores. On a GPU one worker
@@ -39,12 +39,12 @@ use crate::model::prediction::Outputs;
 use crate::model::tokenizer::{Excerpt, Tokens};
 use crate::steps::StepObserver;
 
-/// How much an engine takes at a time.
+/// The limits of an engine.
 #[derive(Debug, Clone, Copy)]
 pub struct EngineOptions {
-    /// Prompts that may wait for a worker. More are rejected at once.
+    /// The maximum number of prompts in the queue. Further ones are rejected at once.
     pub queue: usize,
-    /// How many texts share a forward pass.
+    /// The number of texts that share a forward pass.
     pub batching: Batching,
     /// Threads that tokenize.
     pub tokenizers: NonZeroUsize,
@@ -54,7 +54,7 @@ pub struct EngineOptions {
 pub(crate) struct Engine {
     tokenizers: ThreadGroup<Job<Excerpt>>,
     workers: ThreadGroup<Job<Tokens>>,
-    /// The prompts that may wait.
+    /// The slots of the queue.
     room: Arc<Semaphore>,
     shutting_down: AtomicBool,
     metrics: Arc<Metrics>,
@@ -116,7 +116,7 @@ impl Engine {
         self.submit(job, prediction).await
     }
 
-    /// The requested outputs of one text, computed while no prompt waits, or seldom. It takes no prompt's place in the
+    /// The requested outputs of one text, computed while no prompt waits, or rarely. It does not occupy a slot of the
     /// queue, so callers must bound how many such texts they submit.
     ///
     /// # Errors
@@ -135,7 +135,7 @@ impl Engine {
         prediction.await.unwrap_or_else(|_| Err(self.stopped()))
     }
 
-    /// Why the queues take no texts.
+    /// Why the queues accept no texts.
     fn stopped(&self) -> EngineError {
         if self.shutting_down.load(Ordering::Acquire) {
             EngineError::ShuttingDown
@@ -154,7 +154,7 @@ impl Engine {
         self.workers.alive() > 0 && self.tokenizers.alive() > 0
     }
 
-    /// Takes no more texts, and waits until those in the queue have their predictions. Blocks.
+    /// Accepts no more texts, and waits until those in the queue have their predictions. Blocks.
     pub(crate) fn shut_down(&self) {
         self.shutting_down.store(true, Ordering::Release);
         self.room.close();

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::queue::Queue;
 
-/// Threads that serve a queue. When the last one ends, the queue is abandoned, so that nobody waits for ever.
+/// Threads that serve a queue. When the last one ends, the queue is abandoned, so that nobody waits forever.
 pub(super) struct ThreadGroup<T> {
     pub(super) queue: Arc<Queue<T>>,
     alive: Arc<AtomicUsize>,
@@ -63,7 +63,7 @@ impl<T> ThreadGroup<T> {
 }
 
 impl<T> Drop for ThreadGroup<T> {
-    /// The threads end with what waits; also those of a group that could not be started whole.
+    /// The threads end and drop waiting items; also if only a part of the group could be started.
     fn drop(&mut self) {
         self.queue.close();
     }

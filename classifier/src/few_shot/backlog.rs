@@ -1,4 +1,4 @@
-//! The example sets that wait to be embedded, and whose turn it is. Pure.
+//! The example sets that wait to be embedded, and their order. Pure.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use tokio::sync::watch;
 
 use super::Similarity;
 
-/// Most sets of callers that may be pending. A set has at most 1 MB of text.
+/// The maximum number of pending sets of callers. A set has at most 1 MB of text.
 const MAX_CALLER_SETS: usize = 16;
 
-/// How long a caller's set stays pending while nobody waits for it. Callers with short deadlines come back for it.
+/// The time that a caller's set stays pending while nobody waits for it. Callers with short deadlines come back for it.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// Who needs a set.

@@ -1,4 +1,4 @@
-//! Classifies by similarity to example prompts, whose embeddings are computed once.
+//! Classifies by similarity to few-shot examples, whose embeddings are computed once.
 
 mod backlog;
 mod similarity;

@@ -1,4 +1,4 @@
-//! How similar a text is to the examples of each label. Pure.
+//! The similarity of a text to the examples of each label. Pure.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub struct Similarity {
     labels: Arc<[String]>,
     /// In the labels' order.
     groups: Vec<Group>,
-    /// The cosine similarity of texts that have nothing to do with each other, which counts as 0.
+    /// The cosine similarity of unrelated texts, which counts as 0.
     unrelated: f32,
 }
 
@@ -33,16 +33,16 @@ impl Similarity {
     }
 
     /// The same for an encoder whose embeddings of unrelated texts have this cosine similarity, below 1. The vectors of some
-    /// encoders lie in a narrow cone; so stretched, one `min_confidence` fits them all.
+    /// encoders lie in a narrow cone; with this rescaling, one `min_confidence` fits all encoders.
     #[must_use]
     pub fn with_unrelated(self, unrelated: f32) -> Self {
         Self { unrelated, ..self }
     }
 
-    /// How similar an embedding of length 1 is to each label's examples, from 0 to 1.
+    /// The similarity of an embedding of length 1 to each label's examples, from 0 to 1.
     ///
     /// It is the average of two cosine similarities: to the nearest example and to the centre of all examples. On
-    /// CLINC150 and Banking77, with 5 and with 10 examples a label, it is at least as good as the better of the two.
+    /// CLINC150 and Banking77, with 5 and with 10 examples per label, it is at least as good as the better of the two.
     #[must_use]
     pub fn compare(&self, embedding: &[f32]) -> HeadOutput {
         let confidences = self.groups.iter().map(|group| {

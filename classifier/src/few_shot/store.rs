@@ -1,4 +1,4 @@
-//! The few-shot examples that are embedded, by digest, and the task that embeds those that are not.
+//! The embedded few-shot examples, by digest, and the task that embeds further ones.
 
 use std::collections::HashMap;
 use std::future::ready;
@@ -18,11 +18,11 @@ use super::Similarity;
 use super::backlog::{Backlog, Embedded, Owner, TooManyExampleSets, Turn, Waiter};
 use crate::log_limiter::LogLimiter;
 
-/// Most sets of callers that are kept. A set is about 1.5 KB an example, so up to 1.5 MB.
+/// The maximum number of callers' sets in memory. A set takes about 1.5 KB per example, up to 1.5 MB.
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
 /// The example sets of one model. The sets of this process's policies are kept as long as the policies; of the sets that
-/// callers sent, the least recently used are forgotten.
+/// callers sent, the least recently used are dropped.
 ///
 /// One task embeds pending sets, one text after the other.
 pub struct Store {
@@ -42,7 +42,7 @@ struct State {
     policies: HashMap<String, PolicySet>,
     callers: LruCache<String, Arc<Similarity>>,
     backlog: Backlog,
-    /// Whether the task runs that works off the backlog.
+    /// Whether the task that processes the backlog is running.
     embedding: bool,
 }
 
@@ -71,7 +71,7 @@ impl PendingEmbedding {
     /// Waits until the set is embedded.
     ///
     /// # Errors
-    /// If the embedding of a text failed. The store has forgotten the set then.
+    /// If the embedding of a text failed. The store has then dropped the set.
     pub async fn done(self) -> Result<Arc<Similarity>, EmbeddingFailed> {
         match self.0 {
             Progress::Done(similarity) => Ok(similarity),
@@ -122,7 +122,7 @@ impl Store {
     }
 
     /// Embeds a policy's own set, unless that is done already, and keeps it as long as the policy's `Arc` lives. It comes
-    /// before callers' sets, and gets done whether or not somebody waits. Must be called on a tokio runtime.
+    /// before callers' sets, and is embedded even if nobody waits. Must be called on a tokio runtime.
     #[must_use]
     pub fn embed_for_policy(&self, examples: &Arc<Examples>) -> PendingEmbedding {
         let mut state = self.shared.state.lock();

@@ -12,13 +12,13 @@ use tch::{Kind, Tensor};
 
 use super::weights::{Weights, without_prefix};
 
-/// What kind of adapter, and of what.
+/// The settings of the adapter.
 pub(super) const CONFIG: &str = "adapter_config.json";
 /// The tensors `base_model.model.MODULE.lora_A.weight` `[rank, inputs]` and `lora_B.weight` `[outputs, rank]`.
 const WEIGHTS: &str = "adapter_model.safetensors";
 /// Both.
 pub const FILES: [&str; 2] = [CONFIG, WEIGHTS];
-/// What PEFT puts before the names of the modules that it wraps.
+/// The prefix of PEFT for names of wrapped modules.
 const WRAPPED: &str = "base_model.model.";
 
 /// The settings that we write, in PEFT's names.
@@ -63,7 +63,7 @@ const UNKNOWN: [&str; 10] = [
     "target_parameters",
 ];
 
-/// The two factors of what is added to one module's weight.
+/// The two factors of the matrix that is added to one module's weight.
 #[derive(Debug)]
 pub struct Factors {
     /// `[rank, inputs]`
@@ -103,7 +103,7 @@ pub fn fingerprint(folder: &Path) -> Result<Option<String>> {
     Ok(Some(digest.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))))
 }
 
-/// Copies an adapter into another folder, whose way to the base is `base`.
+/// Copies an adapter into another folder. `base` is the base's folder, relative to it.
 ///
 /// # Errors
 /// If a file cannot be read or written; the error names it.
@@ -165,7 +165,7 @@ impl Adapter {
     /// Reads the adapter of a folder, if it has one.
     ///
     /// # Errors
-    /// If a file cannot be read, or has what is not implemented; the error names it.
+    /// If a file cannot be read, or has unsupported settings; the error names it.
     pub fn load(folder: &Path) -> Result<Option<Self>> {
         let Some(settings) = settings(folder)? else { return Ok(None) };
         let path = folder.join(WEIGHTS);
@@ -205,7 +205,7 @@ impl Adapter {
     /// Adds the adapter to a checkpoint's weights.
     ///
     /// # Errors
-    /// If the checkpoint has not what the adapter is for; the error names it.
+    /// If the checkpoint lacks a tensor that the adapter changes; the error names it.
     pub fn merge_into(&self, weights: &mut Weights) -> Result<()> {
         for (module, Factors { a, b }) in &self.modules {
             let path = weights.path().to_owned();
@@ -225,7 +225,7 @@ impl Adapter {
         Ok(())
     }
 
-    /// Writes the adapter to where [`Adapter::load`] and PEFT find it. `base` is the base's folder, relative to this one.
+    /// Writes the adapter in the format of PEFT. `base` is the base's folder, relative to this one.
     ///
     /// # Errors
     /// If a file cannot be written; the error names it.

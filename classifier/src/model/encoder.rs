@@ -23,7 +23,7 @@ use deberta::Deberta;
 use modernbert::ModernBert;
 use torchscript::TorchScript;
 
-/// An encoder of one of the kinds that are implemented. Clones share the weights.
+/// An encoder of an implemented kind. Clones share the weights.
 #[derive(Debug, Clone)]
 pub struct Encoder {
     shape: Shape,
@@ -35,16 +35,16 @@ pub struct Encoder {
 /// In training, a batch's number of tokens is a multiple of this.
 const TOKENS: usize = 64;
 
-/// What every encoder has.
+/// The common properties of encoders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     /// Number of layers that heads can read.
     pub layers: usize,
     /// Width of a token's vector.
     pub hidden_size: i64,
-    /// Longest text, in tokens, that the weights can read.
+    /// The maximum length of a text, in tokens.
     pub max_tokens: usize,
-    /// What fills a batch's shorter texts.
+    /// The padding token.
     pub pad_token: i64,
 }
 
@@ -57,10 +57,10 @@ enum Architecture {
 }
 
 impl Encoder {
-    /// Takes the encoder's tensors out of a checkpoint, and leaves what else is in it.
+    /// Takes the encoder's tensors out of a checkpoint, and leaves the others.
     ///
     /// # Errors
-    /// If a tensor is missing or unfit, or the config asks for what is not implemented; the error names it.
+    /// If a tensor is missing or invalid, or the config has an unsupported setting; the error names it.
     pub(crate) fn from_weights(config: &Config, weights: &mut Weights) -> Result<Self> {
         let device = weights.device();
         let (shape, architecture) = match config.model_type()? {
@@ -94,7 +94,7 @@ impl Encoder {
     /// Reads TorchScript.
     ///
     /// # Errors
-    /// If the file is unfit, or the config does not say what must be known of it; the error names file and field.
+    /// If the file is invalid, or the config lacks a required field; the error names file and field.
     pub(crate) fn script(config: &Config, path: &Path, device: Device) -> Result<Self> {
         let shape = config.parse::<torchscript::TorchScriptConfig>()?.shape();
         let script = TorchScript::load(path, shape.hidden_size, device)?;
@@ -114,19 +114,19 @@ impl Encoder {
         self.shape.hidden_size
     }
 
-    /// Longest text, in tokens, that the weights can read.
+    /// The maximum length of a text, in tokens.
     #[must_use]
     pub fn max_tokens(&self) -> usize {
         self.shape.max_tokens
     }
 
-    /// What fills a batch's shorter texts.
+    /// The padding token.
     #[must_use]
     pub fn pad_token(&self) -> i64 {
         self.shape.pad_token
     }
 
-    /// Where it computes.
+    /// Its device.
     #[must_use]
     pub fn device(&self) -> Device {
         self.device
@@ -159,7 +159,7 @@ impl Encoder {
     }
 
     /// The texts' token vectors after each of the first `layers` layers, each `[texts, tokens, hidden]`; the last
-    /// layer's are what the model itself puts out. What stands at padding means nothing.
+    /// layer's are the output of the model. Vectors of padding are meaningless.
     ///
     /// # Errors
     /// If libtorch fails.

@@ -11,7 +11,7 @@ pub(super) struct Projections {
 }
 
 impl Projections {
-    /// Splits what a stacked projection puts out, `[texts, tokens, 3 * hidden]`, without copying.
+    /// Splits the output of a stacked projection, `[texts, tokens, 3 * hidden]`, without copying.
     pub(super) fn split(stacked: &Tensor, attention_heads: i64) -> Result<Self> {
         let (texts, tokens, width) = stacked.size3()?;
         let stacked = stacked.f_view([texts, tokens, 3, attention_heads, width / 3 / attention_heads])?;

@@ -1,4 +1,4 @@
-//! BERT, and RoBERTa, which differs in where positions begin.
+//! BERT, and RoBERTa, which numbers positions differently.
 //!
 //! It computes what `transformers` does, with two changes for speed: query, key and value are one matrix
 //! product, and the segment embedding, always the same, is added to the positions when loading.
@@ -76,7 +76,7 @@ impl Bert {
         Ok(states)
     }
 
-    /// What the first layer reads, `[texts, tokens, hidden]`.
+    /// The input of the first layer, `[texts, tokens, hidden]`.
     fn lookup(&self, batch: &Batch) -> Result<Tensor> {
         let words = Tensor::f_embedding(&self.words, &batch.ids, -1, false, false)?;
         let words = words.f_to_kind(self.positions.kind())?;

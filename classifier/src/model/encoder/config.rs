@@ -1,4 +1,4 @@
-//! Reads `config.json`, as Hugging Face lays it out.
+//! Reads `config.json` in Hugging Face's format.
 
 use std::path::{Path, PathBuf};
 
@@ -57,7 +57,7 @@ impl Config {
     /// The kind of encoder.
     ///
     /// # Errors
-    /// If the file does not say.
+    /// If the file has no `model_type`.
     pub(super) fn model_type(&self) -> Result<&str> {
         let value = self.fields.get("model_type").and_then(Value::as_str);
         value.with_context(|| format!("{}: no model_type", self.path.display()))
@@ -66,7 +66,7 @@ impl Config {
     /// The fields that one kind of encoder reads.
     ///
     /// # Errors
-    /// If one is missing, has another type, or asks for what is not implemented; the error names file and field.
+    /// If one is missing, has another type, or is unsupported; the error names file and field.
     pub(super) fn parse<T: Part>(&self) -> Result<T> {
         let parse = || {
             let part = T::deserialize(&self.fields)?;
