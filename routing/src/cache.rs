@@ -134,8 +134,9 @@ impl CachingRouter {
                 trace(Step::Lookup { is_hit });
             }
             if !is_hit {
-                missing.extend(not_compared);
+                missing.extend(not_compared.iter().cloned());
                 wanted.classifiers = missing;
+                wanted.for_comparison = not_compared;
                 return Ok(Plan::Classify(Box::new(pending), wanted));
             }
         }

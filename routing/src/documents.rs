@@ -61,7 +61,15 @@ pub fn parse(text: &str) -> Result<Vec<Value>, DocumentError> {
 /// # Errors
 /// If the text cannot be parsed, or does not have exactly one valid policy.
 pub fn parse_one(text: &str) -> Result<Config, DocumentError> {
-    let mut found: Vec<_> = parse(text)?.iter().flat_map(find).collect();
+    validate(&find_one(text)?)
+}
+
+/// The only policy in a text, before it is validated.
+///
+/// # Errors
+/// If the text cannot be parsed, or does not have exactly one policy.
+pub fn find_one(text: &str) -> Result<Value, DocumentError> {
+    let mut found: Vec<_> = parse(text)?.iter().flat_map(locate).collect();
     match (found.pop(), found.len()) {
         (Some(found), 0) => found.policy,
         (None, _) => Err(DocumentError::NoPolicy),
@@ -79,25 +87,38 @@ pub struct Found {
     pub policy: Result<Config, DocumentError>,
 }
 
+/// A policy before it is validated, or why its text cannot be parsed.
+struct Located {
+    place: String,
+    policy: Result<Value, DocumentError>,
+}
+
 /// Its top level has these; a map with three of them counts as a policy, so that a missing or misspelt one is
 /// reported.
 const KEYS: [&str; 4] = ["sidecar", "default_policy", "models", "policies"];
 
 /// All policies in a document.
 pub fn find(document: &Value) -> Vec<Found> {
+    let located = locate(document).into_iter();
+    located
+        .map(|Located { place, policy }| Found { place, policy: policy.and_then(|policy| validate(&policy)) })
+        .collect()
+}
+
+fn locate(document: &Value) -> Vec<Located> {
     let mut found = Vec::new();
     // A document with but one of the keys is a policy that was hardly begun.
     if has_keys(document, 1) {
-        found.push(Found { place: String::new(), policy: read(document) });
+        found.push(Located { place: String::new(), policy: Ok(document.clone()) });
     } else {
         search(document, "", &mut found);
     }
     found
 }
 
-fn search(value: &Value, place: &str, found: &mut Vec<Found>) {
+fn search(value: &Value, place: &str, found: &mut Vec<Located>) {
     if has_keys(value, 3) {
-        found.push(Found { place: place.to_owned(), policy: read(value) });
+        found.push(Located { place: place.to_owned(), policy: Ok(value.clone()) });
         return;
     }
     match value {
@@ -124,7 +145,7 @@ fn search(value: &Value, place: &str, found: &mut Vec<Found>) {
                 }
                 Err(error) => {
                     let policy = Err(DocumentError::Syntax(error.to_string()));
-                    found.push(Found { place: place.to_owned(), policy });
+                    found.push(Located { place: place.to_owned(), policy });
                 }
             }
         }
@@ -137,7 +158,11 @@ fn has_keys(value: &Value, at_least: usize) -> bool {
     KEYS.iter().filter(|key| members.contains_key(**key)).count() >= at_least
 }
 
-fn read(policy: &Value) -> Result<Config, DocumentError> {
+/// The policy in this value.
+///
+/// # Errors
+/// If it is not valid.
+pub fn validate(policy: &Value) -> Result<Config, DocumentError> {
     if policy.get("policies").is_some_and(Value::is_array) {
         return Err(DocumentError::Blueprint);
     }

@@ -63,6 +63,7 @@ fn template_for(query: &Query<'_>) -> RequestTemplate {
     });
     let names = query.classifiers.iter().map(|classifier| classifier.as_str().to_owned());
     let policy = query.policy.map(ToString::to_string);
+    let examples = examples.as_ref().map(|examples| (examples, query.examples_are_optional));
     RequestTemplate::new(Classifiers::Named(names.collect()), policy, examples)
 }
 
@@ -100,8 +101,15 @@ mod tests {
         let (prompt, head) = (Prompt::default(), RequestHead::default());
         let policy = Some(&config().policy("support").unwrap().name).cloned();
         let policy = policy.as_ref();
-        let query =
-            Query { classifiers, policy, payload, prompt: &prompt, head: &head, timeout: Duration::ZERO };
+        let query = Query {
+            classifiers,
+            policy,
+            payload,
+            examples_are_optional: false,
+            prompt: &prompt,
+            head: &head,
+            timeout: Duration::ZERO,
+        };
         ClassifyRequest::decode(ProcessingRequest::decode(encoder.encode(&query).as_slice()).unwrap())
             .unwrap()
     }
@@ -116,6 +124,7 @@ mod tests {
             classifiers: Classifiers::Named(vec!["mood".to_owned(), "examples".to_owned()]),
             policy: Some("support".to_owned()),
             examples: Some(FewShotExamples::Digest(examples.digest().to_owned())),
+            examples_are_optional: false,
             body: Prompt::default().to_body().into(),
         };
         let full =

@@ -11,7 +11,7 @@ use super::{CONTRACT_VERSION, IncompatibleVersion, NAMESPACE, VERSION, Version};
 use crate::envoy::config::core::v3::Metadata;
 use crate::envoy::service::ext_proc::v3::{HttpBody, ProcessingRequest, processing_request::Request};
 use crate::structs::{fields, into_list, into_string, into_struct, list, structure};
-use crate::{Bytes, Struct, Value};
+use crate::{Bytes, Kind, Struct, Value};
 
 /// The field of the requested classifiers: a list of names.
 const CLASSIFIERS: &str = "classifiers";
@@ -23,6 +23,8 @@ const EXAMPLES: &str = "examples";
 const DIGEST: &str = "digest";
 /// The field of the examples themselves: a structure of lists of texts, by label.
 const ROUTES: &str = "routes";
+/// The field that says that the other predictions do not wait for the examples': true or absent.
+const OPTIONAL: &str = "optional";
 
 /// The maximum number of classifiers in a request.
 const MAX_CLASSIFIERS: usize = 64;
@@ -40,6 +42,8 @@ pub struct ClassifyRequest {
     pub policy: Option<String>,
     /// The few-shot examples of a policy that classifies by them.
     pub examples: Option<FewShotExamples>,
+    /// Whether the other classifiers' predictions are wanted even if the examples are not embedded yet. Since version 1.3.
+    pub examples_are_optional: bool,
     /// The prompt. From our filter it is a chat completions body with up to three user messages, as
     /// [`Prompt::to_body`](llm_router_routing::request::Prompt::to_body) writes it: the last is to be classified, those before
     /// it are its context. From native Envoy it is the client's body.
@@ -103,7 +107,8 @@ impl RequestError {
 impl ClassifyRequest {
     /// The request as a message.
     pub fn encode(self) -> ProcessingRequest {
-        let metadata = metadata(self.version, self.classifiers, self.policy, self.examples);
+        let examples = self.examples.as_ref().map(|examples| (examples, self.examples_are_optional));
+        let metadata = metadata(self.version, self.classifiers, self.policy, examples);
         ProcessingRequest { metadata_context: Some(metadata), ..request_body(self.body) }
     }
 
@@ -124,7 +129,14 @@ impl ClassifyRequest {
         let ours = metadata.and_then(|mut metadata| metadata.filter_metadata.remove(NAMESPACE));
         let Some(Struct { fields: mut ours }) = ours else {
             let version = Version::UNVERSIONED;
-            return Ok(Self { version, classifiers: Classifiers::All, policy: None, examples: None, body });
+            return Ok(Self {
+                version,
+                classifiers: Classifiers::All,
+                policy: None,
+                examples: None,
+                examples_are_optional: false,
+                body,
+            });
         };
         // First of all, since another major version may mean something else by the other fields.
         let version = Version::from_field(ours.get(VERSION))
@@ -133,7 +145,9 @@ impl ClassifyRequest {
         let classifiers = ours.remove(CLASSIFIERS).map_or(Ok(Classifiers::All), read_classifiers)?;
         let policy = ours.remove(POLICY).map(read_policy).transpose()?;
         let examples = ours.remove(EXAMPLES).map(read_examples).transpose()?;
-        Ok(Self { version, classifiers, policy, examples, body })
+        let examples_are_optional = matches!(examples, Some((_, true)));
+        let examples = examples.map(|(examples, _)| examples);
+        Ok(Self { version, classifiers, policy, examples, examples_are_optional, body })
     }
 }
 
@@ -143,7 +157,11 @@ pub struct RequestTemplate(Vec<u8>);
 
 impl RequestTemplate {
     /// Encodes everything but the prompt.
-    pub fn new(classifiers: Classifiers, policy: Option<String>, examples: Option<FewShotExamples>) -> Self {
+    pub fn new(
+        classifiers: Classifiers,
+        policy: Option<String>,
+        examples: Option<(&FewShotExamples, bool)>,
+    ) -> Self {
         let metadata_context = Some(metadata(CONTRACT_VERSION, classifiers, policy, examples));
         Self(ProcessingRequest { metadata_context, ..ProcessingRequest::default() }.encode_to_vec())
     }
@@ -169,20 +187,21 @@ fn metadata(
     version: Version,
     classifiers: Classifiers,
     policy: Option<String>,
-    examples: Option<FewShotExamples>,
+    examples: Option<(&FewShotExamples, bool)>,
 ) -> Metadata {
     let classifiers = match classifiers {
         Classifiers::All => None,
         Classifiers::Named(names) => Some((CLASSIFIERS, list(names))),
     };
-    let examples = examples.map(|examples| (EXAMPLES, write_examples(&examples)));
+    let examples =
+        examples.map(|(examples, are_optional)| (EXAMPLES, write_examples(examples, are_optional)));
     let version = version.to_field().map(|value| (VERSION, value));
     let policy = policy.map(|name| (POLICY, name.into()));
     let ours = fields([version, classifiers, policy, examples].into_iter().flatten());
     Metadata { filter_metadata: [(NAMESPACE.to_owned(), ours)].into() }
 }
 
-fn write_examples(examples: &FewShotExamples) -> Value {
+fn write_examples(examples: &FewShotExamples, are_optional: bool) -> Value {
     let digest = Some((DIGEST, examples.digest().into()));
     let routes = match examples {
         FewShotExamples::Digest(_) => None,
@@ -193,7 +212,8 @@ fn write_examples(examples: &FewShotExamples) -> Value {
             Some((ROUTES, structure(routes)))
         }
     };
-    structure([digest, routes].into_iter().flatten())
+    let optional = are_optional.then(|| (OPTIONAL, true.into()));
+    structure([digest, routes, optional].into_iter().flatten())
 }
 
 fn read_classifiers(value: Value) -> Result<Classifiers, RequestError> {
@@ -212,7 +232,8 @@ fn read_policy(value: Value) -> Result<String, RequestError> {
     into_string(value).ok_or_else(|| RequestError::field(POLICY, "is not a string"))
 }
 
-fn read_examples(value: Value) -> Result<FewShotExamples, RequestError> {
+/// The examples, and whether they are optional.
+fn read_examples(value: Value) -> Result<(FewShotExamples, bool), RequestError> {
     let mut fields =
         into_struct(value).ok_or_else(|| RequestError::field(EXAMPLES, "is not a structure"))?.fields;
     let field = format!("{EXAMPLES}.{DIGEST}");
@@ -220,12 +241,15 @@ fn read_examples(value: Value) -> Result<FewShotExamples, RequestError> {
     let digest = digest.filter(|digest| !digest.is_empty() && digest.len() <= MAX_NAME).ok_or_else(|| {
         RequestError::field(&field, format!("is missing, or not a string of 1 to {MAX_NAME} bytes"))
     })?;
-    let Some(routes) = fields.remove(ROUTES) else { return Ok(FewShotExamples::Digest(digest)) };
+    let are_optional = fields.remove(OPTIONAL).is_some_and(|value| value.kind == Some(Kind::BoolValue(true)));
+    let Some(routes) = fields.remove(ROUTES) else {
+        return Ok((FewShotExamples::Digest(digest), are_optional));
+    };
     let examples = Examples::new(read_routes(routes)?);
     if examples.digest() != digest {
         return Err(RequestError::field(field, "is not the digest of the routes"));
     }
-    Ok(FewShotExamples::Full(Arc::new(examples)))
+    Ok((FewShotExamples::Full(Arc::new(examples)), are_optional))
 }
 
 fn read_routes(value: Value) -> Result<BTreeMap<String, Vec<String>>, RequestError> {

@@ -17,6 +17,7 @@ fn request() -> ClassifyRequest {
         classifiers: Classifiers::Named(vec!["task".to_owned()]),
         policy: Some("task_router".to_owned()),
         examples: None,
+        examples_are_optional: false,
         body: Bytes::from_static(b"{}"),
     }
 }
@@ -44,7 +45,11 @@ fn respond(ours: Vec<(&str, Value)>) -> Result<ClassifyResponse, ResponseError> 
 
 #[test]
 fn the_requests_wire_format_is_stable() {
-    let full = ClassifyRequest { examples: Some(FewShotExamples::Full(examples().into())), ..request() };
+    let full = ClassifyRequest {
+        examples: Some(FewShotExamples::Full(examples().into())),
+        examples_are_optional: true,
+        ..request()
+    };
     let expected = with_fields([
         ("contract_version", Value::from("1.3")),
         ("classifiers", list(["task"])),
@@ -54,6 +59,7 @@ fn the_requests_wire_format_is_stable() {
             structure([
                 ("digest", Value::from(examples().digest())),
                 ("routes", structure([("billing", list(["refund please"]))])),
+                ("optional", true.into()),
             ]),
         ),
     ]);
@@ -107,6 +113,7 @@ fn native_envoy_asks_every_classifier_and_sees_no_version() {
                 classifiers: Classifiers::All,
                 policy: None,
                 examples: None,
+                examples_are_optional: false,
                 body: body.clone()
             }
         );
@@ -249,9 +256,11 @@ prop_compose! {
         ],
         policy in proptest::option::of(any::<String>()),
         examples in proptest::option::of(any_examples()),
+        optional in any::<bool>(),
         body in vec(any::<u8>(), 0..200),
     ) -> ClassifyRequest {
-        ClassifyRequest { version, classifiers, policy, examples, body: body.into() }
+        let examples_are_optional = examples.is_some() && optional;
+        ClassifyRequest { version, classifiers, policy, examples, examples_are_optional, body: body.into() }
     }
 }
 
@@ -331,7 +340,11 @@ proptest! {
     #[test]
     fn a_template_encodes_the_same_request(request in any_request()) {
         let request = ClassifyRequest { version: CONTRACT_VERSION, ..request };
-        let template = RequestTemplate::new(request.classifiers.clone(), request.policy.clone(), request.examples.clone());
+        let template = RequestTemplate::new(
+            request.classifiers.clone(),
+            request.policy.clone(),
+            request.examples.as_ref().map(|examples| (examples, request.examples_are_optional)),
+        );
         let message = ProcessingRequest::decode(template.encode(request.body.clone()).as_slice()).unwrap();
         prop_assert_eq!(message, request.encode());
     }

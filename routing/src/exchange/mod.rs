@@ -202,6 +202,7 @@ impl Exchange {
         Some(Query {
             classifiers: &classifying.wanted.classifiers,
             policy: classifying.pending.policy().map(|policy| &policy.name),
+            examples_are_optional: classifying.wanted.for_comparison.iter().any(|it| it.examples().is_some()),
             payload: classifying.examples,
             prompt: classifying.pending.prompt(&classifying.wanted)?,
             head: &classifying.held.head,

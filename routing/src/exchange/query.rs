@@ -16,6 +16,8 @@ pub struct Query<'a> {
     pub policy: Option<&'a PolicyName>,
     /// The part of the few-shot examples in the call; meaningless for other classifiers.
     pub payload: ExamplesPayload,
+    /// Whether only a candidate reads the prediction by the examples, so that nothing waits for it.
+    pub examples_are_optional: bool,
     /// What to classify.
     pub prompt: &'a Prompt,
     /// The client's headers, for the trace that the call belongs to.

@@ -119,7 +119,8 @@ pub struct Wanted {
     pub(crate) message: usize,
     /// The classifiers. At most one of them uses few-shot examples.
     pub classifiers: Vec<Classifier>,
-    /// Further classifiers for the same call, which only candidates read. They alone do not cause a call.
+    /// Further classifiers for the same call, which only candidates read. They alone do not cause a call. Where a call is made, they
+    /// are among the classifiers, too.
     pub(crate) for_comparison: Vec<Classifier>,
 }
 

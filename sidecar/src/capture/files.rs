@@ -15,6 +15,9 @@ const SUFFIX: &str = ".jsonl";
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 
+/// How far clocks are set back by corrections; more is a clock that was wrong.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(3600);
+
 /// The limits on size and age of captures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -82,7 +85,8 @@ impl Files {
     /// Appends a line, whole or not at all.
     pub(super) fn append(&mut self, line: &str, now: SystemTime) -> io::Result<()> {
         let is_full = |current: &Current| {
-            let is_old = now.duration_since(current.begun).unwrap_or_default() >= self.limits.age / 8;
+            // Also where the clock has been set back.
+            let is_old = now.duration_since(current.begun).map_or(true, |age| age >= self.limits.age / 8);
             // Deleted by somebody, so that nobody would find the line.
             let is_gone = current.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
             let has_room = current.bytes + line.len() as u64 <= self.limits.file_size;
@@ -107,7 +111,8 @@ impl Files {
     fn begin(&mut self, now: SystemTime) -> io::Result<()> {
         self.current = None;
         let number = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        self.number = number.max(self.number + 1);
+        let is_ahead = self.number > number + CLOCK_TOLERANCE.as_millis();
+        self.number = if is_ahead { number } else { number.max(self.number + 1) };
         let file = loop {
             let path = self.folder.join(format!("{PREFIX}{}{SUFFIX}", self.number));
             // Appends, so that cutting a torn line moves the end.
@@ -128,7 +133,11 @@ impl Files {
         let mut total: u64 = files.iter().map(|file| file.bytes).sum();
         let newest = files.last().map(|file| file.begun);
         for file in files {
-            let is_too_old = now.duration_since(file.begun).unwrap_or_default() >= self.limits.age;
+            let is_too_old = match now.duration_since(file.begun) {
+                Ok(age) => age >= self.limits.age,
+                // Written by a clock that was ahead, so nobody knows how old it is.
+                Err(ahead) => ahead.duration() > CLOCK_TOLERANCE,
+            };
             let is_too_much =
                 Some(file.begun) != newest && total + self.limits.file_size > self.limits.total_size;
             if (is_too_old || is_too_much) && fs::remove_file(&file.path).is_ok() {
@@ -210,6 +219,19 @@ mod tests {
         assert!(lines(&files).is_empty());
         files.append("later\n", start + 40 * DAY).unwrap();
         assert_eq!(lines(&files), ["later"]);
+    }
+
+    #[test]
+    fn files_of_a_clock_that_was_ahead_do_not_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = open(folder.path(), 1000, 2000);
+        let start = SystemTime::now();
+        files.append("ahead\n", start + 10_000 * DAY).unwrap();
+        files.append("right\n", start + DAY).unwrap();
+        files.prune(start + DAY);
+        assert_eq!(lines(&files), ["right"]);
+        files.prune(start + 9 * DAY);
+        assert!(lines(&files).is_empty());
     }
 
     #[test]

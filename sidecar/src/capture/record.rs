@@ -74,7 +74,7 @@ impl Record {
         let routed = self.routed.as_ref();
         let record = json!({
             "time": humantime::format_rfc3339_millis(self.time).to_string(),
-            "request_id": self.request_id,
+            "request_id": self.request_id.as_deref().filter(|id| is_uuid(id)),
             "policy": routed.map_or(&self.policy, |routed| &routed.policy),
             "text": redactor.redact(&self.text),
             "context": context,
@@ -89,6 +89,13 @@ impl Record {
         };
         format!("{}\n", Value::Object(known))
     }
+}
+
+/// Whether an id is one as Envoy makes them. Clients may send anything in its place, which would be written as it came.
+fn is_uuid(id: &str) -> bool {
+    let groups: Vec<_> = id.split('-').collect();
+    let is_hex = |group: &&str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(is_hex)
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -115,6 +122,8 @@ mod tests {
     use super::*;
     use crate::capture::redact::Redaction;
 
+    const ID: &str = "3f0a9c1e-7d7c-4a4e-9b53-0f6a5a0c1c58";
+
     fn head(name: &str, labels: &[(&str, f32)], score: Option<f32>) -> HeadOutput {
         HeadOutput {
             head: name.into(),
@@ -128,7 +137,7 @@ mod tests {
     fn a_line_has_the_prompt_the_predictions_and_the_decision() {
         let record = Record {
             time: UNIX_EPOCH + Duration::from_millis(1_500),
-            request_id: Some("id-1".to_owned()),
+            request_id: Some(ID.to_owned()),
             policy: Some("asked".to_owned()),
             text: "write to ann@example.com".to_owned(),
             context: vec!["call 0151 2345678".to_owned()],
@@ -144,12 +153,21 @@ mod tests {
         };
         let line: Value = serde_json::from_str(&record.line(&Redactor::new(Redaction::default()))).unwrap();
         let expected = json!({
-            "time": "1970-01-01T00:00:01.500Z", "request_id": "id-1", "policy": "p",
+            "time": "1970-01-01T00:00:01.500Z", "request_id": ID, "policy": "p",
             "text": "write to [email]", "context": ["call [number]"],
             "predictions": {"task": {"label": "Rewrite", "confidence": 0.75}, "complexity": {"score": 0.5}},
             "model": "small", "reason": "classified",
         });
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_request_id_that_a_client_made_up_is_left_out() {
+        for id in ["ann@example.com", "4111111111111111", &ID.replace('f', "g"), ""] {
+            let record = Record { request_id: Some(id.to_owned()), ..Record::default() };
+            let line = record.line(&Redactor::new(Redaction::none()));
+            assert!(!line.contains("request_id"), "{line}");
+        }
     }
 
     #[test]

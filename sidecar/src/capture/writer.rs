@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 
@@ -77,12 +77,17 @@ struct WriterThread {
 
 impl WriterThread {
     fn run(&mut self, waiting: &Receiver<Message>) {
+        let mut pruned = Instant::now();
         loop {
             match waiting.recv_timeout(PRUNE_INTERVAL) {
                 Ok(Message::Record(record)) => self.write(&record),
                 Ok(Message::Flush(flushed)) => drop(flushed),
-                Err(RecvTimeoutError::Timeout) => self.files.prune(SystemTime::now()),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if pruned.elapsed() >= PRUNE_INTERVAL {
+                self.files.prune(SystemTime::now());
+                pruned = Instant::now();
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use llm_router_proto::Bytes;
 use llm_router_proto::contract::{self, ClassifyRequest, FewShotExamples, UNKNOWN_DIGEST};
 use llm_router_proto::envoy::config::core::v3::Metadata;
@@ -19,7 +20,7 @@ use crate::capture::Record;
 use crate::telemetry::metrics::Outcome;
 use crate::telemetry::traces;
 use llm_router_classifier::engine::EngineError;
-use llm_router_classifier::few_shot::Similarity;
+use llm_router_classifier::few_shot::{PendingEmbedding, Similarity};
 use llm_router_classifier::model::prediction::{HeadOutput, Outputs, Prediction};
 use llm_router_classifier::model::tokenizer::Prompt;
 
@@ -91,7 +92,10 @@ impl Service {
         let mut classifiers = request.classifiers;
         let similarity = match request.examples {
             Some(examples) if request::take(&mut classifiers, Classifier::EXAMPLES) => {
-                Some(self.few_shot_classifier(&examples, deadline).await?)
+                match request.examples_are_optional && !request::is_empty(&classifiers) {
+                    true => self.pending_examples(&examples)?.done().now_or_never().and_then(Result::ok),
+                    false => Some(self.few_shot_classifier(&examples, deadline).await?),
+                }
             }
             _ => None,
         };
@@ -107,24 +111,29 @@ impl Service {
         Ok(prediction)
     }
 
-    /// The classifier by these examples. They are embedded now if the request has them in full.
+    /// The examples, as far as they are embedded. That begins now if the request has them in full.
+    fn pending_examples(&self, examples: &FewShotExamples) -> Result<PendingEmbedding, Failure> {
+        match (self.pipeline.examples().find(examples.digest()), examples) {
+            (Some(pending), _) => Ok(pending),
+            (None, FewShotExamples::Full(examples)) => self
+                .pipeline
+                .embed_examples(examples)
+                .map_err(|error| (Outcome::Overloaded, Status::resource_exhausted(error.to_string()))),
+            (None, FewShotExamples::Digest(_)) => {
+                let code = Code::from(UNKNOWN_DIGEST.cast_signed());
+                let message = "the examples are not known; send them too";
+                Err((Outcome::UnknownExamples, Status::new(code, message)))
+            }
+        }
+    }
+
+    /// The classifier by these examples, once they are embedded.
     async fn few_shot_classifier(
         &self,
         examples: &FewShotExamples,
         deadline: Option<Instant>,
     ) -> Result<Arc<Similarity>, Failure> {
-        let pending = match (self.pipeline.examples().find(examples.digest()), examples) {
-            (Some(pending), _) => pending,
-            (None, FewShotExamples::Full(examples)) => self
-                .pipeline
-                .embed_examples(examples)
-                .map_err(|error| (Outcome::Overloaded, Status::resource_exhausted(error.to_string())))?,
-            (None, FewShotExamples::Digest(_)) => {
-                let code = Code::from(UNKNOWN_DIGEST.cast_signed());
-                let message = "the examples are not known; send them too";
-                return Err((Outcome::UnknownExamples, Status::new(code, message)));
-            }
-        };
+        let pending = self.pending_examples(examples)?;
         let embedded = match deadline {
             Some(deadline) => timeout_at(deadline.into(), pending.done()).await,
             None => Ok(pending.done().await),

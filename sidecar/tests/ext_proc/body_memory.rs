@@ -1,13 +1,13 @@
 //! Bodies take no more memory than they may, all together.
 
-use llm_router_proto::envoy::service::ext_proc::v3::processing_response::Response;
+use llm_router_proto::envoy::service::ext_proc::v3::{ProcessingResponse, processing_response::Response};
 use serde_json::{Value, json};
 use tonic::Code;
 
 use super::routing::policy;
 use super::{
-    BODY_MEMORY, PROMPT, begun, body, body_answer, exchange, gated, metric, next, open as open_stream, serve,
-    serve_with,
+    BODY_MEMORY, CHAT, PROMPT, begun, body, body_answer, exchange, gated, metric, next, open as open_stream,
+    request_headers, serve, serve_with,
 };
 
 /// A prompt with so many bytes beside it that eight take more than all may.
@@ -76,5 +76,32 @@ async fn a_request_that_is_routed_gets_an_answer_when_there_is_no_memory_left() 
             assert!(held.await.unwrap().is_ok());
         }
         metric(&running.metrics, "body_bytes 0").await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_headers_find_no_memory_gets_an_answer() {
+    let (backend, has_begun, open) = gated();
+    let running = serve_with(Some(policy(|_| {})), backend, 16).await;
+    let held: Vec<_> =
+        (0..7).map(|_| tokio::spawn(exchange(running.client.clone(), vec![body(&large())]))).collect();
+    let _has_begun = begun(has_begun).await;
+    metric(&running.metrics, "queue_depth 6").await;
+
+    let value = "x".repeat(BODY_MEMORY / 8);
+    let headers = request_headers(&[(":method", "POST"), (":path", CHAT), ("x-large", &value)]);
+    let answers = exchange(running.client.clone(), vec![headers]).await.unwrap();
+    let [ProcessingResponse { response: Some(Response::ImmediateResponse(answer)), .. }] = answers.as_slice()
+    else {
+        panic!("{answers:?}")
+    };
+    let json: Value = serde_json::from_slice(&answer.body).unwrap();
+    let status = answer.status.as_ref().unwrap().code;
+    assert_eq!((status, &json["error"]["code"]), (503, &json!("router_overloaded")));
+    for _ in &held {
+        open.send(()).unwrap();
+    }
+    for held in held {
+        assert!(held.await.unwrap().is_ok());
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::select_all;
 use llm_router_classifier::model::Model;
-use llm_router_proto::contract::{ClassifyRequest, FewShotExamples};
+use llm_router_proto::contract::{Classifiers, ClassifyRequest, FewShotExamples};
 use llm_router_proto::envoy::service::ext_proc::v3::{ProcessingRequest, ProcessingResponse};
 use llm_router_proto::structs::{as_struct, structure};
 use llm_router_routing::config::{Classifier, Examples};
@@ -15,6 +15,8 @@ use tonic::Code;
 
 use super::classifying::request;
 use super::routing::policy;
+use llm_router_test_support::time::poll;
+
 use super::{
     CHAT, PROMPT, begun, body, exchange, gated, headers, metric, model, serve, serve_with, set_headers,
 };
@@ -47,6 +49,32 @@ fn by_examples(text: &str, examples: FewShotExamples) -> ProcessingRequest {
 fn label(answers: &[ProcessingResponse]) -> String {
     let [answer] = answers else { panic!("{answers:?}") };
     set_headers(answer)["x-llm-examples"].clone()
+}
+
+/// The examples of a candidate policy, which no client must wait for.
+#[tokio::test]
+async fn predictions_of_heads_do_not_wait_for_optional_examples() {
+    let running = serve(minilm(), 8).await;
+    let ask = async |examples: FewShotExamples| {
+        let request = ClassifyRequest {
+            classifiers: Classifiers::Named(vec!["task".to_owned(), Classifier::EXAMPLES.to_owned()]),
+            examples: Some(examples),
+            examples_are_optional: true,
+            ..request("task", PROMPT)
+        };
+        exchange(running.client.clone(), vec![request.encode()]).await
+    };
+    let full = FewShotExamples::Full(examples().into());
+    let digest = FewShotExamples::Digest(full.digest().to_owned());
+    assert_eq!(ask(digest.clone()).await.unwrap_err().code(), Code::FailedPrecondition);
+    let answers = ask(full).await.unwrap();
+    assert!(set_headers(&answers[0]).contains_key("x-llm-task"), "{answers:?}");
+    poll(async || {
+        let headers = set_headers(&ask(digest.clone()).await.unwrap()[0]);
+        assert!(headers.contains_key("x-llm-task"), "{headers:?}");
+        if headers.contains_key("x-llm-examples") { Ok(()) } else { Err(format!("{headers:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test]

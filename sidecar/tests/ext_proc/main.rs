@@ -32,7 +32,7 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
     CommonResponse, HttpBody, HttpHeaders, ProcessingRequest, ProcessingResponse,
     external_processor_client::ExternalProcessorClient, processing_request, processing_response,
 };
-use llm_router_sidecar::admin::{self, Readiness};
+use llm_router_sidecar::admin::{self, AllowedHosts, Readiness};
 use llm_router_sidecar::ext_proc::server::{self, Settings};
 use llm_router_sidecar::ext_proc::{AssumedBodyMode, PolicyRouter, ReloadableService, Service};
 use llm_router_sidecar::serve::listener;
@@ -141,7 +141,7 @@ async fn admin(service: &ReloadableService, request: &str) -> String {
     let loaded = Arc::new(OnceLock::from(service.clone()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let app = admin::router(address, Arc::new(Metrics::new()), readiness, loaded);
+    let app = admin::router(AllowedHosts::default(), Arc::new(Metrics::new()), readiness, loaded);
     tokio::spawn(axum::serve(listener, app).into_future());
     let response = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
