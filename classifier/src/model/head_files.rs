@@ -440,7 +440,7 @@ mod tests {
             (SETTINGS, r#"{"layer": 1, "kind": "score", "weights": [1]}"#, "1 weights for 3 labels"),
             (SETTINGS, r#"{"layer": 1, "kind": "score", "weights": [1, -1, 1]}"#, "negative"),
             (SETTINGS, r#"{"layer": 1, "temperature": 0}"#, "a temperature must be a number above 0"),
-            (SETTINGS, r#"{"layer": 1, "temperature": [1, 2, 3]}"#, "a temperature for each label is for"),
+            (SETTINGS, r#"{"layer": 1, "temperature": [1, 2, 3]}"#, "a temperature for each label needs"),
             (
                 SETTINGS,
                 r#"{"layer": 1, "features": [{"name": "lines", "mean": 1, "scale": 0}]}"#,

@@ -62,7 +62,7 @@ async fn a_text_is_classified_and_what_is_none_refused() {
     assert!(note.contains("grades of your own") && answer["task"]["note"].is_null(), "{answer}");
 
     for (body, status, reason) in [
-        (r#"{"input": "  "}"#, 400, "no text"),
+        (r#"{"input": "  "}"#, 400, "must contain text"),
         (r#"{"text": "hi"}"#, 422, "input"),
         (r#"{"input": "hi", "context": "ho"}"#, 422, "context"),
         ("hi", 400, "JSON"),
