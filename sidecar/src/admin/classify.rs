@@ -36,9 +36,13 @@ pub(super) async fn classify(
     if input.trim().is_empty() {
         return Err(Error::NoText);
     }
-    let (service, _permit) = background.service().await?;
-    let prompt = Prompt { text: &input, context: &context };
-    let prediction = service.score(prompt, Outputs::Scores, Instant::now().checked_add(TIMEOUT)).await?;
-    let heads = predictions(&prediction, &service).into_iter();
-    Ok(Json(heads.chain([("read".to_owned(), prediction.read.to_json())]).collect()))
+    background
+        .run(async move |service| {
+            let prompt = Prompt { text: &input, context: &context };
+            let prediction =
+                service.score(prompt, Outputs::Scores, Instant::now().checked_add(TIMEOUT)).await?;
+            let heads = predictions(&prediction, &service).into_iter();
+            Ok(Json(heads.chain([("read".to_owned(), prediction.read.to_json())]).collect()))
+        })
+        .await
 }

@@ -10,6 +10,7 @@ use llm_router_classifier::engine::EngineError;
 use llm_router_routing::documents::DocumentError;
 
 use super::policy::MAX_POLICY;
+use super::policy_limits::LimitError;
 
 /// Why a request fails.
 #[derive(Debug, thiserror::Error)]
@@ -29,15 +30,18 @@ pub(super) enum Error {
     /// The policy that was sent is too long, by its bytes.
     #[error("policy: has {0} bytes; the maximum is {MAX_POLICY}")]
     PolicyTooLong(usize),
-    /// Reading the policy that was sent ended in a panic.
-    #[error("policy: cannot be read")]
-    PolicyReader,
+    /// The policy that was sent would take too much memory or time.
+    #[error("policy: {0}")]
+    PolicyLimit(#[from] LimitError),
+    /// The thread of the request ended in a panic.
+    #[error("the sidecar cannot process this request; its log has the reason")]
+    Panic,
     /// A page of another site sent the request.
     #[error("the Origin does not match the Host: pages of other sites have no access to this API")]
     ForeignOrigin,
     /// The request is for another host.
     #[error(
-        "the Host is not this machine's, and --admin is a loopback address: use http://localhost or http://127.0.0.1 with the port"
+        "the Host is not allowed: use http://localhost or http://127.0.0.1 with the port, or name the host in --admin-host"
     )]
     ForeignHost,
     /// The sidecar has no policy.
@@ -47,7 +51,7 @@ pub(super) enum Error {
     #[error("the model is not loaded yet: try again later")]
     Loading,
     /// Too many requests are waiting.
-    #[error("too many requests to the admin API wait for the classifier: try again later")]
+    #[error("too many requests to the admin API are in progress: try again later")]
     Busy,
     /// The classifier gave no prediction.
     #[error(transparent)]
@@ -58,11 +62,13 @@ impl Error {
     fn status(&self) -> StatusCode {
         match self {
             Self::Request(rejection) => rejection.status(),
-            Self::NoText | Self::Header(_) | Self::Policy(_) => StatusCode::BAD_REQUEST,
+            Self::NoText | Self::Header(_) | Self::Policy(_) | Self::PolicyLimit(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::PolicyTooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ForeignOrigin | Self::ForeignHost => StatusCode::FORBIDDEN,
             Self::NoPolicy => StatusCode::NOT_FOUND,
-            Self::PolicyReader | Self::Engine(EngineError::Failed(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Panic | Self::Engine(EngineError::Failed(_)) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Loading | Self::Busy | Self::Engine(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -72,7 +78,7 @@ impl Error {
         match self {
             Self::NoText => Some("input"),
             Self::Header(_) => Some("headers"),
-            Self::Policy(_) | Self::PolicyTooLong(_) | Self::PolicyReader => Some("policy"),
+            Self::Policy(_) | Self::PolicyTooLong(_) | Self::PolicyLimit(_) => Some("policy"),
             _ => None,
         }
     }

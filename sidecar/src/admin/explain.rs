@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use super::background::{Background, TIMEOUT};
 use super::error::Error;
 use super::policy;
-use crate::ext_proc::{ClassifiedText, ExplainingPolicy, Service};
+use crate::ext_proc::{ClassifiedText, Explained, ExplainingPolicy, Service};
 
 /// The maximum length of the beginning of a classified text in the response, in characters.
 const MAX_TEXT: usize = 2000;
@@ -92,29 +92,36 @@ pub(super) async fn explain(
 ) -> Result<Json<Output>, Error> {
     let Json(Input { request, path, headers, policy, completion_tokens }) = body?;
     let headers = request_headers(&path, &headers)?;
-    let (service, _permit) = background.service().await?;
-    let given = match policy {
-        Some(text) => Some(policy::explainer(text).await?),
-        None => None,
-    };
-    let policy = match (&given, &service.router) {
-        (Some(explainer), _) => Some(ExplainingPolicy::Given(explainer)),
-        (None, Some(router)) => Some(ExplainingPolicy::Own(router)),
-        (None, None) => None,
-    };
-    let deadline = Instant::now() + TIMEOUT;
-    let explained = service.explain(policy, headers, request.get().as_bytes(), deadline).await;
-    let (explanation, prompt_tokens) = (explained.explanation.as_ref(), explained.prompt_tokens);
-    let considered =
-        |explanation: &Explanation| explanation.considered(prompt_tokens, completion_tokens.into());
-    Ok(Json(Output {
-        texts: explained.texts.into_iter().map(|text| Text::new(text, &service)).collect(),
-        steps: explanation.map(|explanation| explanation.steps().to_vec()).unwrap_or_default(),
-        outcome: explanation.map(|explanation| explanation.outcome().clone()).unwrap_or_default(),
-        models: explanation.map(considered).unwrap_or_default(),
-        prompt_tokens,
-        completion_tokens,
-    }))
+    background
+        .run(async move |service| {
+            let body = request.get().as_bytes();
+            let given = policy.map(|text| policy::explainer(&text, body.len())).transpose()?;
+            let policy = match (&given, &service.router) {
+                (Some(explainer), _) => Some(ExplainingPolicy::Given(explainer)),
+                (None, Some(router)) => Some(ExplainingPolicy::Own(router)),
+                (None, None) => None,
+            };
+            let explained = service.explain(policy, headers, body, Instant::now() + TIMEOUT).await;
+            Ok(Json(Output::new(explained, completion_tokens, &service)))
+        })
+        .await
+}
+
+impl Output {
+    fn new(explained: Explained, completion_tokens: u32, service: &Service) -> Self {
+        let Explained { explanation, texts, prompt_tokens } = explained;
+        let explanation = explanation.as_ref();
+        let considered =
+            |explanation: &Explanation| explanation.considered(prompt_tokens, completion_tokens.into());
+        Self {
+            texts: texts.into_iter().map(|text| Text::new(text, service)).collect(),
+            steps: explanation.map(|explanation| explanation.steps().to_vec()).unwrap_or_default(),
+            outcome: explanation.map(|explanation| explanation.outcome().clone()).unwrap_or_default(),
+            models: explanation.map(considered).unwrap_or_default(),
+            prompt_tokens,
+            completion_tokens,
+        }
+    }
 }
 
 /// The request's headers as Envoy has them.

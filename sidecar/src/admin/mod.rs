@@ -7,10 +7,11 @@ mod console;
 mod error;
 mod explain;
 mod guard;
+mod host;
 mod policy;
+mod policy_limits;
 mod route;
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -23,7 +24,7 @@ use axum::{Router, middleware};
 use crate::ext_proc::ReloadableService;
 use crate::telemetry::metrics::Metrics;
 use background::Background;
-use guard::ListenAddress;
+pub use host::{AllowedHosts, HostName};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -47,9 +48,9 @@ impl Readiness {
 
 /// The API: `/metrics`, `/healthz` (200 while the process lives), `/readyz` (200 while it is ready and
 /// its classifier works, else 503); and for pages of the same origin the console, `/v1/classify`, `/v1/route`, `/v1/explain` and
-/// `/v1/policy`, which work once there is a service. `listens` is the address at which it is served.
+/// `/v1/policy`, which work once there is a service, and which reject requests for other hosts than `hosts`.
 pub fn router(
-    listens: SocketAddr,
+    hosts: AllowedHosts,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     service: Arc<OnceLock<ReloadableService>>,
@@ -62,7 +63,7 @@ pub fn router(
         .merge(console::router())
         .with_state(Arc::new(Background::new(service.clone())))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(ListenAddress(listens), guard::same_origin_only))
+        .layer(middleware::from_fn_with_state(hosts, guard::same_origin_only))
         // Prometheus and the kubelet come by any host name.
         .route("/metrics", get(|State(metrics): State<Arc<Metrics>>| async move { exposition(&metrics) }))
         .with_state(metrics)
@@ -99,7 +100,7 @@ mod tests {
     async fn serve(readiness: Arc<Readiness>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = router(address, Arc::new(Metrics::new()), readiness, Arc::default());
+        let app = router(AllowedHosts::default(), Arc::new(Metrics::new()), readiness, Arc::default());
         tokio::spawn(axum::serve(listener, app).into_future());
         address
     }

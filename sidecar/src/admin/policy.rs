@@ -9,10 +9,10 @@ use llm_router_routing::config::Config;
 use llm_router_routing::documents;
 use llm_router_routing::explain::{BodyValues, Explainer, PolicyOutline};
 use serde::Deserialize;
-use tokio::task::spawn_blocking;
 
 use super::background::Background;
 use super::error::Error;
+use super::policy_limits::CompiledSize;
 
 /// The maximum length of a policy in a request, in bytes.
 pub(super) const MAX_POLICY: usize = 256 << 10;
@@ -38,24 +38,27 @@ pub(super) async fn given(
     body: Result<Json<Input>, JsonRejection>,
 ) -> Result<Json<PolicyOutline>, Error> {
     let Json(Input { policy }) = body?;
-    // Nothing is classified, but reading a policy keeps a core busy.
-    let _permit = background.service().await?;
-    with_policy(policy, |config| Json((&config).into())).await
+    background
+        .run(async move |_| {
+            let (config, _) = read(&policy)?;
+            Ok(Json((&config).into()))
+        })
+        .await
 }
 
-/// An explainer for the policy in a request.
-pub(super) async fn explainer(policy: String) -> Result<Explainer, Error> {
-    with_policy(policy, |config| Explainer::new(config, BodyValues::Hidden)).await
+/// An explainer for the policy in a request, of a request to explain with a body of this length, in bytes.
+pub(super) fn explainer(policy: &str, body: usize) -> Result<Explainer, Error> {
+    let (config, size) = read(policy)?;
+    size.check_text(body.min(config.prompt.limit))?;
+    Ok(Explainer::new(config, BodyValues::Hidden))
 }
 
-/// Reads a policy in a background thread, because that may take long, and converts it.
-async fn with_policy<T: Send + 'static>(
-    text: String,
-    make: impl FnOnce(Config) -> T + Send + 'static,
-) -> Result<T, Error> {
+/// Reads a policy within the limits, which may take long.
+fn read(text: &str) -> Result<(Config, CompiledSize), Error> {
     if text.len() > MAX_POLICY {
         return Err(Error::PolicyTooLong(text.len()));
     }
-    let made = spawn_blocking(move || documents::parse_one(&text).map(make)).await;
-    Ok(made.map_err(|_| Error::PolicyReader)??)
+    let policy = documents::find_one(text)?;
+    let size = CompiledSize::measure(&policy)?;
+    Ok((documents::validate(&policy)?, size))
 }

@@ -26,18 +26,21 @@ pub(super) async fn route(
     body: Result<Json<Box<RawValue>>, JsonRejection>,
 ) -> Result<Response, Error> {
     let Json(body) = body?;
-    let (service, _permit) = background.service().await?;
-    let router = service.router.as_ref().ok_or(Error::NoPolicy)?;
     // The body is a chat completion; all else is the client's.
     let request = [(":method", b"POST".as_slice()), (":path", b"/v1/chat/completions".as_slice())];
     let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let headers: Vec<_> =
         request.into_iter().chain(headers).map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
-    Ok(match service.dry_run(router, headers.into(), body.get().as_bytes()).await {
-        DryRun::Routed(decision) => Json(to_json(&decision)).into_response(),
-        DryRun::Untouched => Json(json!({"reason": "passthrough"})).into_response(),
-        DryRun::Responded(response) => responded(response),
-    })
+    background
+        .run(async move |service| {
+            let router = service.router.as_ref().ok_or(Error::NoPolicy)?;
+            Ok(match service.dry_run(router, headers.into(), body.get().as_bytes()).await {
+                DryRun::Routed(decision) => Json(to_json(&decision)).into_response(),
+                DryRun::Untouched => Json(json!({"reason": "passthrough"})).into_response(),
+                DryRun::Responded(response) => responded(response),
+            })
+        })
+        .await
 }
 
 fn to_json(decision: &Decision) -> Value {

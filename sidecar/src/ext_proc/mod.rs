@@ -48,7 +48,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces;
 use body_memory::BodyPermit;
 pub(crate) use dry_run::DryRun;
-pub(crate) use explanation::{ClassifiedText, ExplainingPolicy};
+pub(crate) use explanation::{ClassifiedText, Explained, ExplainingPolicy};
 use flow::{Decision, Next, OnRequest, RequestFlow, Verdict};
 use llm_router_classifier::pipeline::Pipeline;
 pub use mode::AssumedBodyMode;

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, Readiness};
+use crate::admin::{self, AllowedHosts, Readiness};
 use crate::capture::Capture;
 use crate::ext_proc::ReloadableService;
 use crate::ext_proc::server::{self, Settings};
@@ -48,7 +48,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let admin_address = admin_listener.local_addr()?;
     let admin = axum::serve(
         admin_listener,
-        admin::router(admin_address, metrics.clone(), readiness.clone(), loaded.clone()),
+        admin::router(AllowedHosts::new(args.admin_host), metrics.clone(), readiness.clone(), loaded.clone()),
     );
     let admin = tokio::spawn(admin.into_future());
     let listener = Listener::bind(&args.listen, args.socket_mode).await?;

@@ -12,6 +12,7 @@ use llm_router_classifier::args::{EngineArgs, duration};
 use super::address::ListenAddress;
 use super::memory;
 use super::tls::TlsArgs;
+use crate::admin::HostName;
 use crate::capture::CaptureArgs;
 use crate::ext_proc::AssumedBodyMode;
 
@@ -39,6 +40,10 @@ pub struct ServeArgs {
     /// Address of the console, /metrics, /healthz, /readyz and the admin API.
     #[arg(long, env = "LLM_ROUTER_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:9091")]
     pub(super) admin: SocketAddr,
+    /// Host names by which the console and the admin API may be opened, beside localhost and IP addresses: for example the
+    /// name of a Kubernetes Service. Requests for other hosts are rejected.
+    #[arg(long, env = "LLM_ROUTER_ADMIN_HOST", value_name = "NAME,..", value_delimiter = ',')]
+    pub(super) admin_host: Vec<HostName>,
     #[command(flatten)]
     pub(super) capture: CaptureArgs,
     /// Maximum memory for the bodies of all requests in progress, in megabytes; requests beyond it are rejected at once.
