@@ -7,5 +7,6 @@
 pub mod commands;
 pub mod eval;
 mod grade;
+mod token_usage;
 pub mod train;
 pub mod win_rate;

@@ -16,6 +16,7 @@ mod ranking;
 mod report;
 mod rows;
 mod text;
+mod usage;
 
 pub use bootstrap::{Bootstrap, Estimate, LEVEL, RESAMPLES};
 pub use current_policy::{CurrentPolicy, find as find_policy};
@@ -26,4 +27,5 @@ pub use pair::Pair;
 pub use report::{
     CostUnit, CurrentFigures, CurvePoint, HeldOut, Report, RoutingFigures, ScoredPrompts, Subject, Target,
 };
-pub use rows::{Completion, GradedFields, GradedPrompt, GradedPrompts, TokenCounts, prompt_length};
+pub use rows::{Completion, GradedFields, GradedPrompt, GradedPrompts, prompt_length};
+pub use usage::{TokenCounts, UnreadableUsage};

@@ -14,16 +14,16 @@ pub struct Names {
 }
 
 impl Names {
-    /// A name for the pair's head, of the characters that a head's name may have.
+    /// A name for the pair's head, of the characters that a head's name may have. None if a model's name has none of them.
     #[must_use]
-    pub fn head(&self) -> String {
+    pub fn head(&self) -> Option<String> {
         let plain = |name: &String| {
             let lower = name.to_lowercase();
             let words =
                 lower.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-            words.collect::<Vec<_>>().join("-")
+            Some(words.collect::<Vec<_>>().join("-")).filter(|plain| !plain.is_empty())
         };
-        format!("win-rate-{}-{}", plain(&self.weak), plain(&self.strong))
+        Some(format!("win-rate-{}-{}", plain(&self.weak)?, plain(&self.strong)?))
     }
 }
 
@@ -40,6 +40,10 @@ mod tests {
     #[test]
     fn a_head_is_named_after_its_pair() {
         let names = Names { weak: "Llama-3.1 8B".into(), strong: "org/large_v2".into() };
-        assert_eq!(names.head(), "win-rate-llama-3-1-8b-org-large-v2");
+        assert_eq!(names.head().as_deref(), Some("win-rate-llama-3-1-8b-org-large-v2"));
+        let names = Names { weak: "通义-7B".into(), strong: "Größe".into() };
+        assert_eq!(names.head().as_deref(), Some("win-rate-7b-gr-e"));
+        let names = Names { weak: "通义".into(), strong: "large".into() };
+        assert_eq!(names.head(), None);
     }
 }

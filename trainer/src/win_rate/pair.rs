@@ -125,7 +125,7 @@ mod tests {
     use llm_router_routing::documents;
 
     use super::*;
-    use crate::win_rate::rows::TokenCounts;
+    use crate::win_rate::usage::TokenCounts;
 
     const MODELS: &str = "small: {cluster: c, model: s, cost: {input: 1, output: 2}}, \
                           large: {cluster: c, model: l, cost: {input: 5, output: 10}}, free: {cluster: c, model: f}";

@@ -7,8 +7,9 @@ use std::slice;
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
-use super::groups::Groups;
+use super::groups::{Groups, Tie};
 use super::names::Names;
+use super::usage::{TokenCounts, UnreadableUsage, tokens};
 use crate::eval::length;
 use llm_router_classifier::records::{CONTEXT_FIELD, Record, read_all};
 
@@ -34,6 +35,8 @@ pub struct GradedPrompts {
     pub ungraded: usize,
     /// The models whose completions were graded, if the rows say so.
     pub models: Option<Names>,
+    /// Usage that rows have but that cannot be read.
+    pub unreadable_usage: UnreadableUsage,
 }
 
 /// A prompt with the grades of both models' completions.
@@ -45,7 +48,8 @@ pub struct GradedPrompt {
     pub context: Vec<String>,
     /// The prompt's source: an index into [`GradedPrompts::sources`].
     pub source: usize,
-    /// Prompts with the same number are kept together.
+    /// Prompts with the same number are kept together: those of a group in the files, and those with the same text, whatever
+    /// was said before it.
     pub group: usize,
     /// The weak model's completion.
     pub weak: Completion,
@@ -58,17 +62,8 @@ pub struct GradedPrompt {
 pub struct Completion {
     /// The grade, from 0 to 1.
     pub grade: f64,
-    /// What it took, if the row says so.
+    /// The tokens of its request, if the row says so.
     pub tokens: Option<TokenCounts>,
-}
-
-/// The tokens of a request.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TokenCounts {
-    /// Those of the prompt.
-    pub prompt: f64,
-    /// Those of the completion.
-    pub completion: f64,
 }
 
 impl GradedPrompt {
@@ -108,7 +103,10 @@ impl GradedPrompts {
                     continue;
                 };
                 all.check_models(&record)?;
-                let prompt = prompt(&record, fields, source, grades, &mut groups)?;
+                let tokens = ["weak_usage", "strong_usage"]
+                    .map(|field| all.unreadable_usage.or(tokens(&record, field)));
+                let group = groups.add(ties(&record, fields)?);
+                let prompt = prompt(&record, fields, source, group, grades, tokens)?;
                 all.rows += 1;
                 let next = all.prompts.len();
                 let (index, count) = known.entry(key(&prompt)).or_insert((next, 0u32));
@@ -124,6 +122,10 @@ impl GradedPrompts {
             "no row has grades: each row needs \"weak\" and \"strong\", the grades of both models' completions from 0 to \
              1, as `llm-router-train grade` writes them"
         );
+        let numbers = groups.numbers(all.prompts.iter().map(|prompt| prompt.group));
+        for (prompt, number) in all.prompts.iter_mut().zip(numbers) {
+            prompt.group = number;
+        }
         Ok(all)
     }
 }
@@ -133,6 +135,11 @@ impl GradedPrompts {
     fn check_models(&mut self, record: &Record) -> Result<()> {
         let name = |field: &str| record.fields.get(field).and_then(Value::as_str).map(str::to_owned);
         let Some((weak, strong)) = name("weak_model").zip(name("strong_model")) else { return Ok(()) };
+        ensure!(
+            weak != strong,
+            "{record}: \"weak_model\" and \"strong_model\" are both {weak:?}, but a head chooses between two models: correct \
+             the names, or if one name stands for two models, remove these fields and use --weak-name and --strong-name"
+        );
         let models = self.models.get_or_insert_with(|| Names { weak: weak.clone(), strong: strong.clone() });
         ensure!(
             models.weak == weak && models.strong == strong,
@@ -166,31 +173,43 @@ impl Completion {
 type Key = Vec<String>;
 
 fn key(prompt: &GradedPrompt) -> Key {
-    let plain = |text: &String| text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
-    prompt.context.iter().chain([&prompt.text]).map(plain).collect()
+    prompt.context.iter().chain([&prompt.text]).map(|text| plain(text)).collect()
 }
 
-fn prompt(
-    record: &Record,
-    fields: &GradedFields,
-    source: usize,
-    (weak, strong): (f64, f64),
-    groups: &mut Groups,
-) -> Result<GradedPrompt> {
-    let group = match record.fields.get(&fields.group) {
+/// A text without capitals and surplus white space.
+fn plain(text: &str) -> String {
+    text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What a row has in common with others that depend on it. A head that remembers a text would seem to have learnt something if
+/// the text were in another fold with another context.
+fn ties(record: &Record, fields: &GradedFields) -> Result<impl Iterator<Item = Tie>> {
+    let name = match record.fields.get(&fields.group) {
         None | Some(Value::Null) => None,
         Some(Value::String(name)) if name.is_empty() => None,
         Some(Value::String(name)) => Some(name.clone()),
         Some(number @ Value::Number(_)) => Some(number.to_string()),
         Some(_) => bail!("{record}: the field {:?} must be a string or a number", fields.group),
     };
+    let text = plain(record.text(&fields.text)?);
+    Ok(name.map(Tie::Name).into_iter().chain([Tie::Text(text)]))
+}
+
+fn prompt(
+    record: &Record,
+    fields: &GradedFields,
+    source: usize,
+    group: usize,
+    (weak, strong): (f64, f64),
+    [weak_tokens, strong_tokens]: [Option<TokenCounts>; 2],
+) -> Result<GradedPrompt> {
     Ok(GradedPrompt {
         text: record.text(&fields.text)?.to_owned(),
         context: record.texts_if_any(CONTEXT_FIELD)?,
         source,
-        group: groups.number(group),
-        weak: Completion { grade: weak, tokens: tokens(record, "weak_usage") },
-        strong: Completion { grade: strong, tokens: tokens(record, "strong_usage") },
+        group,
+        weak: Completion { grade: weak, tokens: weak_tokens },
+        strong: Completion { grade: strong, tokens: strong_tokens },
     })
 }
 
@@ -213,16 +232,14 @@ fn grades(record: &Record) -> Result<Option<(f64, f64)>> {
     Ok(grade("weak")?.zip(grade("strong")?))
 }
 
-/// The tokens of a completion, if the row has both counts.
-fn tokens(record: &Record, field: &str) -> Option<TokenCounts> {
-    let usage = record.fields.get(field)?;
-    let count = |name: &str| usage.get(name)?.as_u64().map(|count| count as f64);
-    Some(TokenCounts { prompt: count("prompt_tokens")?, completion: count("completion_tokens")? })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use serde_json::json;
+
     use super::*;
+    use crate::win_rate::folds::assign;
 
     fn read(rows: &str) -> Result<GradedPrompts> {
         let folder = tempfile::tempdir().unwrap();
@@ -262,6 +279,45 @@ mod tests {
     }
 
     #[test]
+    fn a_text_is_in_one_fold_with_all_its_contexts() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut rows = String::new();
+        for context in 0..5 {
+            for text in 0..80 {
+                let text =
+                    if context % 2 == 0 { format!("Prompt {text}") } else { format!(" prompt  {text}") };
+                let (weak, strong) = (random.u8(..2), random.u8(..2));
+                let context = [format!("Something else {context}")];
+                rows += &format!(
+                    "{}\n",
+                    json!({ "text": text, "context": context, "weak": weak, "strong": strong })
+                );
+            }
+        }
+        let prompts = read(&rows).unwrap().prompts;
+        assert_eq!(prompts.len(), 400);
+        let (groups, scores): (Vec<_>, Vec<_>) = prompts.iter().map(|it| (it.group, it.score())).unzip();
+        let folds = assign(&groups, &scores, 5, 1);
+        let mut of_text: HashMap<_, HashSet<_>> = HashMap::new();
+        for (prompt, fold) in prompts.iter().zip(folds) {
+            of_text.entry(plain(&prompt.text)).or_default().insert(fold);
+        }
+        assert_eq!(of_text.len(), 80);
+        assert!(of_text.values().all(|folds| folds.len() == 1), "{of_text:?}");
+        assert_eq!(of_text.into_values().flatten().collect::<HashSet<_>>().len(), 5, "all folds are used");
+    }
+
+    #[test]
+    fn the_groups_of_merged_rows_are_one_group() {
+        let rows = r#"{"text": "a", "weak": 1, "strong": 1, "group": "x"}
+            {"text": "b", "weak": 1, "strong": 1, "group": "y"}
+            {"text": "c", "weak": 1, "strong": 1, "group": "z"}
+            {"text": "A", "weak": 1, "strong": 1, "group": "y"}"#;
+        let groups: Vec<_> = read(rows).unwrap().prompts.iter().map(|prompt| prompt.group).collect();
+        assert_eq!(groups, [0, 0, 1]);
+    }
+
+    #[test]
     fn rows_may_name_one_pair_of_models() {
         let row = |text: &str, weak: &str| {
             format!(
@@ -276,6 +332,8 @@ mod tests {
         assert!(error.contains(
             "line 2: the grades are of tiny and large, and those of rows before it of small and large"
         ));
+        let error = read(&row("a", "large")).unwrap_err().to_string();
+        assert!(error.contains("line 1: \"weak_model\" and \"strong_model\" are both \"large\""), "{error}");
     }
 
     #[test]
@@ -291,16 +349,6 @@ mod tests {
                 .to_string()
                 .contains("no row")
         );
-    }
-
-    #[test]
-    fn usage_is_read_where_a_row_has_all_of_it() {
-        let rows = r#"{"text": "a", "weak": 1, "strong": 1, "weak_usage": {"prompt_tokens": 10, "completion_tokens": 20},
-            "strong_usage": {"prompt_tokens": 12}}"#
-            .replace('\n', " ");
-        let found = read(&rows).unwrap();
-        assert_eq!(found.prompts[0].weak.tokens, Some(TokenCounts { prompt: 10.0, completion: 20.0 }));
-        assert_eq!(found.prompts[0].strong.tokens, None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use llm_router_trainer::win_rate::{Completion, GradedFields, GradedPrompts};
 use serde_json::json;
 
 use crate::provider::{MockProvider, Received, Reply};
@@ -37,7 +38,8 @@ fn answers_numbers_and_patterns_give_grades() {
     assert_eq!(scores, [0.5, 0.0, 0.5]);
     // 10 tokens in and out of either model: 10 × (1 + 2 + 10 + 20) per million.
     assert_eq!(graded[0]["cost_usd"], json!(0.00033));
-    assert_eq!(graded[0]["weak_usage"], json!({ "input_tokens": 10, "output_tokens": 10 }));
+    assert_eq!(graded[0]["weak_usage"], json!({ "prompt_tokens": 10, "completion_tokens": 10 }));
+    assert_eq!(read_by_win_rate(&run), [(Some((10.0, 10.0)), Some((10.0, 10.0))); 3]);
     assert_eq!(
         (&graded[0]["id"], &graded[0]["source"], &graded[0]["method"]),
         (&json!(7), &json!("quiz"), &json!("answer"))
@@ -138,4 +140,13 @@ fn a_dry_run_sends_and_writes_nothing() {
     assert!(row("strong")[4].starts_with("$0.012"), "{:?}", row("strong"));
     assert_eq!(provider.count(), 0);
     assert_eq!(run.folder.path().read_dir().unwrap().count(), 1, "only the rows are there");
+}
+
+/// The tokens of each prompt's weak and strong completion, as `win-rate` reads them.
+fn read_by_win_rate(run: &Run<'_>) -> Vec<(Option<(f64, f64)>, Option<(f64, f64)>)> {
+    let fields = GradedFields { text: "text".to_owned(), group: "group".to_owned() };
+    let found = GradedPrompts::read(&[run.path("graded.jsonl")], &fields).unwrap();
+    assert_eq!(found.unreadable_usage.count, 0, "{:?}", found.unreadable_usage);
+    let tokens = |completion: &Completion| completion.tokens.map(|it| (it.prompt, it.completion));
+    found.prompts.iter().map(|prompt| (tokens(&prompt.weak), tokens(&prompt.strong))).collect()
 }

@@ -76,6 +76,10 @@ fn what_cannot_be_used_is_rejected_before_a_head_is_fitted() {
             "ungraded.jsonl, line 1: the field \"weak\" is missing",
         ),
         (&["--data", "good.jsonl"], "the head needs a name: --head NAME, or the models' names"),
+        (
+            &["--data", "good.jsonl", "--weak-name", "通义", "--strong-name", "large"],
+            "no name for the head can be made of 通义 and large: each needs a letter of a-z or a digit. Use --head",
+        ),
         (&["--data", "good.jsonl", "--head", "Win Rate"], "a head's name must be of a-z, 0-9 and '-'"),
         (
             &["--data", "good.jsonl", "--head", "x", "--layer", "99"],

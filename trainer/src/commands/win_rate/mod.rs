@@ -19,7 +19,7 @@ use crate::train::{
 };
 use crate::win_rate::{
     CostUnit, CurrentPolicy, GradedFields, GradedPrompts, Names, Pair, Report, ReportFiles, ScoredPrompts,
-    Subject, assign_folds, find_policy, gate, prompt_length,
+    Subject, UnreadableUsage, assign_folds, find_policy, gate, prompt_length,
 };
 use llm_router_classifier::batch::BatchClassifier;
 use llm_router_classifier::device::{Compute, Precision};
@@ -122,6 +122,15 @@ impl WinRateArgs {
         if prompts.ungraded > 0 {
             tracing::warn!(rows = prompts.ungraded, "rows without grades are skipped");
         }
+        let UnreadableUsage { count, first } = &prompts.unreadable_usage;
+        if *count > 0 {
+            tracing::warn!(
+                fields = count,
+                first,
+                "usage that cannot be read: it needs \"prompt_tokens\" and \"completion_tokens\"; costs assume \
+                 --completion-tokens instead"
+            );
+        }
         if !self.report_only
             && let Err(rejection) = gate::check_differences(prompts.different(), prompts.prompts.len())
         {
@@ -154,11 +163,18 @@ impl WinRateArgs {
     }
 
     fn head_name(&self, pair: &Pair) -> Result<String> {
-        let by_models = || pair.names.as_ref().map(Names::head);
-        self.head.clone().or_else(by_models).context(
+        if let Some(head) = &self.head {
+            return Ok(head.clone());
+        }
+        let names = pair.names.as_ref().context(
             "the head needs a name: --head NAME, or the models' names, --weak-name and --strong-name, which it is then \
              made of",
-        )
+        )?;
+        names.head().with_context(|| {
+            format!(
+                "no name for the head can be made of {names}: each needs a letter of a-z or a digit. Use --head NAME"
+            )
+        })
     }
 
     /// The fold of each prompt.

@@ -1,9 +1,11 @@
 //! OpenAI's chat completions: <https://platform.openai.com/docs/api-reference/chat>.
 
 use anyhow::{Context, Result};
-use llm_router_routing::usage::{Usage, UsageReader};
+use llm_router_routing::usage::UsageReader;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::token_usage::TokenUsage;
 
 /// A completion, as the journal keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,33 +15,7 @@ pub(crate) struct Completion {
     /// Why the model stopped: `stop`, `length`, `content_filter`.
     pub(crate) finish_reason: Option<String>,
     /// The tokens used, if the provider reports them.
-    pub(crate) usage: Option<Tokens>,
-}
-
-/// Tokens that a request used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Tokens {
-    /// Of the prompt, the cached ones included.
-    input_tokens: u64,
-    /// Of the completion, reasoning included.
-    output_tokens: u64,
-    /// Those of the prompt that came from the provider's cache.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    cached_input_tokens: Option<u64>,
-}
-
-impl From<Usage> for Tokens {
-    fn from(usage: Usage) -> Self {
-        let Usage { input_tokens, output_tokens, cached_input_tokens } = usage;
-        Self { input_tokens, output_tokens, cached_input_tokens }
-    }
-}
-
-impl From<Tokens> for Usage {
-    fn from(tokens: Tokens) -> Self {
-        let Tokens { input_tokens, output_tokens, cached_input_tokens } = tokens;
-        Self { input_tokens, output_tokens, cached_input_tokens }
-    }
+    pub(crate) usage: Option<TokenUsage>,
 }
 
 impl Completion {
@@ -60,7 +36,7 @@ impl Completion {
         Ok(Self {
             text: text.unwrap_or_default(),
             finish_reason: choice["finish_reason"].as_str().map(str::to_owned),
-            usage: usage.usage().map(Tokens::from),
+            usage: usage.usage().map(TokenUsage::from),
         })
     }
 
@@ -98,7 +74,7 @@ mod tests {
     #[test]
     fn text_finish_reason_and_usage_are_read() {
         let found = completion(&json!({ "message": { "content": "Hi" }, "finish_reason": "stop" }));
-        let usage = Tokens { input_tokens: 7, output_tokens: 2, cached_input_tokens: None };
+        let usage = TokenUsage { prompt_tokens: 7, completion_tokens: 2, cached_tokens: None };
         assert_eq!((found.text.as_str(), found.usage), ("Hi", Some(usage)));
         assert!(!found.is_cut() && !found.is_filtered());
         let parts = json!([{ "type": "thinking", "thinking": [] }, { "type": "text", "text": "Hi" }]);
