@@ -15,6 +15,9 @@ use super::stop::StopReason;
 /// How often a judge is asked for a verdict that can be read.
 const VERDICT_ATTEMPTS: u32 = 2;
 
+/// The longest reason why tests failed, in characters.
+const MAX_DETAIL: usize = 300;
+
 /// All that grading needs.
 #[derive(Debug)]
 pub(crate) struct Grader {
@@ -53,6 +56,12 @@ impl Grader {
     /// The models that are called.
     pub(crate) fn models(&self) -> impl Iterator<Item = &ChatModel> {
         [&self.weak, &self.strong].into_iter().chain(&self.judge)
+    }
+
+    /// Why tests failed, without the keys, which the code of a completion may have found somewhere, and no longer than needed.
+    fn shown_detail(&self, detail: String) -> String {
+        let keys = self.models().filter_map(|model| model.provider.key.as_ref());
+        keys.fold(detail, |detail, key| key.redact(&detail)).chars().take(MAX_DETAIL).collect()
     }
 
     /// Grades a row. What is in the journal is not paid for again.
@@ -171,7 +180,8 @@ impl Grader {
         }
         let stop = &self.requester.stop;
         let result = stop.in_flight(runner.test(&code, tests)).await.ok_or(CallError::Stopped)?;
-        let recorded = result.and_then(|result| {
+        let recorded = result.and_then(|TestResult { passed, detail }| {
+            let result = TestResult { passed, detail: self.shown_detail(detail) };
             self.requester.journal.record_tests(key, result.clone())?;
             Ok(result)
         });

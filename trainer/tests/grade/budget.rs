@@ -78,3 +78,40 @@ fn prices_can_come_from_a_policy() {
     let ended = run.succeed(&["--policy", "policy.yaml", "--price", "large=20,20"]);
     assert!(ended.printed.contains("wrote 1 rows"), "{}", ended.printed);
 }
+
+#[test]
+fn a_failed_request_counts_what_the_provider_may_charge_for_it() {
+    let provider = MockProvider::start(|request| match (request.earlier, request.model.as_str()) {
+        (0, "small") => Reply::error(500, "broken"),
+        (0, _) => Reply::Response {
+            status: 200,
+            headers: Vec::new(),
+            body: serde_json::json!({ "error": { "message": "broken", "code": 429 } }),
+        },
+        _ => Reply::text("yes"),
+    });
+    let run = Run::on_prompts(&provider, 200);
+    let prices = ["--price", "small=0,1000", "--price", "large=0,1000", "--max-tokens", "50"];
+    let ended = run.succeed(&[&prices[..], &["--max-cost", "1"]].concat());
+    assert!(ended.errors.contains("--max-cost 1 is used up"), "{}", ended.errors);
+    // 50 tokens for each completion that may have been computed, and 10 for each that arrived.
+    let cost = |earlier| if earlier == 0 { 0.05 } else { 0.01 };
+    let spent: f64 = provider.received().iter().map(|request| cost(request.earlier)).sum();
+    assert!((0.9..=1.0 + 1e-9).contains(&spent), "{spent}");
+}
+
+#[test]
+fn of_two_limits_of_a_completion_the_larger_one_counts() {
+    let provider = MockProvider::start(|_| Reply::text("yes"));
+    let run = Run::on_prompts(&provider, 1);
+    let prices = ["--price", "small=0,1000", "--price", "large=0,1000", "--max-tokens", "1000"];
+    let body = [
+        "--body",
+        "small={\"max_completion_tokens\": 10}",
+        "--body",
+        "large={\"max_completion_tokens\": 10}",
+    ];
+    let ended = run.output(&[&prices[..], &body, &["--max-cost", "0.9"]].concat());
+    assert!(ended.errors.contains("the next request may cost $1.00"), "{}", ended.errors);
+    assert_eq!(provider.count(), 0);
+}

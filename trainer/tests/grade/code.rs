@@ -101,3 +101,21 @@ fn tests_run_once() {
     run.succeed(&["--run-code", "--python", python()]);
     assert_eq!((length(), grades(&run.graded())), (before, vec![(1.0, 1.0)]));
 }
+
+#[test]
+fn a_key_that_code_has_found_is_not_written() {
+    let provider = MockProvider::start(|_| Reply::text("```python\nraise ValueError('sk-' + 'secret')\n```"));
+    let run = Run::new(&provider, &[r#"{"text": "Set x.", "tests": "assert x == 1"}"#]);
+    let mut command = run.command(&["--run-code", "--python", python()]);
+    assert!(command.env("OPENAI_API_KEY", "sk-secret").output().unwrap().status.success());
+    assert_eq!(run.graded()[0]["test_results"]["weak"], "ValueError: [key]");
+    for name in ["graded.jsonl", "graded.jsonl.journal.jsonl"] {
+        assert!(!std::fs::read_to_string(run.path(name)).unwrap().contains("sk-secret"), "{name}");
+    }
+}
+
+#[test]
+fn code_reads_no_other_process() {
+    let code = "```python\nimport os\nopen(f'/proc/{os.getppid()}/environ', 'rb').read()\n```";
+    assert_fails(code, "PermissionError");
+}

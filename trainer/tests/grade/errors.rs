@@ -51,6 +51,19 @@ fn a_key_that_a_provider_repeats_is_not_shown() {
 }
 
 #[test]
+fn a_key_in_the_url_of_a_redirect_is_not_shown() {
+    let provider = MockProvider::start(|request| {
+        let key = request.key.as_deref().unwrap_or_default().trim_start_matches("Bearer ");
+        Reply::error(307, "moved").with_header("location", &format!("https://other/?key={key}"))
+    });
+    let run = Run::on_prompts(&provider, 1);
+    let output = run.command(&[]).env("OPENAI_API_KEY", "sk-secret").output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("redirects to https://other/?key=[key]"), "{error}");
+    assert!(!error.contains("sk-secret"), "{error}");
+}
+
+#[test]
 fn a_rejected_prompt_does_not_end_the_run() {
     let provider = MockProvider::start(|request| match (request.prompt.as_str(), request.model.as_str()) {
         ("prompt 0", "small") => Reply::error(400, "content_filter"),

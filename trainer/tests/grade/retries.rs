@@ -39,15 +39,19 @@ fn all_requests_wait_as_long_as_the_provider_asks() {
 
 #[test]
 fn a_provider_that_asks_for_a_long_wait_ends_the_run() {
-    let provider =
-        MockProvider::start(|_| Reply::error(429, "rate_limit_exceeded").with_header("retry-after", "3600"));
-    let run = Run::on_prompts(&provider, 20);
-    let error = run.fail(&["--concurrency", "1"]);
-    assert!(
-        error.contains("asks to wait for 3600 s") && error.contains("run the same command again"),
-        "{error}"
-    );
-    assert_eq!(provider.count(), 1);
+    for (asked, wait) in [("3600", "3600 s"), ("1e30", "18446744073709551615 s")] {
+        let provider = MockProvider::start(move |_| {
+            Reply::error(429, "rate_limit_exceeded").with_header("retry-after", asked)
+        });
+        let run = Run::on_prompts(&provider, 20);
+        let error = run.fail(&["--concurrency", "1"]);
+        assert!(
+            error.contains(&format!("asks to wait for {wait}"))
+                && error.contains("run the same command again"),
+            "{error}"
+        );
+        assert_eq!(provider.count(), 1);
+    }
 }
 
 #[test]

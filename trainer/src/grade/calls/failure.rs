@@ -3,10 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use serde_json::Value;
 
 use super::model::ChatModel;
+use super::provider::ApiKey;
 use super::retry::retry_after;
 
 /// The longest part of a provider's message that is shown, in characters.
@@ -19,8 +20,11 @@ const PROMPT_CODES: [&str; 6] = [
     "context_length_exceeded",
     "string_above_max_length",
     "request_too_large",
-    "rejected_by_policy",
+    REJECTED_BY_ROUTER,
 ];
+
+/// The code of this router, which rejects a prompt without sending it on.
+const REJECTED_BY_ROUTER: &str = "rejected_by_policy";
 
 /// A failed request.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,24 +70,35 @@ impl Failure {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Self {
-        let error = ProviderError::from_body(body);
-        let message = match &model.provider.key {
-            Some(key) => key.redact(&error.message),
-            None => error.message.clone(),
-        };
-        let why = match message.is_empty() {
+        let error = ProviderError::from_body(body, model.provider.key.as_ref());
+        let why = match error.message.is_empty() {
             true => format!("{status} from {}", model.provider.url),
-            false => format!("{status}: {message}"),
+            false => format!("{status}: {}", error.message),
         };
         let kind = kind(status, headers, &error);
         let advice =
             if kind == FailureKind::Run { advice(model, status, headers, &error) } else { String::new() };
         let failure = Self::new(kind, why + &advice);
+        if may_cost(status, headers, &error) { failure.that_may_cost() } else { failure }
+    }
+
+    /// The same without the key and control characters, both of which a provider may send in any part of a response.
+    pub(super) fn cleaned(self, model: &ChatModel) -> Self {
+        Self { why: clean(&self.why, model.provider.key.as_ref()), ..self }
+    }
+}
+
+/// Whether the provider may have computed a completion before it failed, or charge for a prompt that it rejected.
+fn may_cost(status: StatusCode, headers: &HeaderMap, error: &ProviderError) -> bool {
+    match status.as_u16() {
         // Somebody between us and the provider lost patience with a completion that was being computed.
-        match status {
-            StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => failure.that_may_cost(),
-            _ => failure,
-        }
+        408 => true,
+        // These say that nothing was done.
+        501 => false,
+        503 => !headers.contains_key(RETRY_AFTER),
+        500.. => true,
+        // Filters and limits of the context are checked by models and tokenizers, which some providers charge for.
+        _ => error.is_about_prompt() && !error.has_code(REJECTED_BY_ROUTER),
     }
 }
 
@@ -132,16 +147,18 @@ pub(super) struct ProviderError {
 }
 
 impl ProviderError {
-    fn from_body(body: &[u8]) -> Self {
+    fn from_body(body: &[u8], key: Option<&ApiKey>) -> Self {
+        // In this order: a key that is cut in two would not be found.
+        let message = |text: &str| cut(clean(text, key));
         let Ok(value) = serde_json::from_slice::<Value>(body) else {
-            return Self { message: cut(&String::from_utf8_lossy(body)), ..Self::default() };
+            return Self { message: message(&String::from_utf8_lossy(body)), ..Self::default() };
         };
         let error = value.get("error").unwrap_or(&value);
         let text = |value: &Value, path: &str| value.pointer(path).and_then(Value::as_str).map(str::to_owned);
         let messages = [(error, "/message"), (error, ""), (&value, "/message"), (&value, "/detail")];
-        let message = messages.into_iter().find_map(|(value, path)| text(value, path));
+        let found = messages.into_iter().find_map(|(value, path)| text(value, path));
         Self {
-            message: cut(&message.unwrap_or_default()),
+            message: message(&found.unwrap_or_default()),
             codes: ["/code", "/type", "/innererror/code"]
                 .into_iter()
                 .filter_map(|path| text(error, path))
@@ -167,9 +184,20 @@ impl ProviderError {
     }
 }
 
-/// In one line of a limited length.
-fn cut(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+/// A text of a provider in one line, without the key, and without characters that would control a terminal.
+fn clean(text: &str, key: Option<&ApiKey>) -> String {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let mut line = words.join(" ");
+    // Before the key is looked for, which they could divide.
+    line.retain(|letter| !letter.is_control());
+    match key {
+        Some(key) => key.redact(&line),
+        None => line,
+    }
+}
+
+/// A line of a limited length.
+fn cut(line: String) -> String {
     match line.char_indices().nth(MAX_MESSAGE) {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
         None => line,
@@ -184,31 +212,71 @@ mod tests {
     use crate::grade::calls::pace::Pace;
     use crate::grade::calls::provider::{Provider, completions_url};
 
-    fn failure(status: u16, body: &Value) -> Failure {
+    fn model() -> ChatModel {
         let url = completions_url("http://host/v1").unwrap();
-        let provider = Provider::new(url, None, Some("MY_KEY".to_owned()), Pace::new(None));
+        let key = Some(ApiKey::from("sk-secret"));
+        let provider = Provider::new(url, key, Some("MY_KEY".to_owned()), Pace::new(None));
         let settings = [("max_tokens".to_owned(), json!(1))].into_iter().collect();
-        let model = ChatModel::new("m".to_owned(), provider.into(), settings, &Map::new(), None).unwrap();
-        let headers = [("retry-after".parse().unwrap(), "2".parse().unwrap())].into_iter().collect();
-        Failure::from_response(
-            &model,
-            StatusCode::from_u16(status).unwrap(),
-            &headers,
-            body.to_string().as_bytes(),
-        )
+        ChatModel::new("m".to_owned(), provider.into(), settings, &Map::new(), None).unwrap()
+    }
+
+    fn failure_with(status: u16, headers: &[(&'static str, &str)], body: &Value) -> Failure {
+        let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let status = StatusCode::from_u16(status).unwrap();
+        Failure::from_response(&model(), status, &headers.collect(), body.to_string().as_bytes())
+    }
+
+    fn failure(status: u16, body: &Value) -> Failure {
+        failure_with(status, &[("retry-after", "2")], body)
     }
 
     #[test]
-    fn overload_and_timeouts_are_transient_and_a_timeout_may_cost() {
+    fn overload_and_failed_servers_are_transient_and_a_server_that_had_the_prompt_may_charge() {
         let wait = Some(Duration::from_secs(2));
-        for (status, may_cost) in
-            [(408, true), (409, false), (429, false), (500, false), (503, false), (504, true), (529, false)]
-        {
-            let found =
-                failure(status, &json!({ "error": { "message": "busy", "code": "rate_limit_exceeded" } }));
+        let body = json!({ "error": { "message": "busy", "code": "rate_limit_exceeded" } });
+        for (status, may_cost) in [
+            (408, true),
+            (409, false),
+            (429, false),
+            (500, true),
+            (501, false),
+            (502, true),
+            (503, false),
+            (504, true),
+            (529, true),
+        ] {
+            let found = failure(status, &body);
             assert_eq!((found.kind, found.may_cost), (FailureKind::Transient { wait }, may_cost), "{status}");
             assert!(found.why.ends_with(": busy"), "{}", found.why);
         }
+        assert!(failure_with(503, &[], &body).may_cost, "nothing says that it did nothing");
+    }
+
+    #[test]
+    fn a_provider_may_charge_for_a_prompt_that_it_rejects() {
+        for (code, may_cost) in [
+            ("content_filter", true),
+            ("context_length_exceeded", true),
+            ("rejected_by_policy", false),
+            ("invalid_request", false),
+        ] {
+            let found = failure(400, &json!({ "error": { "message": "no", "code": code } }));
+            assert_eq!(found.may_cost, may_cost, "{code}");
+        }
+    }
+
+    #[test]
+    fn neither_the_key_nor_control_characters_of_a_provider_are_shown() {
+        let message = format!("{} sk-\u{1b}secret \u{1b}[31mred\u{7}", "x".repeat(MAX_MESSAGE - 24));
+        let found = failure(500, &json!({ "error": { "message": message } })).why;
+        assert!(found.contains("x [key] [31mred") && !found.contains("sk-"), "{found}");
+        // The end of the message falls into the key.
+        let message = format!("{} sk-secret", "x".repeat(MAX_MESSAGE - 4));
+        let found = failure(500, &json!({ "error": { "message": message } })).why;
+        assert!(found.ends_with("x [ke…"), "{found}");
+        let location = [("location", "http://other/?key=sk-secret")];
+        let found = failure_with(307, &location, &Value::Null).cleaned(&model()).why;
+        assert!(found.contains("redirects to http://other/?key=[key]: use"), "{found}");
     }
 
     #[test]

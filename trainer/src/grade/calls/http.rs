@@ -42,6 +42,10 @@ impl HttpClient {
 
     /// Sends one request.
     pub(super) async fn send(&self, model: &ChatModel, body: Vec<u8>) -> Result<Completion, Failure> {
+        self.exchange(model, body).await.map_err(|failure| failure.cleaned(model))
+    }
+
+    async fn exchange(&self, model: &ChatModel, body: Vec<u8>) -> Result<Completion, Failure> {
         let mut request = self.0.post(model.provider.url.clone()).body(body);
         request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(key) = &model.provider.key {
@@ -55,7 +59,8 @@ impl HttpClient {
             return Err(Failure::from_response(model, status, &headers, &body));
         }
         if let Some(status) = ProviderError::status_in(&body) {
-            return Err(Failure::from_response(model, status, &headers, &body));
+            // The response had begun, so a model may have been at work.
+            return Err(Failure::from_response(model, status, &headers, &body).that_may_cost());
         }
         let routed = headers.get(ROUTED_MODEL).and_then(|name| name.to_str().ok());
         if let Some(other) = routed.filter(|&name| name != model.name) {

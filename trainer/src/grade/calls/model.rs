@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use llm_router_routing::config::Cost;
 use serde_json::{Map, Value, json};
 
@@ -63,10 +63,7 @@ impl ChatModel {
                 value => settings.insert(member.clone(), value.clone()),
             };
         }
-        let max_tokens = LIMITS.iter().find_map(|member| settings.get(*member)?.as_u64());
-        let max_tokens = max_tokens.with_context(|| {
-            format!("--body {name}: keep \"max_tokens\" or \"max_completion_tokens\", so that a completion has a limit")
-        })?;
+        let max_tokens = max_tokens(&settings).with_context(|| format!("--body {name}"))?;
         Ok(Self { name, provider, settings, max_tokens, price, has_succeeded: AtomicBool::new(false) })
     }
 
@@ -124,6 +121,24 @@ impl ChatModel {
     }
 }
 
+/// The maximum length of a completion, in tokens. With two limits, providers differ in which one they respect, so it is the
+/// larger one.
+fn max_tokens(settings: &BTreeMap<String, Value>) -> Result<u64> {
+    let mut limits = Vec::new();
+    for member in LIMITS {
+        match settings.get(member).map(Value::as_u64) {
+            Some(Some(limit)) if limit > 0 => limits.push(limit),
+            // Some providers take -1 or another value for no limit at all.
+            Some(_) => bail!("{member:?} must be a number of tokens from 1; null removes it"),
+            None => {}
+        }
+    }
+    limits.into_iter().max().with_context(|| {
+        let [preferred, other] = LIMITS;
+        format!("keep {other:?} or {preferred:?}, so that a completion has a limit")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,9 +171,21 @@ mod tests {
         assert_eq!((body, found.max_tokens()), (expected, 50));
         for (edits, wrong) in [
             (json!({ "max_tokens": null }), "keep \"max_tokens\""),
+            (json!({ "max_tokens": -1 }), "--body m: \"max_tokens\" must be a number of tokens from 1"),
+            (json!({ "max_completion_tokens": 0 }), "\"max_completion_tokens\" must be a number"),
             (json!({ "stream": true }), "\"stream\" cannot be set"),
         ] {
-            assert!(model(&edits).unwrap_err().to_string().contains(wrong));
+            let error = format!("{:#}", model(&edits).unwrap_err());
+            assert!(error.contains(wrong), "{error}");
+        }
+    }
+
+    #[test]
+    fn of_two_limits_the_larger_one_is_reserved() {
+        for (limit, max_tokens) in [(10, 100), (1000, 1000)] {
+            let found = model(&json!({ "max_completion_tokens": limit })).unwrap();
+            assert_eq!(found.max_tokens(), max_tokens);
+            assert!(found.worst_cost(&[]) > found.cost(0, max_tokens));
         }
     }
 

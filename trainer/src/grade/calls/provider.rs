@@ -39,8 +39,15 @@ impl ApiKey {
     }
 
     /// The text without the key, which a provider's message may repeat.
-    pub(super) fn redact(&self, text: &str) -> String {
+    pub(crate) fn redact(&self, text: &str) -> String {
         text.replace(&self.0, "[key]")
+    }
+}
+
+#[cfg(test)]
+impl From<&str> for ApiKey {
+    fn from(key: &str) -> Self {
+        Self(key.to_owned())
     }
 }
 

@@ -27,16 +27,18 @@ impl Backoff {
     }
 }
 
-/// How long the provider asks to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date.
+/// How long the provider asks to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date. A number that no
+/// [`Duration`] holds is the longest one.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let number = |text: &str| text.trim().parse().ok().filter(|number: &f64| *number >= 0.0);
     let header = |name: &str| headers.get(name)?.to_str().ok();
+    let wait = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
     if let Some(milliseconds) = header("retry-after-ms").and_then(number) {
-        return Duration::try_from_secs_f64(milliseconds / 1e3).ok();
+        return Some(wait(milliseconds / 1e3));
     }
     let text = header(RETRY_AFTER.as_str())?;
     match number(text) {
-        Some(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Some(seconds) => Some(wait(seconds)),
         None => Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()),
     }
 }
@@ -60,6 +62,8 @@ mod tests {
         // Ten seconds after the time of the test, and before it.
         assert_eq!(asked(&[("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT")]), seconds(10.0));
         assert_eq!(asked(&[("retry-after", "Sun, 06 Nov 1994 08:49:27 GMT")]), seconds(0.0));
+        assert_eq!(asked(&[("retry-after", "1e30")]), Some(Duration::MAX));
+        assert_eq!(asked(&[("retry-after-ms", "1e40")]), Some(Duration::MAX));
         for unreadable in ["soon", "-1", "", "NaN"] {
             assert_eq!(asked(&[("retry-after", unreadable)]), None, "{unreadable}");
         }

@@ -7,6 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
@@ -20,9 +21,6 @@ const RUN: &str = include_str!("run.py");
 
 /// The end of standard error that is read for the reason of a failure, in bytes.
 const MAX_ERROR: u64 = 4096;
-
-/// The longest reason, in characters.
-const MAX_DETAIL: usize = 300;
 
 /// Code that passes only if the process is limited.
 const LIMITS_HOLD: &str = "
@@ -56,6 +54,9 @@ impl PythonRunner {
     /// # Errors
     /// If the interpreter does not run, or the limits cannot be set on this system.
     pub(crate) async fn new(python: &Path, timeout: Duration) -> Result<Self> {
+        // Code that runs as the same user could otherwise read the keys in this process's environment and memory.
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .context("cannot keep tested code from reading this process")?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let runner = Self { python: interpreter(python).await?, timeout, permits: Semaphore::new(cores) };
         for (code, what) in [("", "run"), (LIMITS_HOLD, "start no processes")] {
@@ -168,8 +169,22 @@ fn reason(status: ExitStatus, errors: &mut File) -> Result<String> {
     let tail = String::from_utf8_lossy(&tail);
     let last = tail.lines().rev().find(|line| !line.trim().is_empty());
     Ok(match last {
-        Some(line) => line.trim().chars().take(MAX_DETAIL).collect(),
+        Some(line) => line.trim().chars().filter(|letter| !letter.is_control()).collect(),
         None if status.success() => "ended before the end of the tests".to_owned(),
         None => status.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::dumpable_behavior;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_process_is_started_before_others_are_kept_from_reading_this_one() {
+        let error = PythonRunner::new(Path::new("/bin/true"), Duration::from_secs(1)).await.unwrap_err();
+        assert!(error.to_string().contains("is not a Python interpreter"), "{error}");
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
 }

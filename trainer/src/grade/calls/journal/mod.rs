@@ -4,9 +4,10 @@
 //! result. So the budget holds even if the process is killed in between.
 
 mod contents;
+mod lines;
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,7 @@ use super::chat::Completion;
 use crate::grade::key::Key;
 use crate::grade::money::Money;
 use contents::{Contents, Entry, VERSION};
+use lines::Lines;
 
 /// Readable and writable by the owner: prompts are in it.
 const MODE: u32 = 0o600;
@@ -61,7 +63,7 @@ pub(super) struct SentRequest(u64);
 pub(crate) struct Journal {
     path: PathBuf,
     /// None: nothing is recorded.
-    file: Option<Mutex<File>>,
+    file: Option<Mutex<Lines>>,
     /// The number of the next request.
     next: AtomicU64,
     contents: Mutex<Contents>,
@@ -82,7 +84,7 @@ impl Journal {
         // What a killed process wrote of its last line.
         file.set_len(whole).with_context(|| format!("cannot write the journal {name}"))?;
         file.set_permissions(PermissionsExt::from_mode(MODE))?;
-        let journal = Self::new(path, Some(file), contents);
+        let journal = Self::new(path, Some(Lines::new(file, whole)), contents);
         if whole == 0 {
             journal.write(&Entry::GradeJournal { version: VERSION })?;
         }
@@ -102,7 +104,7 @@ impl Journal {
         Ok(Self::new(path, None, contents))
     }
 
-    fn new(path: &Path, file: Option<File>, contents: Contents) -> Self {
+    fn new(path: &Path, file: Option<Lines>, contents: Contents) -> Self {
         let next = AtomicU64::new(contents.requests);
         Self { path: path.to_owned(), file: file.map(Mutex::new), next, contents: Mutex::new(contents) }
     }
@@ -170,9 +172,7 @@ impl Journal {
         let Some(file) = &self.file else { bail!("the journal is only read") };
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
-        file.lock()
-            .write_all(&line)
-            .with_context(|| format!("cannot write the journal {}", self.path.display()))
+        file.lock().append(&line).with_context(|| format!("cannot write the journal {}", self.path.display()))
     }
 }
 
