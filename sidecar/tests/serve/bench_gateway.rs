@@ -152,6 +152,30 @@ async fn a_gateway_that_goes_away_or_hangs_is_counted_as_such() {
 }
 
 #[tokio::test]
+async fn an_endless_response_is_given_up_as_too_large() {
+    for (streaming, headers) in
+        [("never", ""), ("always", ""), ("always", "content-type: text/event-stream\r\n")]
+    {
+        let endless = format!("HTTP/1.1 200 OK\r\n{headers}\r\ndata: ");
+        let first = match streaming {
+            "never" => completion(""),
+            _ => stream(&["{}", "[DONE]"]),
+        };
+        let api = ScriptedApi::start(move |request: &Request| match request.number {
+            0 => Reply::Send(first.clone()),
+            _ => Reply::SendEndlessly(endless.clone(), "x".repeat(1 << 20)),
+        })
+        .await;
+        let step = measure(&api.url(), &["--stream", streaming]).await;
+        assert_eq!(
+            step["gateway"]["errors"],
+            json!({"too_large": requests_in_half_a_second(1)}),
+            "{streaming} {headers}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn requests_on_schedule_do_not_wait_for_a_gateway_that_stalls() {
     let sent = requests_in_half_a_second(1);
     let script = move |request: &Request| match request.number {

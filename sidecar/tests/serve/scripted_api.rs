@@ -30,6 +30,8 @@ pub(crate) enum Reply {
     SendAfter(usize, String),
     /// Sends this, closes the connection, and accepts no further ones.
     SendAndEnd(String),
+    /// Sends the first, and then the second until the client leaves.
+    SendEndlessly(String, String),
     /// Keeps the connection, and sends nothing.
     Nothing,
 }
@@ -107,6 +109,12 @@ impl<S: Fn(&Request) -> Reply> Server<S> {
                     // The receiver is dropped after the listener.
                     end.closed().await;
                     (text, true)
+                }
+                Reply::SendEndlessly(mut text, again) => {
+                    while stream.write_all(text.as_bytes()).await.is_ok() {
+                        text.clone_from(&again);
+                    }
+                    return;
                 }
                 Reply::Nothing => {
                     // Until the client leaves.

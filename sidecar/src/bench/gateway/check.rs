@@ -56,7 +56,7 @@ fn advice(target: &Target, failure: Failure, deadline: Duration) -> String {
             "\nIf the port speaks TLS, the URL begins with https://. --http2 is for servers that speak HTTP/2 only"
                 .to_owned()
         }
-        Failure::NotACompletion => "\nIs it the base URL of an OpenAI-compatible API?".to_owned(),
+        Failure::NotACompletion | Failure::TooLarge => "\nIs it the base URL of an OpenAI-compatible API?".to_owned(),
         Failure::Dropped | Failure::Status(_) | Failure::BrokenOff => String::new(),
     }
 }

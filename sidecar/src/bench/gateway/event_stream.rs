@@ -31,6 +31,11 @@ impl EventReader {
             }
         }
     }
+
+    /// The length of the line that is not complete yet, in bytes.
+    pub fn unfinished(&self) -> usize {
+        self.unfinished.len()
+    }
 }
 
 #[cfg(test)]

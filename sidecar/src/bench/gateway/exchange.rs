@@ -15,6 +15,9 @@ use super::sample::{Completed, Labels};
 /// How much of an unexpected body an error shows, in characters.
 const EXCERPT: usize = 300;
 
+/// The maximum length of a body, or of an event of a stream, in bytes.
+const MAX_BODY: usize = 4 << 20;
+
 /// How a request ended.
 #[derive(Debug)]
 pub struct Exchange {
@@ -67,7 +70,7 @@ async fn receive(
 }
 
 async fn whole(response: Response) -> Result<Completed, Problem> {
-    let body = response.bytes().await.map_err(from_transport)?;
+    let body = body(response).await?;
     let done = Instant::now();
     match serde_json::from_slice::<Completion>(&body) {
         Ok(_) => Ok(Completed { done, first_event: None }),
@@ -75,9 +78,21 @@ async fn whole(response: Response) -> Result<Completed, Problem> {
     }
 }
 
+/// The whole body of a response.
+async fn body(mut response: Response) -> Result<Vec<u8>, Problem> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(from_transport)? {
+        if body.len() + piece.len() > MAX_BODY {
+            return Err(Problem::new(Failure::TooLarge, format!("the body has more than {MAX_BODY} bytes")));
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
+}
+
 async fn stream(mut response: Response) -> Result<Completed, Problem> {
     if !is_event_stream(response.headers()) {
-        let body = response.bytes().await.map_err(from_transport)?;
+        let body = body(response).await?;
         let detail = format!("a stream was asked for, but this came: {}", excerpt(&body));
         return Err(Problem::new(Failure::NotACompletion, detail));
     }
@@ -95,6 +110,10 @@ async fn stream(mut response: Response) -> Result<Completed, Problem> {
                 invalid = Some(excerpt(data));
             }
         });
+        if reader.unfinished() > MAX_BODY {
+            let detail = format!("an event of a stream has more than {MAX_BODY} bytes");
+            return Err(Problem::new(Failure::TooLarge, detail));
+        }
     }
     match (invalid, is_done) {
         (Some(event), _) => {
@@ -118,7 +137,7 @@ async fn rejection(status: StatusCode, response: Response) -> Problem {
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let location = location.map(|url| format!("redirected to {url}"));
     // The body is read even if nobody needs it, so that the connection can be used again.
-    let body = response.bytes().await.unwrap_or_default();
+    let body = body(response).await.unwrap_or_default();
     Problem::new(Failure::Status(status.as_u16()), location.unwrap_or_else(|| excerpt(&body)))
 }
 

@@ -19,6 +19,8 @@ pub enum Failure {
     BrokenOff,
     /// A successful status with a body that is not a chat completion: invalid JSON, no `choices`, or an error event.
     NotACompletion,
+    /// A body, or an event of a stream, that is longer than any completion.
+    TooLarge,
 }
 
 impl fmt::Display for Failure {
@@ -30,6 +32,7 @@ impl fmt::Display for Failure {
             Self::Status(code) => write!(f, "status_{code}"),
             Self::BrokenOff => f.write_str("broken_off"),
             Self::NotACompletion => f.write_str("not_a_completion"),
+            Self::TooLarge => f.write_str("too_large"),
         }
     }
 }
