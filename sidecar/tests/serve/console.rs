@@ -129,3 +129,30 @@ async fn a_form_of_another_site_cannot_send_json() {
     let (status, headers, _) = send(&sidecar, "OPTIONS /v1/classify", &preflight, "").await;
     assert!(status >= 400 && !headers.contains_key("access-control-allow-origin"), "{status} {headers:?}");
 }
+
+/// Checks the status of requests for the console by each host, and that metrics and probes are there by any.
+async fn check_hosts(arguments: &[&str], hosts: &[(&str, u16)]) {
+    let model = minilm();
+    let arguments = [&["--model", model.to_str().unwrap()], arguments].concat();
+    let sidecar = Sidecar::start(tempfile::tempdir().unwrap(), &arguments, &[]).await;
+    for (host, expected) in hosts {
+        let line = format!("Host: {host}");
+        for first in ["GET /console/", "GET /"] {
+            let expected = if first == "GET /" && *expected == 200 { 307 } else { *expected };
+            assert_eq!(status(&sidecar, first, &[&line]).await, expected, "{first} {host}");
+        }
+        for first in ["GET /metrics", "GET /healthz", "GET /readyz"] {
+            assert_eq!(status(&sidecar, first, &[&line]).await, 200, "{first} {host}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_host_name_opens_the_console_only_if_it_is_configured() {
+    let names = ["llm-router-sidecar.llm-router.svc", "router.example.com:9091"];
+    check_hosts(&[], &[(names[0], 403), (names[1], 403), ("10.1.2.3:9091", 200)]).await;
+    let option = ["--admin-host", "llm-router-sidecar.llm-router.svc,Router.example.com"];
+    let others = [("rebound.evil.example:9091", 403), ("localhost:9091", 200), ("[::1]:9091", 200)];
+    let hosts: Vec<_> = names.into_iter().map(|name| (name, 200)).chain(others).collect();
+    check_hosts(&option, &hosts).await;
+}

@@ -279,3 +279,85 @@ async fn wrong_input_is_an_error_that_names_it() {
     );
     assert_eq!(sidecar.admin_status(&request).await, "HTTP/1.1 413");
 }
+
+/// A policy whose rules match these expressions.
+fn with_expressions(expressions: &[String], classify_text: &str) -> String {
+    let rules = expressions.iter().map(|it| json!({"when": {"text_matches": it}, "model": "large"}));
+    let mut policy = policy();
+    policy["rules"] = rules.collect();
+    policy["limits"] = json!({"classify_text": classify_text});
+    policy.to_string()
+}
+
+#[tokio::test]
+async fn a_policy_that_is_sent_has_limits_on_its_rules_and_expressions() {
+    let sidecar = with_policy(&policy()).await;
+    let rules = |expression: &str, count| vec![expression.to_owned(); count];
+    for (expressions, limit) in [
+        (rules("x", 201), "201 rules; the maximum for a policy in a request is 200"),
+        (
+            rules(&"x{10000}".repeat(20), 125),
+            "20000 bytes in all; the maximum for a policy in a request is 16384",
+        ),
+        (rules("x{10000}", 200), "more than 524288 bytes in all"),
+        (rules("(?:a?){4000}b", 40), "more than 524288 bytes in all"),
+    ] {
+        let policy = with_expressions(&expressions, "1MiB");
+        let request = chat("auto", "Hi!", &json!({}));
+        for (path, input) in [
+            ("/v1/explain", json!({"request": request, "policy": policy})),
+            ("/v1/policy", json!({"policy": policy})),
+        ] {
+            let (status, answer) = post(&sidecar, path, &input.to_string()).await;
+            assert_eq!((status, &answer["error"]["param"]), (400, &json!("policy")), "{answer}");
+            assert!(answer["error"]["message"].as_str().unwrap().contains(limit), "{answer}");
+        }
+    }
+    let policy = with_expressions(&rules(r"(?i)\b(sql|[a-z]{2,8}_id)\b", 60), "16KiB");
+    let request = chat("auto", &"a".repeat(60_000), &json!({}));
+    explain(&sidecar, &json!({"request": request, "policy": policy})).await;
+}
+
+#[tokio::test]
+async fn a_long_text_is_not_searched_for_large_expressions_of_a_policy_that_is_sent() {
+    let sidecar = with_policy(&policy()).await;
+    let expressions = ["(?:a?){4000}b".to_owned()];
+    let request = chat("auto", &"a".repeat(900_000), &json!({}));
+    let input = json!({"request": request, "policy": with_expressions(&expressions, "1MiB")});
+    let (status, answer) = post(&sidecar, "/v1/explain", &input.to_string()).await;
+    assert_eq!((status, &answer["error"]["param"]), (400, &json!("policy")), "{answer}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("limits.classify_text"), "{answer}");
+    let input = json!({"request": request, "policy": with_expressions(&expressions, "16KiB")});
+    explain(&sidecar, &input).await;
+}
+
+/// Both explanations evaluate a policy whose expression is as expensive as the limits allow.
+#[tokio::test]
+async fn slow_rules_of_a_policy_that_is_sent_do_not_delay_others() {
+    let sidecar = with_policy(&policy()).await;
+    let policy = with_expressions(&["(?:a?){4000}b".to_owned()], "32KiB");
+    let input =
+        json!({"request": chat("auto", &"a".repeat(60_000), &json!({})), "policy": policy}).to_string();
+    let length = input.len();
+    let request = format!(
+        "POST /v1/explain HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{input}"
+    );
+    let explanations = async { tokio::join!(sidecar.admin(&request), sidecar.admin(&request)) };
+    tokio::pin!(explanations);
+    let mut probes = 0;
+    let (first, second) = loop {
+        tokio::select! {
+            biased;
+            explained = &mut explanations => break explained,
+            health = sidecar.admin("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") => {
+                assert!(health.ends_with("ok\n"), "{health}");
+                probes += 1;
+            }
+        }
+    };
+    for explained in [first, second] {
+        assert!(explained.starts_with("HTTP/1.1 200"), "{explained}");
+    }
+    assert!(probes > 10, "only {probes} responses while explanations were in progress");
+}
