@@ -39,7 +39,7 @@ fn answers_numbers_and_patterns_give_grades() {
     // 10 tokens in and out of either model: 10 × (1 + 2 + 10 + 20) per million.
     assert_eq!(graded[0]["cost_usd"], json!(0.00033));
     assert_eq!(graded[0]["weak_usage"], json!({ "prompt_tokens": 10, "completion_tokens": 10 }));
-    assert_eq!(read_by_win_rate(&run), [(Some((10.0, 10.0)), Some((10.0, 10.0))); 3]);
+    assert_eq!(read_by_win_rate(&run), [[Some((10.0, 10.0)); 2]; 3]);
     assert_eq!(
         (&graded[0]["id"], &graded[0]["source"], &graded[0]["method"]),
         (&json!(7), &json!("quiz"), &json!("answer"))
@@ -143,10 +143,10 @@ fn a_dry_run_sends_and_writes_nothing() {
 }
 
 /// The tokens of each prompt's weak and strong completion, as `win-rate` reads them.
-fn read_by_win_rate(run: &Run<'_>) -> Vec<(Option<(f64, f64)>, Option<(f64, f64)>)> {
+fn read_by_win_rate(run: &Run<'_>) -> Vec<[Option<(f64, f64)>; 2]> {
     let fields = GradedFields { text: "text".to_owned(), group: "group".to_owned() };
     let found = GradedPrompts::read(&[run.path("graded.jsonl")], &fields).unwrap();
     assert_eq!(found.unreadable_usage.count, 0, "{:?}", found.unreadable_usage);
     let tokens = |completion: &Completion| completion.tokens.map(|it| (it.prompt, it.completion));
-    found.prompts.iter().map(|prompt| (tokens(&prompt.weak), tokens(&prompt.strong))).collect()
+    found.prompts.iter().map(|prompt| [tokens(&prompt.weak), tokens(&prompt.strong)]).collect()
 }
