@@ -226,10 +226,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut files = open(folder.path(), 1000, 2000);
         let start = SystemTime::now();
+        files.append("before\n", start).unwrap();
         files.append("ahead\n", start + 10_000 * DAY).unwrap();
-        files.append("right\n", start + DAY).unwrap();
+        files.append("after\n", start + DAY).unwrap();
         files.prune(start + DAY);
-        assert_eq!(lines(&files), ["right"]);
+        assert_eq!(lines(&files), ["before", "after"]);
         files.prune(start + 9 * DAY);
         assert!(lines(&files).is_empty());
     }
