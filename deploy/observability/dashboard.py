@@ -31,7 +31,8 @@ def quantiles(metric, unit, by="", labels=""):
 def agreement():
     """The fraction of a policy's requests for which its candidate would have chosen the same model."""
     all_requests = rate("llm_router_comparisons_total", "llm_policy, llm_model, llm_candidate")
-    same = f'label_replace({all_requests}, "llm_candidate", "$1", "llm_model", "(.+)")'
+    by_model = rate("llm_router_comparisons_total", "llm_policy, llm_model")
+    same = f'label_replace({by_model}, "llm_candidate", "$1", "llm_model", "(.+)")'
     agreeing = f"sum by (llm_policy) ({all_requests} and {same})"
     return f"({agreeing} or 0 * sum by (llm_policy) ({all_requests})) / sum by (llm_policy) ({all_requests})"
 
