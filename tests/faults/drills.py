@@ -87,7 +87,7 @@ def reload(gateway: Gateway, seconds: float) -> None:
     for _ in range(3):
         _reload(gateway, "applied")
         gateway.write_policy("policies: nonsense")
-        _reload(gateway, "refused")
+        _reload(gateway, "rejected")
         gateway.write_policy()
         time.sleep(seconds / 3)
 
