@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use llm_router_proto::contract::{Classifiers, FewShotExamples, RequestTemplate};
+use llm_router_proto::contract::{Classifiers, FewShotExamples, RequestTemplate, RequestedExamples};
 use llm_router_routing::config::Classifier;
 use llm_router_routing::exchange::{ExamplesPayload, Query};
 
@@ -47,7 +47,8 @@ impl RequestEncoder {
 fn key(query: &Query<'_>) -> String {
     let names = query.classifiers.iter().map(Classifier::as_str);
     let policy = query.policy.map_or("", |policy| policy.as_str());
-    [policy]
+    let optional = if query.examples_are_optional { "optional" } else { "" };
+    [policy, optional]
         .into_iter()
         .chain(names)
         .chain(query.examples().map(|examples| examples.digest()))
@@ -57,13 +58,15 @@ fn key(query: &Query<'_>) -> String {
 
 /// The request to the classifiers, without its prompt.
 fn template_for(query: &Query<'_>) -> RequestTemplate {
-    let examples = query.examples().map(|examples| match query.payload {
-        ExamplesPayload::Digest => FewShotExamples::Digest(examples.digest().to_owned()),
-        ExamplesPayload::Full => FewShotExamples::Full(Arc::clone(examples)),
+    let examples = query.examples().map(|examples| RequestedExamples {
+        examples: match query.payload {
+            ExamplesPayload::Digest => FewShotExamples::Digest(examples.digest().to_owned()),
+            ExamplesPayload::Full => FewShotExamples::Full(Arc::clone(examples)),
+        },
+        are_optional: query.examples_are_optional,
     });
     let names = query.classifiers.iter().map(|classifier| classifier.as_str().to_owned());
     let policy = query.policy.map(ToString::to_string);
-    let examples = examples.as_ref().map(|examples| (examples, query.examples_are_optional));
     RequestTemplate::new(Classifiers::Named(names.collect()), policy, examples)
 }
 
@@ -98,6 +101,15 @@ mod tests {
         classifiers: &[Classifier],
         payload: ExamplesPayload,
     ) -> ClassifyRequest {
+        sent_with(encoder, classifiers, payload, false)
+    }
+
+    fn sent_with(
+        encoder: &RequestEncoder,
+        classifiers: &[Classifier],
+        payload: ExamplesPayload,
+        examples_are_optional: bool,
+    ) -> ClassifyRequest {
         let (prompt, head) = (Prompt::default(), RequestHead::default());
         let policy = Some(&config().policy("support").unwrap().name).cloned();
         let policy = policy.as_ref();
@@ -105,7 +117,7 @@ mod tests {
             classifiers,
             policy,
             payload,
-            examples_are_optional: false,
+            examples_are_optional,
             prompt: &prompt,
             head: &head,
             timeout: Duration::ZERO,
@@ -123,15 +135,26 @@ mod tests {
             version: CONTRACT_VERSION,
             classifiers: Classifiers::Named(vec!["mood".to_owned(), "examples".to_owned()]),
             policy: Some("support".to_owned()),
-            examples: Some(FewShotExamples::Digest(examples.digest().to_owned())),
-            examples_are_optional: false,
+            examples: Some(FewShotExamples::Digest(examples.digest().to_owned()).into()),
             body: Prompt::default().to_body().into(),
         };
-        let full =
-            ClassifyRequest { examples: Some(FewShotExamples::Full(examples.clone())), ..digest.clone() };
+        let full = ClassifyRequest {
+            examples: Some(FewShotExamples::Full(examples.clone()).into()),
+            ..digest.clone()
+        };
         assert_eq!(sent(&encoder, &classifiers, ExamplesPayload::Digest), digest);
         assert_eq!(sent(&encoder, &classifiers, ExamplesPayload::Full), full);
         assert_eq!(sent(&encoder, &classifiers, ExamplesPayload::Digest), digest, "and in the next call");
+    }
+
+    #[test]
+    fn optional_examples_have_a_template_of_their_own() {
+        let (encoder, config) = (RequestEncoder::default(), config());
+        let classifiers = [Classifier::from("mood"), config.policy("support").unwrap().classifier.clone()];
+        for are_optional in [false, true, false] {
+            let request = sent_with(&encoder, &classifiers, ExamplesPayload::Digest, are_optional);
+            assert_eq!(request.examples.map(|examples| examples.are_optional), Some(are_optional));
+        }
     }
 
     #[test]

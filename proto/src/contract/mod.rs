@@ -15,7 +15,9 @@ mod version;
 
 use crate::envoy::config::core::v3::Metadata;
 
-pub use request::{Classifiers, ClassifyRequest, FewShotExamples, RequestError, RequestTemplate};
+pub use request::{
+    Classifiers, ClassifyRequest, FewShotExamples, RequestError, RequestTemplate, RequestedExamples,
+};
 pub use response::{ClassifyResponse, Coverage, HeadPrediction, ResponseError, decision_metadata};
 pub use version::{CONTRACT_VERSION, IncompatibleVersion, Version};
 

@@ -41,9 +41,7 @@ pub struct ClassifyRequest {
     /// The name of the policy that the prediction is for, if there is one. Since version 1.3.
     pub policy: Option<String>,
     /// The few-shot examples of a policy that classifies by them.
-    pub examples: Option<FewShotExamples>,
-    /// Whether the other classifiers' predictions are wanted even if the examples are not embedded yet. Since version 1.3.
-    pub examples_are_optional: bool,
+    pub examples: Option<RequestedExamples>,
     /// The prompt. From our filter it is a chat completions body with up to three user messages, as
     /// [`Prompt::to_body`](llm_router_routing::request::Prompt::to_body) writes it: the last is to be classified, those before
     /// it are its context. From native Envoy it is the client's body.
@@ -58,6 +56,22 @@ pub enum Classifiers {
     All,
     /// These, by name.
     Named(Vec<String>),
+}
+
+/// The few-shot examples of a request, and whether its response needs them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RequestedExamples {
+    /// The examples.
+    pub examples: FewShotExamples,
+    /// Whether the other classifiers' predictions are wanted even if the examples are not embedded yet. Since version 1.3.
+    pub are_optional: bool,
+}
+
+impl From<FewShotExamples> for RequestedExamples {
+    /// Examples that the response needs.
+    fn from(examples: FewShotExamples) -> Self {
+        Self { examples, are_optional: false }
+    }
 }
 
 /// The few-shot examples of a request.
@@ -107,8 +121,7 @@ impl RequestError {
 impl ClassifyRequest {
     /// The request as a message.
     pub fn encode(self) -> ProcessingRequest {
-        let examples = self.examples.as_ref().map(|examples| (examples, self.examples_are_optional));
-        let metadata = metadata(self.version, self.classifiers, self.policy, examples);
+        let metadata = metadata(self.version, self.classifiers, self.policy, self.examples);
         ProcessingRequest { metadata_context: Some(metadata), ..request_body(self.body) }
     }
 
@@ -129,14 +142,7 @@ impl ClassifyRequest {
         let ours = metadata.and_then(|mut metadata| metadata.filter_metadata.remove(NAMESPACE));
         let Some(Struct { fields: mut ours }) = ours else {
             let version = Version::UNVERSIONED;
-            return Ok(Self {
-                version,
-                classifiers: Classifiers::All,
-                policy: None,
-                examples: None,
-                examples_are_optional: false,
-                body,
-            });
+            return Ok(Self { version, classifiers: Classifiers::All, policy: None, examples: None, body });
         };
         // First of all, since another major version may mean something else by the other fields.
         let version = Version::from_field(ours.get(VERSION))
@@ -145,9 +151,7 @@ impl ClassifyRequest {
         let classifiers = ours.remove(CLASSIFIERS).map_or(Ok(Classifiers::All), read_classifiers)?;
         let policy = ours.remove(POLICY).map(read_policy).transpose()?;
         let examples = ours.remove(EXAMPLES).map(read_examples).transpose()?;
-        let examples_are_optional = matches!(examples, Some((_, true)));
-        let examples = examples.map(|(examples, _)| examples);
-        Ok(Self { version, classifiers, policy, examples, examples_are_optional, body })
+        Ok(Self { version, classifiers, policy, examples, body })
     }
 }
 
@@ -160,7 +164,7 @@ impl RequestTemplate {
     pub fn new(
         classifiers: Classifiers,
         policy: Option<String>,
-        examples: Option<(&FewShotExamples, bool)>,
+        examples: Option<RequestedExamples>,
     ) -> Self {
         let metadata_context = Some(metadata(CONTRACT_VERSION, classifiers, policy, examples));
         Self(ProcessingRequest { metadata_context, ..ProcessingRequest::default() }.encode_to_vec())
@@ -187,21 +191,20 @@ fn metadata(
     version: Version,
     classifiers: Classifiers,
     policy: Option<String>,
-    examples: Option<(&FewShotExamples, bool)>,
+    examples: Option<RequestedExamples>,
 ) -> Metadata {
     let classifiers = match classifiers {
         Classifiers::All => None,
         Classifiers::Named(names) => Some((CLASSIFIERS, list(names))),
     };
-    let examples =
-        examples.map(|(examples, are_optional)| (EXAMPLES, write_examples(examples, are_optional)));
+    let examples = examples.map(|examples| (EXAMPLES, write_examples(&examples)));
     let version = version.to_field().map(|value| (VERSION, value));
     let policy = policy.map(|name| (POLICY, name.into()));
     let ours = fields([version, classifiers, policy, examples].into_iter().flatten());
     Metadata { filter_metadata: [(NAMESPACE.to_owned(), ours)].into() }
 }
 
-fn write_examples(examples: &FewShotExamples, are_optional: bool) -> Value {
+fn write_examples(RequestedExamples { examples, are_optional }: &RequestedExamples) -> Value {
     let digest = Some((DIGEST, examples.digest().into()));
     let routes = match examples {
         FewShotExamples::Digest(_) => None,
@@ -232,8 +235,7 @@ fn read_policy(value: Value) -> Result<String, RequestError> {
     into_string(value).ok_or_else(|| RequestError::field(POLICY, "is not a string"))
 }
 
-/// The examples, and whether they are optional.
-fn read_examples(value: Value) -> Result<(FewShotExamples, bool), RequestError> {
+fn read_examples(value: Value) -> Result<RequestedExamples, RequestError> {
     let mut fields =
         into_struct(value).ok_or_else(|| RequestError::field(EXAMPLES, "is not a structure"))?.fields;
     let field = format!("{EXAMPLES}.{DIGEST}");
@@ -243,13 +245,13 @@ fn read_examples(value: Value) -> Result<(FewShotExamples, bool), RequestError> 
     })?;
     let are_optional = fields.remove(OPTIONAL).is_some_and(|value| value.kind == Some(Kind::BoolValue(true)));
     let Some(routes) = fields.remove(ROUTES) else {
-        return Ok((FewShotExamples::Digest(digest), are_optional));
+        return Ok(RequestedExamples { examples: FewShotExamples::Digest(digest), are_optional });
     };
     let examples = Examples::new(read_routes(routes)?);
     if examples.digest() != digest {
         return Err(RequestError::field(field, "is not the digest of the routes"));
     }
-    Ok((FewShotExamples::Full(Arc::new(examples)), are_optional))
+    Ok(RequestedExamples { examples: FewShotExamples::Full(Arc::new(examples)), are_optional })
 }
 
 fn read_routes(value: Value) -> Result<BTreeMap<String, Vec<String>>, RequestError> {

@@ -17,7 +17,6 @@ fn request() -> ClassifyRequest {
         classifiers: Classifiers::Named(vec!["task".to_owned()]),
         policy: Some("task_router".to_owned()),
         examples: None,
-        examples_are_optional: false,
         body: Bytes::from_static(b"{}"),
     }
 }
@@ -46,8 +45,10 @@ fn respond(ours: Vec<(&str, Value)>) -> Result<ClassifyResponse, ResponseError> 
 #[test]
 fn the_requests_wire_format_is_stable() {
     let full = ClassifyRequest {
-        examples: Some(FewShotExamples::Full(examples().into())),
-        examples_are_optional: true,
+        examples: Some(RequestedExamples {
+            examples: FewShotExamples::Full(examples().into()),
+            are_optional: true,
+        }),
         ..request()
     };
     let expected = with_fields([
@@ -113,7 +114,6 @@ fn native_envoy_asks_every_classifier_and_sees_no_version() {
                 classifiers: Classifiers::All,
                 policy: None,
                 examples: None,
-                examples_are_optional: false,
                 body: body.clone()
             }
         );
@@ -240,11 +240,13 @@ fn any_version() -> impl Strategy<Value = Version> {
     any::<u32>().prop_map(|minor| Version { minor, ..CONTRACT_VERSION })
 }
 
-fn any_examples() -> impl Strategy<Value = FewShotExamples> {
+fn any_examples() -> impl Strategy<Value = RequestedExamples> {
     // Labels as policies may have them.
     let routes = btree_map("[^\\p{Cc}]{1,20}", vec(any::<String>(), 1..4), 1..4);
     let full = routes.prop_map(|routes| FewShotExamples::Full(Examples::new(routes).into()));
-    prop_oneof!["[0-9a-f]{64}".prop_map(FewShotExamples::Digest), full]
+    let examples = prop_oneof!["[0-9a-f]{64}".prop_map(FewShotExamples::Digest), full];
+    (examples, any::<bool>())
+        .prop_map(|(examples, are_optional)| RequestedExamples { examples, are_optional })
 }
 
 prop_compose! {
@@ -256,11 +258,9 @@ prop_compose! {
         ],
         policy in proptest::option::of(any::<String>()),
         examples in proptest::option::of(any_examples()),
-        optional in any::<bool>(),
         body in vec(any::<u8>(), 0..200),
     ) -> ClassifyRequest {
-        let examples_are_optional = examples.is_some() && optional;
-        ClassifyRequest { version, classifiers, policy, examples, examples_are_optional, body: body.into() }
+        ClassifyRequest { version, classifiers, policy, examples, body: body.into() }
     }
 }
 
@@ -343,7 +343,7 @@ proptest! {
         let template = RequestTemplate::new(
             request.classifiers.clone(),
             request.policy.clone(),
-            request.examples.as_ref().map(|examples| (examples, request.examples_are_optional)),
+            request.examples.clone(),
         );
         let message = ProcessingRequest::decode(template.encode(request.body.clone()).as_slice()).unwrap();
         prop_assert_eq!(message, request.encode());

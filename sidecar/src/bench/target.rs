@@ -122,15 +122,7 @@ async fn exchange(
 ) -> Result<bool, Status> {
     let body = json!({"messages": [{"role": "user", "content": text}]}).to_string().into();
     let (version, classifiers) = (CONTRACT_VERSION, Classifiers::All);
-    let message = ClassifyRequest {
-        version,
-        classifiers,
-        policy: None,
-        examples: None,
-        examples_are_optional: false,
-        body,
-    }
-    .encode();
+    let message = ClassifyRequest { version, classifiers, policy: None, examples: None, body }.encode();
     let mut request = tonic::Request::new(stream::iter([message]));
     request.set_timeout(timeout);
     let mut responses = client.process(request).await?.into_inner();

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 use llm_router_proto::Bytes;
-use llm_router_proto::contract::{self, ClassifyRequest, FewShotExamples, UNKNOWN_DIGEST};
+use llm_router_proto::contract::{self, ClassifyRequest, FewShotExamples, RequestedExamples, UNKNOWN_DIGEST};
 use llm_router_proto::envoy::config::core::v3::Metadata;
 use llm_router_routing::config::Classifier;
 use llm_router_routing::request::Endpoint;
@@ -91,8 +91,10 @@ impl Service {
     ) -> Result<Prediction, Failure> {
         let mut classifiers = request.classifiers;
         let similarity = match request.examples {
-            Some(examples) if request::take(&mut classifiers, Classifier::EXAMPLES) => {
-                match request.examples_are_optional && !request::is_empty(&classifiers) {
+            Some(RequestedExamples { examples, are_optional })
+                if request::take(&mut classifiers, Classifier::EXAMPLES) =>
+            {
+                match are_optional && !request::is_empty(&classifiers) {
                     true => self.pending_examples(&examples)?.done().now_or_never().and_then(Result::ok),
                     false => Some(self.few_shot_classifier(&examples, deadline).await?),
                 }

@@ -191,7 +191,6 @@ pub(super) fn request(classifier: &str, body: &str) -> ClassifyRequest {
         classifiers: Classifiers::Named(vec![classifier.to_owned()]),
         policy: None,
         examples: None,
-        examples_are_optional: false,
         body: body.to_owned().into(),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::select_all;
 use llm_router_classifier::model::Model;
-use llm_router_proto::contract::{Classifiers, ClassifyRequest, FewShotExamples};
+use llm_router_proto::contract::{Classifiers, ClassifyRequest, FewShotExamples, RequestedExamples};
 use llm_router_proto::envoy::service::ext_proc::v3::{ProcessingRequest, ProcessingResponse};
 use llm_router_proto::structs::{as_struct, structure};
 use llm_router_routing::config::{Classifier, Examples};
@@ -42,7 +42,7 @@ fn examples() -> Examples {
 fn by_examples(text: &str, examples: FewShotExamples) -> ProcessingRequest {
     let prompt = json!({"messages": [{"role": "user", "content": text}]});
     let request = request(Classifier::EXAMPLES, &prompt.to_string());
-    ClassifyRequest { examples: Some(examples), ..request }.encode()
+    ClassifyRequest { examples: Some(examples.into()), ..request }.encode()
 }
 
 #[track_caller]
@@ -58,8 +58,7 @@ async fn predictions_of_heads_do_not_wait_for_optional_examples() {
     let ask = async |examples: FewShotExamples| {
         let request = ClassifyRequest {
             classifiers: Classifiers::Named(vec!["task".to_owned(), Classifier::EXAMPLES.to_owned()]),
-            examples: Some(examples),
-            examples_are_optional: true,
+            examples: Some(RequestedExamples { examples, are_optional: true }),
             ..request("task", PROMPT)
         };
         exchange(running.client.clone(), vec![request.encode()]).await

@@ -92,7 +92,7 @@ fn read(call: &[u8]) -> (Sent, String) {
     // After the flag for compression and the length.
     let message = ProcessingRequest::decode(&call[5..]).expect("a request");
     let request = ClassifyRequest::decode(message).expect("a request of the contract");
-    let sent = match request.examples {
+    let sent = match request.examples.map(|requested| requested.examples) {
         None => Sent::Nothing,
         Some(FewShotExamples::Digest(digest)) => Sent::Digest(digest),
         Some(FewShotExamples::Full(examples)) => {
