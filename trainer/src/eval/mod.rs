@@ -36,6 +36,6 @@ pub use sections::{
     WinRate, WinRateSettings,
 };
 pub(crate) use sections::{
-    KEPT_FRACTIONS, REVERSED, by_length, grades, length, need, ranks_in_reverse, routing_score, selection,
-    win_rate_rows,
+    KEPT_FRACTIONS, REVERSED, by_length, grades, length, mean_grades, need, ranks_in_reverse, routing_score,
+    selection, win_rate_rows,
 };

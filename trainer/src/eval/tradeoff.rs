@@ -137,10 +137,11 @@ pub fn with_quality(points: &[ThresholdPoint], fraction: f64) -> Option<&Thresho
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn rows(rows: &[(f32, f64, f64)]) -> Vec<GradedRow> {
+    /// Rows of score, weak grade and strong grade. A weak call costs 1, a strong one 5.
+    pub(crate) fn rows(rows: &[(f32, f64, f64)]) -> Vec<GradedRow> {
         let row = |&(score, weak, strong)| GradedRow {
             score,
             weak: QualityCost { quality: weak, cost: 1.0 },

@@ -58,6 +58,11 @@ impl Grader {
         [&self.weak, &self.strong].into_iter().chain(&self.judge)
     }
 
+    /// Whether the prices of all models are known, and so the cost.
+    pub(crate) fn has_prices(&self) -> bool {
+        self.models().all(|model| model.price.is_some())
+    }
+
     /// Why tests failed, without the keys, which the code of a completion may have found somewhere, and no longer than needed.
     fn shown_detail(&self, detail: String) -> String {
         let keys = self.models().filter_map(|model| model.provider.key.as_ref());

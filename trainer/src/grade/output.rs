@@ -175,7 +175,7 @@ fn set_completion(
 
 /// The cost, if the prices are known.
 fn cost(grader: &Grader, dollars: f64) -> Value {
-    match grader.models().all(|model| model.price.is_some()) {
+    match grader.has_prices() {
         true => dollars.into(),
         false => Value::Null,
     }

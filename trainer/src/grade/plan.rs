@@ -53,7 +53,7 @@ impl Plan {
             .map(|(role, model)| completions(role, model, grader, &rows.rows))
             .into();
         models.extend(grader.judge.as_ref().map(|judge| verdicts(judge, grader, &rows.rows)));
-        let has_prices = grader.models().all(|model| model.price.is_some());
+        let has_prices = grader.has_prices();
         let spent = grader.requester.journal.spent();
         Self { methods, duplicates: rows.duplicates, models, spent, has_prices }
     }

@@ -32,7 +32,7 @@ pub(crate) async fn run(
     files: &OutputFiles,
     concurrency: usize,
 ) -> Result<()> {
-    let has_prices = grader.models().all(|model| model.price.is_some());
+    let has_prices = grader.has_prices();
     let progress = ProgressDisplay::new(rows.len(), has_prices, grader.requester.journal.spent())?;
     let mut signals = StopSignals::watch()?;
     let results = tokio::select! {

@@ -41,7 +41,7 @@ struct MethodSummary {
 impl Summary {
     /// Counts the results of the rows.
     pub(crate) fn compute(grader: &Grader, rows: &[GradingRow], results: &[RowResult]) -> Self {
-        let has_prices = grader.models().all(|model| model.price.is_some());
+        let has_prices = grader.has_prices();
         let mut summary = Self { has_prices, ..Self::default() };
         for (row, result) in rows.iter().zip(results) {
             let counts = summary.methods.entry(method(&row.check)).or_default();

@@ -108,13 +108,6 @@ impl Outcome {
     }
 }
 
-/// The mean grades of the weak and of the strong model.
-pub(super) fn mean_grades(rows: &[GradedRow]) -> Grades {
-    let count = rows.len().max(1) as f64;
-    let mean = |grade: &dyn Fn(&GradedRow) -> f64| rows.iter().map(grade).sum::<f64>() / count;
-    Grades { weak: mean(&|row| row.weak.quality), strong: mean(&|row| row.strong.quality) }
-}
-
 /// The fraction of strong calls at random that keeps a fraction of the strong model's quality; none if the strong model is not
 /// better.
 pub(super) fn random_keeping(Grades { weak, strong }: Grades, quality: f64) -> Option<f64> {
@@ -124,17 +117,8 @@ pub(super) fn random_keeping(Grades { weak, strong }: Grades, quality: f64) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::tradeoff::QualityCost;
-
-    /// Rows of score, weak grade and strong grade. A weak call costs 1, a strong one 5.
-    fn rows(rows: &[(f32, f64, f64)]) -> Vec<GradedRow> {
-        let row = |&(score, weak, strong)| GradedRow {
-            score,
-            weak: QualityCost { quality: weak, cost: 1.0 },
-            strong: QualityCost { quality: strong, cost: 5.0 },
-        };
-        rows.iter().map(row).collect()
-    }
+    use crate::eval::mean_grades;
+    use crate::eval::tradeoff::tests::rows;
 
     fn four() -> Vec<GradedRow> {
         rows(&[(0.1, 0.0, 1.0), (0.2, 0.0, 1.0), (0.8, 1.0, 1.0), (0.9, 1.0, 0.5)])

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::bootstrap::{Bootstrap, Estimate, LEVEL, RESAMPLES};
 use super::names::Names;
-use super::ranking::{Ranking, mean_grades};
+use super::ranking::Ranking;
+use crate::eval::mean_grades;
 use crate::eval::tradeoff::{GradedRow, StrongWhen, ThresholdPoint};
 
 /// Scored prompts, each by a head that has not seen it.

@@ -16,7 +16,7 @@ pub use multi_label::MultiLabel;
 pub use score::Score;
 pub use single_label::SingleLabel;
 pub(crate) use win_rate::{
-    KEPT_FRACTIONS, REVERSED, by_length, grades, length, need, ranks_in_reverse, routing_score,
+    KEPT_FRACTIONS, REVERSED, by_length, grades, length, mean_grades, need, ranks_in_reverse, routing_score,
     rows as win_rate_rows, selection,
 };
 pub use win_rate::{KeptQuality, Prices, WinRate, WinRateSettings};

@@ -135,7 +135,7 @@ impl WinRate {
             records.iter().map(|record| Ok(length(record.text(text)?))).collect::<Result<_>>()?;
         let by_length = by_length(&rows, &lengths);
         let (need, grades) = (need(&rows, settings.when), grades(&rows));
-        let (weak, strong) = mean_grades(&grades);
+        let Grades { weak, strong } = mean_grades(&rows);
         let gap = || no_gap(weak, strong);
         let (random_apgr, random_deviation) = random_apgr(&grades).with_context(gap)?;
         let points = tradeoff::sweep(&rows, settings.when);
@@ -171,7 +171,7 @@ fn is_reversed(apgr: f64, random_apgr: f64, random_deviation: f64) -> bool {
 /// If the strong model is not better than the weak one.
 pub(crate) fn ranks_in_reverse(rows: &[GradedRow], when: StrongWhen) -> Result<bool> {
     let grades = grades(rows);
-    let (weak, strong) = mean_grades(&grades);
+    let Grades { weak, strong } = mean_grades(rows);
     let gap = || no_gap(weak, strong);
     let router = RoutingQuality::compute(&need(rows, when), &grades).with_context(gap)?;
     let (random_apgr, random_deviation) = random_apgr(&grades).with_context(gap)?;
@@ -202,9 +202,10 @@ pub(crate) fn grades(rows: &[GradedRow]) -> Vec<Grades> {
 }
 
 /// The mean grades of the weak and of the strong model.
-fn mean_grades(grades: &[Grades]) -> (f64, f64) {
-    let mean = |grade: &dyn Fn(&Grades) -> f64| grades.iter().map(grade).sum::<f64>() / grades.len() as f64;
-    (mean(&|grades| grades.weak), mean(&|grades| grades.strong))
+pub(crate) fn mean_grades(rows: &[GradedRow]) -> Grades {
+    let count = rows.len().max(1) as f64;
+    let mean = |grade: &dyn Fn(&GradedRow) -> f64| rows.iter().map(grade).sum::<f64>() / count;
+    Grades { weak: mean(&|row| row.weak.quality), strong: mean(&|row| row.strong.quality) }
 }
 
 fn no_gap(weak: f64, strong: f64) -> String {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use llm_router_classifier::records::read_all;
 use serde_json::Value;
 
@@ -35,17 +35,20 @@ impl GradingRows {
     /// If a file cannot be read, or a row is invalid; the error names file, line and field.
     pub(crate) fn read(files: &[PathBuf]) -> Result<Self> {
         let records = read_all(files)?;
-        let mut seen: HashMap<String, GradingRow> = HashMap::new();
-        let (mut rows, mut duplicates) = (Vec::new(), 0);
+        // The place of each prompt's first row in `rows`.
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        let (mut rows, mut duplicates): (Vec<GradingRow>, usize) = (Vec::new(), 0);
         for record in &records {
             let row = GradingRow::from_record(record)?;
             match seen.entry(Value::from(row.messages.clone()).to_string()) {
                 Entry::Vacant(entry) => {
-                    entry.insert(row.clone());
+                    entry.insert(rows.len());
                     rows.push(row);
                 }
                 Entry::Occupied(first) => {
-                    check_duplicate(first.get(), &row)?;
+                    if let Some(first) = rows.get(*first.get()) {
+                        check_duplicate(first, &row)?;
+                    }
                     duplicates += 1;
                 }
             }
@@ -60,9 +63,10 @@ impl GradingRows {
     pub(crate) fn ensure_gradable(&self, methods: Methods) -> Result<()> {
         let with = |wanted: fn(&Check) -> bool| self.rows.iter().filter(move |row| wanted(&row.check));
         let tests = || with(|check| matches!(check, Check::Tests(_)));
-        if let (Some(first), false) = (tests().next(), methods.code) {
-            ensure!(
-                methods.code,
+        if !methods.code
+            && let Some(first) = tests().next()
+        {
+            bail!(
                 "{}: the field \"tests\" runs code that a model wrote ({} rows have it): use --run-code to allow that, in a \
                  container or a virtual machine, or remove the field",
                 first.place,
@@ -70,9 +74,10 @@ impl GradingRows {
             );
         }
         let judged = || with(|check| matches!(check, Check::Judge));
-        if let (Some(first), false) = (judged().next(), methods.judge) {
-            ensure!(
-                methods.judge,
+        if !methods.judge
+            && let Some(first) = judged().next()
+        {
+            bail!(
                 "{} of {} rows have no \"answer\", \"answer_regex\" or \"tests\" (the first is {}): give them one, or name a \
                  model that compares the completions with --judge MODEL",
                 judged().count(),

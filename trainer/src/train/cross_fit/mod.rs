@@ -92,12 +92,6 @@ impl CrossFittedHead {
         &self.tokens
     }
 
-    /// How it was trained, and how well its scores agree with the rows'.
-    #[must_use]
-    pub fn report(&self) -> &TrainingReport {
-        &self.report
-    }
-
     /// Writes the head with a note into the job's output folder, and returns the head's folder. `section` becomes part of its
     /// card.
     ///

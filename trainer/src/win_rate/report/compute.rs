@@ -2,9 +2,9 @@
 
 use super::{CurrentFigures, CurvePoint, HeldOut, RoutingFigures, ScoredPrompts, Target};
 use crate::eval::tradeoff::{self, ThresholdPoint};
-use crate::eval::{KEPT_FRACTIONS, RoutingQuality, grades, selection};
+use crate::eval::{KEPT_FRACTIONS, RoutingQuality, grades, mean_grades, selection};
 use crate::win_rate::bootstrap::Bootstrap;
-use crate::win_rate::ranking::{Outcome, Ranking, mean_grades, random_keeping};
+use crate::win_rate::ranking::{Outcome, Ranking, random_keeping};
 
 /// Fractions of strong calls at which the curve has an interval.
 const CURVE: usize = 21;
