@@ -1,7 +1,7 @@
 // The sidecar's admin API.
 
 /** The longest request body that the API reads, in bytes. */
-export const MAX_BODY = 1 << 20;
+const MAX_BODY = 1 << 20;
 
 /** Why a request failed, in words for people. */
 export class ApiError extends Error {

@@ -27,12 +27,13 @@ function show(isFirst) {
   if (!isFirst) title.focus();
 }
 
+// Before the views start: their own listeners find the view that is shown.
+window.addEventListener("hashchange", () => show(false));
 startExplain();
 startPolicies();
 startCompare();
 startLive();
 watchMetrics();
-window.addEventListener("hashchange", () => show(false));
 show(true);
 store.load().catch((error) => showNotice("policy", `The sidecar’s policy cannot be shown: ${error.message}`, "bad"));
 sampler.start();
