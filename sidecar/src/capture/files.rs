@@ -40,7 +40,7 @@ pub(super) struct Files {
     folder: PathBuf,
     limits: Limits,
     current: Option<Current>,
-    /// The number in the name of the last file, a time in milliseconds. The next one is always higher, even if the clock is set back.
+    /// The number in the name of the last file, a time in milliseconds. The next one is higher, unless the clock was far ahead.
     number: u128,
 }
 

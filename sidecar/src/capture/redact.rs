@@ -61,6 +61,13 @@ const NUMBERS: &[(&str, IsMeant)] = &[
     (r"\+?\(?\d(?:[ \u{a0}\-./()_\u{2010}-\u{2015}]{0,3}\d){4,}\b", is_identifying),
 ];
 
+/// What secrets are named, in the middle of longer names, too.
+macro_rules! named {
+    () => {
+        r"(?i)[\w\-]*(?:passw(?:or)?d|passwort|contrase[ñn]a|пароль|密码|passphrase|pwd|secret|token|(?:api|access|account|private|auth)[_\- ]?key)[\w\-]*"
+    };
+}
+
 const KEYS: &[(&str, IsMeant)] = &[
     // A private key, to the end of the text if its own end is missing.
     (
@@ -89,12 +96,15 @@ const KEYS: &[(&str, IsMeant)] = &[
     (r"(?i)\b(?:bearer|basic)\s+[\w\-.~+/]{16,}=*", always),
     // What is named so: quoted up to the closing quote, also where the quotes are escaped.
     (
-        r"(?i)[\w\-]*(?:passw(?:or)?d|passwort|contrase[ñn]a|пароль|密码|passphrase|pwd|secret|token|(?:api|access|account|private|auth)[_\- ]?key)[\w\-]*(?:\\?[\x22'])?\s*(?::=|=>|[:=：]|\bis\b)\s*(?:\\\x22(?:[^\x22\\]|\\[^\x22])*\\\x22|\x22(?:\\.|[^\x22\\])*\x22|'(?:\\.|[^'\\])*')",
+        concat!(
+            named!(),
+            r"(?:\\?[\x22'])?\s*(?::=|=>|[:=：]|\bis\b)\s*(?:\\\x22(?:[^\x22\\]|\\[^\x22])*\\\x22|\x22(?:\\.|[^\x22\\])*\x22|'(?:\\.|[^'\\])*')"
+        ),
         always,
     ),
     // Without quotes, where the value does not look like a word of a sentence or like code.
     (
-        r"(?i)[\w\-]*(?:passw(?:or)?d|passwort|contrase[ñn]a|пароль|密码|passphrase|pwd|secret|token|(?:api|access|account|private|auth)[_\- ]?key)[\w\-]*(?P<link>=|\s*(?::=|=>|[:=：]|\bis\b)\s*|\s+)(?P<secret>[^\s\x22',;)}\]]{4,})",
+        concat!(named!(), r"(?P<link>=|\s*(?::=|=>|[:=：]|\bis\b)\s*|\s+)(?P<secret>[^\s\x22',;)}\]]{4,})"),
         is_value,
     ),
     (r"\b[0-9a-fA-F]{32,}\b", always),

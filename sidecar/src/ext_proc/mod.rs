@@ -98,7 +98,7 @@ struct Call {
     trace: Option<Context>,
     /// The memory that the request takes.
     permit: Option<BodyPermit>,
-    /// Envoy's id of the request.
+    /// Envoy's id of the request, for captures.
     request_id: Option<String>,
 }
 
@@ -123,7 +123,7 @@ impl ExternalProcessor for Service {
         let call = Call {
             trace,
             permit: request.extensions().get().cloned(),
-            request_id: metadata.get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned),
+            request_id: self.captured_id(|name| metadata.get(name)?.to_str().ok()),
             service: self.clone(),
             deadline: deadline::from_metadata(request.metadata()),
             body_deadline: Instant::now().checked_add(self.body_timeout),
@@ -141,6 +141,13 @@ impl ExternalProcessor for Service {
             Ok(answer.map(|answer| (answer, call)))
         });
         Ok(tonic::Response::new(Box::pin(answers)))
+    }
+}
+
+impl Service {
+    /// The id of a request that may be captured, out of its headers.
+    fn captured_id<'h>(&self, header: impl FnOnce(&str) -> Option<&'h str>) -> Option<String> {
+        self.capture.as_ref().and_then(|_| header(REQUEST_ID)).map(str::to_owned)
     }
 }
 
@@ -256,7 +263,7 @@ impl Call {
         if self.trace.is_none() {
             self.trace = traces::parent(|name| request::header(&headers, name));
         }
-        self.request_id = request::header(&headers, REQUEST_ID).map(str::to_owned);
+        self.request_id = self.service.captured_id(|name| request::header(&headers, name));
         let (request, metadata) = match &self.service.router {
             Some(router) => {
                 let metrics = Arc::clone(&self.service.metrics);

@@ -34,12 +34,21 @@ struct Recorder<'a> {
     /// What the classifiers said just now.
     scores: Vec<HeadOutput>,
     metadata: Option<Struct>,
+    /// Whether the request was drawn for capture, which gets the decision.
+    is_drawn: bool,
     routed: Option<Routed>,
 }
 
 impl<'a> Recorder<'a> {
     fn new(router: &'a PolicyRouter, metrics: &'a Metrics) -> Self {
-        Self { config: router.config(), metrics, scores: Vec::new(), metadata: None, routed: None }
+        Self {
+            config: router.config(),
+            metrics,
+            scores: Vec::new(),
+            metadata: None,
+            is_drawn: false,
+            routed: None,
+        }
     }
 }
 
@@ -49,7 +58,7 @@ impl EventSink for Recorder<'_> {
         match event {
             Event::Routed(decision) => {
                 self.metadata = Some(metadata::of_decision(decision, &self.scores));
-                self.routed = Some(Routed::from(decision));
+                self.routed = self.is_drawn.then(|| Routed::from(decision));
             }
             Event::Rejected(rejection) => self.metadata = Some(metadata::of_rejection(rejection)),
             _ => {}
@@ -126,6 +135,7 @@ impl RoutedRequest {
             drawn = query.as_ref().and_then(|query| service.drawn(query));
             let (result, scores) = service.call(query).await;
             recorder.scores = scores;
+            recorder.is_drawn = drawn.is_some();
             action = self.exchange.classified(result, || body, self.router.now(), &mut recorder);
         }
         if let Some((capture, prompt)) = drawn.filter(|_| !recorder.scores.is_empty()) {

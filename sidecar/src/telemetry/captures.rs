@@ -58,8 +58,8 @@ impl Captures {
     }
 
     /// How many prompts had this outcome.
-    #[must_use]
-    pub fn counted(&self, outcome: Captured) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn counted(&self, outcome: Captured) -> u64 {
         self.prompts.get_or_create(&outcome.label()).get()
     }
 
