@@ -175,3 +175,15 @@ def is_ready(port: int, path: str) -> bool:
             return True
     except (OSError, http.client.HTTPException):
         return False
+
+
+def samples(port: int, path: str) -> dict[str, float]:
+    """What a process exports for Prometheus."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://127.0.0.1:{port}{path}", timeout=20) as response:
+            lines = response.read().decode().splitlines()
+    except OSError as error:
+        raise DemoError(f"no metrics at port {port}: {error}") from error
+    pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+    return {name: float(value) for name, value in pairs}

@@ -2,8 +2,8 @@
 
 const assert = require("node:assert/strict");
 const { readFileSync } = require("node:fs");
-const { after, before, test } = require("node:test");
-const { explain, explained, screenshot, startBrowser, startSidecar, withPage } = require("./world.cjs");
+const { test } = require("node:test");
+const { explain, explained, screenshot, sharedPages } = require("./world.cjs");
 
 const AXE = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const PROMPT = "Write a Python function that merges two sorted lists into one.";
@@ -11,16 +11,7 @@ const VIEWS = ["explain", "policies", "compare", "live"];
 const SCHEMES = ["light", "dark"];
 const WIDTHS = { wide: 1280, narrow: 360 };
 
-let sidecar;
-let browser;
-
-before(async () => {
-  [sidecar, browser] = await Promise.all([startSidecar(), startBrowser()]);
-});
-after(async () => {
-  await browser?.close();
-  await sidecar?.stop();
-});
+const onPage = sharedPages();
 
 /** Fills a view with what it can show. */
 const FILL = {
@@ -55,9 +46,7 @@ for (const view of VIEWS) {
   for (const scheme of SCHEMES) {
     for (const [size, width] of Object.entries(WIDTHS)) {
       test(`${view} is accessible, ${scheme} and ${size}`, () =>
-        withPage(
-          browser,
-          sidecar,
+        onPage(
           view,
           async (page) => {
             await FILL[view](page);
@@ -75,7 +64,7 @@ for (const view of VIEWS) {
 }
 
 test("a rejection and the error of a field are accessible", () =>
-  withPage(browser, sidecar, "explain", async (page) => {
+  onPage("explain", async (page) => {
     await explain(page, "This is forbidden");
     await page.getByRole("radio", { name: "Request body" }).check();
     await page.getByRole("textbox", { name: "Request body (JSON)" }).fill("{");
@@ -86,9 +75,7 @@ test("a rejection and the error of a field are accessible", () =>
   }));
 
 test("at 200 % zoom nothing is cut off", () =>
-  withPage(
-    browser,
-    sidecar,
+  onPage(
     "explain",
     async (page) => {
       await explain(page, PROMPT);
@@ -101,9 +88,7 @@ test("at 200 % zoom nothing is cut off", () =>
   ));
 
 test("nothing moves for people who asked for that", () =>
-  withPage(
-    browser,
-    sidecar,
+  onPage(
     "explain",
     async (page) => {
       await explain(page, PROMPT);
@@ -145,7 +130,7 @@ async function tabTo(page, wanted) {
 }
 
 test("everything can be done by keyboard", () =>
-  withPage(browser, sidecar, "explain", async (page) => {
+  onPage("explain", async (page) => {
     await page.keyboard.press("Tab");
     assert.equal(await focused(page), "Skip to content");
     await page.keyboard.press("Enter");

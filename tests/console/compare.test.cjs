@@ -1,21 +1,12 @@
 // Two policies on a list of prompts.
 
 const assert = require("node:assert/strict");
-const { after, before, test } = require("node:test");
-const { startBrowser, startSidecar, withPage } = require("./world.cjs");
+const { test } = require("node:test");
+const { sharedPages } = require("./world.cjs");
 
-let sidecar;
-let browser;
+const onPage = sharedPages();
 
-before(async () => {
-  [sidecar, browser] = await Promise.all([startSidecar(), startBrowser()]);
-});
-after(async () => {
-  await browser?.close();
-  await sidecar?.stop();
-});
-
-const comparing = (name, run) => test(name, () => withPage(browser, sidecar, "compare", run));
+const comparing = (name, run) => test(name, () => onPage("compare", run));
 
 async function compare(page, a, b, prompts) {
   await page.getByRole("combobox", { name: "Policy A" }).selectOption(a);

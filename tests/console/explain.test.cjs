@@ -1,21 +1,12 @@
 // Prompts and requests that are explained.
 
 const assert = require("node:assert/strict");
-const { after, before, test } = require("node:test");
-const { explain, explained, startBrowser, startSidecar, withPage } = require("./world.cjs");
+const { test } = require("node:test");
+const { explain, explained, sharedPages } = require("./world.cjs");
 
-let sidecar;
-let browser;
+const onPage = sharedPages();
 
-before(async () => {
-  [sidecar, browser] = await Promise.all([startSidecar(), startBrowser()]);
-});
-after(async () => {
-  await browser?.close();
-  await sidecar?.stop();
-});
-
-const explaining = (name, run) => test(name, () => withPage(browser, sidecar, "explain", run));
+const explaining = (name, run) => test(name, () => onPage("explain", run));
 
 explaining("a prompt is explained with its decision, predictions and costs", async (page) => {
   await page.getByRole("textbox", { name: "Prompt" }).fill("Write a Python function that merges two sorted lists.");

@@ -5,6 +5,7 @@ const { spawn } = require("node:child_process");
 const { mkdirSync } = require("node:fs");
 const path = require("node:path");
 const { createInterface } = require("node:readline");
+const { after, before } = require("node:test");
 const { chromium } = require("playwright-core");
 
 const REPO = path.resolve(__dirname, "../..");
@@ -109,6 +110,20 @@ async function withPage(browser, sidecar, view, test, options = {}) {
   assert.deepEqual(unexpected, []);
 }
 
+/** Starts a sidecar and a browser for all tests of a file: a function that runs a test on a page of theirs. */
+function sharedPages() {
+  let sidecar;
+  let browser;
+  before(async () => {
+    [sidecar, browser] = await Promise.all([startSidecar(), startBrowser()]);
+  });
+  after(async () => {
+    await browser?.close();
+    await sidecar?.stop();
+  });
+  return (view, test, options) => withPage(browser, sidecar, view, test, options);
+}
+
 /** Types a prompt into the form, explains it, and waits for the result. */
 async function explain(page, prompt) {
   await page.getByRole("textbox", { name: "Prompt" }).fill(prompt);
@@ -128,4 +143,15 @@ async function screenshot(page, name) {
   await page.screenshot({ path: path.join(SCREENSHOTS, `${name}.png`), fullPage: true });
 }
 
-module.exports = { POLICY, REPO, explain, explained, screenshot, start, startBrowser, startSidecar, withPage };
+module.exports = {
+  POLICY,
+  REPO,
+  explain,
+  explained,
+  screenshot,
+  sharedPages,
+  start,
+  startBrowser,
+  startSidecar,
+  withPage,
+};

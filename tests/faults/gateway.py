@@ -5,9 +5,8 @@ import pathlib
 import signal
 import sys
 import time
-import urllib.request
 
-from processes import LOGS, REPO, DemoError, Processes, is_ready, replaced, reserve_ports
+from processes import LOGS, REPO, Processes, is_ready, replaced, reserve_ports, samples
 
 BINARIES = REPO / "target" / "release"
 LLMS = ("llama-8b", "llama-70b", "nemotron")
@@ -110,15 +109,7 @@ class Gateway:
 
     def metrics(self, of: str) -> dict[str, float]:
         """The samples that Envoy (`envoy-admin`) or the sidecar (`sidecar-admin`) exports."""
-        path = "/stats/prometheus" if of == "envoy-admin" else "/metrics"
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(f"http://127.0.0.1:{self.ports[of]}{path}", timeout=20) as response:
-                lines = response.read().decode().splitlines()
-        except OSError as error:
-            raise DemoError(f"no metrics of {of}: {error}") from error
-        pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
-        return {name: float(value) for name, value in pairs}
+        return samples(self.ports[of], "/stats/prometheus" if of == "envoy-admin" else "/metrics")
 
     def unsettled(self) -> list[str]:
         """The gauges that are not back at zero in time."""

@@ -1,6 +1,6 @@
 """From a team's traffic to its own router, through a real gateway: capture, grade, train, compare, enforce.
 
-Two mock LLMs are of known skill: the small one fails on a kind of prompts that nobody has told the router, and a judge
+Two mock LLMs are of known skill: the small one fails on a kind of prompts that the router does not know, and a judge
 errs now and then. The test fails unless, on prompts that no step has seen, the learnt router keeps 95 % of the large
 LLM's quality with at most 60 % of the calls to it, and random routing with as many calls does not. Writes
 target/learning/: the graded rows, the report and the drawing.
@@ -19,7 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
 
 from processes import REPO, DemoError, Processes, run_as_test
-from team import ALL_LARGE, HEAD, Response, Team, copy_model, quality, strong_calls
+from team import ALL_LARGE, COMPARED, HEAD, Response, Team, copy_model, quality, strong_calls
 
 WORK = REPO / "target" / "learning"
 QUALITY = 0.95
@@ -52,7 +52,7 @@ def train(team: Team) -> float:
 def learned(threshold: float) -> str:
     """The policy by the new head."""
     bands = f"[{{ up_to: {threshold}, model: large }}, {{ model: small }}]"
-    return f"learned: {{ classifier: {HEAD}, bands: {bands}, default: large"
+    return f"learned: {{ classifier: {HEAD}, bands: {bands}, default: large }}"
 
 
 def at_random(team: Team, fraction: float) -> float:
@@ -65,9 +65,7 @@ def at_random(team: Team, fraction: float) -> float:
 
 def compare(team: Team, threshold: float) -> dict[tuple[str, str], int]:
     """The learnt policy as a candidate: it is only counted."""
-    policies = f"  {ALL_LARGE}, candidate: learned }}\n  {learned(threshold)} }}\n"
-    # Another name, to see when Envoy uses it.
-    team.use_policy(policies.replace("all_large:", "all_large_compared:"), "all_large_compared")
+    team.use_policy("compared", COMPARED, learned(threshold))
     responses = team.ask_all(team.new_prompts)
     if any(response.model != "large" for response in responses):
         raise DemoError("the candidate changed what clients get")
@@ -76,7 +74,7 @@ def compare(team: Team, threshold: float) -> dict[tuple[str, str], int]:
 
 def enforce(team: Team, threshold: float) -> list[Response]:
     """The learnt policy decides."""
-    team.use_policy(f"  {learned(threshold)} }}\n  {ALL_LARGE} }}\n", "learned")
+    team.use_policy("learned", learned(threshold), ALL_LARGE)
     return team.ask_all(team.new_prompts)
 
 
@@ -96,7 +94,7 @@ def run() -> None:
     with Processes() as processes:
         team = Team(processes, WORK)
         team.start()
-        team.use_policy(f"  {ALL_LARGE} }}\n", "all_large")
+        team.use_policy("all_large", ALL_LARGE)
         team.ask_all(team.prompts)
         print(f"captured {team.wait_for_captures(len(team.prompts))} prompts")
         print(f"graded {grade(team)} prompts")

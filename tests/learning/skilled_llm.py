@@ -88,7 +88,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def do_GET(self) -> None:
-        """For whoever waits until the server is there."""
+        """For a check that the server is there."""
         self.send_response(200)
         self.send_header("content-length", "0")
         self.end_headers()

@@ -11,19 +11,18 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
 
-from processes import REPO, DemoError, Processes, is_ready, replaced, reserve_ports
+from processes import REPO, DemoError, Processes, is_ready, replaced, reserve_ports, samples
 from skilled_llm import Skills, right_answer
 
 BINARIES = REPO / "target" / "release"
 HEAD = "small-or-large"
 # The ports that the shipped files name.
 SHIPPED = {"gateway": 10000, "envoy-admin": 9901, "sidecar": 50051, "small": 8001, "large": 8002, "judge": 8003}
-# Subjects of the prompts, of which the small LLM knows nothing about five.
+# The subjects of prompts that the small LLM knows nothing about.
 HIDDEN = ["chemistry", "computer science", "engineering", "math", "physics"]
 LARGE_ERRS = 0.03
 JUDGE_ERRS = 0.1
@@ -33,7 +32,8 @@ MODELS = """models:
   large: { cluster: llama-70b, model: large-1, cost: { input: 2, output: 8 } }
   judge: { cluster: nemotron, model: judge-1 }
 """
-ALL_LARGE = "all_large: { classifier: task, routes: {}, default: large"
+ALL_LARGE = "all_large: { classifier: task, routes: {}, default: large }"
+COMPARED = "compared: { classifier: task, routes: {}, default: large, candidate: learned }"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,14 +88,14 @@ class Team:
             at = self.ports[port]
             self._processes.wait_ready(f"learning-{name}", lambda at=at, path=path: is_ready(at, path))
 
-    def use_policy(self, policies: str, default: str) -> None:
-        """Gives Envoy a policy, as a control plane does, and waits until requests go by it."""
+    def use_policy(self, default: str, *policies: str) -> None:
+        """Gives Envoy these policies, as a control plane does, and waits until requests go by the default one."""
         template = (REPO / "envoy/dynamic/policy.yaml").read_text()
         head, _, _ = template.partition("          models:\n")
         head = replaced(head, "default_policy: task_router", f"default_policy: {default}")
         # This machine does other things, too, and nothing may depend on that.
         head = replaced(head, "timeout: 200ms", "timeout: 10s")
-        lines = f"cache: {{ entries: 0 }}\n{MODELS}policies:\n{policies}".splitlines()
+        lines = ["cache: { entries: 0 }", *MODELS.splitlines(), "policies:", *(f"  {policy}" for policy in policies)]
         text = head + "".join(f"          {line}\n" for line in lines)
         new = self.work / "policy.new"
         new.write_text(text.replace("filename: target/", f"filename: {REPO}/target/"))
@@ -124,15 +124,10 @@ class Team:
 
     def metrics(self, of: str) -> dict[str, float]:
         """The samples that Envoy (`envoy-admin`) or the sidecar (`sidecar-admin`) exports."""
-        path = "/stats/prometheus" if of == "envoy-admin" else "/metrics"
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://127.0.0.1:{self.ports[of]}{path}", timeout=20) as response:
-            lines = response.read().decode().splitlines()
-        pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
-        return {name: float(value) for name, value in pairs}
+        return samples(self.ports[of], "/stats/prometheus" if of == "envoy-admin" else "/metrics")
 
     def wait_for_captures(self, count: int) -> int:
-        """Waits until so many prompts are captured, and returns how many are."""
+        """Waits until this number of prompts is captured, and returns the number."""
         metric = 'llm_router_sidecar_captured_total{outcome="written"}'
         self._wait_for("captured prompts", lambda: self.metrics("sidecar-admin").get(metric, 0) >= count)
         return sum(len(path.read_text().splitlines()) for path in self.captured.iterdir())
@@ -143,7 +138,7 @@ class Team:
         self._wait_for("the new head", lambda: self.metrics("sidecar-admin").get(metric, 0) >= 1)
 
     def wait_for_comparisons(self, count: int) -> dict[tuple[str, str], int]:
-        """How often the policy chose one model, and its candidate another one, once there are so many."""
+        """The number of requests for each pair of models of the policy and its candidate, once there are enough."""
         found: dict[tuple[str, str], int] = {}
 
         def is_complete() -> bool:
