@@ -41,8 +41,8 @@ impl Service {
         }
         let mut action = exchange.request_body(body, router.now(), &mut sink);
         while let OnBody::Classify = action {
-            let (result, _) = self.call(exchange.query()).await;
-            action = exchange.classified(result, || body, router.now(), &mut sink);
+            let called = self.call(exchange.query()).await;
+            action = exchange.classified(called.result, || body, router.now(), &mut sink);
         }
         match (action, sink.0) {
             (OnBody::Respond(response), _) => DryRun::Responded(response),

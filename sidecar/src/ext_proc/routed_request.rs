@@ -27,6 +27,16 @@ pub(super) struct RoutedRequest {
     metrics: Arc<Metrics>,
 }
 
+/// What the classifiers said of a prompt.
+pub(super) struct Called {
+    /// For the policy.
+    pub(super) result: CallResult,
+    /// In full.
+    scores: Vec<HeadOutput>,
+    /// How the request counts.
+    outcome: Outcome,
+}
+
 /// Counts events, and keeps what access logs get of the decision.
 struct Recorder<'a> {
     config: &'a Config,
@@ -133,7 +143,11 @@ impl RoutedRequest {
         while let OnBody::Classify = action {
             let query = self.exchange.query();
             drawn = query.as_ref().and_then(|query| service.drawn(query));
-            let (result, scores) = service.call(query).await;
+            let clock = query.is_some().then(|| self.metrics.request());
+            let Called { result, scores, outcome } = service.call(query).await;
+            if let Some(clock) = clock {
+                clock.end(outcome);
+            }
             recorder.scores = scores;
             recorder.is_drawn = drawn.is_some();
             action = self.exchange.classified(result, || body, self.router.now(), &mut recorder);
@@ -212,10 +226,16 @@ impl Service {
         is_drawn.then(|| (capture, PromptText::from(query.prompt)))
     }
 
-    /// Asks the classifiers of this process: how that ended, and what they said in full.
-    pub(super) async fn call(&self, query: Option<Query<'_>>) -> (CallResult, Vec<HeadOutput>) {
-        let Some(query) = query else { return (CallResult::Unavailable, Vec::new()) };
-        let scores = self.scores_of(&query).await;
+    /// Asks the classifiers of this process. Nothing is counted.
+    pub(super) async fn call(&self, query: Option<Query<'_>>) -> Called {
+        let Some(query) = query else {
+            return Called {
+                result: CallResult::Unavailable,
+                scores: Vec::new(),
+                outcome: Outcome::Unclassifiable,
+            };
+        };
+        let (outcome, scores) = self.scores_of(&query).await;
         let predictions = scores
             .iter()
             .filter_map(|scores| Some((scores.head.to_string(), scores.for_policies()?)))
@@ -224,15 +244,14 @@ impl Service {
             true => CallResult::Unavailable,
             false => CallResult::Classified(predictions),
         };
-        (result, scores)
+        Called { result, scores, outcome }
     }
 
-    async fn scores_of(&self, query: &Query<'_>) -> Vec<HeadOutput> {
+    async fn scores_of(&self, query: &Query<'_>) -> (Outcome, Vec<HeadOutput>) {
         let prompt = PromptText::from(query.prompt);
-        let clock = self.metrics.request();
         let deadline = std::time::Instant::now().checked_add(query.timeout);
         let scoring = self.scores_for(query.classifiers, prompt.as_prompt(), deadline);
-        let (outcome, found) = match tokio::time::timeout(query.timeout, scoring).await {
+        match tokio::time::timeout(query.timeout, scoring).await {
             Ok(Ok(scores)) if scores.is_empty() => (Outcome::UnknownClassifier, scores),
             Ok(Ok(scores)) => (Outcome::Classified, scores),
             Ok(Err(error)) => {
@@ -243,9 +262,7 @@ impl Service {
                 tracing::debug!("no classification in time");
                 (Outcome::Failed, Vec::new())
             }
-        };
-        clock.end(outcome);
-        found
+        }
     }
 }
 

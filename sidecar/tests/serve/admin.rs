@@ -32,6 +32,9 @@ async fn a_request_is_tried_out_with_its_headers() {
     assert_eq!(answer["reason"], "classified", "nothing is remembered");
     let (status, error) = post(&sidecar, "/v1/route", "{}").await;
     assert_eq!((status, &error["error"]["type"]), (400, &json!("invalid_request_error")), "{error}");
+    let metrics = sidecar.metrics().await;
+    let counted = "llm_router_sidecar_requests_total{outcome=\"classified\"} 0";
+    assert!(metrics.contains(counted), "requests that are tried out are not counted: {metrics}");
 }
 
 /// The status and the JSON of the response to a body.
