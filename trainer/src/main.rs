@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 use llm_router_trainer::commands::{Cli, Command, calibrate, eval, grade, train, win_rate};
 
-/// Gives memory back after large batches, which glibc's allocator keeps.
+/// Returns memory to the system after large batches; glibc's allocator keeps it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -89,9 +89,9 @@ pub async fn run(command: &CalibrateCommand) -> Result<()> {
 struct Predictions {
     records: Vec<Record>,
     fields: Fields,
-    /// Of all heads.
+    /// The predictions of all heads.
     all: Vec<Prediction>,
-    /// Of the head.
+    /// The predictions of this head.
     scores: Vec<HeadOutput>,
 }
 
@@ -150,7 +150,7 @@ async fn threshold(args: &ThresholdArgs) -> Result<()> {
     if predictions.scores.iter().all(|scores| scores.score.is_none()) {
         writeln!(
             out,
-            "scores up to it go to {first}, others to {second}\nnot for a policy's bands: they divide a score, and head \
+            "scores up to it go to {first}, others to {second}\nnot for a policy's bands: bands divide a score, and head \
              {head} predicts labels"
         )?;
         return Ok(());
@@ -236,7 +236,7 @@ fn fit_outputs(predictions: &Predictions, present: &Temperature) -> Result<Fit> 
                 probabilities.push(scores.confidences.get(output).copied().unwrap_or_default());
             }
         }
-        // The rows may know nothing about an output.
+        // The rows may have no value for an output.
         let factor = temperature::fit_output(&probabilities, &truths).unwrap_or(1.0);
         temperatures.push(rounded(f64::from(present.for_output(output)) * factor));
         for (&probability, truth) in probabilities.iter().zip(truths) {

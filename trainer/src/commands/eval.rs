@@ -170,7 +170,8 @@ impl EvalArgs {
         Ok(sections)
     }
 
-    /// How well the head's labels or scores agree with the rows'. None for a score that is only to detect labels.
+    /// How well the head's labels or scores agree with the rows'. None for a score that is only used to
+    /// detect labels.
     fn quality(
         &self,
         head: &str,

@@ -54,7 +54,7 @@ impl TwoModelsArgs {
         Ok(WinRateSettings { when, positive: Vec::new(), prices: Some(prices) })
     }
 
-    /// Rejects the options where nothing is routed.
+    /// Rejects these options where no routing is measured.
     pub(super) fn ensure_absent(&self) -> Result<()> {
         ensure!(
             self.policy.is_none(),
@@ -225,7 +225,7 @@ mod tests {
             let names = format!("routes by the classifier {classifier:?}, but --head is {head:?}");
             assert!(error.contains(&names) && error.contains(fix), "{error}");
         }
-        // Labels whose probability is the score do not make up for the wrong head.
+        // --positive does not make up for the wrong head.
         let error = format!("{:#}", by_file(POLICIES, None, "task", &["Code Generation"]).unwrap_err());
         assert!(error.contains("\"complexity\", but --head is \"task\""), "{error}");
     }

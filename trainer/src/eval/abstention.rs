@@ -12,18 +12,18 @@ const COVERAGES: [f64; 6] = [1.0, 0.95, 0.9, 0.8, 0.7, 0.5];
 pub struct Abstention {
     /// The area under the curve: the fraction of wrong predictions, averaged over all coverages. 0 is best.
     pub area: f64,
-    /// Points of the curve, from all rows to the surest half.
+    /// Points of the curve, from all rows to the most confident half.
     pub points: Vec<Coverage>,
 }
 
-/// The surest rows.
+/// The most confident rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Coverage {
     /// The fraction of rows with at least this confidence.
     pub coverage: f64,
-    /// The confidence of the least sure of them.
+    /// The lowest confidence among them.
     pub confidence: f64,
-    /// The fraction of them that is right.
+    /// The fraction of them that are right.
     pub accuracy: f64,
 }
 
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_surest_rows_are_the_rightest_if_confidences_are_right() {
+    fn the_most_confident_rows_are_the_most_accurate_if_confidences_are_right() {
         let outcomes: Vec<_> = (0..10).map(|row| (f64::from(row) / 10.0, row >= 2)).collect();
         let abstention = Abstention::from_outcomes(&outcomes);
         let point = |index: usize| &abstention.points[index];

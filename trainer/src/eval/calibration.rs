@@ -26,7 +26,7 @@ pub struct Bin {
     pub rows: usize,
     /// Their mean confidence.
     pub confidence: f64,
-    /// The fraction that is right.
+    /// The fraction that are right.
     pub accuracy: f64,
 }
 
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_error_is_the_gap_of_each_bin_by_its_rows() {
+    fn the_error_is_the_gap_of_each_bin_weighted_by_its_rows() {
         // Bins of 1/15: 0.6 is the upper bound of the ninth, 0.61 is in the tenth, as is 0.65.
         let reliability = Reliability::from_outcomes(&[
             (0.6, true),

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_stand_beside_those_of_constant_predictions() {
+    fn errors_are_compared_with_those_of_constant_predictions() {
         let dimension = Dimension::compute("x", &[(0.1, 0.0), (0.2, 0.0), (0.4, 0.5), (0.8, 1.0)]);
         assert_eq!((dimension.name.as_str(), dimension.rows), ("x", 4));
         // Ranks 1 to 4, and 1.5, 1.5, 3, 4.
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_always_the_same_has_no_rank_correlation() {
+    fn constant_predictions_have_no_rank_correlation() {
         assert_eq!(Dimension::compute("x", &[(0.5, 0.0), (0.5, 1.0)]).spearman, None);
         let empty = Dimension::compute("x", &[]);
         assert_eq!((empty.rows, empty.spearman, empty.mean_absolute_error), (0, None, 0.0));

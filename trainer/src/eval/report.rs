@@ -17,7 +17,7 @@ pub trait Section {
     /// # Errors
     /// If it cannot be written as JSON.
     fn json(&self) -> Result<Value>;
-    /// The section's main numbers, each with the head of a column. None is a number that the rows do not define.
+    /// The section's main numbers, each with a column heading. None is a number that the rows do not define.
     fn summary(&self) -> Vec<(&'static str, Option<f64>)> {
         Vec::new()
     }

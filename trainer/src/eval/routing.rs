@@ -60,7 +60,8 @@ impl RoutingQuality {
     }
 }
 
-/// The mean and standard deviation of the APGR of random routers. They show how large a difference is by chance.
+/// The mean and standard deviation of the APGR of random routers. They show how large a difference can be by
+/// chance.
 #[must_use]
 pub fn random_apgr(grades: &[Grades]) -> Option<(f64, f64)> {
     const ROUTERS: u64 = 200;

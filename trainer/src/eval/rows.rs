@@ -30,7 +30,7 @@ impl Fields {
     /// The labels of a row, renamed. The head must have all of them.
     ///
     /// # Errors
-    /// If the row has no list of labels, or one that the head has not. The error names file and line.
+    /// If the row has no list of labels, or a label that the head lacks. The error names file and line.
     pub fn labels_among<'a>(&'a self, record: &'a Record, known: &[String]) -> Result<Vec<&'a str>> {
         let labels = self.labels(record)?;
         match labels.iter().find(|label| !known.iter().any(|known| known == *label)) {
@@ -55,7 +55,7 @@ pub type LabelIndices = Vec<i64>;
 /// The labels of rows, as indices of a head's labels.
 ///
 /// # Errors
-/// If a row has a label that the head has not. The error names file and line.
+/// If a row has a label that the head lacks. The error names file and line.
 pub fn label_indices(records: &[Record], fields: &Fields, labels: &[String]) -> Result<LabelIndices> {
     let index = |record: &Record| {
         let label = fields.label(record)?;

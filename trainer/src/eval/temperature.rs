@@ -110,7 +110,7 @@ mod tests {
         }
     }
 
-    /// What a softmax of two logits gives the first.
+    /// The probability of the first of two logits in a softmax.
     fn sigmoid(logit: f64) -> f32 {
         (1.0 / (1.0 + (-logit).exp())) as f32
     }

@@ -43,7 +43,7 @@ pub struct GradedRow {
     pub strong: QualityCost,
 }
 
-/// A threshold, and what routing by it gives.
+/// A threshold, and the results of routing by it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ThresholdPoint {
     /// The threshold: `up_to` of the first of two bands in a policy.

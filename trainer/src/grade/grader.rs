@@ -12,13 +12,13 @@ use super::money::Money;
 use super::result::{Evidence, GradedPrompt, Opinion, RowResult, UngradedPrompt};
 use super::stop::StopReason;
 
-/// How often a judge is asked for a verdict that can be read.
+/// The maximum number of requests to a judge until its verdict can be parsed.
 const VERDICT_ATTEMPTS: u32 = 2;
 
 /// The longest reason why tests failed, in characters.
 const MAX_DETAIL: usize = 300;
 
-/// All that grading needs.
+/// Everything that grading needs.
 #[derive(Debug)]
 pub(crate) struct Grader {
     /// The weak model.
@@ -33,14 +33,14 @@ pub(crate) struct Grader {
     pub(crate) requester: Requester,
 }
 
-/// Grades, with what led to them and what that cost.
+/// Grades, with their evidence and its cost.
 struct Decision {
     grades: (f64, f64),
     evidence: Evidence,
     cost: Money,
 }
 
-/// Why there is no decision.
+/// Why there is no decision, and what the attempt cost.
 struct NoDecision {
     error: CallError,
     cost: Money,
@@ -63,7 +63,8 @@ impl Grader {
         self.models().all(|model| model.price.is_some())
     }
 
-    /// Why tests failed, without the keys, which the code of a completion may have found somewhere, and no longer than needed.
+    /// Why tests failed, shortened and without the keys, which the code of a completion may have found
+    /// somewhere.
     fn shown_detail(&self, detail: String) -> String {
         let keys = self.models().filter_map(|model| model.provider.key.as_ref());
         keys.fold(detail, |detail, key| key.redact(&detail)).chars().take(MAX_DETAIL).collect()
@@ -211,7 +212,7 @@ impl Grader {
         let cost = cost.plus(more);
         let (Some(weak_first), Some(strong_first)) = (weak_first, strong_first) else {
             let why = format!(
-                "the last line of judge {} was no verdict in {VERDICT_ATTEMPTS} attempts; see whether it needs more \
+                "the last line of judge {} was not a verdict in {VERDICT_ATTEMPTS} attempts; check whether it needs more \
                  --judge-max-tokens",
                 judge.name
             );

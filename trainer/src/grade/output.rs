@@ -19,7 +19,7 @@ pub(crate) struct OutputFiles {
     pub(crate) graded: PathBuf,
     /// Rows without grades, with the reasons.
     pub(crate) ungraded: PathBuf,
-    /// What was paid for.
+    /// The journal of what was paid for.
     pub(crate) journal: PathBuf,
 }
 
@@ -41,13 +41,23 @@ impl OutputFiles {
     /// # Errors
     /// Names the file.
     pub(crate) fn check(&self, inputs: &[PathBuf]) -> Result<()> {
-        for path in [&self.graded, &self.ungraded, &self.journal] {
-            let is_input = |input: &PathBuf| matches!((input.canonicalize(), path.canonicalize()), (Ok(one), Ok(other)) if one == other);
+        let outputs = [&self.graded, &self.ungraded, &self.journal];
+        for (index, path) in outputs.into_iter().enumerate() {
+            let place = place(path);
+            // A run that continues would read an output in a folder as a file with prompts.
+            let is_input = |input: &PathBuf| input.canonicalize().is_ok_and(|input| place.starts_with(input));
             ensure!(
                 !inputs.iter().any(is_input),
-                "{} is an input of --data: choose another --out or --journal",
+                "{} is an input of --data, or in a folder that is one: choose another --out or --journal",
                 path.display()
             );
+            for other in outputs.into_iter().skip(index + 1) {
+                ensure!(
+                    place != self::place(other),
+                    "{} would be two of the graded rows, the ungraded rows and the journal: choose another --out or --journal",
+                    path.display()
+                );
+            }
         }
         ensure!(
             !self.graded.exists() || self.journal.exists(),
@@ -102,6 +112,15 @@ fn write(path: &Path, rows: &[Value]) -> Result<()> {
     drop(writer);
     file.persist(path).with_context(cannot)?;
     Ok(())
+}
+
+/// The absolute path of a file that may not exist yet.
+fn place(path: &Path) -> PathBuf {
+    let in_folder = || {
+        let folder = folder(path).canonicalize().unwrap_or_else(|_| folder(path).to_owned());
+        folder.join(path.file_name().unwrap_or_default())
+    };
+    path.canonicalize().unwrap_or_else(|_| in_folder())
 }
 
 fn folder(path: &Path) -> &Path {

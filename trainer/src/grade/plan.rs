@@ -1,4 +1,4 @@
-//! What a run will send, and what that will cost, before it does.
+//! The requests that a run would send, and an estimate of their cost.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,7 +34,7 @@ struct ModelPlan {
     role: &'static str,
     name: String,
     requests: usize,
-    /// Results that are in the journal.
+    /// The number of results that are in the journal.
     recorded: usize,
     /// The cost with completions of the assumed length.
     likely: Money,

@@ -1,4 +1,4 @@
-//! What became of a row.
+//! The result of a row.
 
 use super::calls::{Paid, TestResult};
 use super::judge::{Preference, Verdict};
@@ -9,7 +9,7 @@ use super::money::Money;
 pub(crate) enum RowResult {
     Graded(Box<GradedPrompt>),
     Ungraded(Box<UngradedPrompt>),
-    /// The run ended before.
+    /// The run ended before the row was finished.
     Unfinished,
 }
 
@@ -34,20 +34,20 @@ pub(crate) struct UngradedPrompt {
     pub(crate) cost: Money,
 }
 
-/// Why the grades are what they are.
+/// What the grades are based on.
 #[derive(Debug)]
 pub(crate) enum Evidence {
     /// The answer or the pattern of the row.
     Row,
-    /// What the tests of the weak and the strong completion gave.
+    /// The test results of the weak and the strong completion.
     Tests(Box<[TestResult; 2]>),
     /// Both completions are the same text, so that no judge was asked.
     SameText,
-    /// What the judge said: with the weak model's completion first, and with the strong model's first.
+    /// The judge's opinions: with the weak model's completion first, and with the strong model's first.
     Judge { verdict: Verdict, weak_first: Opinion, strong_first: Opinion },
 }
 
-/// What a judge said to one order of the completions.
+/// A judge's opinion on one order of the completions.
 #[derive(Debug)]
 pub(crate) struct Opinion {
     pub(crate) preference: Preference,

@@ -16,10 +16,10 @@ pub(crate) use super::grader::Grader;
 pub(crate) use super::input::GradingRow;
 pub(crate) use super::output::OutputFiles;
 
-/// How often the progress is shown anew while no row ends.
+/// The interval at which the progress is updated while no row is finished.
 const TICK: Duration = Duration::from_millis(500);
 
-/// By the shells' convention: 128 and the number of SIGINT.
+/// By the shells' convention: 128 plus the number of SIGINT.
 const INTERRUPTED: i32 = 130;
 
 /// Grades the rows, this number at the same time, writes the results and prints a summary.

@@ -32,12 +32,12 @@ struct State {
 pub(crate) struct Stop(watch::Sender<State>);
 
 impl Stop {
-    /// A run that goes on.
+    /// A run without a reason to end.
     pub(crate) fn new() -> Self {
         Self(watch::Sender::new(State::default()))
     }
 
-    /// Ends the run. The first reason counts.
+    /// Ends the run. Later reasons are ignored.
     pub(crate) fn request(&self, reason: StopReason) {
         self.0.send_modify(|state| {
             state.interrupted |= reason == StopReason::Interrupted;
@@ -50,7 +50,7 @@ impl Stop {
         self.0.borrow().reason.clone()
     }
 
-    /// Waits for something that is not worth waiting for once the run ends; None then.
+    /// Waits for something that is pointless once the run ends; returns None in that case.
     pub(crate) async fn or<F: Future>(&self, wanted: F) -> Option<F::Output> {
         tokio::select! {
             biased;
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_stop_ends_what_waits_but_not_what_is_in_flight() {
+    async fn a_stop_ends_waiting_but_not_requests_in_flight() {
         let stop = Stop::new();
         assert_eq!(stop.or(ready(1)).await, Some(1));
         stop.request(StopReason::Budget("no money".to_owned()));

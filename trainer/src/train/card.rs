@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::fine_tune::{History, Method, StopReason};
+use super::plan::HeadKind;
 use super::quality::{MultiLabelQuality, Quality};
 use super::report::{SourceQuality, TrainingDetails, TrainingReport};
 use crate::eval::{Dimension, Evaluation};
@@ -12,7 +13,7 @@ pub(super) const FILE: &str = "README.md";
 /// A file beside the head that becomes part of its card, for what the trainer cannot know, such as the licences of the data.
 pub(super) const ABOUT: &str = "about.md";
 
-/// Returns the card as Markdown. `section` follows what is said of the training.
+/// Returns the card as Markdown. `section` follows the section on the training.
 pub(super) fn render(report: &TrainingReport, about: &str, command: &str, section: &str) -> String {
     let mut card = format!("# Head `{}`\n\n", report.head);
     if !about.trim().is_empty() {
@@ -29,6 +30,15 @@ pub(super) fn render(report: &TrainingReport, about: &str, command: &str, sectio
 fn training(report: &TrainingReport, command: &str) -> String {
     let split = &report.split;
     let how = match &report.training {
+        TrainingDetails::Head { settings, .. } if report.kind == HeadKind::Score => format!(
+            "A regression on layer {} of the frozen encoder, fitted to {} rows. Its regularisation (L2 {:e}; `metrics.json` has all that \
+             were tried) was chosen by the log loss of each fifth of them by a head that was fitted to the others. {} rows were held \
+             out.",
+            report.layer,
+            split.train + split.validation,
+            settings.l2,
+            split.test,
+        ),
         TrainingDetails::Head { settings, .. } => format!(
             "A regression on layer {} of the frozen encoder. Of the rows, {} trained the head, {} chose the settings by \
              log loss (L2 {:e}, class weights {}; `metrics.json` has all that were tried), and {} were held out.",

@@ -13,7 +13,7 @@ use llm_router_classifier::model::vectors;
 
 /// The vectors of texts as a head with this input sees them: `[texts, width]` float32 on CPU, in the texts' order.
 ///
-/// Each text has a pass of its own: on CPU, padding to a common length costs more than a batch gains.
+/// Each text has its own pass: on CPU, padding to a common length costs more than a batch gains.
 ///
 /// # Errors
 /// If libtorch fails.
@@ -32,6 +32,6 @@ pub(super) fn embed(encoder: &Encoder, reads: &HeadInput, texts: &[&Tokens]) -> 
     );
     let features = features.collect::<Result<Vec<Vec<f32>>>>()?;
     progress.finish();
-    // The view also gives no texts their shape: a head may have no external validation data.
+    // The view also gives the right shape if there are no texts: a head may have no external validation data.
     Ok(Tensor::f_from_slice(&features.concat())?.f_view([texts.len() as i64, width])?)
 }

@@ -78,6 +78,9 @@ pub fn fine_tune(
         write(task, head, &report, job)?;
         reports.push(report);
     }
+    if trained.history.stop_reason.is_final() {
+        fine_tune::remove_checkpoint(job.out)?;
+    }
     Ok(reports)
 }
 

@@ -53,7 +53,7 @@ pub enum TrainingDetails {
     Head {
         /// The chosen settings.
         settings: TrialSettings,
-        /// All settings tried, with their results on the validation rows.
+        /// All settings tried, with their results on the validation rows or, for a score, their mean results on the folds.
         trials: Vec<Trial>,
     },
     /// Alone, on the frozen encoder, with figures by cross-fitting.
@@ -69,6 +69,12 @@ pub enum TrainingDetails {
     FineTuned(Box<History>),
 }
 
+/// The factors of the squared weights that are tried for labels.
+const L2_FOR_LABELS: [f64; 5] = [3e-6, 1e-5, 3e-5, 1e-4, 3e-4];
+/// The same for scores. Grades are so noisy that a head with small factors learns the noise, and ranks other prompts worse than
+/// their length does.
+pub(super) const L2_FOR_SCORES: [f64; 8] = [1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1];
+
 /// Settings that are chosen by trial.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct TrialSettings {
@@ -81,15 +87,15 @@ pub struct TrialSettings {
 impl TrialSettings {
     /// The settings to try. Class weights vary only if each row has one label.
     #[must_use]
-    pub fn grid(one_label: bool) -> Vec<Self> {
+    pub fn grid(kind: HeadKind) -> Vec<Self> {
         let all = [ClassWeights::Uniform, ClassWeights::SquareRoot, ClassWeights::Balanced];
-        let mut grid = Vec::new();
-        for class_weights in all.into_iter().take(if one_label { 3 } else { 1 }) {
-            for l2 in [3e-6, 1e-5, 3e-5, 1e-4, 3e-4] {
-                grid.push(Self { l2, class_weights });
-            }
-        }
-        grid
+        let (class_weights, l2) = match kind {
+            HeadKind::SingleLabel => (&all[..], &L2_FOR_LABELS[..]),
+            HeadKind::MultiLabel => (&all[..1], &L2_FOR_LABELS[..]),
+            HeadKind::Score => (&all[..1], &L2_FOR_SCORES[..]),
+        };
+        let with = |&class_weights| l2.iter().map(move |&l2| Self { l2, class_weights });
+        class_weights.iter().flat_map(with).collect()
     }
 }
 
@@ -102,7 +108,8 @@ pub struct SourceRows {
     pub rows: usize,
 }
 
-/// The number of rows in each part of the split. With cross-fitting, all rows are in two parts.
+/// The number of rows in each part of the split. With cross-fitting, all rows are in two parts; a score on the frozen encoder is
+/// fitted to the first two, which choose its settings by cross-validation.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct SplitSizes {
     /// Rows that the weights were fitted to.

@@ -16,10 +16,14 @@ use llm_router_classifier::model::heads::Head;
 use llm_router_classifier::model::load::PROMPT_FILE;
 use llm_router_classifier::model::weights::without_prefix;
 
+/// The files with a model's weights: one or the other.
+const SAFETENSORS: &str = "model.safetensors";
+const TORCH_SCRIPT: &str = "model.pt";
+
 /// The files of a model's folder, besides its weights.
 const FILES: [&str; 4] = ["config.json", "tokenizer.json", "sentence_bert_config.json", PROMPT_FILE];
 
-/// Rejects an output folder with heads that were trained on the encoder that it has now and would lose it.
+/// Rejects an output folder with heads that depend on its present encoder, which the training would replace.
 ///
 /// # Errors
 /// Names the heads.
@@ -56,23 +60,54 @@ pub(super) fn encoder(model: &Path, out: &Path, encoder: &TrainedEncoder) -> Res
 /// Makes `out` a model's folder with the same encoder as `model`, to add heads to.
 ///
 /// # Errors
-/// If a file cannot be read or written. The error names it.
+/// If `out` has heads of another encoder, or a file cannot be read or written. The error names them.
 pub(super) fn same_encoder(model: &Path, out: &Path) -> Result<()> {
     std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     if model.canonicalize()? == out.canonicalize()? {
         return Ok(());
     }
     let folder = ModelFolder::open(model)?;
+    check_encoder(model, &folder, out)?;
     let weights = |name: &str| folder.weights().join(name);
     copy_files(&folder, out)?;
-    match adapter::Adapter::load(model)? {
-        Some(_) => adapter::copy(model, out, &relative(folder.weights(), out)?)?,
-        None if weights("model.safetensors").is_file() => {
-            copy(&weights("model.safetensors"), &out.join("model.safetensors"))?;
-        }
-        None => copy(&weights("model.pt"), &out.join("model.pt"))?,
+    if adapter::Adapter::load(model)?.is_some() {
+        return adapter::copy(model, out, &relative(folder.weights(), out)?);
     }
+    remove_adapter(out)?;
+    let name = if weights(SAFETENSORS).is_file() { SAFETENSORS } else { TORCH_SCRIPT };
+    copy(&weights(name), &out.join(name))
+}
+
+/// Rejects an output folder with heads of another encoder than the model's.
+fn check_encoder(model: &Path, folder: &ModelFolder, out: &Path) -> Result<()> {
+    let heads = head_files::names(out)?;
+    let Ok(present) = ModelFolder::open(out) else { return Ok(()) };
+    let has_encoder = [SAFETENSORS, TORCH_SCRIPT].iter().any(|name| present.weights().join(name).is_file());
+    if heads.is_empty() || !has_encoder {
+        return Ok(());
+    }
+    let is_same = adapter::fingerprint(model)? == adapter::fingerprint(out)?
+        && same_content(&folder.file("config.json"), &present.file("config.json"))?
+        && same_content(&folder.weights().join(SAFETENSORS), &present.weights().join(SAFETENSORS))?
+        && same_content(&folder.weights().join(TORCH_SCRIPT), &present.weights().join(TORCH_SCRIPT))?;
+    ensure!(
+        is_same,
+        "{} has another encoder than {}, and heads that depend on it ({}): choose another --out, or move these heads away",
+        out.display(),
+        model.display(),
+        heads.join(", ")
+    );
     Ok(())
+}
+
+/// Whether two files have the same content, or neither exists.
+fn same_content(one: &Path, other: &Path) -> Result<bool> {
+    let (Ok(first), Ok(second)) = (one.canonicalize(), other.canonicalize()) else {
+        return Ok(one.exists() == other.exists());
+    };
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    Ok(first == second
+        || (first.metadata()?.len() == second.metadata()?.len() && read(&first)? == read(&second)?))
 }
 
 /// Writes a head, its model card and its metrics, and returns the head's folder. `section` becomes part of the card.

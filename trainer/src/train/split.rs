@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 /// Minimum number of rows of a label.
 const MIN_ROWS: usize = 10;
 
-/// The fraction of the rows that is for validation.
+/// The fraction of the rows for validation.
 const VALIDATION_FRACTION: f64 = 0.05;
 
 /// Indices of rows.
@@ -17,7 +17,7 @@ pub(super) struct Split {
     pub train: Vec<usize>,
     /// These choose the settings and the best epoch: one row in twenty, and at least one of each stratum.
     pub validation: Vec<usize>,
-    /// Nothing depends on these until they are reported on.
+    /// Only the report uses these.
     pub test: Vec<usize>,
 }
 

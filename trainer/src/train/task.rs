@@ -16,7 +16,8 @@ use llm_router_classifier::model::heads::{self, Output};
 pub struct HeadTask {
     pub(super) plan: HeadPlan,
     pub(super) data: Data,
-    /// The plan's `validation`: rows that are only reported on. The validation rows of the split are others.
+    /// The plan's `validation`: rows that are only reported on. They are not the validation rows of the
+    /// split.
     pub(super) external_validation: Data,
     /// The labels, or the dimensions of a score, in the order of the head's outputs.
     pub(super) labels: Vec<String>,
@@ -56,6 +57,7 @@ impl HeadTask {
             HeadKind::SingleLabel | HeadKind::MultiLabel => data.labels(),
         };
         data.check_spelling()?;
+        data.check_numbers(&plan)?;
         let strata: Vec<_> = data.rows.iter().map(|row| stratum(&row.target)).collect();
         let split = match plan.kind {
             HeadKind::SingleLabel => {
@@ -186,7 +188,8 @@ impl HeadTask {
         self.targets(&rows)
     }
 
-    /// The weights of rows of the data, `[rows]`: by source and, if each row has one label, by label. `targets` are theirs.
+    /// The weights of rows of the data, `[rows]`: by source and, if each row has one label, by label.
+    /// `targets` are those of the same rows.
     pub(super) fn row_weights(
         &self,
         rows: &[usize],

@@ -1,6 +1,5 @@
 //! Confidence intervals by resampling: the percentile bootstrap.
 
-use std::array;
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
@@ -57,20 +56,30 @@ impl Bootstrap {
         &self,
         figures: impl Fn(&[usize]) -> Option<[f64; N]> + Sync,
     ) -> Option<[Estimate; N]> {
+        self.estimate_all(|rows| Some(vec![figures(rows)?]))?.pop()
+    }
+
+    /// Estimates several sets of figures from the same resamples, as [`estimate`](Self::estimate) does one.
+    pub fn estimate_all<const N: usize>(
+        &self,
+        figures: impl Fn(&[usize]) -> Option<Vec<[f64; N]>> + Sync,
+    ) -> Option<Vec<[Estimate; N]>> {
         let values = figures(&self.groups.concat())?;
         let resampled: Vec<_> =
             (0..RESAMPLES).into_par_iter().filter_map(|number| figures(&self.resample(number))).collect();
-        let estimate = |index: usize| {
-            let mut sorted: Vec<f64> =
-                resampled.iter().filter_map(|figures| figures.get(index).copied()).collect();
+        let estimate = |set: usize, index: usize| {
+            let figure = |sets: &Vec<[f64; N]>| sets.get(set)?.get(index).copied();
+            let mut sorted: Vec<f64> = resampled.iter().filter_map(figure).collect();
             sorted.sort_by(f64::total_cmp);
             let tail = (1.0 - LEVEL) / 2.0;
             let (low, high) = (quantile(&sorted, tail)?, quantile(&sorted, 1.0 - tail)?);
-            Some(Estimate { value: *values.get(index)?, low, high })
+            Some(Estimate { value: figure(&values)?, low, high })
         };
-        let all: [Option<Estimate>; N] = array::from_fn(estimate);
-        let all: Option<Vec<_>> = all.into_iter().collect();
-        all?.try_into().ok()
+        let set = |set| {
+            let estimates: Option<Vec<_>> = (0..N).map(|index| estimate(set, index)).collect();
+            estimates?.try_into().ok()
+        };
+        (0..values.len()).map(set).collect()
     }
 
     fn resample(&self, number: u64) -> Vec<usize> {

@@ -1,4 +1,4 @@
-//! What a policy decides for prompts now, with the code that serves it.
+//! The decisions of the policy in use for prompts, made by the code that serves it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,29 +18,30 @@ use llm_router_classifier::model::prediction::Outputs;
 use llm_router_classifier::model::tokenizer::Prompt;
 use llm_router_classifier::pipeline::Pipeline;
 
-/// A policy that requests go by.
+/// The policy in use.
 #[derive(Debug)]
 pub struct CurrentPolicy {
     router: Arc<CachingRouter>,
-    /// What clients ask for to get it.
+    /// The model name by which clients select the policy.
     model: String,
 }
 
 impl CurrentPolicy {
-    /// The policy of this name, or without one what decides on `auto`: the rules, then the default policy.
+    /// The policy of this name. Without a name, prompts are decided as for the model `auto`: by the rules,
+    /// then by the default policy.
     #[must_use]
     pub fn new(mut config: Config, name: Option<&str>) -> Self {
-        // Also what is in shadow mode is decided as if it were carried out.
+        // A policy in shadow mode is evaluated as if it were enforced.
         config.mode = Mode::Enforce;
         let model = name.unwrap_or(AUTO).to_owned();
         Self { router: Arc::new(CachingRouter::without_caches(config)), model }
     }
 
-    /// The name of the model that each prompt goes to; none where the request is rejected. At most `ahead` prompts are decided
-    /// at the same time.
+    /// The name of the model that each prompt goes to; none where the request is rejected. At most `ahead`
+    /// prompts are decided concurrently.
     ///
     /// # Errors
-    /// If the model's folder lacks a classifier of the policy, or cannot be computed.
+    /// If the model's folder lacks a classifier of the policy, or a forward pass fails.
     pub async fn decide_all(
         &self,
         pipeline: &Pipeline,

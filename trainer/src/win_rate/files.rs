@@ -20,7 +20,7 @@ pub struct ReportFiles {
 }
 
 impl ReportFiles {
-    /// The files for a report, and for why the head is rejected, if it is.
+    /// The files for a report, with the reason if the head is rejected.
     ///
     /// # Errors
     /// If the drawing library fails.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-/// The fold of each row, from 0. Rows of a group are in one fold, and the targets are spread alike over all folds, so that
-/// no fold's head expects another mean than its rows have. The seed determines the rest.
+/// The fold of each row, from 0. Rows of a group are in one fold, and the targets are spread alike over all
+/// folds, so that the mean target of a fold is that of the rows that its head was fitted to. The seed
+/// determines the rest.
 #[must_use]
 pub fn assign(groups: &[usize], targets: &[f64], folds: usize, seed: u64) -> Vec<usize> {
     let mut sums: BTreeMap<usize, (f64, f64)> = BTreeMap::new();

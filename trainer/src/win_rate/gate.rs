@@ -5,7 +5,8 @@ use std::fmt;
 use super::report::Report;
 use super::text::{Interval, Percent};
 
-/// Fewest prompts with different grades. With fewer, intervals of the bootstrap are too narrow to rely on.
+/// The minimum number of prompts with different grades. With fewer, intervals of the bootstrap are too narrow
+/// to rely on.
 pub const MIN_DIFFERENT: usize = 50;
 
 /// Why a head is not written.
@@ -22,7 +23,7 @@ pub enum Rejection {
     NoGap {
         /// The interval of the difference of mean grades, as text.
         gap: String,
-        /// About how many prompts would show the difference, if it stays; none where it is not positive.
+        /// About how many prompts would show the difference, if it persists; none where it is not positive.
         needed: Option<usize>,
         /// Whether the weak model is better beyond the interval.
         reversed: bool,
@@ -33,7 +34,7 @@ pub enum Rejection {
         apgr: (f64, f64),
         /// The interval of their difference, as text.
         difference: String,
-        /// About how many prompts would show the difference, if it stays; none where it is not positive.
+        /// About how many prompts would show the difference, if it persists; none where it is not positive.
         needed: Option<usize>,
     },
 }
@@ -66,7 +67,7 @@ pub fn check(report: &Report) -> Result<(), Rejection> {
 /// Checks whether enough prompts have different grades, which is known before a head is fitted.
 ///
 /// # Errors
-/// If not.
+/// If too few do.
 pub fn check_differences(different: usize, prompts: usize) -> Result<(), Rejection> {
     match different < MIN_DIFFERENT {
         true => Err(Rejection::TooFewDifferences { different, prompts }),
@@ -74,14 +75,14 @@ pub fn check_differences(different: usize, prompts: usize) -> Result<(), Rejecti
     }
 }
 
-/// About how many prompts it takes until the interval of a positive difference leaves 0, since its width falls with the root
-/// of their number.
+/// About how many prompts it takes until the interval of a positive difference excludes 0, because its width
+/// falls with the square root of their number.
 fn needed(value: f64, low: f64, prompts: usize) -> Option<usize> {
     let factor = ((value - low) / value).powi(2);
     (value > 0.0 && factor.is_finite()).then(|| rounded_up(prompts as f64 * factor))
 }
 
-/// Rounds up to two digits: such numbers are rough.
+/// Rounds up to two digits, because these numbers are estimates.
 fn rounded_up(number: f64) -> usize {
     let unit = 10f64.powf((number.max(1.0).log10().floor() - 1.0).max(0.0));
     ((number / unit).ceil() * unit) as usize
@@ -122,7 +123,7 @@ impl fmt::Display for Rejection {
                 match needed {
                     Some(needed) => write!(
                         f,
-                        "Grade more prompts (about {needed} in all show the difference, if it stays), or use the weak model alone"
+                        "Grade more prompts (about {needed} in all show the difference, if it persists), or use the weak model alone"
                     ),
                     None => f.write_str("Use the weak model alone, or choose another strong one"),
                 }
@@ -136,7 +137,7 @@ impl fmt::Display for Rejection {
                 match needed {
                     Some(needed) => write!(
                         f,
-                        "Grade more prompts (about {needed} in all show the difference, if it stays), try another --layer or \
+                        "Grade more prompts (about {needed} in all show the difference, if it persists), try another --layer or \
                          other --features, or choose models that differ more"
                     ),
                     None => f.write_str(

@@ -1,4 +1,5 @@
-//! From prompts with the grades of two models to a head that chooses between these models, if it proves to be of use.
+//! From prompts with the grades of two models to a head that chooses between these models, if it beats prompt
+//! length.
 //!
 //! The head is fitted by cross-fitting, so that each prompt has a score by a head that has not seen it. [`Report`] measures
 //! routing by these scores, with confidence intervals, against prompt length, random routing and the policy in use. [`gate`]

@@ -21,7 +21,7 @@ pub struct Pair {
 pub struct Prices {
     weak: Cost,
     strong: Cost,
-    /// The assumed length of a completion, in tokens, where a row does not say it.
+    /// The assumed length of a completion, in tokens, where a row does not give it.
     completion_tokens: u64,
 }
 
@@ -55,7 +55,7 @@ impl Pair {
         })
     }
 
-    /// Whether this is the name of the strong model; none if it is neither's.
+    /// Whether this is the name of the strong model; none if it is neither model's.
     #[must_use]
     pub fn is_strong(&self, name: &str) -> Option<bool> {
         let names = self.names.as_ref()?;
@@ -81,7 +81,8 @@ impl Pair {
 }
 
 impl Prices {
-    /// What a completion cost, by its own tokens, or as far as these are unknown, by the prompt's and the assumed ones.
+    /// The cost of a completion: of its own token counts, or if these are unknown, of the prompt's tokens and
+    /// the assumed length.
     fn of(&self, cost: &Cost, completion: &Completion, prompt_tokens: u64) -> f64 {
         const PER: f64 = 1e6;
         match completion.tokens {
@@ -98,7 +99,7 @@ fn named<'a>(config: &'a Config, option: &str, name: &str) -> Result<&'a Model> 
         .with_context(|| format!("{option} {name}: the policy file has no such model; it has {}", known()))?)
 }
 
-/// The cheaper and the dearer one of a policy's two models.
+/// The cheaper and the more expensive of a policy's two models.
 fn by_price(policy: &Policy) -> Result<(&Model, &Model)> {
     let mut models: Vec<&Model> = Vec::new();
     for model in policy.models() {
@@ -109,7 +110,7 @@ fn by_price(policy: &Policy) -> Result<(&Model, &Model)> {
     let names = models.iter().map(|model| model.name.as_str()).collect::<Vec<_>>().join(", ");
     let Ok([first, second]) = <[&Model; 2]>::try_from(models) else {
         bail!(
-            "it has not two models but these: {names}. Say which two were graded: --weak-name, --strong-name"
+            "it must have two models, but has {names}. Name the two that were graded: --weak-name, --strong-name"
         );
     };
     ensure!(
@@ -173,7 +174,7 @@ mod tests {
             (
                 THREE,
                 None,
-                "not two models but these: free, large, small. Say which two were graded: --weak-name",
+                "must have two models, but has free, large, small. Name the two that were graded: --weak-name",
             ),
             (
                 "classifier: t, routes: {a: free}, default: small",

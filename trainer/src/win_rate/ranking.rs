@@ -1,4 +1,4 @@
-//! A router that ranks graded prompts by a score, and what its thresholds give on samples of them.
+//! A router that ranks graded prompts by a score, and the results of its thresholds on samples of them.
 
 use crate::eval::tradeoff::{self, GradedRow, StrongWhen, ThresholdPoint};
 use crate::eval::{Grades, RoutingQuality, by_length, grades, need};
@@ -45,7 +45,7 @@ impl Ranking {
         Some(RoutingQuality::compute(&need(&sample, self.when), &grades(&sample))?.apgr)
     }
 
-    /// What thresholds give on a sample, by rising fraction of strong calls.
+    /// The results of thresholds on a sample, by rising fraction of strong calls.
     pub(super) fn sweep(&self, rows: &[usize]) -> Vec<ThresholdPoint> {
         tradeoff::sweep(&self.sample(rows), self.when)
     }
@@ -55,8 +55,8 @@ impl Ranking {
         tradeoff::with_quality(&self.sweep(rows), quality).copied()
     }
 
-    /// Whether each row goes to the strong model by the threshold that keeps this quality on the rows of all other folds. So no
-    /// row has a say in its own threshold.
+    /// Whether each row goes to the strong model by the threshold that keeps this quality on the rows of all
+    /// other folds. So no row influences its own threshold.
     pub(super) fn held_out_choices(&self, folds: &[usize], quality: f64) -> Option<Vec<bool>> {
         let mut choices = vec![false; self.rows.len()];
         let last = folds.iter().max()?;
@@ -75,7 +75,7 @@ impl Ranking {
     }
 }
 
-/// What a choice between the models gives on a sample.
+/// The results of a choice between the models on a sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Outcome {
     /// The fraction of strong calls.
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_are_those_by_hand() {
+    fn outcomes_match_a_calculation_by_hand() {
         let choices = [true, false, false, true];
         let chosen: Vec<_> = four().into_iter().zip(choices).collect();
         let found = Outcome::compute(&chosen).unwrap();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_no_say_in_its_own_threshold() {
+    fn a_row_does_not_influence_its_own_threshold() {
         let ranking = Ranking::by_head(four());
         // Whichever row is left out, the others need strong calls up to 0.1 or 0.2, and none from 0.8 on.
         assert_eq!(ranking.held_out_choices(&[0, 1, 2, 3], 1.0).unwrap(), [true, true, false, false]);

@@ -1,4 +1,5 @@
-//! What routing between two models by a head gives, with confidence intervals, compared with simpler routers.
+//! The results of routing between two models by a head, with confidence intervals, compared with simpler
+//! routers.
 
 mod compute;
 
@@ -82,11 +83,11 @@ pub struct Report {
     pub strong: Estimate,
     /// Their difference.
     pub gap: Estimate,
-    /// What routing gives; none if the strong model is not better on these prompts.
+    /// The results of routing; none if the strong model is not better on these prompts.
     pub routing: Option<RoutingFigures>,
 }
 
-/// What routing gives.
+/// The results of routing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RoutingFigures {
     /// The average performance gap recovered by the head. Random routing has 0.5.
@@ -103,19 +104,19 @@ pub struct RoutingFigures {
     pub weak_cost: f64,
     /// Mean cost of strong calls alone.
     pub strong_cost: f64,
-    /// What keeping fractions of the strong model's quality takes.
+    /// The strong calls that keep fractions of the strong model's quality.
     pub targets: Vec<Target>,
-    /// What the current policy gives.
+    /// The results of the current policy.
     pub current: Option<CurrentFigures>,
     /// The head's curve, by rising fraction of strong calls.
     pub curve: Vec<CurvePoint>,
-    /// What thresholds of the head's score give; an even selection if there are many.
+    /// The results of the head's thresholds; an even selection if there are many.
     pub tradeoff: Vec<ThresholdPoint>,
     /// The same for prompt length.
     pub tradeoff_by_length: Vec<ThresholdPoint>,
 }
 
-/// What keeping a fraction of the strong model's mean grade takes.
+/// The strong calls that keep a fraction of the strong model's mean grade.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Target {
     /// The fraction of the strong model's mean grade to keep.
@@ -134,11 +135,11 @@ pub struct Target {
     pub difference: Estimate,
     /// Mean cost at the threshold.
     pub cost: f64,
-    /// What thresholds give that were chosen on the prompts of other folds.
+    /// The results with thresholds that were chosen on the prompts of other folds.
     pub held_out: HeldOut,
 }
 
-/// What the head gives on prompts that had no say in the threshold.
+/// The head's results on prompts that did not influence the threshold.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HeldOut {
     /// The fraction of strong calls.
@@ -151,7 +152,7 @@ pub struct HeldOut {
     pub cost: Estimate,
 }
 
-/// What the current policy gives, on the prompts that it sends to either model.
+/// The results of the current policy on the prompts that it sends to either model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CurrentFigures {
     /// The number of these prompts.
@@ -221,7 +222,7 @@ impl Report {
         self.weak_better + self.strong_better
     }
 
-    /// What keeping this fraction of the strong model's quality takes, if it was computed.
+    /// The strong calls that keep this fraction of the strong model's quality, if they were computed.
     #[must_use]
     pub fn target(&self, quality: f64) -> Option<&Target> {
         self.routing.as_ref()?.targets.iter().find(|target| target.quality == quality)

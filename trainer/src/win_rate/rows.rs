@@ -22,7 +22,7 @@ pub struct GradedFields {
     pub group: String,
 }
 
-/// Graded prompts. Each prompt is there once.
+/// Graded prompts. Each prompt occurs once.
 #[derive(Debug, Default)]
 pub struct GradedPrompts {
     /// The files and folders.
@@ -33,9 +33,9 @@ pub struct GradedPrompts {
     pub rows: usize,
     /// The number of rows without grades, which are left out.
     pub ungraded: usize,
-    /// The models whose completions were graded, if the rows say so.
+    /// The models whose completions were graded, if the rows name them.
     pub models: Option<Names>,
-    /// Usage that rows have but that cannot be read.
+    /// The fields with token usage that cannot be read.
     pub unreadable_usage: UnreadableUsage,
 }
 
@@ -62,7 +62,7 @@ pub struct GradedPrompt {
 pub struct Completion {
     /// The grade, from 0 to 1.
     pub grade: f64,
-    /// The tokens of its request, if the row says so.
+    /// The tokens of its request, if the row has them.
     pub tokens: Option<TokenCounts>,
 }
 
@@ -76,7 +76,7 @@ impl GradedPrompt {
     }
 }
 
-/// The length of a prompt, as a router without a classifier may go by it.
+/// The length of a prompt, which a router without a classifier could use as a score.
 #[must_use]
 pub fn prompt_length(prompt: &GradedPrompt) -> f64 {
     length(&prompt.text)
@@ -144,7 +144,7 @@ impl GradedPrompts {
         ensure!(
             models.weak == weak && models.strong == strong,
             "{record}: the grades are of {weak} and {strong}, and those of rows before it of {models}: a head is for one \
-             pair of models, so take the rows of each pair apart"
+             pair of models, so use the rows of each pair separately"
         );
         Ok(())
     }
@@ -169,7 +169,8 @@ impl Completion {
     }
 }
 
-/// What distinguishes a prompt from others: its texts, except for capitals and white space, in which copies often differ.
+/// The identity of a prompt: its texts, without capitals and surplus white space, in which copies often
+/// differ.
 type Key = Vec<String>;
 
 fn key(prompt: &GradedPrompt) -> Key {
@@ -181,8 +182,9 @@ fn plain(text: &str) -> String {
     text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What a row has in common with others that depend on it. A head that remembers a text would seem to have learnt something if
-/// the text were in another fold with another context.
+/// What a row has in common with others that depend on it. Rows with the same text are tied even if their
+/// contexts differ: in different folds, a head that only remembers the text would seem to have learnt
+/// something.
 fn ties(record: &Record, fields: &GradedFields) -> Result<impl Iterator<Item = Tie>> {
     let name = match record.fields.get(&fields.group) {
         None | Some(Value::Null) => None,

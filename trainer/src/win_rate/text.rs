@@ -71,7 +71,7 @@ impl Report {
         ))
     }
 
-    /// What people should know before they use the head.
+    /// The note for users of the head.
     #[must_use]
     pub fn note(&self) -> String {
         format!(

@@ -10,9 +10,9 @@ use crate::token_usage::TokenUsage;
 /// The tokens of a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TokenCounts {
-    /// Those of the prompt.
+    /// The tokens of the prompt.
     pub prompt: f64,
-    /// Those of the completion.
+    /// The tokens of the completion.
     pub completion: f64,
 }
 

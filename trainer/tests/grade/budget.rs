@@ -1,4 +1,4 @@
-//! A budget is never passed, and a used-up one can be raised.
+//! A budget is never exceeded, and a used-up one can be raised.
 
 use crate::Run;
 use crate::provider::{MockProvider, Reply, TOKENS};
@@ -54,7 +54,7 @@ fn no_more_is_spent_than_allowed() {
 }
 
 #[test]
-fn a_cost_that_earlier_runs_did_not_know_is_not_taken_for_nothing() {
+fn unknown_costs_of_earlier_runs_do_not_count_as_zero() {
     let provider = MockProvider::start(|_| Reply::text("yes"));
     let run = Run::on_prompts(&provider, 2);
     run.succeed(&[]);
@@ -101,7 +101,7 @@ fn a_failed_request_counts_what_the_provider_may_charge_for_it() {
 }
 
 #[test]
-fn of_two_limits_of_a_completion_the_larger_one_counts() {
+fn the_larger_of_two_completion_limits_counts() {
     let provider = MockProvider::start(|_| Reply::text("yes"));
     let run = Run::on_prompts(&provider, 1);
     let prices = ["--price", "small=0,1000", "--price", "large=0,1000", "--max-tokens", "1000"];

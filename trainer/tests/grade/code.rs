@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::provider::{MockProvider, Reply};
 use crate::{Run, grades};
 
-/// An interpreter that the user can run to whom the code is given: started by root, that is the user nobody.
+/// An interpreter that the user of the tested code can run. If the tests run as root, that is the user
+/// nobody.
 fn python() -> &'static str {
     let usable = |path: &&str| {
         let output = Command::new(path).args(["-c", "import sys; print(sys.executable)"]).output();
@@ -77,7 +78,7 @@ fn code_sees_neither_the_environment_nor_the_network() {
 }
 
 #[test]
-fn code_is_not_run_without_leave() {
+fn code_is_not_run_without_permission() {
     let provider = MockProvider::start(|_| Reply::text("x"));
     let run =
         Run::new(&provider, &[r#"{"text": "a", "answer": "x"}"#, r#"{"text": "b", "tests": "assert True"}"#]);

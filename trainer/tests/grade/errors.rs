@@ -84,7 +84,7 @@ fn a_rejected_prompt_does_not_end_the_run() {
     );
     assert_eq!(run.ungraded()[0]["strong_completion"], "yes");
     assert!(ended.printed.contains("1 ungraded: small: 400"), "{}", ended.printed);
-    // The provider would reject the first two again, so that they are not sent again.
+    // The provider would reject the first two again, so they are not sent again.
     let count = provider.count();
     run.succeed(&["--concurrency", "1"]);
     assert_eq!(provider.count(), count + 1);
@@ -147,7 +147,7 @@ fn another_service_is_not_taken_for_a_provider() {
 }
 
 #[test]
-fn options_that_cannot_be_right_are_rejected_before_anything_is_sent() {
+fn invalid_options_are_rejected_before_anything_is_sent() {
     let provider = MockProvider::start(|_| Reply::text("yes"));
     let run = Run::on_prompts(&provider, 1);
     for (arguments, wrong) in [
@@ -161,10 +161,14 @@ fn options_that_cannot_be_right_are_rejected_before_anything_is_sent() {
         (&["--key-env", "NO_SUCH_KEY"], "the environment variable NO_SUCH_KEY is not set"),
         (&["--key-env", "http://127.0.0.1:1=K"], "no model has this URL"),
         (&["--key-env", "sk-secret"], "not the name of an environment variable"),
+        (&["--key-env", "3f9secret"], "the environment variable that --key-env names is not set"),
         (&["--journal", "rows.jsonl"], "is an input of --data"),
+        (&["--journal", "graded.jsonl"], "would be two of the graded rows"),
+        (&["--journal", "graded.jsonl.ungraded.jsonl"], "would be two of the graded rows"),
+        (&["--data", "."], "in a folder that is one"),
     ] {
         let error = run.fail(arguments);
-        assert!(error.contains(wrong), "{arguments:?}: {error}");
+        assert!(error.contains(wrong) && !error.contains("secret"), "{arguments:?}: {error}");
     }
     std::fs::write(run.path("bad.jsonl"), "{\"text\": \"a\", \"answer\": \"x\"}\n{\"text\": 1}\n").unwrap();
     let error = run.fail(&["--data", "bad.jsonl"]);

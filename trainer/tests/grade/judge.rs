@@ -55,8 +55,8 @@ fn a_judge_that_prefers_a_position_gives_ties() {
 }
 
 #[test]
-fn a_verdict_that_cannot_be_read_is_asked_for_once_more() {
-    // The marker is another one each time, so that the requests differ: count by model.
+fn a_verdict_that_cannot_be_parsed_is_requested_once_more() {
+    // The marker changes each time, so the requests differ: count by model.
     let asked = std::sync::atomic::AtomicUsize::new(0);
     let provider = with_judge(move |_| match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
         0 => "I prefer B.".to_owned(),
@@ -80,11 +80,11 @@ fn without_a_verdict_a_row_has_no_grades_and_is_not_paid_for_again() {
     let ungraded = run.ungraded();
     assert_eq!(ungraded.len(), 1);
     assert_eq!((&ungraded[0]["text"], &ungraded[0]["method"]), (&json!("Say hello."), &json!("judge")));
-    assert!(ungraded[0]["reason"].as_str().unwrap().contains("no verdict in 2 attempts"));
+    assert!(ungraded[0]["reason"].as_str().unwrap().contains("not a verdict in 2 attempts"));
     assert_eq!(ungraded[0]["weak_completion"], "Say hello. by small");
     assert!(ungraded[0].get("weak").is_none());
     assert!(
-        ended.printed.contains("1 ungraded: the last line of judge judge was no verdict"),
+        ended.printed.contains("1 ungraded: the last line of judge judge was not a verdict"),
         "{}",
         ended.printed
     );

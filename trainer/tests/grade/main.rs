@@ -21,10 +21,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use time_limit::TimeLimit;
 
-/// A run of `grade` in a folder of its own, with the models `small` and `large`.
+/// A run of `grade` in its own folder, with the models `small` and `large`.
 struct Run<'a> {
     provider: &'a MockProvider,
-    /// The weak model, with its URL if that is another one.
+    /// The weak model, with its URL if that differs from the provider's.
     weak: String,
     /// The strong model.
     strong: String,
@@ -95,7 +95,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What an ended process left.
+/// The output of an ended process.
 struct Ended {
     success: bool,
     printed: String,

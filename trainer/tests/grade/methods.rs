@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::provider::{MockProvider, Received, Reply};
 use crate::{Run, grades};
 
-/// A model that knows everything, and one that only knows Paris.
+/// A model that knows all answers, and one that only knows Paris.
 fn capitals(request: &Received) -> Reply {
     let is_france = request.prompt.contains("France");
     Reply::text(match (request.model.as_str(), is_france) {

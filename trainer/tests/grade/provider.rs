@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-/// Far more than anything takes that a test waits for.
+/// Far longer than anything that a test waits for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Tokens of each prompt and each completion, as the provider reports them.
@@ -38,7 +38,7 @@ pub(crate) enum Reply {
     Text(String),
     /// Another response.
     Response { status: u16, headers: Vec<(&'static str, String)>, body: Value },
-    /// A completion, once the test lets it through.
+    /// A completion that is held until the test releases it.
     Held(String),
 }
 
@@ -75,7 +75,7 @@ struct Shared {
     open: watch::Sender<bool>,
 }
 
-/// A provider on a port of its own, until it is dropped.
+/// A provider on its own port, until it is dropped.
 pub(crate) struct MockProvider {
     address: String,
     shared: Arc<Shared>,
@@ -133,7 +133,7 @@ impl MockProvider {
         assert!(!result.timed_out(), "{} of {count} requests", log.len());
     }
 
-    /// Lets the completions through that are held, and all further ones.
+    /// Releases the held completions, and all further ones.
     pub(crate) fn open(&self) {
         self.shared.open.send_replace(true);
     }

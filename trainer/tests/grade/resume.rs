@@ -102,7 +102,7 @@ fn a_killed_run_continues_and_its_open_requests_count() {
     signal(&child, "KILL");
     child.wait().unwrap();
     assert!(!run.path("graded.jsonl").exists());
-    // What a killed process wrote of its last line.
+    // The partial last line of a killed process.
     let journal = run.path("graded.jsonl.journal.jsonl");
     let mut torn = std::fs::read(&journal).unwrap();
     torn.extend(br#"{"completion":{"numb"#);

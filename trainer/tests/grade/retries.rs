@@ -6,7 +6,7 @@ use crate::Run;
 use crate::provider::{MockProvider, Reply};
 
 #[test]
-fn failures_that_pass_are_repeated() {
+fn transient_failures_are_retried() {
     let provider = MockProvider::start(|request| match (request.earlier, request.prompt.as_str()) {
         (0, "prompt 0") => Reply::error(500, "broken"),
         (0, "prompt 1") => Reply::error(503, "overloaded"),

@@ -1,4 +1,4 @@
-//! The command `train` on files in the formats that people have.
+//! The command `train` on files in common formats.
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use llm_router_trainer::train::{HeadPlan, Plan, Source, load};
+use llm_router_trainer::train::{HeadKind, HeadPlan, Plan, Source, load};
 
 /// Ten rows of each of two labels, and more rows.
 fn rows(others: &str) -> String {
@@ -49,6 +49,25 @@ fn errors_say_what_to_do() {
             assert!(error.contains(part), "{error}");
         }
     }
+}
+
+#[test]
+fn a_score_without_a_number_is_rejected() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    let rows = (0..20).map(|row| format!("{{\"text\": \"row {row}\", \"label\": 0.3, \"clarity\": 0.5}}\n"));
+    std::fs::write(&path, rows.collect::<String>()).unwrap();
+    let rejection = |fields: &[&str]| {
+        let score_fields = fields.iter().map(|&field| field.to_owned()).collect();
+        let data = vec![Source::from(path.clone())];
+        let head = HeadPlan { kind: HeadKind::Score, score_fields, ..HeadPlan::new("quality", data) };
+        load(&Plan { heads: vec![head] }, 1).map(|_| ()).map_err(|error| format!("{error:#}"))
+    };
+    let error = rejection(&["score"]).unwrap_err();
+    assert!(error.contains("no row has a number in the field \"score\"; --score-fields"), "{error}");
+    let error = rejection(&["clarity", "clarty"]).unwrap_err();
+    assert!(error.contains("\"clarty\""), "{error}");
+    rejection(&["clarity", "label"]).unwrap();
 }
 
 #[test]

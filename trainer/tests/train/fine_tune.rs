@@ -99,6 +99,25 @@ fn an_interrupted_training_resumes_to_the_same_result() {
 }
 
 #[test]
+fn a_training_that_cannot_be_written_keeps_its_checkpoint() {
+    let workspace = Workspace::new("bert");
+    let whole = workspace.train("whole", &lora(), false, &StopSignal::default()).unwrap();
+    // The adapter's file cannot be written where a folder has its name.
+    let obstacle = workspace.path("parts/adapter_model.safetensors");
+    std::fs::create_dir_all(&obstacle).unwrap();
+    workspace.train("parts", &lora(), false, &StopSignal::default()).unwrap_err();
+    std::fs::remove_dir(&obstacle).unwrap();
+    // As if a kill had come between the removal of the previous checkpoint and the renaming of the new one.
+    std::fs::rename(workspace.path("parts/.training"), workspace.path("parts/.training.new")).unwrap();
+
+    let reports = workspace.train("parts", &lora(), true, &StopSignal::default()).unwrap();
+    assert_eq!(outcome(&reports[0]), outcome(&whole[0]));
+    let [whole, parts] =
+        ["whole", "parts"].map(|out| workspace.read(&format!("{out}/heads/word/head.safetensors")));
+    assert!(whole == parts, "the resumed training has another result");
+}
+
+#[test]
 fn other_settings_cannot_resume_a_training() {
     let workspace = Workspace::new("bert");
     let no_time = FineTuneSettings { time_budget: Some(Duration::ZERO), ..lora() };

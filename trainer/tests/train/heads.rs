@@ -122,7 +122,7 @@ fn a_constant_feature_is_rejected() {
 }
 
 #[test]
-fn validation_data_must_not_have_labels_of_its_own() {
+fn validation_data_must_not_have_additional_labels() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("validation.jsonl");
     std::fs::write(&path, r#"{"text": "hm", "label": "music"}"#).unwrap();
@@ -130,6 +130,23 @@ fn validation_data_must_not_have_labels_of_its_own() {
     let head = HeadPlan { validation: vec![Source::from(path)], ..HeadPlan::new("topic", data) };
     let error = format!("{:#}", load(&Plan { heads: vec![head] }, 3).unwrap_err());
     assert!(error.contains("\"music\""), "{error}");
+}
+
+#[test]
+fn a_folder_with_heads_of_another_encoder_is_left_alone() {
+    let workspace = Workspace::new("bert");
+    workspace.train("out", &FineTuneSettings { epochs: 1, ..lora() }, false, &StopSignal::default()).unwrap();
+    let data = vec![Source::from(workspace.path("rows.jsonl"))];
+    let tasks = load(&Plan { heads: vec![HeadPlan::new("later", data)] }, 3).unwrap();
+    let adapter = || workspace.read("out/adapter_model.safetensors");
+    let before = adapter();
+    let (base, out) = (workspace.path("base"), workspace.path("out"));
+    let error = train_heads(&tasks, &Job { out: &out, ..job(&base) }).unwrap_err().to_string();
+    assert!(error.contains("another encoder") && error.contains("small, word"), "{error}");
+    assert!(before == adapter() && !workspace.path("out/heads/later").exists());
+    // Its own encoder may get more heads.
+    train_heads(&tasks, &Job { out: &workspace.path("new"), ..job(&out) }).unwrap();
+    train_heads(&tasks, &Job { out: &workspace.path("new"), ..job(&out) }).unwrap();
 }
 
 #[test]

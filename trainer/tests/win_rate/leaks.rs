@@ -51,7 +51,7 @@ fn the_grades_of_a_fold_have_no_influence_on_its_scores() {
         scores(&workspace, &folds, |row, about| if folds[row] == 0 { 0.9 } else { target(about) });
     for (row, fold) in folds.iter().enumerate() {
         match fold {
-            0 => assert_eq!(plain[row], falsified[row], "row {row} has a say in its own score"),
+            0 => assert_eq!(plain[row], falsified[row], "row {row} influences its own score"),
             _ => assert!((plain[row] - falsified[row]).abs() > 1e-3, "row {row} has not learnt from fold 0"),
         }
     }

@@ -1,4 +1,4 @@
-//! Heads that are of no use, and rows that cannot be used.
+//! Heads without value, and unusable rows.
 
 use crate::prompts::{graded, hidden_subject};
 use crate::{Workspace, stderr, stdout};
@@ -56,7 +56,7 @@ fn a_head_that_learns_length_is_rejected() {
 }
 
 #[test]
-fn what_cannot_be_used_is_rejected_before_a_head_is_fitted() {
+fn invalid_input_is_rejected_before_a_head_is_fitted() {
     let workspace = Workspace::new();
     workspace.write("good.jsonl", &hidden_subject());
     workspace.write("few.jsonl", &graded(|_, about_planet, random| !about_planet || random.f64() > 0.1));

@@ -38,7 +38,7 @@ pub struct GradeArgs {
     dry_run: bool,
 }
 
-/// What is read and written.
+/// Which files are read and written.
 #[derive(Debug, Args)]
 struct FilesArgs {
     /// JSON Lines or CSV files with one prompt per row, or folders of such files; docs/grading.md lists the fields.

@@ -70,6 +70,7 @@ impl ModelsArgs {
     /// Names the option that is missing or wrong.
     pub(super) fn models(&self, requests: &RequestsArgs, needs_prices: bool) -> Result<GradedModels> {
         self.check_names()?;
+        self.key_env.iter().try_for_each(KeySpec::check)?;
         let mut providers = Providers { args: self, rate: requests.rate, known: HashMap::new() };
         let policy = self.read_policy()?;
         let mut model = |spec: &ModelSpec, max_tokens: u32| {
@@ -129,7 +130,7 @@ impl ModelsArgs {
         read(path).map(Some).with_context(|| format!("--policy {}", path.display()))
     }
 
-    /// The prices of a model. A policy knows it by its name for clients, or by that for the provider.
+    /// The prices of a model. In a policy, the name is that for clients, or else that for the provider.
     fn price(&self, name: &str, policy: Option<&Config>) -> Option<Cost> {
         let given = self.price.iter().find(|price| price.name == name).map(|price| price.cost);
         given.or_else(|| {
@@ -166,7 +167,7 @@ impl Providers<'_> {
         Ok(provider)
     }
 
-    /// The key for a URL, and its environment variable. A key is sent to no other URL than its own.
+    /// The key for a URL, and its environment variable. A key is only sent to its own URL.
     fn key(&self, url: &str) -> Result<(Option<ApiKey>, Option<String>)> {
         let default = self.args.url.as_deref().map(completions_url).transpose()?;
         let is_default = default.is_some_and(|default| default.as_str() == url);
@@ -178,7 +179,7 @@ impl Providers<'_> {
             if matches {
                 let variable = spec.variable.clone();
                 let key = ApiKey::from_env(&variable)?;
-                ensure!(key.is_some(), "--key-env: the environment variable {variable} is not set");
+                ensure!(key.is_some(), "--key-env: the environment variable {} is not set", spec.shown());
                 return Ok((key, Some(variable)));
             }
         }
@@ -198,8 +199,8 @@ impl Providers<'_> {
                 ),
                 None => ensure!(
                     self.args.url.is_some(),
-                    "--key-env {0} is the key for --url, which is missing: use --key-env URL={0}",
-                    spec.variable
+                    "the variable {0} has the key for --url, which is missing: use --key-env URL=VARIABLE",
+                    spec.shown()
                 ),
             }
         }

@@ -1,7 +1,9 @@
 //! Parsers of the options that name models, keys and prices.
 
+use std::convert::Infallible;
 use std::str::FromStr;
 
+use anyhow::{Result, ensure};
 use llm_router_routing::config::Cost;
 use serde_json::{Map, Value};
 
@@ -16,7 +18,7 @@ impl FromStr for ModelSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // Names can have this sign, too.
+        // Names can contain an @, too.
         let at = ["@http://", "@https://"].into_iter().find_map(|sign| text.find(sign));
         let (name, url) = match at.and_then(|at| text.split_at_checked(at)) {
             Some((name, url)) => (name, url.strip_prefix('@').map(str::to_owned)),
@@ -37,22 +39,37 @@ pub(super) struct KeySpec {
 }
 
 impl FromStr for KeySpec {
-    type Err = String;
+    type Err = Infallible;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    /// Never fails: an error would repeat the text, which may be a key. [`check`](Self::check) does not.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
         let (url, variable) = match text.rsplit_once('=') {
             Some((url, variable)) => (Some(url.to_owned()), variable),
             None => (None, text),
         };
-        let is_name =
-            |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        match is_name(variable) {
-            true => Ok(Self { url, variable: variable.to_owned() }),
-            // The text may be a key, which must not be repeated here.
-            false => {
-                Err("this is not the name of an environment variable; keys are not given on the command line"
-                    .to_owned())
-            }
+        Ok(Self { url, variable: variable.to_owned() })
+    }
+}
+
+impl KeySpec {
+    /// Rejects what is not written like an environment variable.
+    ///
+    /// # Errors
+    /// Does not repeat the text, which may be a key.
+    pub(super) fn check(&self) -> Result<()> {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        ensure!(
+            !self.variable.is_empty() && self.variable.chars().all(is_name),
+            "--key-env: this is not the name of an environment variable; keys are not given on the command line"
+        );
+        Ok(())
+    }
+
+    /// The name as messages may show it: in capital letters it is hardly a key.
+    pub(super) fn shown(&self) -> &str {
+        match self.variable.chars().any(|c| c.is_ascii_lowercase()) {
+            true => "that --key-env names",
+            false => &self.variable,
         }
     }
 }
@@ -121,11 +138,16 @@ mod tests {
 
     #[test]
     fn a_key_is_named_by_its_variable_and_never_repeated() {
-        let spec = |text: &str| text.parse::<KeySpec>().map(|spec| (spec.url, spec.variable));
-        assert_eq!(spec("MY_KEY"), Ok((None, "MY_KEY".to_owned())));
-        assert_eq!(spec("https://host/v1=K2"), Ok((Some("https://host/v1".to_owned()), "K2".to_owned())));
-        let error = spec("sk-secret").unwrap_err();
-        assert!(error.contains("environment variable") && !error.contains("secret"), "{error}");
+        let spec = |text: &str| text.parse::<KeySpec>().unwrap();
+        let parts = |text: &str| (spec(text).url, spec(text).variable);
+        assert_eq!(parts("MY_KEY"), (None, "MY_KEY".to_owned()));
+        assert_eq!(parts("https://host/v1=K2"), (Some("https://host/v1".to_owned()), "K2".to_owned()));
+        spec("MY_KEY_2").check().unwrap();
+        for key in ["sk-secret", "https://host/v1=sk-secret", ""] {
+            let error = spec(key).check().unwrap_err().to_string();
+            assert!(error.contains("environment variable") && !error.contains("secret"), "{error}");
+        }
+        assert_eq!((spec("MY_KEY").shown(), spec("3f9secret").shown()), ("MY_KEY", "that --key-env names"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `win-rate`: fits a head that chooses between two models, from grades of both models' completions, if it proves to be of use.
+//! `win-rate`: fits a head that chooses between two models, from grades of both models' completions, if it
+//! beats prompt length.
 
 mod options;
 
@@ -26,9 +27,9 @@ use llm_router_classifier::device::{Compute, Precision};
 use llm_router_classifier::load::cores;
 use llm_router_classifier::model::text_features::{ScaledFeature, TextFeature, TextFeatures};
 
-/// Fewest groups of prompts in a fold.
+/// The minimum number of groups of prompts in a fold.
 const MIN_GROUPS: usize = 4;
-/// Prompts that a policy decides at the same time.
+/// The number of prompts that a policy decides concurrently.
 const AHEAD: usize = 64;
 
 /// Fits, reports and, if the head is good enough, writes it.
@@ -139,7 +140,7 @@ impl WinRateArgs {
         Ok(prompts)
     }
 
-    /// The models, by the options, the rows or the policy. `graded` are those that the rows name.
+    /// The models, from the options, the rows or the policy. `graded` are those that the rows name.
     fn pair(&self, config: Option<&Config>, graded: Option<&Names>) -> Result<Pair> {
         let named = self.weak_name.clone().zip(self.strong_name.clone());
         let named = named.map(|(weak, strong)| Names { weak, strong });
@@ -248,7 +249,7 @@ impl PolicyArgs {
     }
 }
 
-/// The usual text features, without those that all prompts have alike: these could not help.
+/// The default text features, without those that are the same for all prompts, because these cannot help.
 fn default_features(prompts: &GradedPrompts) -> Vec<TextFeature> {
     let texts = prompts.prompts.iter().map(|prompt| prompt.text.as_str());
     let counted: Vec<_> = texts.map(|text| TextFeatures::count(&[text], text.len())).collect();
@@ -256,7 +257,7 @@ fn default_features(prompts: &GradedPrompts) -> Vec<TextFeature> {
     usual.into_iter().filter(|feature| ScaledFeature::fit(*feature, &counted).is_some()).collect()
 }
 
-/// What to write into a policy.
+/// The section with the lines for a policy.
 fn policy_section(lines: &str, quality: f64) -> String {
     format!("In a policy, to keep {:.0} % of the quality:\n\n```yaml\n{lines}```\n", 100.0 * quality)
 }

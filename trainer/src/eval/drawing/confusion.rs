@@ -50,7 +50,7 @@ pub(in crate::eval) fn svg(confusion: &Confusion) -> Result<String> {
                 (left - 8, top + middle),
                 style(HPos::Right, VPos::Center),
             ))?;
-            // Text that runs upwards begins at the column's head.
+            // Vertical text starts at the top of its column, and runs upwards.
             let upwards = style(HPos::Left, VPos::Center).transform(FontTransform::Rotate270);
             root.draw(&Text::new(label.as_str(), (left + middle, top - 8), upwards))?;
             let rows = counts.iter().sum::<usize>().max(1);

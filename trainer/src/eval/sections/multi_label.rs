@@ -42,7 +42,7 @@ impl MultiLabel {
     /// Compares the predictions with the labels of the rows.
     ///
     /// # Errors
-    /// If a row has no list of labels, or a label that the head has not.
+    /// If a row has no list of labels, or a label that the head lacks.
     pub fn compute(records: &[Record], fields: &Fields, scores: &[HeadOutput]) -> Result<Self> {
         let names = &scores.first().context("the data has no rows")?.labels;
         let truth = |record| fields.labels_among(record, names);

@@ -70,7 +70,8 @@ fn weighted(record: &Record, names: &[String], weights: &[f32]) -> Result<Option
     Ok(Some(sum))
 }
 
-/// Compares what the head predicts for a dimension with the rows that know the truth. None if no row does.
+/// Compares what the head predicts for a dimension with the rows that have a true number. None if no row
+/// does.
 fn dimension(
     name: &str,
     records: &[Record],

@@ -22,7 +22,7 @@ pub struct SingleLabel {
     pub calibration: Reliability,
     /// The mean negative logarithm of the true label's probability.
     pub log_loss: f64,
-    /// How right the predictions are if the least sure ones are left out.
+    /// The accuracy if the least confident predictions are left out.
     pub abstention: Abstention,
     /// The confusion matrix.
     pub confusion: Confusion,
@@ -32,7 +32,7 @@ impl SingleLabel {
     /// Compares the predictions with the labels of the rows.
     ///
     /// # Errors
-    /// If a row has no label, or a label that the head has not.
+    /// If a row has no label, or a label that the head lacks.
     pub fn compute(records: &[Record], fields: &Fields, scores: &[HeadOutput]) -> Result<Self> {
         let labels = &scores.first().context("the data has no rows")?.labels;
         let truth = label_indices(records, fields, labels)?;

@@ -58,9 +58,9 @@ pub struct WinRate {
     pub random_deviation: f64,
     /// The APGR of a router that knows the grades.
     pub oracle_apgr: f64,
-    /// What costs are made of.
+    /// What the costs consist of.
     pub cost_of: String,
-    /// What thresholds of the score give; an even selection if there are many.
+    /// The results of the score's thresholds; an even selection if there are many.
     pub tradeoff: Vec<tradeoff::ThresholdPoint>,
     /// The same for prompt length.
     pub tradeoff_by_length: Vec<tradeoff::ThresholdPoint>,
@@ -73,7 +73,7 @@ pub struct WinRate {
 pub struct KeptQuality {
     /// The fraction to keep.
     pub part: f64,
-    /// The threshold, and what it gives.
+    /// The threshold and its results.
     #[serde(flatten)]
     pub point: tradeoff::ThresholdPoint,
     /// Its cost as a fraction of that of strong calls alone.
@@ -178,7 +178,7 @@ pub(crate) fn ranks_in_reverse(rows: &[GradedRow], when: StrongWhen) -> Result<b
     Ok(is_reversed(router.apgr, random_apgr, random_deviation))
 }
 
-/// The length of a prompt, as a router without a classifier may go by it: in characters.
+/// The length of a prompt in characters, which a router without a classifier could use as a score.
 pub(crate) fn length(text: &str) -> f64 {
     text.chars().count() as f64
 }

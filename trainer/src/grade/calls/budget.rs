@@ -1,4 +1,4 @@
-//! A budget that is never passed: the worst case of a request is reserved before it is sent.
+//! A budget that is never exceeded: the worst case of a request is reserved before it is sent.
 
 use std::fmt;
 
@@ -39,14 +39,14 @@ impl fmt::Display for Exhausted {
             Self::Requests(limit) => write!(f, "--max-requests {limit} is used up"),
             Self::Cost { limit, spent, next } => write!(
                 f,
-                "--max-cost {} is used up: {spent} are spent, and the next request may cost {next}",
+                "--max-cost {} is used up: {spent} was spent, and the next request may cost {next}",
                 limit.dollars()
             ),
         }
     }
 }
 
-/// What may be spent, and what is.
+/// The limits, and what was spent.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limits: Limits,
@@ -85,7 +85,7 @@ impl Budget {
         loop {
             let settled = self.settled.notified();
             let mut settled = std::pin::pin!(settled);
-            // Before the check, so that no request settles unnoticed in between.
+            // Subscribes before the check, so that no request settles unnoticed in between.
             settled.as_mut().enable();
             match self.try_reserve(worst)? {
                 Decision::Granted => return Ok(Reservation { budget: self, worst, is_open: true }),
@@ -182,7 +182,7 @@ mod tests {
         let exhausted = budget.reserve(dollars(0.2)).await.unwrap_err();
         assert_eq!(
             exhausted.to_string(),
-            "--max-cost 1 is used up: $0.9000 are spent, and the next request may cost $0.2000"
+            "--max-cost 1 is used up: $0.9000 was spent, and the next request may cost $0.2000"
         );
         budget.reserve(dollars(0.1)).await.unwrap();
     }
@@ -213,7 +213,7 @@ mod tests {
         });
         let done = futures_util::future::join_all(requests).await;
         assert!(budget.spent().cost <= dollars(1.0));
-        // After 23 requests, $0.92 are spent, and another one could cost $0.10.
+        // After 23 requests, $0.92 was spent, and another one could cost $0.10.
         assert_eq!(done.iter().filter(|done| done.is_ok()).count(), 23);
     }
 }

@@ -1,7 +1,7 @@
 //! OpenAI's chat completions: <https://platform.openai.com/docs/api-reference/chat>.
 
 use anyhow::{Context, Result};
-use llm_router_routing::usage::UsageReader;
+use llm_router_routing::usage::{Usage, UsageReader};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::token_usage::TokenUsage;
 /// A completion, as the journal keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Completion {
-    /// What the model wrote; empty if it wrote nothing, as when it only reasoned up to the maximum of tokens.
+    /// What the model wrote; empty if it wrote nothing, for example if it reasoned until the token limit.
     pub(crate) text: String,
     /// Why the model stopped: `stop`, `length`, `content_filter`.
     pub(crate) finish_reason: Option<String>,
@@ -36,7 +36,7 @@ impl Completion {
         Ok(Self {
             text: text.unwrap_or_default(),
             finish_reason: choice["finish_reason"].as_str().map(str::to_owned),
-            usage: usage.usage().map(TokenUsage::from),
+            usage: usage.whole_usage().map(|usage| with_total(usage, &response).into()),
         })
     }
 
@@ -49,6 +49,14 @@ impl Completion {
     pub(crate) fn is_cut(&self) -> bool {
         self.finish_reason.as_deref() == Some("length")
     }
+}
+
+/// The usage, where the total has more than prompt and completion: some providers leave the reasoning out of the completion, but
+/// bill it.
+fn with_total(usage: Usage, response: &Value) -> Usage {
+    let total = response.pointer("/usage/total_tokens").and_then(Value::as_u64).unwrap_or(0);
+    let output_tokens = usage.output_tokens.max(total.saturating_sub(usage.input_tokens));
+    Usage { output_tokens, ..usage }
 }
 
 /// The text of a message's content: a string, or the texts in a list of parts.
@@ -83,6 +91,24 @@ mod tests {
         assert!(empty.text.is_empty() && empty.is_cut());
         let declined = json!({ "message": { "content": null, "refusal": "I cannot." } });
         assert_eq!(completion(&declined).text, "I cannot.");
+    }
+
+    #[test]
+    fn usage_without_one_of_its_counts_is_none_and_a_larger_total_counts() {
+        let tokens = |usage: Value| {
+            let body = json!({ "choices": [{ "message": { "content": "Hi" } }], "usage": usage });
+            let usage = Completion::from_body(body.to_string().as_bytes()).unwrap().usage;
+            usage.map(|usage| (usage.prompt_tokens, usage.completion_tokens))
+        };
+        for output in [json!(null), json!(-1), json!("many")] {
+            assert_eq!(tokens(json!({ "prompt_tokens": 7, "completion_tokens": output })), None);
+        }
+        assert_eq!(tokens(json!({ "prompt_tokens": 7, "total_tokens": 9 })), None);
+        assert_eq!(tokens(json!({ "completion_tokens": 2 })), None);
+        let usage = |total: u64| json!({ "prompt_tokens": 7, "completion_tokens": 2, "total_tokens": total });
+        assert_eq!(tokens(usage(9)), Some((7, 2)));
+        assert_eq!(tokens(usage(30)), Some((7, 23)), "reasoning outside the completion");
+        assert_eq!(tokens(usage(0)), Some((7, 2)));
     }
 
     #[test]

@@ -41,9 +41,9 @@ pub(super) struct Failure {
 pub(super) enum FailureKind {
     /// A later attempt may succeed; the provider may ask to wait.
     Transient { wait: Option<Duration> },
-    /// This prompt is rejected, and will be again.
+    /// This prompt is rejected, and will be rejected again.
     Prompt,
-    /// The request is invalid: because of its prompt, or as all are.
+    /// The request is invalid: either because of its prompt, or because all requests to the model are.
     Request,
     /// Another model made the completion.
     OtherModel,
@@ -58,12 +58,12 @@ impl Failure {
         Self { kind, why: why.into(), may_cost: false }
     }
 
-    /// The same, of a request for which the provider may charge.
+    /// The failure of a request for which the provider may charge.
     pub(super) fn that_may_cost(self) -> Self {
         Self { may_cost: true, ..self }
     }
 
-    /// The meaning of a response without success.
+    /// The meaning of an unsuccessful response.
     pub(super) fn from_response(
         model: &ChatModel,
         status: StatusCode,
@@ -82,7 +82,8 @@ impl Failure {
         if may_cost(status, headers, &error) { failure.that_may_cost() } else { failure }
     }
 
-    /// The same without the key and control characters, both of which a provider may send in any part of a response.
+    /// The failure without the key and control characters in its message. A provider may send both in any
+    /// part of a response.
     pub(super) fn cleaned(self, model: &ChatModel) -> Self {
         Self { why: clean(&self.why, model.provider.key.as_ref()), ..self }
     }
@@ -91,9 +92,9 @@ impl Failure {
 /// Whether the provider may have computed a completion before it failed, or charge for a prompt that it rejected.
 fn may_cost(status: StatusCode, headers: &HeaderMap, error: &ProviderError) -> bool {
     match status.as_u16() {
-        // Somebody between us and the provider lost patience with a completion that was being computed.
+        // A gateway before the provider gave up waiting for a completion that was being computed.
         408 => true,
-        // These say that nothing was done.
+        // With these, the provider states that it computed nothing.
         501 => false,
         503 => !headers.contains_key(RETRY_AFTER),
         500.. => true,
@@ -148,7 +149,7 @@ pub(super) struct ProviderError {
 
 impl ProviderError {
     fn from_body(body: &[u8], key: Option<&ApiKey>) -> Self {
-        // In this order: a key that is cut in two would not be found.
+        // Redacts before cutting, because half a key would not be found.
         let message = |text: &str| cut(clean(text, key));
         let Ok(value) = serde_json::from_slice::<Value>(body) else {
             return Self { message: message(&String::from_utf8_lossy(body)), ..Self::default() };
@@ -188,7 +189,7 @@ impl ProviderError {
 fn clean(text: &str, key: Option<&ApiKey>) -> String {
     let words: Vec<_> = text.split_whitespace().collect();
     let mut line = words.join(" ");
-    // Before the key is looked for, which they could divide.
+    // Removed before the key is searched, because they could divide it.
     line.retain(|letter| !letter.is_control());
     match key {
         Some(key) => key.redact(&line),
@@ -249,7 +250,7 @@ mod tests {
             assert_eq!((found.kind, found.may_cost), (FailureKind::Transient { wait }, may_cost), "{status}");
             assert!(found.why.ends_with(": busy"), "{}", found.why);
         }
-        assert!(failure_with(503, &[], &body).may_cost, "nothing says that it did nothing");
+        assert!(failure_with(503, &[], &body).may_cost, "the response does not rule out a charge");
     }
 
     #[test]

@@ -16,7 +16,7 @@ const MAX_RESPONSE: usize = 4 << 20;
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The response header in which this router names the model that answered.
+/// The response header in which this router names the model that it routed to.
 const ROUTED_MODEL: &str = "x-llm-router-model";
 
 /// Sends requests to models.
@@ -24,7 +24,7 @@ const ROUTED_MODEL: &str = "x-llm-router-model";
 pub(crate) struct HttpClient(Client);
 
 impl HttpClient {
-    /// A client whose requests end after this time.
+    /// A client with this time limit for a request.
     ///
     /// # Errors
     /// If TLS cannot be set up.
@@ -59,14 +59,14 @@ impl HttpClient {
             return Err(Failure::from_response(model, status, &headers, &body));
         }
         if let Some(status) = ProviderError::status_in(&body) {
-            // The response had begun, so a model may have been at work.
+            // The provider had started a successful response, so a model may have run.
             return Err(Failure::from_response(model, status, &headers, &body).that_may_cost());
         }
         let routed = headers.get(ROUTED_MODEL).and_then(|name| name.to_str().ok());
         if let Some(other) = routed.filter(|&name| name != model.name) {
             let why = format!(
                 "the gateway sent the request for {:?} to the model {other:?}: name a model of its policy, not an alias or a \
-                 policy, and see whether it fails over",
+                 policy, and check whether it fails over",
                 model.name
             );
             return Err(Failure::new(FailureKind::OtherModel, why).that_may_cost());
@@ -78,7 +78,7 @@ impl HttpClient {
     }
 }
 
-/// A request without a whole response. The provider may charge for it once it was sent.
+/// A request without a complete response. Once it was sent, the provider may charge for it.
 fn interrupted(model: &ChatModel, error: reqwest::Error) -> Failure {
     let not_sent = error.is_connect() || error.is_builder();
     let what = if error.is_timeout() { "timed out" } else { "failed" };

@@ -30,7 +30,7 @@ const TOKENS_PER_REQUEST: u64 = 64;
 pub(crate) struct ChatModel {
     /// Its name for the provider.
     pub(crate) name: String,
-    /// Where it is.
+    /// Its provider.
     pub(crate) provider: Arc<Provider>,
     /// Members of the request body, in addition to model and messages.
     settings: BTreeMap<String, Value>,
@@ -85,7 +85,8 @@ impl ChatModel {
         Key::compute(&json!([kind, self.provider.url.as_str(), self.name, self.settings, values]))
     }
 
-    /// The most that a request can cost: a token has a byte at least, so that the bytes bound the prompt's tokens.
+    /// The most that a request can cost: a token has at least one byte, so the number of bytes bounds the
+    /// number of the prompt's tokens.
     pub(crate) fn worst_cost(&self, messages: &[Value]) -> Money {
         let bytes = self.body(messages).len() as u64;
         let added = TOKENS_PER_REQUEST + TOKENS_PER_MESSAGE * messages.len() as u64;
@@ -128,7 +129,7 @@ fn max_tokens(settings: &BTreeMap<String, Value>) -> Result<u64> {
     for member in LIMITS {
         match settings.get(member).map(Value::as_u64) {
             Some(Some(limit)) if limit > 0 => limits.push(limit),
-            // Some providers take -1 or another value for no limit at all.
+            // Some providers interpret -1 or another value as no limit.
             Some(_) => bail!("{member:?} must be a number of tokens from 1; null removes it"),
             None => {}
         }

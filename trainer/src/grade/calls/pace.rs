@@ -20,7 +20,7 @@ struct State {
 }
 
 impl Pace {
-    /// A pace of this number of requests a second at most; as fast as possible without one.
+    /// A pace of at most this number of requests per second; without a number, there is no limit.
     pub(crate) fn new(rate: Option<f64>) -> Self {
         let interval = rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate));
         let now = Instant::now();

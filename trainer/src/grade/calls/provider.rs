@@ -57,10 +57,10 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// One URL, with all that its models share.
+/// One URL, with everything that its models share.
 #[derive(Debug)]
 pub(crate) struct Provider {
-    /// Of chat completions.
+    /// The URL of chat completions.
     pub(crate) url: Url,
     /// The key, and the environment variable that it is from.
     pub(crate) key: Option<ApiKey>,
@@ -68,7 +68,7 @@ pub(crate) struct Provider {
     pub(crate) key_variable: Option<String>,
     /// How fast requests are sent.
     pub(crate) pace: Pace,
-    /// Requests in a row that failed each time.
+    /// The number of requests in a row whose attempts all failed.
     failed: AtomicU32,
 }
 

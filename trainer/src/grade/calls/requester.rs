@@ -45,7 +45,7 @@ pub(crate) enum CallError {
 #[derive(Debug)]
 pub(crate) struct Requester {
     http: HttpClient,
-    /// Results that are paid for.
+    /// Results that were paid for.
     pub(crate) journal: Journal,
     /// What may be spent.
     pub(crate) budget: Budget,
@@ -63,7 +63,7 @@ enum AttemptError {
 }
 
 impl Requester {
-    /// A requester that sends this number of requests at the same time at most.
+    /// A requester that sends at most this number of requests concurrently.
     pub(crate) fn new(
         http: HttpClient,
         journal: Journal,
@@ -92,7 +92,7 @@ impl Requester {
     ) -> Result<Paid, CallError> {
         match self.journal.outcome(&key) {
             Some(Outcome::Completion(completion, cost)) => {
-                // An earlier run may have had no prices, or others.
+                // An earlier run may have had no prices, or different ones.
                 let cost = model.cost_of(&completion).unwrap_or(cost);
                 return Ok(Paid { completion, cost });
             }

@@ -7,7 +7,8 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 /// The longest delay between two attempts, unless the provider asks for more.
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
-/// Exponential backoff: each delay is a random part of a bound that doubles, so that concurrent requests spread out.
+/// Exponential backoff: each delay is a random fraction of a bound that doubles, so that concurrent requests
+/// spread out.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Backoff {
     /// The first bound.
@@ -27,8 +28,8 @@ impl Backoff {
     }
 }
 
-/// How long the provider asks to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date. A number that no
-/// [`Duration`] holds is the longest one.
+/// How long the provider asks to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date. A number
+/// that is too large for a [`Duration`] counts as the longest one.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let number = |text: &str| text.trim().parse().ok().filter(|number: &f64| *number >= 0.0);
     let header = |name: &str| headers.get(name)?.to_str().ok();

@@ -2,7 +2,7 @@
 
 const FENCE: &str = "```";
 
-/// Names of Python behind a fence.
+/// Names of Python after a fence.
 const PYTHON: [&str; 3] = ["python", "python3", "py"];
 
 /// The last fenced block of Python, or else the last one without a language. A block that does not end

@@ -44,7 +44,8 @@ with open('/proc/self/net/dev') as file:
 pub(crate) struct PythonRunner {
     python: PathBuf,
     timeout: Duration,
-    /// No more processes than cores, or the time limits would measure the others.
+    /// No more processes than cores. Otherwise the time limits would also measure the load of other
+    /// processes.
     permits: Semaphore,
 }
 
@@ -92,7 +93,7 @@ impl PythonRunner {
         for (name, content) in [("solution.py", solution), ("tests.py", tests), ("run.py", RUN)] {
             std::fs::write(folder.path().join(name), content)?;
         }
-        // No path leads to it, which the code could replace by a link to another file.
+        // A file without a path: the code could replace a path by a link to another file.
         let mut errors = tempfile::tempfile()?;
         let mut child = Command::new(&self.python)
             .args(["-I", "-c", LAUNCH])
@@ -105,12 +106,12 @@ impl PythonRunner {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {}", self.python.display()))?;
-        // The code cannot print it without having read it from another module's variables.
+        // The code can only print this word if it reads it from another module's variables.
         let word = format!("{:032x}", fastrand::u128(..));
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let run = async {
             if let Some(mut stdin) = stdin {
-                // A process that has ended already is found out below.
+                // If the process has already ended, the code below detects it.
                 let _ = stdin.write_all(format!("{word}\n").as_bytes()).await;
             }
             let mut printed = String::new();

@@ -27,7 +27,8 @@ enum Answer {
 }
 
 impl Answers {
-    /// Reads a string, a number, or a list of these. None if it is something else, or an answer has neither letters nor digits.
+    /// Reads a string, a number, or a list of these. None for other types, or if an answer has neither
+    /// letters nor digits.
     pub(crate) fn from_value(value: &Value) -> Option<Self> {
         let answers = match value {
             Value::Array(list) => list.iter().map(Answer::from_value).collect::<Option<Vec<_>>>()?,
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_rejected() {
+    fn invalid_answers_are_rejected() {
         for value in [json!([]), json!(true), json!(["a", null]), json!("."), json!({ "a": 1 })] {
             assert_eq!(Answers::from_value(&value), None, "{value}");
         }

@@ -40,7 +40,7 @@ pub(super) fn user_texts(messages: &[Value]) -> Vec<String> {
     messages.iter().filter(|message| message["role"] == "user").filter_map(text).collect()
 }
 
-/// The text of a message; None if it has none, or something else.
+/// The text of a message; None if it has no text, or not only text.
 pub(crate) fn text(message: &Value) -> Option<String> {
     match &message["content"] {
         Value::String(text) => Some(text.clone()),

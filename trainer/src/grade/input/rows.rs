@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use super::row::{Check, GradingRow};
 
-/// The rows to grade. Each prompt is there once.
+/// The rows to grade. Each prompt occurs once.
 #[derive(Debug)]
 pub(crate) struct GradingRows {
     /// In the order of the files.
     pub(crate) rows: Vec<GradingRow>,
-    /// Rows that were left out, since an earlier one has the same prompt.
+    /// The number of rows that were left out, because an earlier one has the same prompt.
     pub(crate) duplicates: usize,
 }
 

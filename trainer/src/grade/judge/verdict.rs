@@ -1,4 +1,4 @@
-//! What a judge says.
+//! The verdict of a judge.
 
 use serde::Serialize;
 

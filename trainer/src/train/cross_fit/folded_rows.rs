@@ -35,17 +35,17 @@ impl Handles {
     }
 }
 
+/// The rows whose fold meets a condition.
+fn rows_in(folds: &[usize], is_meant: impl Fn(usize) -> bool) -> Vec<usize> {
+    let folds = folds.iter().enumerate();
+    folds.filter(|(_, fold)| is_meant(**fold)).map(|(row, _)| row).collect()
+}
+
 impl<'a> FoldedRows<'a> {
     pub(super) fn new(task: &'a HeadTask, all: LabelledFeatures, folds: &'a [usize]) -> Result<Self> {
         let count = folds.iter().max().map_or(0, |last| last + 1);
         ensure!(count >= 3, "there must be at least 3 folds, not {count}");
         Ok(Self { task, all, folds, count })
-    }
-
-    /// The rows whose fold meets a condition.
-    fn rows(&self, is_meant: impl Fn(usize) -> bool) -> Vec<usize> {
-        let folds = self.folds.iter().enumerate();
-        folds.filter(|(_, fold)| is_meant(**fold)).map(|(row, _)| row).collect()
     }
 
     /// Tries all settings on all pairs of folds.
@@ -56,13 +56,10 @@ impl<'a> FoldedRows<'a> {
         let trials: Vec<_> = pairs.flat_map(|folds| settings.map(|settings| (folds, settings))).collect();
         let progress = ProgressDisplay::counting("fitting", trials.len())?;
         let handles = Handles::new(&self.all);
-        let FoldedRows { task, .. } = self;
-        let rows = |folds: [usize; 2]| self.rows(|fold| !folds.contains(&fold));
-        let fold_rows: Vec<_> = (0..self.count).map(|fold| self.rows(|other| other == fold)).collect();
-        let trials: Vec<(_, _, Vec<usize>)> =
-            trials.into_iter().map(|(folds, settings)| (folds, settings, rows(folds))).collect();
-        let trial = |all: &mut LabelledFeatures,
-                     (folds, settings, rows): ([usize; 2], TrialSettings, Vec<usize>)| {
+        let FoldedRows { task, folds, .. } = self;
+        let fold_rows: Vec<_> = (0..self.count).map(|fold| rows_in(folds, |other| other == fold)).collect();
+        let trial = |all: &mut LabelledFeatures, (pair, settings): ([usize; 2], TrialSettings)| {
+            let rows = rows_in(folds, |fold| !pair.contains(&fold));
             let regression = fit(settings, task, &Subset::new(task, all, &rows)?)?;
             let measure = |fold: usize| -> Result<(f64, f64)> {
                 let rows = fold_rows.get(fold).context("no such fold")?;
@@ -71,11 +68,11 @@ impl<'a> FoldedRows<'a> {
                 let logits = regression.logits(&left_out.features.features)?;
                 Ok((loss, Quality::compute(task, &logits, &left_out.features.targets)?.main_metric()))
             };
-            let [first, second] = folds;
+            let [first, second] = pair;
             let (first, second) = (measure(first)?, measure(second)?);
             progress.add(1);
             let main_metric = f64::midpoint(first.1, second.1);
-            Ok(PairTrial { settings, folds, losses: [first.0, second.0], main_metric })
+            Ok(PairTrial { settings, folds: pair, losses: [first.0, second.0], main_metric })
         };
         let trials = trials.into_par_iter().map_init(|| handles.get(), trial).collect::<Result<_>>()?;
         progress.finish();
@@ -85,21 +82,15 @@ impl<'a> FoldedRows<'a> {
     /// Each row's logit by a head that was fitted to the other folds, `[rows, 1]`.
     pub(super) fn held_out_logits(&self, selection: &Selection) -> Result<Tensor> {
         let handles = Handles::new(&self.all);
-        let task = self.task;
-        let folds: Vec<_> = (0..self.count)
-            .map(|fold| {
-                let (others, own) = (self.rows(|other| other != fold), self.rows(|other| other == fold));
-                Ok((selection.best(Some(fold))?, others, own))
-            })
-            .collect::<Result<_>>()?;
-        let score = |all: &mut LabelledFeatures,
-                     (settings, others, own): (TrialSettings, Vec<usize>, Vec<usize>)| {
-            let regression = fit(settings, task, &Subset::new(task, all, &others)?)?;
+        let FoldedRows { task, folds, .. } = self;
+        let score = |all: &mut LabelledFeatures, fold: usize| {
+            let (others, own) = (rows_in(folds, |it| it != fold), rows_in(folds, |it| it == fold));
+            let regression = fit(selection.best(Some(fold))?, task, &Subset::new(task, all, &others)?)?;
             let logits = regression.logits(&all.select(&own)?.features)?;
             Ok((own, Vec::<f32>::try_from(logits.f_view([-1])?)?))
         };
         let scored: Vec<(Vec<usize>, Vec<f32>)> =
-            folds.into_par_iter().map_init(|| handles.get(), score).collect::<Result<_>>()?;
+            (0..self.count).into_par_iter().map_init(|| handles.get(), score).collect::<Result<_>>()?;
         let mut logits = vec![0.0f32; self.folds.len()];
         for (row, logit) in scored.iter().flat_map(|(rows, logits)| rows.iter().zip(logits)) {
             *logits.get_mut(*row).context("no such row")? = *logit;

@@ -1,8 +1,8 @@
 //! Fits a head to all rows, and scores each row by a head that has not seen it.
 //!
-//! The rows are divided into folds. The rows of a fold are scored by a head that was fitted to all other folds, and its
-//! regularisation is chosen on these by the same way: a head that leaves out two folds serves both. So nothing that is
-//! reported on a row depends on it.
+//! The rows are divided into folds. A head that was fitted to all other folds scores the rows of a fold. Its
+//! regularisation is chosen on those other folds, again by cross-fitting; a head that leaves out two folds
+//! serves for both of them. So the score of a row never depends on the row's own target.
 
 mod folded_rows;
 mod selection;
@@ -27,8 +27,8 @@ use super::trained::TrainedHead;
 use llm_router_classifier::model::heads::Head;
 use llm_router_classifier::model::load::load_encoder;
 
-/// Without a layer in the plan, the head reads one this part of the way up. The last layers represent what a prompt is about,
-/// and less of what it asks for.
+/// Divides the number of layers: without a layer in the plan, the head reads the one at a third of the depth.
+/// The last layers represent what a prompt is about, and less of what it asks for.
 const MIDDLE: usize = 3;
 
 /// A score head that was fitted to all rows of a task.
@@ -54,7 +54,8 @@ impl CrossFittedHead {
         if task.plan.layer.is_none() {
             reads.layer = encoder.layers().div_ceil(MIDDLE);
         }
-        // Texts and fits are computed in parallel instead. Besides, a sum depends on how many threads share it.
+        // Texts and fits are computed in parallel instead. Besides, the rounding of a sum depends on the
+        // number of threads.
         tch::set_num_threads(1);
         let features = embed(&encoder, &reads, &texts.iter().collect::<Vec<_>>())?;
         let targets = task.targets(&task.data.rows)?;

@@ -2,13 +2,10 @@
 
 use anyhow::{Context, Result};
 
-use crate::train::report::{Trial, TrialSettings};
+use crate::train::report::{L2_FOR_SCORES, Trial, TrialSettings};
 use crate::train::weighting::ClassWeights;
 
-/// The factors of the squared weights that are tried. Few rows with noisy grades need more than labels do.
-const L2: [f64; 6] = [3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2];
-
-/// What settings give on two folds, by a head that was fitted to all others.
+/// The results of settings on two folds, with a head that was fitted to all others.
 pub(super) struct PairTrial {
     pub(super) settings: TrialSettings,
     pub(super) folds: [usize; 2],
@@ -20,8 +17,8 @@ pub(super) struct PairTrial {
 
 impl Selection {
     /// The settings to try.
-    pub(super) fn settings() -> [TrialSettings; L2.len()] {
-        L2.map(|l2| TrialSettings { l2, class_weights: ClassWeights::Uniform })
+    pub(super) fn settings() -> [TrialSettings; L2_FOR_SCORES.len()] {
+        L2_FOR_SCORES.map(|l2| TrialSettings { l2, class_weights: ClassWeights::Uniform })
     }
 }
 
@@ -36,10 +33,10 @@ impl PairTrial {
 pub(super) struct Selection(pub(super) Vec<PairTrial>);
 
 impl Selection {
-    /// The settings with the lowest loss. With `without`, they are those for heads that leave out this fold, and its rows have no
-    /// say.
+    /// The settings with the lowest loss. With `without`, they are those for heads that leave out this fold,
+    /// and its rows have no influence.
     pub(super) fn best(&self, without: Option<usize>) -> Result<TrialSettings> {
-        let losses = L2.map(|l2| {
+        let losses = L2_FOR_SCORES.map(|l2| {
             let of_settings = self.0.iter().filter(|trial| trial.settings.l2 == l2);
             let losses = of_settings.flat_map(|trial| {
                 let [first, second] = trial.folds;
@@ -68,6 +65,6 @@ impl Selection {
                 main_metric: of_settings.iter().map(|trial| trial.main_metric).sum::<f64>() / count,
             }
         };
-        L2.map(trial).into()
+        L2_FOR_SCORES.map(trial).into()
     }
 }

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::slice;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 pub(crate) use row::PromptKey;
 pub use row::{TrainingRow, TrainingTarget};
 
-use super::plan::{HeadPlan, Source};
+use super::plan::{HeadKind, HeadPlan, Source};
 use llm_router_classifier::records::read_all;
 
 /// The rows of files and folders, in the order in which they were given.
@@ -21,7 +21,7 @@ pub struct Data {
     pub sources: Vec<PathBuf>,
     /// The weight of each source, in addition to that of its size.
     pub weights: Vec<f64>,
-    /// All rows. Each prompt is there once.
+    /// All rows. Each prompt occurs once.
     pub rows: Vec<TrainingRow>,
 }
 
@@ -84,6 +84,27 @@ impl Data {
         }
         Ok(())
     }
+
+    /// Rejects a score's field without any number: the head would learn nothing of it.
+    ///
+    /// # Errors
+    /// Names the field.
+    pub(super) fn check_numbers(&self, plan: &HeadPlan) -> Result<()> {
+        if plan.kind != HeadKind::Score {
+            return Ok(());
+        }
+        for (index, field) in plan.score_fields.iter().enumerate() {
+            let has_number = |row: &TrainingRow| match &row.target {
+                TrainingTarget::Numbers(numbers) => numbers.get(index).is_some_and(Option::is_some),
+                TrainingTarget::Label(_) | TrainingTarget::Labels(_) => false,
+            };
+            ensure!(
+                self.rows.iter().any(has_number),
+                "data: no row has a number in the field {field:?}; --score-fields, or score_fields in a plan, names the fields"
+            );
+        }
+        Ok(())
+    }
 }
 
 /// A random sample of the rows, in their order. It is the same each time.
@@ -98,7 +119,6 @@ fn sample(rows: Vec<TrainingRow>, limit: usize) -> Vec<TrainingRow> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::plan::HeadKind;
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();

@@ -9,11 +9,11 @@ pub(super) fn steps(texts: usize, batch: usize, seed: u64, epoch: usize) -> Vec<
 
 /// The largest fraction of padding in a micro-batch of at least [`MIN_TOKENS`].
 const MAX_PADDING: f64 = 0.2;
-/// With fewer tokens, a pass of its own costs more than padding.
+/// With fewer tokens, a separate pass costs more than padding.
 const MIN_TOKENS: usize = 512;
 
-/// Divides texts into micro-batches of similar length, of at most `max_tokens` with padding. `length` is a text's number of
-/// tokens. A text that is longer than the bound has a micro-batch of its own.
+/// Divides texts into micro-batches of similar length, of at most `max_tokens` with padding. `length` is a
+/// text's number of tokens. A text that is longer than the bound has its own micro-batch.
 pub(super) fn micro_batches(
     texts: &[usize],
     length: impl Fn(usize) -> usize,

@@ -41,9 +41,14 @@ impl Checkpoint {
         Self(out.join(".training"))
     }
 
+    /// Where a checkpoint is written before it replaces the previous one.
+    fn new_folder(&self) -> PathBuf {
+        self.0.with_extension("new")
+    }
+
     /// Saves the state. The previous checkpoint is replaced only when the new one is complete.
     pub(super) fn save(&self, state: &TrainingState, parameters: &Parameters, best: &[Tensor]) -> Result<()> {
-        let new = self.0.with_extension("new");
+        let new = self.new_folder();
         let fail = || format!("cannot write {}", new.display());
         std::fs::create_dir_all(&new).with_context(fail)?;
         Tensor::write_safetensors(&parameters.state(best), new.join(TENSORS)).with_context(fail)?;
@@ -58,15 +63,17 @@ impl Checkpoint {
         fingerprint: &str,
         parameters: &mut Parameters,
     ) -> Result<(TrainingState, Vec<Tensor>)> {
+        // A kill between the removal of the previous checkpoint and the renaming leaves the new one, which is complete.
+        let folder = if self.0.exists() { self.0.clone() } else { self.new_folder() };
         let fail = || format!("cannot resume from {}", self.0.display());
-        let state = std::fs::read(self.0.join(STATE)).with_context(fail)?;
+        let state = std::fs::read(folder.join(STATE)).with_context(fail)?;
         let state: TrainingState = serde_json::from_slice(&state).with_context(fail)?;
         ensure!(
             state.fingerprint == fingerprint,
             "{}: the training was started with other data or settings; start a new one without --resume",
             fail()
         );
-        let tensors = Tensor::read_safetensors(self.0.join(TENSORS)).with_context(fail)?;
+        let tensors = Tensor::read_safetensors(folder.join(TENSORS)).with_context(fail)?;
         let mut tensors: HashMap<String, Tensor> = tensors.into_iter().collect();
         let take = |name: &str| tensors.remove(name).with_context(|| format!("{}: no {name}", fail()));
         let best = parameters.load_state(take)?;

@@ -24,7 +24,7 @@ impl Clock {
         self.seconds_before = seconds;
     }
 
-    /// Takes the time for work after the training off the budget.
+    /// Subtracts the time for work after the training from the budget.
     pub(super) fn reserve(&mut self, time: Duration) {
         self.budget = self.budget.map(|budget| budget.saturating_sub(time));
     }

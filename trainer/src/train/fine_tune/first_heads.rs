@@ -15,7 +15,8 @@ use llm_router_classifier::model::heads::HeadInput;
 /// The factor of the squared weights.
 const L2: f64 = 1e-5;
 
-/// The most rows of a head that are read: more cost minutes, and training starts no better.
+/// The maximum number of rows read for a head: more rows cost minutes, and do not improve the start of the
+/// training.
 const MOST_ROWS: usize = 5000;
 
 /// Fits a regression for each head. Call it without a gradient graph.

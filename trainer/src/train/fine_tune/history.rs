@@ -30,6 +30,11 @@ pub enum StopReason {
 }
 
 impl StopReason {
+    /// Whether there is nothing left to continue.
+    pub(in crate::train) fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::NoBetter)
+    }
+
     /// The reason in words.
     pub(in crate::train) fn description(self) -> &'static str {
         match self {

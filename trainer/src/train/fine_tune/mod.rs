@@ -17,6 +17,8 @@ mod trainable_weights;
 mod trainer;
 mod training_set;
 
+use std::path::Path;
+
 use anyhow::Result;
 use tch::Tensor;
 
@@ -29,6 +31,7 @@ use super::regression::LogisticRegression;
 use super::task::HeadTask;
 use super::texts::TokenizedTexts;
 use super::trained::FineTuned;
+use checkpoint::Checkpoint;
 use clock::Clock;
 use llm_router_classifier::model::encoder::Encoder;
 use llm_router_classifier::model::heads::HeadInput;
@@ -74,6 +77,14 @@ pub(super) fn train(
     let weights = TrainableWeights::new(training.tensors, layers, options.settings, &mut parameters)?;
     let training_set = TrainingSet::new(tasks, &texts.data)?;
     Trainer { options, tasks, texts, network, weights, parameters, training_set, clock }.train()
+}
+
+/// Removes the checkpoint of a training whose results are written.
+///
+/// # Errors
+/// If it cannot be removed.
+pub(super) fn remove_checkpoint(out: &Path) -> Result<()> {
+    Checkpoint::new(out).remove()
 }
 
 /// Makes parameters of a head's weights.

@@ -64,8 +64,8 @@ impl Parameters {
         Ok(())
     }
 
-    /// Takes step `number`, from 1, of AdamW, at a fraction of the highest learning rate, with a gradient whose length is
-    /// at most `clip`. Then the gradients are 0. Call it without a gradient graph.
+    /// Takes step `number`, from 1, of AdamW, at a fraction of the highest learning rate, with the gradient
+    /// clipped to the length `clip`, and sets the gradients to 0. Call it without a gradient graph.
     pub(super) fn step(&mut self, number: usize, rate_fraction: f64, clip: f64) -> Result<()> {
         let squares: Vec<_> =
             self.0.iter().map(|it| Ok(it.gradient.f_square()?.f_sum(Kind::Float)?)).collect::<Result<_>>()?;

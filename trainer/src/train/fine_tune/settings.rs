@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// What of the encoder is trained.
+/// Which part of the encoder is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
@@ -32,7 +32,7 @@ pub enum Decay {
 /// How the encoder and the heads on it are trained.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FineTuneSettings {
-    /// What of the encoder is trained.
+    /// Which part of the encoder is trained.
     pub method: Method,
     /// Maximum number of passes over the data.
     pub epochs: usize,
@@ -60,7 +60,7 @@ pub struct FineTuneSettings {
     pub label_smoothing: f64,
     /// The seed of the order of the texts, of dropout and of the adapters' initial values.
     pub seed: u64,
-    /// When training stops at the latest.
+    /// The latest time at which training stops.
     #[serde(skip)]
     pub time_budget: Option<Duration>,
     /// Interval between checkpoints for `--resume`. There is one after each epoch, too.

@@ -29,7 +29,7 @@ struct TrainedTensor {
 enum Origin {
     /// The frozen weight, and an adapter for each of its modules.
     Lora(Vec<LoraModule>),
-    /// A parameter of its own.
+    /// Its own parameter.
     Full(ParameterId),
 }
 

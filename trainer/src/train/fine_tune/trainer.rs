@@ -47,20 +47,19 @@ impl Trainer<'_> {
     pub(super) fn train(mut self) -> Result<FineTuned> {
         let mut progress = self.start()?;
         let stop_reason = self.run_epochs(&mut progress)?;
-        let Progress { mut state, best, checkpoint, display, .. } = progress;
+        let Progress { mut state, best, display, .. } = progress;
         display.finish();
         state.seconds = self.clock.seconds();
         tch::no_grad(|| {
             self.parameters.restore(&best)?;
             self.weights.apply(&self.parameters)
         })?;
-        match stop_reason {
-            StopReason::Done | StopReason::NoBetter => checkpoint.remove()?,
-            StopReason::TimeBudget | StopReason::Interrupted => display.println(&format!(
+        if !stop_reason.is_final() {
+            display.println(&format!(
                 "{} after {} steps: writing the best result so far; the same command with --resume continues",
                 stop_reason.description(),
                 state.steps
-            )),
+            ));
         }
         self.result(state, stop_reason)
     }
@@ -101,6 +100,9 @@ impl Trainer<'_> {
         let steps_per_epoch = progress.steps_per_epoch;
         let all_steps = steps_per_epoch * settings.epochs;
         while progress.state.steps / steps_per_epoch < settings.epochs {
+            if epochs_since_best(&progress.state.epochs) >= settings.patience {
+                return Ok(StopReason::NoBetter);
+            }
             let epoch = progress.state.steps / steps_per_epoch;
             let steps = batches::steps(self.training_set.texts.len(), settings.batch, settings.seed, epoch);
             for step in steps.iter().skip(progress.state.steps % steps_per_epoch) {
@@ -124,9 +126,6 @@ impl Trainer<'_> {
             self.finish_epoch(progress, steps_per_epoch)?;
             progress.state.loss = 0.0;
             self.save_checkpoint(progress)?;
-            if epochs_since_best(&progress.state.epochs) >= settings.patience {
-                return Ok(StopReason::NoBetter);
-            }
         }
         Ok(StopReason::Done)
     }

@@ -1,4 +1,5 @@
-//! The training texts of all heads as one set, so that a text that several heads have is computed once for all of them.
+//! The training texts of all heads as one set, so that a text of several heads is computed once for all of
+//! them.
 
 use std::collections::HashMap;
 
@@ -52,8 +53,8 @@ impl TrainingSet {
 }
 
 impl HeadTargets {
-    /// Rows are weighted by source and label, 1 on average. Heads are weighted by one over the root of their rows, so that
-    /// a large head does not drown a small one.
+    /// Rows are weighted by source and label, 1 on average. Heads are weighted by one over the square root of
+    /// their number of rows, so that a large head does not drown a small one.
     fn new(task: &HeadTask, most_rows: usize) -> Result<Self> {
         let rows = &task.split.train;
         let targets = task.targets_of(rows)?;

@@ -1,9 +1,9 @@
-//! Computes what routing gives.
+//! Computes the results of routing.
 
 use super::{CurrentFigures, CurvePoint, HeldOut, RoutingFigures, ScoredPrompts, Target};
 use crate::eval::tradeoff::{self, ThresholdPoint};
 use crate::eval::{KEPT_FRACTIONS, RoutingQuality, grades, mean_grades, selection};
-use crate::win_rate::bootstrap::Bootstrap;
+use crate::win_rate::bootstrap::{Bootstrap, Estimate};
 use crate::win_rate::ranking::{Outcome, Ranking, random_keeping};
 
 /// Fractions of strong calls at which the curve has an interval.
@@ -28,7 +28,7 @@ impl RoutingFigures {
         qualities.dedup();
         let all: Vec<_> = (0..rows.len()).collect();
         let points = head.sweep(&all);
-        let target = |quality| Target::compute(head, &length, quality, &prompts.folds, bootstrap);
+        let targets = Target::compute(head, &length, &qualities, &prompts.folds, bootstrap)?;
         Some(Self {
             head_apgr,
             length_apgr,
@@ -37,7 +37,7 @@ impl RoutingFigures {
             strong_when_length: length.when(),
             weak_cost: points.first()?.cost,
             strong_cost: points.last()?.cost,
-            targets: qualities.into_iter().map(target).collect::<Option<_>>()?,
+            targets,
             current: prompts.current.as_ref().and_then(|now| CurrentFigures::compute(head, now, bootstrap)),
             curve: curve(head, &points, bootstrap)?,
             tradeoff: selection(&points),
@@ -47,40 +47,49 @@ impl RoutingFigures {
 }
 
 impl Target {
+    /// For each quality, from the same resamples.
     fn compute(
         head: &Ranking,
         length: &Ranking,
-        quality: f64,
+        qualities: &[f64],
         folds: &[usize],
         bootstrap: &Bootstrap,
-    ) -> Option<Self> {
+    ) -> Option<Vec<Self>> {
+        let choices: Vec<_> =
+            qualities.iter().map(|&quality| head.held_out_choices(folds, quality)).collect::<Option<_>>()?;
+        let estimates = bootstrap.estimate_all(|sample| {
+            let rows = head.sample(sample);
+            let means = mean_grades(&rows);
+            let (by_head, by_length) = (head.sweep(sample), length.sweep(sample));
+            let figures = |(&quality, choices): (&f64, &Vec<bool>)| {
+                let random = random_keeping(means, quality)?;
+                let calls = |points| Some(tradeoff::with_quality(points, quality)?.strong_fraction);
+                let (head, length) = (calls(&by_head)?, calls(&by_length)?);
+                let chosen = sample.iter().filter_map(|&row| choices.get(row)).copied();
+                let chosen: Vec<_> = rows.iter().copied().zip(chosen).collect();
+                let Outcome { strong_fraction, kept, recovered, cost, .. } = Outcome::compute(&chosen)?;
+                Some([head, length, random, head - length, strong_fraction, kept, recovered, cost])
+            };
+            qualities.iter().zip(&choices).map(figures).collect()
+        })?;
         let all: Vec<_> = (0..folds.len()).collect();
-        let point = head.keeping(&all, quality)?;
-        let means = mean_grades(&head.sample(&all));
-        let [head_calls, length_calls, random, difference] = bootstrap.estimate(|sample| {
-            let random = random_keeping(mean_grades(&head.sample(sample)), quality)?;
-            let calls = |router: &Ranking| Some(router.keeping(sample, quality)?.strong_fraction);
-            let (head, length) = (calls(head)?, calls(length)?);
-            Some([head, length, random, head - length])
-        })?;
-        let choices = head.held_out_choices(folds, quality)?;
-        let [strong_fraction, kept, recovered, cost] = bootstrap.estimate(|sample| {
-            let chosen = sample.iter().filter_map(|&row| choices.get(row)).copied();
-            let rows: Vec<_> = head.sample(sample).into_iter().zip(chosen).collect();
-            let Outcome { strong_fraction, kept, recovered, cost, .. } = Outcome::compute(&rows)?;
-            Some([strong_fraction, kept, recovered, cost])
-        })?;
-        Some(Self {
-            quality,
-            recovered: (quality * means.strong - means.weak) / (means.strong - means.weak),
-            threshold: point.threshold,
-            head: head_calls,
-            length: length_calls,
-            random,
-            difference,
-            cost: point.cost,
-            held_out: HeldOut { strong_fraction, kept, recovered, cost },
-        })
+        let (points, means) = (head.sweep(&all), mean_grades(&head.sample(&all)));
+        let target = |(&quality, estimates): (&f64, [Estimate; 8])| {
+            let [head, length, random, difference, strong_fraction, kept, recovered, cost] = estimates;
+            let point = tradeoff::with_quality(&points, quality)?;
+            Some(Self {
+                quality,
+                recovered: (quality * means.strong - means.weak) / (means.strong - means.weak),
+                threshold: point.threshold,
+                head,
+                length,
+                random,
+                difference,
+                cost: point.cost,
+                held_out: HeldOut { strong_fraction, kept, recovered, cost },
+            })
+        };
+        qualities.iter().zip(estimates).map(target).collect()
     }
 }
 

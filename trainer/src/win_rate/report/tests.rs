@@ -38,7 +38,7 @@ fn report(all: &[Prompt]) -> Report {
     Report::compute(subject(), &prompts(all, None), 0.95, 1).unwrap()
 }
 
-/// Ten prompts, of which the weak model fails the two with the lowest scores. Lengths are in no relation to that.
+/// Ten prompts, of which the weak model fails the two with the lowest scores. Lengths are unrelated to that.
 const TEN: [Prompt; 10] = [
     (0.10, 5.0, 0.0, 1.0),
     (0.15, 4.0, 0.0, 1.0),
@@ -53,7 +53,7 @@ const TEN: [Prompt; 10] = [
 ];
 
 #[test]
-fn the_figures_of_ten_prompts_are_those_by_hand() {
+fn the_figures_of_ten_prompts_match_a_calculation_by_hand() {
     let current = [false, true, false, false, true, false, false, false, false, false].map(Some);
     let mut current = current.to_vec();
     current[9] = None;
@@ -200,7 +200,7 @@ fn a_head_that_knows_length_only_is_rejected() {
 }
 
 #[test]
-fn one_of_forty_heads_of_noise_passes_at_most() {
+fn at_most_two_of_forty_heads_of_noise_pass() {
     let passed = (0..40u64).filter(|&seed| {
         let mut random = fastrand::Rng::with_seed(100 + seed);
         let all: Vec<_> = many(200, noise, false)
@@ -215,7 +215,7 @@ fn one_of_forty_heads_of_noise_passes_at_most() {
 
 #[test]
 fn models_without_a_difference_leave_nothing_to_route() {
-    // As many prompts are better by the weak model as by the strong one.
+    // The weak model is better on as many prompts as the strong one.
     let all: Vec<Prompt> =
         (0..120).map(|row| (0.5, 1.0, f64::from(row % 2), f64::from((row + 1) % 2))).collect();
     let equal = report(&all);

@@ -1,4 +1,4 @@
-//! The entries of a journal, and what they say together.
+//! The entries of a journal, and the state that results from them.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,7 +23,7 @@ pub(super) enum Entry {
     GradeJournal { version: u32 },
     /// A request is about to be sent. Without prices, nothing is reserved.
     Sent { number: u64, reserved: Option<Money> },
-    /// It gave a completion.
+    /// It returned a completion.
     Completion { number: u64, cost: Money, key: Key, completion: Completion },
     /// Its prompt was rejected.
     Rejection { number: u64, cost: Money, key: Key, reason: String },
@@ -33,7 +33,7 @@ pub(super) enum Entry {
     Tests { key: Key, result: TestResult },
 }
 
-/// What the entries say.
+/// The state that results from the entries.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     pub(super) outcomes: HashMap<Key, Outcome>,

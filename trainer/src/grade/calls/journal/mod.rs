@@ -1,7 +1,8 @@
-//! The journal: all that was paid for, recorded at once, so that a run continues where it was interrupted.
+//! The journal: records everything that was paid for immediately, so that a run continues where it was
+//! interrupted.
 //!
-//! It is append-only JSON Lines. Each request is recorded before it is sent, with the most that it can cost, and again with its
-//! result. So the budget holds even if the process is killed in between.
+//! It is append-only JSON Lines. Each request is recorded before it is sent, with the most that it can cost,
+//! and again with its result, so that the budget holds even if the process is killed in between.
 
 mod contents;
 mod lines;
@@ -28,11 +29,11 @@ const MODE: u32 = 0o600;
 /// What was spent, by this run and those before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Spent {
-    /// The cost; of requests whose cost is not known, the most that it can be.
+    /// The cost. A request whose cost is unknown counts the most that it can cost.
     pub(crate) cost: Money,
     /// Requests that were sent.
     pub(crate) requests: u64,
-    /// Those of them that were sent without prices, so that their cost is not counted.
+    /// Requests that were sent without prices, so that their cost is not counted.
     pub(crate) unpriced: u64,
 }
 
@@ -41,7 +42,7 @@ pub(crate) struct Spent {
 pub(crate) enum Outcome {
     /// A completion, and its cost.
     Completion(Completion, Money),
-    /// The provider rejects the prompt, and would do so again; why.
+    /// The reason why the provider rejects the prompt, and would reject it again.
     Rejection(String),
 }
 
@@ -62,7 +63,7 @@ pub(super) struct SentRequest(u64);
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
-    /// None: nothing is recorded.
+    /// None if the journal was opened for reading only.
     file: Option<Mutex<Lines>>,
     /// The number of the next request.
     next: AtomicU64,
@@ -73,7 +74,7 @@ impl Journal {
     /// Opens or creates a journal, which no other run may use until it is dropped.
     ///
     /// # Errors
-    /// If it cannot be written, another run uses it, or the file is something else.
+    /// If it cannot be written, another run uses it, or the file is not a journal.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let name = path.display();
         let mut options = OpenOptions::new();
@@ -81,7 +82,7 @@ impl Journal {
         let file = file.with_context(|| format!("cannot open the journal {name}"))?;
         file.try_lock().with_context(|| format!("another run uses the journal {name}"))?;
         let (contents, whole) = Contents::read(&file).with_context(|| format!("the journal {name}"))?;
-        // What a killed process wrote of its last line.
+        // Removes the partial last line of a killed process.
         file.set_len(whole).with_context(|| format!("cannot write the journal {name}"))?;
         file.set_permissions(PermissionsExt::from_mode(MODE))?;
         let journal = Self::new(path, Some(Lines::new(file, whole)), contents);
@@ -94,7 +95,7 @@ impl Journal {
     /// Reads a journal without changing it; an empty one if there is no such file.
     ///
     /// # Errors
-    /// If the file cannot be read, or is something else.
+    /// If the file cannot be read, or is not a journal.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let contents = match File::open(path) {
             Ok(file) => Contents::read(&file).with_context(|| format!("the journal {}", path.display()))?.0,
@@ -169,7 +170,7 @@ impl Journal {
     }
 
     fn write(&self, entry: &Entry) -> Result<()> {
-        let Some(file) = &self.file else { bail!("the journal is only read") };
+        let Some(file) = &self.file else { bail!("the journal was opened for reading only") };
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
         file.lock().append(&line).with_context(|| format!("cannot write the journal {}", self.path.display()))
