@@ -6,7 +6,7 @@ Training reads some of them, and scripts/figures compares a model's answers with
 import random
 from collections.abc import Callable
 
-# What clients put before a user's words.
+# What clients put before a user's words. Training reads others, those of models/data/preambles.jsonl.
 PREAMBLES = (
     "You are a helpful assistant.",
     "System: answer in the user's language. Keep it brief.",
@@ -79,7 +79,8 @@ def preamble(text: str, random: random.Random) -> str:
     return random.choice(PREAMBLES) + "\n\n" + text
 
 
-WAYS: tuple[Callable[[str, random.Random], str], ...] = (
+# How one user and another would type the same.
+TYPED: tuple[Callable[[str, random.Random], str], ...] = (
     lower,
     upper,
     typing_errors,
@@ -87,8 +88,8 @@ WAYS: tuple[Callable[[str, random.Random], str], ...] = (
     spaces,
     quoted,
     markdown,
-    preamble,
 )
+WAYS = (*TYPED, preamble)
 
 
 def distort(text: str, way: Callable[[str, random.Random], str]) -> str:
