@@ -15,9 +15,16 @@ def rate(metric, by, labels=""):
     return f"sum by ({by}) (rate({metric}{labels}[$__rate_interval]))"
 
 
-def fraction(part, whole):
-    """Zero while the whole has data and the part has never been counted."""
-    return f"(sum(rate({part}[$__rate_interval])) or vector(0)) / sum(rate({whole}[$__rate_interval]))"
+def total_rate(metric):
+    """Zero for what has never been counted."""
+    return f"(sum(rate({metric}[$__rate_interval])) or vector(0))"
+
+
+def unclassified():
+    """The fraction of requests without a prediction. With `on_failure: reject`, these count only as rejected."""
+    failed = total_rate('llm_router_calls_total{outcome="failed"}')
+    rejected = total_rate('llm_router_rejected_total{code="classifier_unavailable"}')
+    return f"{failed} / ({total_rate('llm_router_requests_total')} + {rejected})"
 
 
 def quantiles(metric, unit, by="", labels=""):
@@ -79,7 +86,7 @@ ROWS = {
         stat(
             "Not classified",
             "percentunit",
-            (fraction('llm_router_calls_total{outcome="failed"}', "llm_router_requests_total"), ""),
+            (unclassified(), ""),
             about="Without a prediction in time, requests get the policy's default model, or are rejected.",
         ),
         stat("Rejected", "reqps", ("sum(rate(llm_router_rejected_total[$__rate_interval])) or vector(0)", "")),
@@ -125,7 +132,7 @@ ROWS = {
         lines(
             "Not classified, and failovers",
             "percentunit",
-            (fraction('llm_router_calls_total{outcome="failed"}', "llm_router_requests_total"), "not classified"),
+            (unclassified(), "not classified"),
             (
                 f"{rate('llm_router_failovers_total', 'llm_model')} / {rate('llm_router_requests_total', 'llm_model')}",
                 "{{llm_model}} failed over",

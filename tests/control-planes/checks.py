@@ -213,7 +213,7 @@ def ignores_spoofed_headers(client: Client) -> None:
 
 
 def sidecar_away(client: Client, sidecar: world.Sidecar, fails_closed: bool) -> None:
-    """While no sidecar is there, requests go on, or fail if the gateway wants that. Then they are classified again."""
+    """Without a sidecar, requests are forwarded, or fail if so configured. Then they are classified again."""
     sidecar.stop()
     try:
         for _ in range(5):
@@ -232,7 +232,7 @@ def sidecar_away(client: Client, sidecar: world.Sidecar, fails_closed: bool) -> 
 def _expect_to_go_on(client: Client, decides: bool) -> None:
     response = client.send(chat(CODE))
     expect((response.status, response.served_by) == (200, DEFAULT), response)
-    # Only the sidecar could tell what it decides.
+    # Only the sidecar knows the decision.
     expect(response.reason == ("" if decides else "classifier_unavailable"), response)
     named = client.send(chat(CODE, "llama-70b"))
     expect(named.served_by == (DEFAULT if decides else "llama-70b"), named)
@@ -267,7 +267,7 @@ class Load:
         self._thread.join()
 
     def expect_all_served(self, but_rejected: bool = False) -> None:
-        """Expects that no request failed, `but_rejected` with 503: those that Envoy could not ask a sidecar about."""
+        """Expects no failures, except `but_rejected` requests with 503, for which Envoy could not call a sidecar."""
         failures = [failure for status, failure in self._failures if not (but_rejected and status == 503)]
         expect(not failures, f"{len(failures)} of {self.sent} failed: {failures[:1]}")
 

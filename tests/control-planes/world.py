@@ -90,9 +90,13 @@ class Sidecar:
         pods = [it["spec"]["template"]["spec"] for it in rendering.of_kind(objects, "Deployment")]
         containers = [it for pod in pods for it in [*pod.get("initContainers", []), *pod["containers"]]]
         container = next(it for it in containers if it["name"] == "sidecar")
+        # The image sets the model.
+        variables = {"LLM_ROUTER_MODEL": "/models/e5"}
+        variables |= {it["name"]: it["value"] for it in container["env"] if "value" in it}
+        self._has_policy = variables.pop("LLM_ROUTER_POLICY", None) is not None
         here = {"/models/e5": str(REPO / "models/e5"), "/run/llm-router": str(WORK)}
+        self._environment = rendering.replaced_all([f"{name}={value}" for name, value in variables.items()], here)
         self._arguments = rendering.replaced_all(container["args"], here)
-        self._has_policy = any(it["name"] == "LLM_ROUTER_POLICY" for it in container["env"])
 
     @property
     def decides(self) -> bool:
@@ -106,9 +110,10 @@ class Sidecar:
 
     def start(self) -> None:
         policy = [f"--policy={WORK / 'policy.yaml'}"] if self._has_policy else []
-        binary = REPO / "target/release/llm-router-sidecar"
         # Two workers: the number of cores that the Deployment requests.
-        self._processes.start("sidecar", binary, *self._arguments, *policy, "--workers=2", "--reload-interval=200ms")
+        options = [*self._arguments, *policy, "--workers=2", "--reload-interval=200ms"]
+        binary = REPO / "target/release/llm-router-sidecar"
+        self._processes.start("sidecar", "env", *self._environment, binary, *options)
         self._processes.wait_ready("sidecar", lambda: is_ready(SIDECAR_ADMIN, "/readyz"))
 
     def stop(self) -> None:

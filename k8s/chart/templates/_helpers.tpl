@@ -7,6 +7,18 @@
 {{- dict "objects" $objects | toYaml -}}
 {{- end -}}
 
+{{/* Environment variables, as {"env": [...]}. Of several with one name, the last one applies: (list $env $more). */}}
+{{- define "llm-router.env" -}}
+{{- $env := list -}}
+{{- range concat (index . 0) (index . 1) -}}
+{{- $new := . -}}
+{{- $others := list -}}
+{{- range $env -}}{{- if ne .name $new.name -}}{{- $others = append $others . -}}{{- end -}}{{- end -}}
+{{- $env = append $others $new -}}
+{{- end -}}
+{{- dict "env" $env | toYaml -}}
+{{- end -}}
+
 {{/* An object in this release's namespace, as kustomize would have it: (list $ $object). */}}
 {{- define "llm-router.object" -}}
 {{- $object := index . 1 -}}
