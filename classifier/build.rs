@@ -1,8 +1,9 @@
-//! Writes libtorch's folder into what is linked here, so that it runs without `LD_LIBRARY_PATH`.
+//! Adds libtorch's folder to the rpath of this package's binaries, so that they run without
+//! `LD_LIBRARY_PATH`.
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
-    // `$ORIGIN/../lib` is where an installed package (bin/ beside lib/) has it.
+    // An installed package has libtorch in lib/ beside bin/.
     println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../lib");
     if let Some(libtorch) = std::env::var_os("LIBTORCH") {
         let lib = std::path::Path::new(&libtorch).join("lib");

@@ -12,6 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .build_server(std::env::var_os("CARGO_FEATURE_SERVER").is_some())
         .build_client(std::env::var_os("CARGO_FEATURE_CLIENT").is_some())
+        // Checks messages before it decodes them.
+        .codec_path("crate::codec::CheckedCodec")
         // Bodies can be megabytes: `Bytes` shares the receive buffer instead of copying it.
         .bytes(".envoy.service.ext_proc.v3.HttpBody.body")
         .bytes(".envoy.service.ext_proc.v3.StreamedBodyResponse.body")

@@ -1,4 +1,4 @@
-"""Minimal Envoy bootstraps for the benchmark, which differ in little but the filter."""
+"""Minimal Envoy bootstraps for the benchmark. They differ in little except the filter."""
 
 import json
 import pathlib

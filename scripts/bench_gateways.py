@@ -36,12 +36,12 @@ class Peer:
     name: str
     package: str
     command: Callable[[int, str], list[object]]
-    """Of the port to listen on, and of the mock LLM's URL."""
+    """The command for a port to listen on and the mock LLM's URL."""
     ready: str
     """A path that responds once the gateway is ready."""
     model: str = "small"
     headers: Callable[[str], dict[str, str]] = lambda _: {}
-    """Headers beside the key, of the mock LLM's URL."""
+    """Headers in addition to the key, for the mock LLM's URL."""
 
 
 def _litellm(port: int, llm: str) -> list[object]:

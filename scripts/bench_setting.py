@@ -39,7 +39,7 @@ class Setting:
         self.llm = llm or self._envoy("llm", bench_bootstrap.llm)
 
     def gateway(self, host: str, sidecar: Gateway, cache: int = CACHE) -> Gateway:
-        """A gateway of this kind. If it routes, it calls this sidecar, and caches so many decisions."""
+        """A gateway of this kind. If it routes, it calls this sidecar, and caches this number of decisions."""
         if host == PLAIN:
             return self._envoy("plain", bench_bootstrap.plain, self.llm.port)
         if host == BUFFER:
@@ -87,7 +87,7 @@ class Setting:
         return Gateway(pid, port)
 
     def trivial(self) -> Gateway:
-        """Starts a sidecar that answers at once."""
+        """Starts a sidecar that responds immediately."""
         (port,) = reserve_ports(["trivial"]).values()
         pid = self.processes.start("bench-trivial", BINARIES / "trivial-sidecar", "--listen", f"127.0.0.1:{port}")
         self.processes.wait_ready("bench-trivial", lambda: accepts(port))

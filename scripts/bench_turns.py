@@ -43,7 +43,7 @@ def measure(variants: Mapping[Hashable, Variant], rounds: int) -> dict[Hashable,
     slices: dict[Hashable, Slices] = {key: [] for key in variants}
     for turn in range(rounds + 1):
         print(f"turn {turn} of {rounds}" if turn else "warming up", file=sys.stderr)
-        # Every second turn backwards, so that none always follows the same neighbour.
+        # Every second turn in reverse order, so that no variant always follows the same one.
         order = list(variants.items())[:: 1 if turn % 2 else -1]
         for key, variant in order:
             slice_ = run(variant.gateway, variant.script, variant.connections, SLICE_SECONDS)
@@ -65,17 +65,17 @@ def median(slices: Slices, field: Field) -> float:
 
 
 def ratio(slices: Slices, base: Slices, field: Field) -> Estimate:
-    """The median of the one divided by the median of the other."""
+    """The median of one divided by the median of the other."""
     return _compare(slices, base, field, lambda ours, theirs: ours / theirs)
 
 
 def difference(slices: Slices, base: Slices, field: Field, unit: float = 1.0) -> Estimate:
-    """The median of the one less the median of the other, in this unit."""
+    """The median of one minus the median of the other, in this unit."""
     return _compare(slices, base, field, lambda ours, theirs: (ours - theirs) / unit)
 
 
 def _compare(slices: Slices, base: Slices, field: Field, compare: Callable[[float, float], float]) -> Estimate:
-    """The interval is by bootstrap over turns, which are drawn for both: a turn had one load of the machine."""
+    """The interval is a bootstrap over turns. It draws the same turns for both, which shared the machine's load."""
 
     def figure(turns: Sequence[int]) -> float:
         ours, theirs = ([of[turn] for turn in turns] for of in (slices, base))

@@ -76,7 +76,7 @@ def problems():
 def main():
     """Prints all problems."""
     found = list(problems())
-    print("\n".join(f"error: compose.yaml: {problem}" for problem in found) or "compose.yaml: all that it names exists")
+    print("\n".join(f"error: compose.yaml: {problem}" for problem in found) or "compose.yaml: no problems found")
     return 1 if found else 0
 
 

@@ -141,7 +141,7 @@ def main() -> int:
     if sys.argv[1:2] == ["--html"]:
         root = pathlib.Path(sys.argv[2]).resolve()
         files = sorted(root.rglob("*"))
-        # rustdoc checks its own links. The page for what is not found is shown at any address.
+        # rustdoc checks its own links. The 404 page is served at any address, so its relative links cannot be checked.
         apart = {root / "404.html", *(root / "rustdoc").rglob("*")}
         pages = [it for it in files if it.suffix == ".html" and it not in apart]
         checker = Checker(root, ".html", files)

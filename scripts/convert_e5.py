@@ -29,7 +29,7 @@ MATRICES = {
 }
 NORMS = {"aln": "attention.output.LayerNorm", "oln": "output.LayerNorm"}
 
-# XLM-R's own table exempts the fullwidth tilde from NFKC: a private character stands for it meanwhile.
+# XLM-R's own table exempts the fullwidth tilde from NFKC, so a private character replaces it during NFKC.
 FULLWIDTH_TILDE = "\uff5e"
 PRIVATE = "\ue000"
 
@@ -133,9 +133,9 @@ def save_safetensors(tensors: dict[str, np.ndarray], path: pathlib.Path) -> None
 
 
 def normalizer(normalized: dict[str, str]) -> dict:
-    """XLM-R's normalization. Its table is NFKC, but for characters that it removes, makes spaces or exempts."""
+    """XLM-R's normalization. Its table is NFKC, except for characters that it removes, turns into spaces or exempts."""
     removed = "".join(character for character, other in normalized.items() if not other)
-    # NFKC makes spaces of some characters by itself.
+    # NFKC itself turns some characters into spaces.
     spaces = "".join(character for character, other in normalized.items() if other == " ")
 
     def replace(pattern: dict, content: str) -> dict:

@@ -224,7 +224,7 @@ def wait_for_end(processes: Processes) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", choices=HOSTS, default="wasm", help="what applies the policy (default wasm)")
-    parser.add_argument("--keep", action="store_true", help="leave all running until Ctrl-C")
+    parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
     parser.add_argument("--started", type=float, default=time.time(), help="Unix time when scripts/demo began")
     options = parser.parse_args()
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
@@ -235,7 +235,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except openai.APIError as error:
-        print(f"error: the gateway's answer: {error} (logs: {LOGS.relative_to(REPO)})", file=sys.stderr)
+        print(f"error: the gateway's response: {error} (logs: {LOGS.relative_to(REPO)})", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 0 if options.keep else 130

@@ -35,7 +35,7 @@ def strict(schema: Any) -> Any:
         return schema
     result = {key: strict(value) for key, value in schema.items() if key not in ("format", "default", "properties")}
     if "properties" in schema:
-        # By name, of which some are `format` and `default`.
+        # The keys are names of properties. Some properties are named `format` or `default`.
         result["properties"] = {name: strict(value) for name, value in schema["properties"].items()}
     if schema.get("x-kubernetes-int-or-string"):
         result["type"] = ["integer", "string"]

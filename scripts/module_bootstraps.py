@@ -22,7 +22,7 @@ FILTERS = {
     "envoy/dynamic/clusters.yaml": 0,
     "envoy/dynamic/listeners.yaml": 0,
 }
-"""How many of our filters a file has, where that is not one."""
+"""The number of our filters in a file, if it is not one."""
 
 WASM = re.compile(
     r"""^(?P<indent>\ +)"@type":\ type\.googleapis\.com/envoy\.extensions\.filters\.http\.wasm\.v3\.Wasm\n

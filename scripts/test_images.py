@@ -146,7 +146,7 @@ def expect(what, found, expected):
 
 
 def make_envoy_image():
-    """Makes the image of Envoy with our filters of what the build made, Envoy, and the base image's libraries."""
+    """Makes the image of Envoy with our filters: the built files, Envoy, and the base image's libraries."""
     program = pathlib.Path(sysconfig.get_path("purelib"), "envoy/_bin/envoy")
     modules = list(FILTERS.glob("*.so"))
     expect("modules in the image", len(modules), 1)

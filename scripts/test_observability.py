@@ -38,7 +38,7 @@ LIMIT_SECONDS = 90
 RATE_INTERVAL = "10s"
 # Without our filter in Envoy there is no fallback to other models, no Wasm, and no policy that Envoy could reject.
 NOT_IN_NATIVE_MODE = ("failovers", "vm_reload", "extension_config_discovery")
-# There, a sidecar that does not respond does not count either.
+# In native mode, a sidecar that does not respond does not count its failures either.
 NOT_CAUSED_IN_NATIVE_MODE = ('outcome="failed"', "unclassified")
 
 PROMPTS = (
@@ -55,7 +55,7 @@ def with_ports(text, ports):
 
 
 def with_candidate(text):
-    """A policy with another one beside it that is compared."""
+    """A policy with a candidate that is compared with it."""
     candidate = "by_domain: { classifier: domain, routes: { computer science: nemotron }, default: llama-8b }"
     changed = rf"\1{candidate}\n\1task_router:\n\1  candidate: by_domain\n"
     text, count = re.subn(r"^( +)task_router:\n", changed, text, flags=re.MULTILINE)
@@ -71,7 +71,7 @@ class Setup:
         self.processes, self.work, self.istio = processes, work, istio
         ports = reserve_ports([8001, 8002, 8003, 9091, 50051])
         self.ports = self._envoy(ports)
-        # Get no traffic, but invalid policies, which they reject.
+        # These get no traffic, only invalid policies, which they reject.
         self.rejecting, self.istio_rejecting = self._envoy(ports), self._envoy(ports)
         # Has the dynamic module, whose stats have labels by themselves.
         self.module = self._envoy(ports)
@@ -267,7 +267,7 @@ def drive(setup):
     for number in itertools.count():
         for gateway in gateways:
             gateway.send_one_of_each(number)
-        # More than once: Prometheus sees a counter rise only after its first look at it.
+        # More than once, because Prometheus sees an increase only after its first scrape of a counter.
         if number % 3 == 2:
             setup.send_invalid_policy(number)
         if number % 4 == 3:

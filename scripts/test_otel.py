@@ -246,7 +246,7 @@ def value_problems(name, point):
     if name == FIRST_CHUNK:
         if int(point["count"]) != REQUESTS:
             yield f"{point['count']} streams"
-        # On this machine it is less than a second, which in milliseconds would be hundreds of seconds.
+        # On this machine it is less than a second. If it were in milliseconds, the sum would be hundreds.
         if not 0 <= point["sum"] < 10 or max(point["explicitBounds"]) > 4000:
             yield f"not seconds: {point}"
     elif point["asDouble"] < REQUESTS:

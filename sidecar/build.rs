@@ -1,4 +1,5 @@
-//! Writes libtorch's folder into what is linked here, so that it runs without `LD_LIBRARY_PATH`.
+//! Adds libtorch's folder to the run path of the binaries of this crate, so that they run without
+//! `LD_LIBRARY_PATH`.
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");

@@ -1,4 +1,4 @@
-//! Command-line options of the model and the engine, and how options are written.
+//! Command-line options of the model and the engine, and the parser of durations.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ impl EngineArgs {
         &self.model.model
     }
 
-    /// Where and how precisely the model computes.
+    /// The device and precision of the model.
     ///
     /// # Errors
     /// If the device does not exist, or does not support the precision.

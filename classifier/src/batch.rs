@@ -25,7 +25,7 @@ impl BatchClassifier {
     /// Loads the model.
     ///
     /// # Errors
-    /// If a file is missing or invalid, or the model cannot be computed.
+    /// If a file is missing or invalid, or the model's first forward pass fails.
     #[cfg(feature = "clap")]
     pub async fn load(args: &crate::args::EngineArgs) -> Result<Self> {
         let pipeline = Loader::new(args, Arc::new(Metrics::default()))?.load().await?;
@@ -59,7 +59,7 @@ impl BatchClassifier {
     /// Classifies all records, and shows the progress.
     ///
     /// # Errors
-    /// If a record has no such text or cannot be classified.
+    /// If a record lacks the text field or cannot be classified.
     pub async fn predict_all(
         &self,
         records: &[Record],
@@ -79,7 +79,7 @@ impl BatchClassifier {
 /// Reads records on a separate thread, because reading from a pipe blocks.
 pub fn read_on_thread(records: Records) -> impl Stream<Item = Result<Record>> {
     let (sender, receiver) = mpsc::channel(64);
-    // Not one of tokio's threads, which would keep the program from ending until there is something to read.
+    // On exit, tokio would wait for a blocked thread of its own, and so for the next input.
     std::thread::spawn(move || {
         for record in records {
             // The receiver is dropped after an error.

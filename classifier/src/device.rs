@@ -19,8 +19,8 @@ pub enum DeviceChoice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum PrecisionChoice {
-    /// The fastest that changes predictions only by rounding: fp16 on CUDA, bf16 on CPUs that multiply it in hardware (x86
-    /// with AVX512-BF16), else fp32.
+    /// The fastest precision that changes predictions only by rounding: fp16 on CUDA, bf16 on CPUs that
+    /// multiply it in hardware (x86 with AVX512-BF16), else fp32.
     Auto,
     /// 32 bits.
     Fp32,
@@ -123,22 +123,22 @@ pub fn select(choice: DeviceChoice) -> Result<Device> {
 
 /// Warns users with a GPU if the CPU is used.
 fn warn_of_idle_gpu(error: Option<libloading::Error>) {
-    // The driver's device, which containers with GPUs have too.
+    // The driver creates this device; containers with GPUs have it, too.
     if std::path::Path::new("/dev/nvidiactl").exists() {
         let reason = error.map_or_else(|| "libtorch finds no CUDA device".to_owned(), |it| it.to_string());
         tracing::warn!(reason, "an NVIDIA driver is installed, but the model runs on the CPU");
     }
 }
 
-/// Loads libtorch's CUDA part, which registers itself. It must be loaded before libtorch is first asked whether there is
-/// CUDA, because libtorch keeps the result until the process ends.
+/// Loads libtorch's CUDA part, which registers itself. It must be loaded before the first check for CUDA,
+/// because libtorch caches the result until the process ends.
 fn load_cuda() -> Result<(), libloading::Error> {
     use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
     // SAFETY: the library's initialisers only register kernels with the libtorch that is already loaded, whose tables of
     // kernels have a lock. Other threads may run by now, but none of them uses libtorch before the device is chosen.
     #[allow(unsafe_code)]
     let library = unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) }?;
-    // Its kernels are called until the process ends.
+    // Unloading it would remove kernels that libtorch calls until the process ends.
     std::mem::forget(library);
     Ok(())
 }
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_precision_is_what_was_asked_for_or_an_error() {
+    fn an_unsupported_precision_is_an_error() {
         assert_eq!(PrecisionChoice::Bf16.on(Device::Cpu).unwrap(), Precision::Bf16);
         assert_eq!(PrecisionChoice::Fp32.on(Device::Cuda(0)).unwrap(), Precision::Fp32);
         assert_eq!(PrecisionChoice::Auto.on(Device::Cuda(0)).unwrap(), Precision::Fp16);

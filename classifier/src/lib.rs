@@ -1,4 +1,4 @@
-//! Turns a prompt into a prediction. It knows neither gRPC nor HTTP; `clap` is behind a feature.
+//! Turns a prompt into a prediction. It is independent of gRPC and HTTP, and `clap` is behind a feature.
 //!
 //! [`pipeline::Pipeline`] is the entry point: [`engine`] (bounded queue → tokenizer threads → worker threads) → [`model`]
 //! (encoder → heads), and [`few_shot`] for policies that are defined by examples. [`load`] builds one from a model's folder;

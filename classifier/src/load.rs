@@ -47,7 +47,7 @@ impl Loader {
     /// Reads the model, starts its engine and warms it. The blocking part runs on a separate thread.
     ///
     /// # Errors
-    /// If a file is missing or invalid, or the model cannot be computed.
+    /// If a file is missing or invalid, or the first forward pass fails.
     pub async fn load(&self) -> Result<Pipeline> {
         let loader = self.clone();
         let pipeline = tokio::task::spawn_blocking(move || loader.start()).await??;
@@ -74,8 +74,8 @@ impl Loader {
     }
 }
 
-/// Classifies a short and the longest text, so that no request pays for the initialisation of libtorch, and a model that
-/// cannot be computed is rejected.
+/// Classifies a short text and one of the maximum length, so that no request pays for the initialisation of
+/// libtorch, and a model whose forward pass fails is rejected.
 async fn warm(pipeline: &Pipeline) -> Result<()> {
     for words in [8, pipeline.max_tokens()] {
         pipeline.classify("warm ".repeat(words).as_str(), Outputs::ScoresAndEmbedding, None, None).await?;

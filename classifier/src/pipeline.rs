@@ -58,14 +58,14 @@ impl Pipeline {
         Self { notes: Arc::new(notes), ..self }
     }
 
-    /// The same pipeline for prompts that nobody is in a hurry for: they take no place in the queue, and their turn comes when no
-    /// other waits, or seldom. Callers must bound how many such prompts they submit.
+    /// The same pipeline for background prompts. They occupy no slot of the queue, and are classified when no
+    /// other prompt waits, and occasionally under load. Callers must bound how many such prompts they submit.
     #[must_use]
     pub fn in_background(self) -> Self {
         Self { in_background: true, ..self }
     }
 
-    /// What people should know before they use a head.
+    /// The note for users of a head.
     #[must_use]
     pub fn note(&self, head: &str) -> Option<&str> {
         self.notes.get(head).map(String::as_str)
@@ -91,7 +91,7 @@ impl Pipeline {
         Ok(self.tokenizer.tokenize(text)?.ids().len())
     }
 
-    /// Most tokens that the model reads of a text and its context.
+    /// The maximum number of tokens that the model reads of a text and its context.
     pub(crate) fn max_tokens(&self) -> usize {
         self.tokenizer.max_tokens_with_context()
     }
@@ -137,7 +137,7 @@ impl Pipeline {
         self.examples.embed_for_policy(examples)
     }
 
-    /// Whether there are threads that can classify a text. Once there are none, there will be none.
+    /// Whether there are threads that can classify a text. Once false, it stays false.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.engine.is_healthy()

@@ -1,4 +1,4 @@
-//! Rows of JSON Lines and CSV files, one after the other, in bounded memory.
+//! Streams the rows of JSON Lines and CSV files in bounded memory.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, stdin};
@@ -14,10 +14,10 @@ const MAX_LINE: u64 = 64 << 20;
 /// The field with what the same user said before a prompt, oldest first.
 pub const CONTEXT_FIELD: &str = "context";
 
-/// One row, and where it is from.
+/// One row, and its position in the file.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// Its fields. Those of CSV are all texts.
+    /// Its fields. In CSV, all of them are texts.
     pub fields: Map<String, Value>,
     file: Arc<str>,
     line: u64,
@@ -102,7 +102,7 @@ impl Record {
     }
 }
 
-/// What to do about a label that JSON takes for something else.
+/// The end of an error message: the type that JSON gave the value, and how to correct it.
 fn quote(value: &Value) -> String {
     match value {
         Value::Bool(_) | Value::Number(_) => format!(", but is {value}: quote it"),
@@ -117,13 +117,13 @@ fn quote(value: &Value) -> String {
 }
 
 impl std::fmt::Display for Record {
-    /// Where it is from.
+    /// Its file and line.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}, line {}", self.file, self.line)
     }
 }
 
-/// Rows in their order; after an error there are none.
+/// Rows in their order. They end after an error.
 pub type Records = Box<dyn Iterator<Item = Result<Record>> + Send>;
 
 /// The rows of a file: CSV with a header if its name ends in `.csv`, else JSON Lines. `-` is standard input.
@@ -212,7 +212,7 @@ fn csv_rows(file: File, name: Arc<str>) -> Result<Records> {
     }))
 }
 
-/// What `next` gives, up to the end or the first error.
+/// The results of `next`, up to the end or the first error.
 fn until_error(mut next: impl FnMut() -> Option<Result<Record>> + Send + 'static) -> Records {
     let mut over = false;
     Box::new(std::iter::from_fn(move || {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line_and_ends_the_rows() {
+    fn an_invalid_row_is_named_with_its_line_and_ends_the_rows() {
         for (name, content, wrong) in [
             ("a.jsonl", "{\"text\": \"1\"}\n[1]\n{}", "a.jsonl, line 2: expected a JSON object"),
             ("a.jsonl", "{\"text\": \"1\"}\n{\"text\"", "a.jsonl, line 2"),

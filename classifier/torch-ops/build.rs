@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let include = lib.parent().ok_or("libtorch's lib folder has no parent")?.join("include");
     operators(&include)?;
     graphs(&include)?;
-    // Here a second time, since what comes after tch must still find libtorch's symbols.
+    // Linked a second time, because libraries after tch in the link order need libtorch's symbols, too.
     println!("cargo:rustc-link-search=native={}", lib.display());
     println!("cargo:rustc-link-lib=dylib=torch_cpu");
     println!("cargo:rustc-link-lib=dylib=c10");
@@ -19,18 +19,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What is linked into the program.
+/// Compiles the operators, which are linked into the program.
 fn operators(include: &Path) -> Result<(), Box<dyn Error>> {
     compiler(include)?
-        // Warns of libtorch's own optional arguments.
+        // This warning is about optional arguments in libtorch's headers.
         .flag("-Wno-maybe-uninitialized")
         .files(["cpp/copy.cpp", "cpp/memory.cpp", "cpp/packed.cpp", "cpp/panels.cpp", "cpp/panels_bf16.cpp"])
         .compile("llm_router_torch_ops");
     Ok(())
 }
 
-/// A library that the program carries with it, and loads if there is CUDA: it needs libtorch's CUDA part, which the
-/// program must not be linked to. Empty where libtorch comes without CUDA's headers.
+/// Compiles a library that is embedded in the program and loaded if CUDA is available: it needs libtorch's
+/// CUDA part, which the program must not be linked to. Empty where libtorch comes without CUDA's headers.
 fn graphs(include: &Path) -> Result<(), Box<dyn Error>> {
     let library =
         PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?).join("cuda_graph.so");

@@ -1,4 +1,4 @@
-//! `check`: validates the policies of files, and prints who goes where.
+//! `check`: validates the policies in files, and prints their routing tables.
 
 use std::path::{Path, PathBuf};
 

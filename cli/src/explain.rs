@@ -149,8 +149,7 @@ fn explain(
     let mut request = explainer.start(headers, context, body.as_bytes());
     while let Some(query) = request.query() {
         let given = predictions.of(query.classifiers);
-        let is_missing = |name: &&str| given.iter().all(|(it, _)| it != name);
-        let missing: Vec<_> = query.classifiers.iter().map(Classifier::as_str).filter(is_missing).collect();
+        let missing = query.missing(&given);
         if !missing.is_empty() {
             let names = missing.join(", ");
             let text = format!(

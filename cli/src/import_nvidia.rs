@@ -1,4 +1,4 @@
-//! `import-nvidia`: makes a policy and Envoy clusters of a blueprint's configuration.
+//! `import-nvidia`: makes a policy and Envoy clusters from a blueprint's configuration.
 
 use std::path::PathBuf;
 

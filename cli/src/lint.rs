@@ -1,4 +1,4 @@
-//! What Envoy's configuration around a policy must have, as far as one document shows it.
+//! Checks the Envoy configuration around a policy, as far as one document shows it.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,8 @@ pub(crate) fn warnings(document: &Value) -> Vec<String> {
     warnings
 }
 
-/// The clusters that policies name and that the bootstrap does not have, if it has all: with CDS, others are added.
+/// The clusters that policies name and that the bootstrap lacks. None are reported with CDS, which adds
+/// clusters later.
 fn missing_clusters(document: &Value) -> Vec<String> {
     let Some(Value::Array(clusters)) = document.pointer("/static_resources/clusters") else {
         return Vec::new();
@@ -33,7 +34,7 @@ fn missing_clusters(document: &Value) -> Vec<String> {
 }
 
 fn named_clusters(config: &Config) -> Vec<(String, String)> {
-    // In shadow, requests go by Envoy's own routes.
+    // In shadow mode, requests follow Envoy's own routes.
     let routed = config.mode == Mode::Enforce;
     let models = config
         .models()
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_nobody_adds_is_named_with_who_names_it() {
+    fn a_missing_cluster_is_reported_with_the_field_that_names_it() {
         let mut bootstrap = bootstrap();
         bootstrap["static_resources"]["clusters"][1]["name"] = json!("lm");
         let expected = r#"models.m.cluster: static_resources.clusters has no "llm""#;

@@ -1,18 +1,15 @@
-//! A policy as people read it: who goes where.
+//! A policy as a table for people.
 
 use std::fmt::Write;
 
-use llm_router_routing::config::{Config, Mode, Model, Policy, Rule, Strategy};
+use llm_router_routing::config::{Config, Model, Policy, Rule, Strategy};
 use llm_router_routing::explain::{conditions, outcome_cell, target_cell};
-use llm_router_routing::requirements::{Api, Capability};
+use llm_router_routing::requirements::Api;
 
 /// The routing table.
 pub(crate) fn write(config: &Config) -> String {
     let mut text = String::new();
-    let mode = match config.mode {
-        Mode::Enforce => "enforce",
-        Mode::Shadow => "shadow",
-    };
+    let mode = config.mode.as_str();
     // Writing to a String does not fail.
     let _ = writeln!(text, "mode {mode}, default policy {}\n\nmodels", config.default_policy.name);
     let mut aliases: Vec<_> = config.aliases().collect();
@@ -44,8 +41,7 @@ fn model_cell(model: &Model) -> String {
         let _ = write!(cell, ", {}'s API", model.api);
     }
     if let Some(has) = model.capabilities {
-        let names: Vec<_> =
-            Capability::ALL.into_iter().filter(|one| has.has(*one)).map(|one| one.to_string()).collect();
+        let names: Vec<_> = has.iter().map(|one| one.to_string()).collect();
         let names = if names.is_empty() { "none".to_owned() } else { names.join(" ") };
         let _ = write!(cell, ", capabilities {names}");
     }
@@ -96,7 +92,7 @@ fn policy_table(policy: &Policy) -> String {
     text
 }
 
-/// How many examples make the label, if examples do.
+/// The number of few-shot examples of a label, if it has any.
 fn examples(policy: &Policy, label: &str) -> String {
     match policy.classifier.examples().and_then(|examples| examples.routes().get(label)) {
         Some(texts) if texts.len() == 1 => " (1 example)".to_owned(),
@@ -110,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_says_who_goes_where() {
+    fn the_table_shows_the_model_of_each_label() {
         let config = br#"{"sidecar": {"cluster": "c"}, "default_policy": "tasks",
             "models": {"small": {"cluster": "a", "model": "x", "context": "8k", "capabilities": ["json"]}, "large": {"cluster": "b", "model": "y"}},
             "aliases": {"gpt-4o": "large"},

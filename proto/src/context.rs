@@ -10,8 +10,8 @@ use prost_types::{Struct, Value};
 use crate::envoy::config::core::v3::Metadata;
 use crate::structs::as_struct;
 
-/// The context that a policy's conditions read, from a message of Envoy's ext_proc filter. `attributes` has a structure for each filter, whose fields
-/// have the attributes' names.
+/// The context that a policy's conditions read, from a message of Envoy's ext_proc filter. `attributes` has a
+/// structure for each filter. Its fields have the names of the attributes.
 pub fn of_message(
     keys: &ContextKeys,
     attributes: &HashMap<String, Struct>,
@@ -20,7 +20,7 @@ pub fn of_message(
     let mut context = RequestContext::default();
     for attribute in &keys.attributes {
         let mut values = attributes.values().filter_map(|fields| fields.fields.get(attribute.as_str()));
-        // Envoy sends an empty text for what does not apply.
+        // Envoy sends an empty text for attributes that do not apply.
         let value = values.find_map(scalar).filter(|value| *value != Scalar::Text(String::new()));
         if let Some(value) = value {
             context.set_attribute(*attribute, value);

@@ -6,10 +6,14 @@
 //! - [`contract`] is the contract of our filter and the sidecar in that protocol: [`contract::ClassifyRequest`] and
 //!   [`contract::ClassifyResponse`], with a version.
 //! - [`context`] reads the attributes and the dynamic metadata that Envoy sends.
+//! - [`limits`] bounds what a message may contain beside a body. The generated server checks it before it decodes a message.
 //! - [`structs`] has helpers for `google.protobuf.Struct`, which carries the contract.
 
+#[cfg(any(feature = "client", feature = "server"))]
+mod codec;
 pub mod context;
 pub mod contract;
+pub mod limits;
 pub mod structs;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]

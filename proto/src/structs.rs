@@ -7,7 +7,7 @@ use prost_types::{ListValue, Struct, Value};
 /// A structure of these fields.
 pub fn fields<K: Into<String>>(fields: impl IntoIterator<Item = (K, Value)>) -> Struct {
     let mut all = Struct::default();
-    // Not collected: that sorts first, which is 20 KB more of Wasm.
+    // Not collected, because that sorts first, which would add 20 KB to the Wasm file.
     for (name, value) in fields {
         all.fields.insert(name.into(), value);
     }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_read_as_what_it_is_and_nothing_else() {
+    fn a_value_is_read_only_as_its_own_type() {
         let values = [
             Value::from("a"),
             Value::from(0.5),

@@ -7,7 +7,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use llm_router_routing::request::{Endpoint, PromptSettings, Request};
+use llm_router_routing::request::{Endpoint, Harness, PromptSettings, Request};
 use llm_router_routing::rewrite::BodyEdits;
 use serde_json::{Value, json};
 
@@ -77,11 +77,21 @@ fn costly() -> Vec<(&'static str, String)> {
         ("brackets after spaces", asks(&format!(r#""{}{}""#, " ".repeat(100), fill("<")))),
         ("escaped brackets", said(r"\u003c")),
         ("open elements", said(r"\n<task ")),
+        ("an open element of each name", asks(&format!(r#""\u003c{}{}""#, unclosed(), fill(r"\\")))),
+        ("closing tags", said("<task></feedback></answer></prompt>")),
         ("elements", said(r"<task>x</task>")),
         ("spaces", said(" ")),
         ("line ends", said(r"\n")),
         ("token numbers", beside(format!(r#""input":[{}0]"#, fill("0,")))),
     ]
+}
+
+/// An opening tag of each element of known agents, on lines of their own.
+fn unclosed() -> String {
+    let Harness { added_elements, user_elements, common_user_elements, command_elements, .. } =
+        Harness::of_known_agents();
+    let names = [added_elements, user_elements, common_user_elements, command_elements].concat();
+    names.iter().map(|name| format!(r"\n<{name}>")).collect()
 }
 
 fn costly_benches(criterion: &mut Criterion) {

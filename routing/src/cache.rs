@@ -43,7 +43,7 @@ impl CachingRouter {
         Self::with_shared_responses(config, None)
     }
 
-    /// The same, with a host's store of responses in addition to its own.
+    /// A router with empty caches, and with a host's store of responses in addition to its own.
     pub fn with_shared_responses(
         config: impl Into<Arc<Config>>,
         shared: Option<Box<dyn SharedResponses>>,
@@ -160,9 +160,9 @@ impl CachingRouter {
         classifiers
     }
 
-    /// Records the model that made a response.
+    /// Records the model that made a response, unless another model is recorded for this id.
     pub fn remember_response(&self, id: &str, model: &Arc<Model>, now: Duration) {
-        self.responses.remember(id, model, now);
+        self.responses.remember(id, model, self.config(), now);
     }
 
     fn cached(
@@ -213,12 +213,21 @@ impl Responses {
 
     fn maker(&self, id: &str, config: &Config, now: Duration) -> Option<Arc<Model>> {
         let key = Digest::of(&[id]);
-        let own = self.own.get(&key, Self::TTL, now);
-        own.or_else(|| config.model(&self.shared.as_ref()?.get(key)?).cloned())
+        self.own.get(&key, Self::TTL, now).or_else(|| self.shared_maker(key, config))
     }
 
-    fn remember(&self, id: &str, model: &Arc<Model>, now: Duration) {
+    fn shared_maker(&self, key: Digest, config: &Config) -> Option<Arc<Model>> {
+        config.model(&self.shared.as_ref()?.get(key)?).cloned()
+    }
+
+    /// Does not replace another model: an LLM that gives a response the id of another one's must not get the requests that
+    /// continue it.
+    fn remember(&self, id: &str, model: &Arc<Model>, config: &Config, now: Duration) {
         let key = Digest::of(&[id]);
+        let known = [self.own.get(&key, Self::TTL, now), self.shared_maker(key, config)];
+        if known.into_iter().flatten().any(|known| known.name != model.name) {
+            return;
+        }
         self.own.put(key, Arc::clone(model), now);
         if let Some(shared) = &self.shared {
             shared.put(key, model.name.as_str());

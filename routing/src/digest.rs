@@ -32,12 +32,12 @@ impl Digest {
         self.0
     }
 
-    /// All of it.
+    /// All its bytes.
     pub fn bytes(self) -> [u8; 16] {
         (u128::from(self.0) << 64 | u128::from(self.1)).to_be_bytes()
     }
 
-    /// This digest with a name that no client chooses: another for each name. It is the same in one process only.
+    /// A digest of this one and a name. Only for names that clients do not choose. The result differs between processes.
     pub(crate) fn with_name(self, name: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);

@@ -2,11 +2,14 @@
 //!
 //! The policy tool, the sidecar and the trainer all accept these files. Reading the file is the caller's job.
 
+mod search;
+
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::config::{Config, ConfigError};
+use search::{Located, MAX_ALIASES, MAX_BYTES, MAX_DEPTH, MAX_STRINGS, Search};
 
 /// Why a document, or a policy in it, cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,10 @@ pub enum DocumentError {
     NoPolicy,
     /// There are several policies where one is expected.
     SeveralPolicies(usize),
+    /// Too many strings are around what may be a policy.
+    NestedTooDeep,
+    /// The strings that may contain a policy are too many or too large.
+    NestedTooLarge,
 }
 
 impl fmt::Display for DocumentError {
@@ -37,6 +44,15 @@ impl fmt::Display for DocumentError {
             Self::Invalid(error) => error.fmt(f),
             Self::NoPolicy => f.write_str("the text contains no policy"),
             Self::SeveralPolicies(count) => write!(f, "the text contains {count} policies; expected one"),
+            Self::NestedTooDeep => write!(
+                f,
+                "what may be a policy is nested in more than {MAX_DEPTH} levels of strings: pass the text of an inner level"
+            ),
+            Self::NestedTooLarge => write!(
+                f,
+                "the strings that may contain a policy are too large: the maximum is {MAX_STRINGS} strings, {MAX_BYTES} bytes in \
+                 all after aliases are expanded, and {MAX_ALIASES} aliases in each: pass the text of the policy"
+            ),
         }
     }
 }
@@ -67,11 +83,13 @@ pub fn parse_one(text: &str) -> Result<Config, DocumentError> {
 /// The only policy in a text, before it is validated.
 ///
 /// # Errors
-/// If the text cannot be parsed, or does not have exactly one policy.
+/// If the text cannot be parsed, exceeds a limit of the search, or does not have exactly one policy.
 pub fn find_one(text: &str) -> Result<Value, DocumentError> {
-    let mut found: Vec<_> = parse(text)?.iter().flat_map(locate).collect();
+    let mut search = Search::default();
+    parse(text)?.iter().for_each(|document| search.document(document));
+    let Search { mut found, is_over, .. } = search;
     match (found.pop(), found.len()) {
-        (Some(found), 0) => found.policy,
+        (Some(found), others) if others == 0 || is_over => found.policy,
         (None, _) => Err(DocumentError::NoPolicy),
         (Some(_), others) => Err(DocumentError::SeveralPolicies(others + 1)),
     }
@@ -87,75 +105,14 @@ pub struct Found {
     pub policy: Result<Config, DocumentError>,
 }
 
-/// A policy before it is validated, or why its text cannot be parsed.
-struct Located {
-    place: String,
-    policy: Result<Value, DocumentError>,
-}
-
-/// Its top level has these; a map with three of them counts as a policy, so that a missing or misspelt one is
-/// reported.
-const KEYS: [&str; 4] = ["sidecar", "default_policy", "models", "policies"];
-
-/// All policies in a document.
+/// All policies in a document. If it exceeds a limit of the search, the last item is the error.
 pub fn find(document: &Value) -> Vec<Found> {
-    let located = locate(document).into_iter();
+    let mut search = Search::default();
+    search.document(document);
+    let located = search.found.into_iter();
     located
         .map(|Located { place, policy }| Found { place, policy: policy.and_then(|policy| validate(&policy)) })
         .collect()
-}
-
-fn locate(document: &Value) -> Vec<Located> {
-    let mut found = Vec::new();
-    // A document with but one of the keys is a policy that was hardly begun.
-    if has_keys(document, 1) {
-        found.push(Located { place: String::new(), policy: Ok(document.clone()) });
-    } else {
-        search(document, "", &mut found);
-    }
-    found
-}
-
-fn search(value: &Value, place: &str, found: &mut Vec<Located>) {
-    if has_keys(value, 3) {
-        found.push(Located { place: place.to_owned(), policy: Ok(value.clone()) });
-        return;
-    }
-    match value {
-        Value::Object(members) => {
-            let object = kubernetes_object(members);
-            let place = object.as_deref().unwrap_or(place);
-            let dot = if place.is_empty() { "" } else { "." };
-            for (key, value) in members {
-                search(value, &format!("{place}{dot}{key}"), found);
-            }
-        }
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                search(item, &format!("{place}[{index}]"), found);
-            }
-        }
-        // A StringValue holds the policy as text; a ConfigMap a whole file.
-        Value::String(text) if text.contains("default_policy") && text.contains("policies") => {
-            match serde_saphyr::from_multiple::<Value>(text) {
-                Ok(documents) => {
-                    for document in documents.iter().filter(|document| !document.is_string()) {
-                        search(document, place, found);
-                    }
-                }
-                Err(error) => {
-                    let policy = Err(DocumentError::Syntax(error.to_string()));
-                    found.push(Located { place: place.to_owned(), policy });
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-fn has_keys(value: &Value, at_least: usize) -> bool {
-    let Value::Object(members) = value else { return false };
-    KEYS.iter().filter(|key| members.contains_key(**key)).count() >= at_least
 }
 
 /// The policy in this value.
@@ -167,12 +124,6 @@ pub fn validate(policy: &Value) -> Result<Config, DocumentError> {
         return Err(DocumentError::Blueprint);
     }
     Config::from_json(policy.to_string().as_bytes()).map_err(DocumentError::Invalid)
-}
-
-fn kubernetes_object(members: &Map<String, Value>) -> Option<String> {
-    let kind = members.get("kind")?.as_str()?;
-    let name = members.get("metadata")?.get("name")?.as_str()?;
-    Some(format!("{kind}/{name}"))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::decision::Decision;
 use crate::digest::Digest;
 use crate::headers::Headers;
 use crate::request::{Request, Target};
-use crate::rewrite::{BodyEdits, Restore};
+use crate::rewrite::{BodyEdits, Restore, TooLarge};
 
 /// Request headers that can hold a key for an LLM.
 pub(crate) const CREDENTIALS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
@@ -25,7 +25,7 @@ pub struct Failover {
     pub model_header: Option<String>,
     /// The normalized `:path`, which identifies the endpoint.
     pub path: String,
-    /// What the first model's edits changed of the body; none if it has none.
+    /// What the first model's edits changed in the body; `None` if it has no edits.
     restore: Option<Restore>,
     retries: Vec<Retry>,
 }
@@ -47,16 +47,20 @@ pub struct Retry {
 impl Failover {
     /// None if there are no fallback models. `host` and `body` are the client's; the body may be empty if the decision's
     /// model does not edit it.
-    pub fn new(
+    ///
+    /// # Errors
+    /// If the members that the decision's model edits are too large to be kept for retries.
+    pub(crate) fn new(
         config: &Config,
         decision: &Decision,
         target: &Target,
         host: &str,
         body: &[u8],
-    ) -> Option<Self> {
+    ) -> Result<Option<Self>, TooLarge> {
         if decision.next.is_empty() {
-            return None;
+            return Ok(None);
         }
+        let restore = Restore::new(&decision.model.body, body)?;
         let retries: Vec<_> = decision
             .next
             .iter()
@@ -68,14 +72,13 @@ impl Failover {
                 edits: model.body.clone(),
             })
             .collect();
-        let restore = Restore::new(&decision.model.body, body);
-        Some(Self {
+        Ok(Some(Self {
             cluster_header: config.cluster_header.clone(),
             model_header: config.model_header.clone(),
             path: target.path_at(None),
             restore,
             retries,
-        })
+        }))
     }
 
     /// The body for a retry: the client's, with the edits of the retry's model alone. `first` is the one that was made for

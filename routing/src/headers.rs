@@ -72,12 +72,19 @@ impl Headers {
         values.next().filter(|_| values.next().is_none())
     }
 
-    /// Whether `content-encoding` says that the body is encoded, as by gzip. `identity` and nothing at all say that it is
-    /// not.
+    /// Whether `content-encoding` names an encoding, such as gzip. A body with `identity`, or without the header, is not encoded.
     pub fn is_encoded(&self) -> bool {
         let values = self.all("content-encoding");
         let mut codings = values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
         codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+    }
+
+    /// The first charset that `content-type` names and that is neither UTF-8 nor its subset US-ASCII. Servers differ in how they
+    /// parse the header, so every `charset` counts, whatever precedes it.
+    pub(crate) fn foreign_charset(&self) -> Option<String> {
+        let values = self.all("content-type");
+        let mut texts = values.map(|value| String::from_utf8_lossy(value).to_ascii_lowercase());
+        texts.find_map(|text| charsets(&text).find(|charset| !is_utf8(charset)).map(str::to_owned))
     }
 
     /// All of them.
@@ -105,6 +112,24 @@ impl Headers {
     fn value(&self, place: Range<usize>) -> &[u8] {
         self.values.get(place).unwrap_or_default()
     }
+}
+
+/// The values of all `charset` parameters in a text of lower case.
+fn charsets(text: &str) -> impl Iterator<Item = &str> {
+    let after = text.match_indices(CHARSET).filter_map(|(at, _)| text.get(at + CHARSET.len()..));
+    after.filter_map(|rest| {
+        let rest = rest.trim_start_matches(|char: char| !char.is_ascii_graphic() || char == '"');
+        // An extended parameter (RFC 8187), `charset*=…`, counts whole: no client needs one.
+        let value = rest.strip_prefix('=').or_else(|| rest.starts_with('*').then_some(rest))?;
+        let value = value.split([';', ',']).next()?.trim_matches([' ', '\t']);
+        Some(value.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(value))
+    })
+}
+
+const CHARSET: &str = "charset";
+
+fn is_utf8(charset: &str) -> bool {
+    matches!(charset, "utf-8" | "utf8" | "us-ascii" | "ascii")
 }
 
 impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
@@ -151,6 +176,53 @@ mod tests {
         }
         assert!(Headers::from([("content-encoding", "identity"), ("content-encoding", "gzip")]).is_encoded());
         assert!(!Headers::default().is_encoded());
+    }
+
+    fn foreign_charset(value: &[u8]) -> Option<String> {
+        Headers::from(vec![("content-type".to_owned(), value.to_vec())]).foreign_charset()
+    }
+
+    #[test]
+    fn utf8_and_its_subset_are_no_foreign_charsets() {
+        for value in [
+            "",
+            "application/json",
+            "application/json; charset=utf-8",
+            "application/json;charset=UTF-8",
+            "Application/JSON ; Charset = \"Utf-8\" ; v=1",
+            "application/json; charset=utf8",
+            "application/json; charset=US-ASCII, application/json",
+            "application/json; charset",
+            "application/json; boundary=x",
+        ] {
+            assert_eq!(foreign_charset(value.as_bytes()), None, "{value:?}");
+        }
+        assert_eq!(Headers::default().foreign_charset(), None);
+    }
+
+    #[test]
+    fn a_charset_other_than_utf8_is_found_however_it_is_written() {
+        for (value, charset) in [
+            ("application/json; charset=utf-7", "utf-7"),
+            ("application/json;CHARSET=UTF-7", "utf-7"),
+            ("text/plain; charset=\"shift_jis\"; x=1", "shift_jis"),
+            ("application/json; charset = utf-16le", "utf-16le"),
+            ("application/json; v=1; charset=utf-32", "utf-32"),
+            ("application/json; charset=utf-8; charset=utf-7", "utf-7"),
+            ("application/json; charset=utf-8, application/json; charset=utf-7", "utf-7"),
+            ("application/json charset=utf-7", "utf-7"),
+            ("application/json; x=\"; charset=utf-7", "utf-7"),
+            ("application/json; charset*=utf-8''utf-7", "*=utf-8''utf-7"),
+            ("application/json; charset=\"utf-8", "\"utf-8"),
+            ("application/json; charset=\"ut\\f-7\"", "ut\\f-7"),
+            ("application/json; charset=", ""),
+        ] {
+            assert_eq!(foreign_charset(value.as_bytes()).as_deref(), Some(charset), "{value:?}");
+        }
+        assert!(foreign_charset(b"application/json; charset=\xff").is_some());
+        let twice =
+            [("content-type", "application/json"), ("content-type", "application/json; charset=utf-7")];
+        assert_eq!(Headers::from(twice).foreign_charset().as_deref(), Some("utf-7"));
     }
 
     #[test]

@@ -194,7 +194,7 @@ pub struct Series {
     labels: Labels,
 }
 
-/// Something for each series. No client chooses the keys, so a fast hash will do.
+/// A value for each series. Clients do not choose the keys, so a fast hash is safe.
 pub type BySeries<V> = HashMap<Series, V, FixedState>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -320,7 +320,7 @@ pub fn measure(event: &Event<'_>, config: &Config, mut add: impl FnMut(Series, u
             let labels = Labels::Model(model.id);
             add(Metric::InputTokens, labels, usage.input_tokens);
             add(Metric::OutputTokens, labels, usage.output_tokens);
-            // Of a model without a price, nobody knows what it saves.
+            // The cost and savings of a model without a price are unknown.
             let Some(cost) = model.cost.map(|cost| cost.of_usage(usage)) else { return };
             let max_cost = config.max_cost(model, usage).unwrap_or(cost);
             add(Metric::Cost, labels, microdollars(cost));
@@ -478,7 +478,7 @@ mod tests {
         assert!(counted(Some("free")).1.is_empty(), "nobody knows its price");
     }
 
-    /// What is counted of these tokens.
+    /// What is counted for these tokens.
     fn used(model_name: &str, alternative: Option<&str>, usage: &Usage) -> Vec<String> {
         let config = config();
         let decision = Decision {

@@ -39,6 +39,14 @@ impl Rejection {
         Self { kind: Kind::InvalidRequest, message: cut(&message.into(), 300), param: param.map(Cow::from) }
     }
 
+    /// 400: a rule must check the text of the prompt in this field, and the prompt has none.
+    pub fn unreadable_prompt(field: &'static str) -> Self {
+        let message = format!(
+            "a rule of the policy checks the text of {field}, which has none: send the prompt as text"
+        );
+        Self::invalid(Some(field), message)
+    }
+
     /// 400: servers differ in how they resolve the path, so that an LLM could get the request past the policy.
     pub fn ambiguous_path() -> Self {
         let message = "the path is ambiguous: send it without \"..\"".to_owned();
@@ -122,10 +130,23 @@ impl Rejection {
         Self { kind: Kind::BodyTooLarge, message, param: None }
     }
 
+    /// 413: the headers are longer, or more, than the router reads.
+    pub fn headers_too_large() -> Self {
+        let message = "the request has too many or too long headers: send fewer or shorter ones".to_owned();
+        Self { kind: Kind::BodyTooLarge, message, param: None }
+    }
+
     /// 415: the body is compressed, which the router does not support.
     pub fn unsupported_encoding(encoding: &str) -> Self {
         let message =
             format!("content-encoding {} is not supported: send the body uncompressed", quoted(encoding));
+        Self { kind: Kind::UnsupportedEncoding, message, param: None }
+    }
+
+    /// 415: the body is in another charset than UTF-8. A server that honours the charset could read other fields than the router.
+    pub fn unsupported_charset(charset: &str) -> Self {
+        let message =
+            format!("the charset {} in content-type is not supported: send JSON in UTF-8", quoted(charset));
         Self { kind: Kind::UnsupportedEncoding, message, param: None }
     }
 
@@ -291,6 +312,7 @@ mod tests {
         assert_eq!(error(Rejection::body_timeout()), "timeout_error");
         assert_eq!(error(Rejection::body_too_large(1)), "request_too_large");
         assert_eq!(error(Rejection::unsupported_encoding("gzip")), "invalid_request_error");
+        assert_eq!(error(Rejection::unsupported_charset("utf-7")), "invalid_request_error");
         assert_eq!(error(Rejection::classifier_unavailable()), "overloaded_error");
         assert_eq!(error(Rejection::overloaded()), "overloaded_error");
         assert_eq!(error(Rejection::internal()), "api_error");

@@ -72,9 +72,14 @@ impl Capabilities {
         self.0 & (1 << capability as u8) != 0
     }
 
+    /// The capabilities in the set.
+    pub fn iter(self) -> impl Iterator<Item = Capability> {
+        Capability::ALL.into_iter().filter(move |capability| self.has(*capability))
+    }
+
     /// The first capability of this set that `those` lacks.
     pub fn first_missing_in(self, those: Self) -> Option<Capability> {
-        Capability::ALL.into_iter().find(|capability| self.has(*capability) && !those.has(*capability))
+        self.iter().find(|capability| !those.has(*capability))
     }
 }
 
@@ -91,7 +96,7 @@ pub struct Requirements {
     pub api: Api,
     /// The capabilities that the model must have.
     pub capabilities: Capabilities,
-    /// The estimated tokens of the prompt plus the maximum that the client allows for the completion.
+    /// The estimated tokens of the prompt plus the maximum that the client allows for one completion.
     pub tokens: u64,
 }
 

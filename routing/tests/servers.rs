@@ -10,7 +10,7 @@ use std::{fs, io};
 
 use llm_router_routing::request::{Endpoint, Request};
 use llm_router_routing::rewrite::BodyEdits;
-use servers::{Server, members};
+use servers::{Server, count, members};
 
 #[path = "../fuzz/src/servers.rs"]
 mod servers;
@@ -59,12 +59,17 @@ fn bodies() -> Vec<Vec<u8>> {
                 let members = members(&rewritten).unwrap();
                 let model = Server::ALL.map(|server| server.reads(&members, "model").unwrap());
                 assert_eq!(model, [format!("{CHOSEN:?}").as_bytes(); 2]);
+                assert!(FIELDS.iter().all(|field| !is_read(endpoint, field) || count(&members, field) <= 1));
             }
             bodies.push(rewritten);
         }
         bodies.push(body);
     }
     bodies
+}
+
+fn is_read(endpoint: Endpoint, field: &str) -> bool {
+    Request::known_members(endpoint).any(|name| name == field)
 }
 
 fn questions(server: Server, bodies: &[Vec<u8>]) -> String {

@@ -59,7 +59,7 @@ class Document:
         return found
 
     def errors(self, schema: dict, value: object) -> list[str]:
-        """What a value has against a schema of the document."""
+        """The violations of a schema of the document by a value."""
         schema = {"components": self._strict, **without_further_fields(schema)}
         found = jsonschema.Draft202012Validator(schema).iter_errors(value)
         return [f"{error.json_path}: {error.message}" for error in found]
@@ -115,7 +115,7 @@ def check_equal(what: str, documented: set, found: set) -> None:
 
 def check_code(document: Document) -> None:
     version = tomllib.loads((REPO / "Cargo.toml").read_text(encoding="utf-8"))["workspace"]["package"]["version"]
-    check_equal("version", {document.value["info"]["version"]}, {version.rsplit(".", 1)[0]})
+    check_equal("version", {document.value["info"]["version"]}, {version})
     documented = {(method, path) for method, path, _ in document.operations()}
     check_equal("routes", documented, routes_of_the_code())
     kinds = document.value["components"]["schemas"]["Step"]["properties"]["kind"]["enum"]
@@ -158,7 +158,7 @@ def send_examples(document: Document, ports: dict[bool, int]) -> int:
 
 
 def send_invalid(document: Document, ports: dict[bool, int]) -> int:
-    """Sends what no operation accepts. Returns the number of requests."""
+    """Sends requests that no operation accepts. Returns their number."""
     count = 0
     for method, path, operation in document.operations():
         if not path.startswith("/v1/"):

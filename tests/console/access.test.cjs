@@ -102,7 +102,7 @@ test("nothing moves for people who asked for that", () =>
     { reducedMotion: "reduce" },
   ));
 
-/** The name of what has the focus, which must be visible to who sees the page. */
+/** The name of the focused element, whose focus must be visible. */
 async function focused(page) {
   const { name, outline, isVisible } = await page.evaluate(() => {
     const node = document.activeElement;

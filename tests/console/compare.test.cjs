@@ -80,7 +80,7 @@ comparing("too many prompts and none are errors", async (page) => {
     "levels",
     Array.from({ length: 201 }, () => "x"),
   );
-  await page.getByText("These are 201 prompts, and at most 200 are compared.").waitFor();
+  await page.getByText("201 prompts: the maximum is 200.").waitFor();
   await compare(page, "tasks", "levels", []);
   await page.getByText("Paste some prompts.").waitFor();
   await compare(page, "tasks", "levels", ['{"nothing": 1}']);

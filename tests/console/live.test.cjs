@@ -1,4 +1,4 @@
-// Counters and latencies of a sidecar that real Envoy asks.
+// Counters and latencies of a sidecar that real Envoy calls.
 
 const assert = require("node:assert/strict");
 const { mkdtempSync, readFileSync, writeFileSync } = require("node:fs");
@@ -98,7 +98,7 @@ test("reading pauses, and stops while the page is hidden", () =>
     page.on("request", (request) => {
       reads += request.url().endsWith("/metrics");
     });
-    // Whatever the page has to read, it reads before another request is answered.
+    // The page sends all its reads before the response to this fetch arrives.
     const readsNow = async (visibility) => {
       const earlier = reads;
       await page.evaluate(async (state) => {

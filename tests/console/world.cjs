@@ -1,4 +1,4 @@
-// A sidecar on free ports, and Chromium that shows its console. What the browser complains about fails the test.
+// A sidecar on free ports, and Chromium that shows its console. Browser warnings and errors fail the test.
 
 const assert = require("node:assert/strict");
 const { spawn } = require("node:child_process");
@@ -76,7 +76,7 @@ function startBrowser() {
   return chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS });
 }
 
-/** Opens the console at a view, runs the test, and checks that the browser had nothing to complain about. */
+/** Opens the console at a view, runs the test, and fails on warnings, errors, dialogs and requests to other hosts. */
 async function withPage(browser, sidecar, view, test, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   const page = await context.newPage();

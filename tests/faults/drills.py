@@ -1,4 +1,4 @@
-"""What goes wrong in each drill. A drill runs while clients send requests; it ends with the gateway whole again."""
+"""The fault of each drill. A drill runs while clients send requests. At its end, the gateway works again."""
 
 import contextlib
 import http.client
@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import few_shot
 import load
 from gateway import Gateway
 from processes import DemoError
@@ -38,7 +39,7 @@ def stop(gateway: Gateway, seconds: float) -> None:
 
 
 def garbage(gateway: Gateway, seconds: float) -> None:
-    """Something else answers in the sidecar's place: noise."""
+    """Another server takes the sidecar's place and sends random bytes."""
     gateway.kill_sidecar()
     ends = threading.Event()
     noise = random.Random(1)
@@ -70,7 +71,7 @@ def garbage(gateway: Gateway, seconds: float) -> None:
 
 
 def disk(gateway: Gateway, seconds: float) -> None:
-    """The sidecar's log goes to a full disk: it still reloads, and ends when it is told to."""
+    """The sidecar's log goes to a full disk. The sidecar still reloads, and stops on SIGTERM."""
     gateway.stop_sidecar()
     gateway.start_sidecar("/dev/full")
     time.sleep(seconds / 2)
@@ -93,7 +94,7 @@ def reload(gateway: Gateway, seconds: float) -> None:
 
 
 def leave(gateway: Gateway, seconds: float) -> None:
-    """Clients send prompts, and leave before the answer."""
+    """Clients send prompts, and disconnect before the response."""
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         body = load.prompt(0)
@@ -104,7 +105,7 @@ def leave(gateway: Gateway, seconds: float) -> None:
 
 
 def flood(gateway: Gateway, seconds: float) -> None:
-    """Many large bodies at once, which cost as much as they can."""
+    """Many large bodies at once, as costly to parse as possible."""
     costly = ['"",', "[],", "0,"]
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
@@ -130,16 +131,23 @@ def stall(gateway: Gateway, seconds: float) -> None:
         client.close()
 
 
+def sets(gateway: Gateway, seconds: float) -> None:
+    """Another gateway of the mesh sends 300 sets of 100 few-shot examples at once."""
+    endings = few_shot.send_sets(gateway.ports["sidecar"], 300, seconds)
+    if not endings["RESOURCE_EXHAUSTED"]:
+        raise DemoError(f"no set of examples was rejected: {dict(endings)}")
+
+
 DRILLS: dict[str, Callable[[Gateway, float], None]] = {
-    it.__name__: it for it in (none, kill, stop, garbage, disk, reload, leave, flood, stall)
+    it.__name__: it for it in (none, kill, stop, garbage, disk, reload, leave, flood, stall, sets)
 }
 
 AWAY = {"kill", "stop", "garbage", "disk"}
-"""Drills in which the sidecar is away, so that requests may be rejected where the host rejects without it."""
+"""Drills in which the sidecar is away. A host that rejects requests without the sidecar may do so."""
 
 
 class NotApplicableError(Exception):
-    """The host has nothing that could go wrong so."""
+    """The drill does not apply to the host."""
 
 
 def _reload(gateway: Gateway, outcome: str) -> None:
@@ -159,6 +167,6 @@ def _post(gateway: Gateway, body: bytes) -> None:
 
 
 def _quietly(run: Callable[..., None], *arguments: object) -> None:
-    """What happens to these clients is not counted; what happens to the others is."""
+    """Ignores failures of these clients. Only the results of the other clients count."""
     with contextlib.suppress(OSError, http.client.HTTPException):
         run(*arguments)

@@ -21,7 +21,7 @@ SHIPPED = {
 }
 
 SETTLE_SECONDS = 20
-# What must be back at zero when nobody asks for anything any more.
+# Gauges that must return to zero when there are no more requests.
 ENVOY_GAUGES = ("envoy_http_downstream_rq_active{", "envoy_cluster_upstream_rq_active{")
 SIDECAR_GAUGES = ("llm_router_sidecar_body_bytes", "llm_router_sidecar_queue_depth")
 
@@ -35,7 +35,7 @@ class Host:
     has_policy_file: bool = False
     """Whether the sidecar decides, by a policy of its own."""
     rejects: bool = False
-    """Whether requests fail while the sidecar is away. Else none may."""
+    """Whether requests fail while the sidecar is away. Otherwise, none may fail."""
 
 
 HOSTS = [
@@ -112,14 +112,14 @@ class Gateway:
         return samples(self.ports[of], "/stats/prometheus" if of == "envoy-admin" else "/metrics")
 
     def unsettled(self) -> list[str]:
-        """The gauges that are not back at zero in time."""
+        """The gauges that do not return to zero in time."""
         ends = time.monotonic() + SETTLE_SECONDS
         while True:
             samples = {
                 name: value
                 for of, gauges in (("envoy-admin", ENVOY_GAUGES), ("sidecar-admin", SIDECAR_GAUGES))
                 for name, value in self.metrics(of).items()
-                # Envoy's own admin interface answers this very request.
+                # Envoy's admin interface counts this very request.
                 if name.startswith(gauges) and value != 0 and "admin" not in name
             }
             if not samples or time.monotonic() > ends:

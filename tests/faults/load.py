@@ -57,7 +57,7 @@ class Load:
 
 
 def prompt(number: int) -> bytes:
-    """A chat whose text no other has, so that no cached prediction is used."""
+    """A chat with a unique text, so that no cached prediction is used."""
     text = f"Write a Python function that returns the {number}-th prime after {time.time_ns()}."
     return json.dumps({"model": "auto", "messages": [{"role": "user", "content": text}]}).encode()
 
@@ -71,6 +71,6 @@ def send(connection: http.client.HTTPConnection, body: bytes) -> tuple[int, str]
 
 
 def percentile(results: list[Result], share: float) -> float:
-    """The latency, in milliseconds, within which this share of the results came."""
+    """The latency, in milliseconds, that this fraction of the results did not exceed."""
     times = sorted(result.milliseconds for result in results)
     return times[min(len(times) - 1, int(share * len(times)))] if times else 0

@@ -37,7 +37,7 @@ def run(gateway: Gateway, name: str, seconds: float) -> list[str]:
 
 
 def wait_for_requests(load: Load, since: float) -> None:
-    """Waits until some requests that began since then have ended. Those before may have to run into a timeout first."""
+    """Waits until some requests that began after this time have ended. Earlier requests may have to time out first."""
     ends = since + SETTLE_SECONDS
     while sum(result.at > since for result in load.results) < 30 and time.monotonic() < ends:
         time.sleep(0.05)
@@ -56,14 +56,14 @@ def problems(gateway: Gateway, name: str, results: list[Result], whole: float) -
     found = []
     statuses = [result.status for result in results if result.status != 200]
     if gateway.host.rejects:
-        # Where the sidecar is there, a busy machine misses a deadline now and then.
+        # While the sidecar runs, a busy machine misses a deadline now and then.
         few = len(results) // 10
         rejected = [status for status in statuses if status in (503, 504)]
         if name in AWAY or len(rejected) <= few:
             statuses = [status for status in statuses if status not in (503, 504)]
     if statuses:
         found.append(f"{len(statuses)} of {len(results)} failed: statuses {sorted(set(statuses))}")
-    # Of the requests that begin a second after the fault, most: a busy machine misses a deadline now and then.
+    # Most requests from a second after the fault must be classified. A busy machine misses a deadline now and then.
     after = [result for result in results if result.at > whole + 1]
     classified = sum(result.reason == "classified" for result in after)
     if 2 * classified <= len(after):

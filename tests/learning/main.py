@@ -24,7 +24,7 @@ from team import ALL_LARGE, COMPARED, HEAD, Response, Team, copy_model, quality,
 WORK = REPO / "target" / "learning"
 QUALITY = 0.95
 MAX_STRONG_CALLS = 0.6
-# The threshold keeps a little more than what must be kept, because new prompts differ.
+# A little above the required quality, because new prompts differ.
 TARGET = 0.97
 
 
@@ -50,7 +50,7 @@ def train(team: Team) -> float:
 
 
 def learned(threshold: float) -> str:
-    """The policy by the new head."""
+    """The policy that uses the new head."""
     bands = f"[{{ up_to: {threshold}, model: large }}, {{ model: small }}]"
     return f"learned: {{ classifier: {HEAD}, bands: {bands}, default: large }}"
 
@@ -64,7 +64,7 @@ def at_random(team: Team, fraction: float) -> float:
 
 
 def compare(team: Team, threshold: float) -> dict[tuple[str, str], int]:
-    """The learnt policy as a candidate: it is only counted."""
+    """The learnt policy as a candidate: its decisions are counted, not applied."""
     team.use_policy("compared", COMPARED, learned(threshold))
     responses = team.ask_all(team.new_prompts)
     if any(response.model != "large" for response in responses):
@@ -88,7 +88,7 @@ def table(rows: dict[str, tuple[float, float]]) -> str:
 
 
 def run() -> None:
-    """Runs all steps, and prints what each brings."""
+    """Runs all steps, and prints the result of each."""
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     with Processes() as processes:

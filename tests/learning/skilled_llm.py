@@ -3,7 +3,7 @@
 usage: skilled_llm.py ROLE SKILLS PORT
 
   ROLE     small (fails on a hidden kind of prompts), large (fails on few of any kind) or judge (compares completions)
-  SKILLS   JSON: the kind of each prompt, the kinds that the small one fails on, how often large one and judge err
+  SKILLS   JSON: the kind of each prompt, the kinds that the small one fails on, how often large and judge err
   PORT     where it listens
 """
 
@@ -49,7 +49,7 @@ class Skills:
         return right_answer(prompt) if self.is_right(model, prompt) else "I would guess 42."
 
     def judge(self, request: str) -> str:
-        """Prefers the completion that is right; where it errs, the other one, in either order."""
+        """Prefers the right completion, or the other one if it errs. The order of the completions does not matter."""
         parts = dict(re.findall(r"--- (conversation|completion [AB]) \w+ ---\n(.*?)\n--- end of ", request, re.DOTALL))
         prompt = parts["conversation"].removeprefix("user: ")
         right = {name: parts[f"completion {name}"] == right_answer(prompt) for name in "AB"}
@@ -88,7 +88,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def do_GET(self) -> None:
-        """For a check that the server is there."""
+        """For the check whether the server is ready."""
         self.send_response(200)
         self.send_header("content-length", "0")
         self.end_headers()

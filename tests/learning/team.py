@@ -22,7 +22,7 @@ BINARIES = REPO / "target" / "release"
 HEAD = "small-or-large"
 # The ports that the shipped files name.
 SHIPPED = {"gateway": 10000, "envoy-admin": 9901, "sidecar": 50051, "small": 8001, "large": 8002, "judge": 8003}
-# The subjects of prompts that the small LLM knows nothing about.
+# The subjects of the prompts on which the small LLM always fails.
 HIDDEN = ["chemistry", "computer science", "engineering", "math", "physics"]
 LARGE_ERRS = 0.03
 JUDGE_ERRS = 0.1
@@ -93,7 +93,7 @@ class Team:
         template = (REPO / "envoy/dynamic/policy.yaml").read_text()
         head, _, _ = template.partition("          models:\n")
         head = replaced(head, "default_policy: task_router", f"default_policy: {default}")
-        # This machine does other things, too, and nothing may depend on that.
+        # The machine may be busy, and no result may depend on its load.
         head = replaced(head, "timeout: 200ms", "timeout: 10s")
         lines = ["cache: { entries: 0 }", *MODELS.splitlines(), "policies:", *(f"  {policy}" for policy in policies)]
         text = head + "".join(f"          {line}\n" for line in lines)

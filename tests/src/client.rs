@@ -99,7 +99,7 @@ impl Request {
         self
     }
 
-    /// Holds back the stream that answers the request.
+    /// Holds back the stream that responds to the request.
     ///
     /// # Panics
     /// If it is not tracked.

@@ -42,7 +42,7 @@ impl Envoy {
     pub async fn start_version(version: Version, bootstrap: &Bootstrap, workers: u32) -> Self {
         let (bootstrap, sidecar) = Sidecar::behind(bootstrap.clone()).await;
         let admin_file = crate::scratch_file("envoy", "admin");
-        // An earlier run's would be taken for this one's.
+        // The file of an earlier run would be mistaken for the one of this run.
         let _ = std::fs::remove_file(&admin_file);
         let mut command = command(version, &bootstrap);
         command.arg("--admin-address-path").arg(&admin_file);
@@ -66,10 +66,10 @@ impl Envoy {
         Self { process: Arc::new(process), sidecar, address, admin }
     }
 
-    /// Starts an Envoy of a certain version with what it must not accept, and returns its output when it has ended.
+    /// Starts an Envoy of a certain version with a configuration that it must reject, and returns its output when it has ended.
     ///
     /// # Panics
-    /// If it ends in order.
+    /// If it ends without an error.
     pub async fn rejecting(version: Version, bootstrap: &Bootstrap) -> String {
         let log = crate::scratch_file("envoy", "log");
         let process = Process::spawn(&command(version, bootstrap), log).expect("starting Envoy");
@@ -130,7 +130,7 @@ impl Envoy {
         std::fs::read_to_string(format!("/proc/{}/maps", self.process.id())).expect("a running process")
     }
 
-    /// Asks it to end, and returns how it did.
+    /// Stops it, and returns its exit status.
     pub async fn terminate(&self) -> ExitStatus {
         self.process.signal("TERM");
         poll(async || self.process.exit_status().ok_or("it still runs")).await
@@ -181,7 +181,7 @@ pub fn samples(text: &str) -> HashMap<String, f64> {
 
 /// How to run it on a bootstrap.
 fn command(version: Version, bootstrap: &Bootstrap) -> Command {
-    // Not .json, which Envoy reads by other rules: in YAML, it takes 0.3 for a string.
+    // Not .json, which Envoy reads by other rules: in YAML, it reads 0.3 as a string.
     let config = crate::scratch_file("envoy", "yaml");
     std::fs::write(&config, bootstrap.to_yaml()).expect("the bootstrap's copy");
     let mut command = Command::new(version.executable());

@@ -22,7 +22,7 @@ pub enum Host {
     Module,
     /// The sidecar, which Envoy's own ext_proc filter calls for each request.
     ExtProc,
-    /// The same, with bodies that are streamed through the sidecar.
+    /// Like `ExtProc`, with bodies that are streamed through the sidecar.
     ExtProcStreamed,
 }
 
@@ -168,7 +168,7 @@ macro_rules! for_each_host {
     };
 }
 
-/// As [`for_each_host!`], of what only a host can do from which Envoy can go on without the sidecar.
+/// Like [`for_each_host!`], for hosts with which Envoy can continue without the sidecar.
 #[macro_export]
 macro_rules! for_each_host_that_keeps_bodies {
     ($($test:tt)+) => {
@@ -182,7 +182,7 @@ macro_rules! for_each_host_that_keeps_bodies {
     };
 }
 
-/// As [`for_each_host!`], of what only a host inside Envoy can do: call the sidecar itself, and decide when it fails.
+/// Like [`for_each_host!`], for hosts inside Envoy. They call the sidecar themselves, and decide when it fails.
 #[macro_export]
 macro_rules! for_each_host_inside_envoy {
     ($($test:tt)+) => {
@@ -192,7 +192,7 @@ macro_rules! for_each_host_inside_envoy {
     };
 }
 
-/// As [`for_each_host!`], of what only a host that Envoy asks again at each attempt can do: replace a model that fails.
+/// Like [`for_each_host!`], for hosts that Envoy calls at each attempt, so that they can replace a model that fails.
 #[macro_export]
 macro_rules! for_each_host_with_failover {
     ($($test:tt)+) => {

@@ -1,4 +1,4 @@
-//! JSON Web Tokens of the tests' own, and Envoy's filter that verifies them.
+//! The tests' own JSON Web Tokens, and Envoy's filter that verifies them.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 const ISSUER: &str = "https://corp.example";
 
-/// Who signs the tokens.
+/// The issuer that signs the tokens.
 #[derive(Debug)]
 pub struct Issuer(KeyPair);
 
@@ -21,7 +21,7 @@ impl Issuer {
     /// A token with these claims.
     ///
     /// # Panics
-    /// If the claims are no object.
+    /// If the claims are not an object.
     #[must_use]
     pub fn token(&self, mut claims: Value) -> String {
         claims["iss"] = json!(ISSUER);

@@ -1,7 +1,7 @@
 //! What the end-to-end tests need: real Envoy and the real sidecar as child processes, mock LLMs and fakes of sidecars, and
 //! an HTTP client that controls how a request is framed.
 
-// Failing is how a harness says what is wrong.
+// A test harness reports problems by panics.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod agents;

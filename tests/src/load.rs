@@ -1,4 +1,4 @@
-//! Requests that go on while a test does something to the processes that serve them.
+//! Continuous requests while a test disturbs the processes that serve them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Load {
         Self { clients: (0..clients).map(client).collect(), stopped, served }
     }
 
-    /// Waits until this number of further requests had a response.
+    /// Waits until this number of further requests got a response.
     pub async fn more(&self, requests: usize) {
         let wanted = self.served.load(Ordering::Relaxed) + requests;
         poll(async || {
@@ -88,7 +88,7 @@ impl Outcome {
         assert!(failed.is_empty(), "{} of {all} failed: {:?}", failed.len(), failed.first());
     }
 
-    /// The time within which this percentage of the responses came.
+    /// The time within which this percentage of the responses arrived.
     ///
     /// # Panics
     /// If there are none.

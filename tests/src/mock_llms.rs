@@ -45,7 +45,7 @@ pub fn serve_plain(cluster: &'static str) -> SocketAddr {
     serve(|listener| mock_llm::serve(listener, cluster.to_owned(), Arc::clone(&REQUEST_LOG)))
 }
 
-/// Starts one more mock LLM that is reached by TLS, with a certificate for `host`.
+/// Starts one more mock LLM, with TLS and a certificate for `host`.
 #[must_use]
 pub fn serve_tls(cluster: &'static str, host: &'static str, authority: &'static Authority) -> SocketAddr {
     let log = Arc::clone(&REQUEST_LOG);

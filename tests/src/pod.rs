@@ -19,7 +19,7 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// With the files of `k8s/overlays/OVERLAY` where it has its own. The sidecars' cluster is as `change` makes it.
+    /// A pod with the overlay's own files in place of those of `k8s/overlays/envoy`. `change` adapts the sidecars' cluster.
     #[must_use]
     pub fn new(overlay: &str, change: impl FnOnce(&mut Value)) -> Self {
         let _ = crate::fresh(&FILTER);
@@ -48,7 +48,7 @@ impl Pod {
             listener["address"] = json!({ "socket_address": { "address": "127.0.0.1", "port_value": 0 } });
         }
         for cluster in envoy["static_resources"]["clusters"].as_array_mut().expect("clusters") {
-            // Envoy's own admin interface, for probes and Prometheus. No test uses it by this way.
+            // Envoy's own admin interface, for probes and Prometheus. No test uses it through this cluster.
             let admin = ("admin", refusing_address());
             let served = clusters.iter().chain([&admin]).find(|(name, _)| cluster["name"] == *name);
             send_to(cluster, served.expect("an address").1);
@@ -56,7 +56,7 @@ impl Pod {
         Bootstrap::from_pod(envoy)
     }
 
-    /// Changes the policy that the overlay has, as another ConfigMap does.
+    /// Changes the overlay's policy, as a new ConfigMap does.
     pub fn policy(&self, change: impl FnOnce(&mut Value)) {
         let mut found = objects("overlays/envoy/policy.yaml").remove(0);
         *found.pointer_mut("/resources/0/typed_config/config/vm_config/code").expect("the module") =
@@ -70,7 +70,7 @@ impl Pod {
         self.put("llm-keys", &format!("{name}.yaml"), &secret(&json!(name), value));
     }
 
-    /// As the kubelet: files are links into `..data`, a link itself, which is moved to where the new ones are.
+    /// Replaces a file as the kubelet does: files are links into `..data`, which is a link to the folder of the current version.
     fn put(&self, volume: &str, file: &str, content: &Value) {
         let volume = self.folder.join(volume);
         let number = (0..).find(|it| !volume.join(format!("..{it}")).exists()).expect("a new name");

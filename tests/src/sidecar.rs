@@ -15,7 +15,7 @@ use crate::{fresh, repository, scratch_file};
 
 static SHARED: OnceCell<Sidecar> = OnceCell::const_new();
 
-/// Those that run with a policy, by the policy.
+/// The running sidecars with a policy, by the policy.
 static BY_POLICY: Mutex<Option<HashMap<String, Weak<Sidecar>>>> = Mutex::const_new(None);
 
 /// A running sidecar.
@@ -30,7 +30,7 @@ impl Sidecar {
         SHARED.get_or_init(Self::alone).await
     }
 
-    /// One without a policy, for a test that does something to it.
+    /// One without a policy, for a test that disturbs it.
     pub async fn alone() -> Self {
         Self::with_options(&[]).await
     }

@@ -1,4 +1,4 @@
-//! TLS by an authority of the tests' own, for mock LLMs and sidecars.
+//! TLS with the tests' own certificate authority, for mock LLMs and sidecars.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Authority {
     pub fn issue(&self, host: &str) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a host name");
-        // Else it has the authority's own, and counts as signed by itself.
+        // Otherwise it has the authority's name, and counts as self-signed.
         params.distinguished_name.push(DnType::CommonName, host);
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
         (certificate.pem(), key.serialize_pem())

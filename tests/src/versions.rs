@@ -44,13 +44,13 @@ impl Version {
     }
 }
 
-/// Makes a test on each Envoy that can run the dynamic module of an `async fn name(version: Version)`: `name::v1_38` and so on.
+/// Makes a test of an `async fn name(version: Version)` for each Envoy that can run the dynamic module: `name::v1_38` and so on.
 #[macro_export]
 macro_rules! for_each_envoy {
     ($($test:tt)+) => { $crate::version_tests! { [v1_38(V1_38) v1_39(V1_39) current(Current)] $($test)+ } };
 }
 
-/// As [`for_each_envoy!`], of what needs another cluster for a retry.
+/// Like [`for_each_envoy!`], for Envoys that can choose another cluster for a retry.
 #[macro_export]
 macro_rules! for_each_envoy_with_failover {
     ($($test:tt)+) => { $crate::version_tests! { [v1_39(V1_39) current(Current)] $($test)+ } };

@@ -7,9 +7,9 @@ use std::num::NonZeroUsize;
 
 use tch::Device;
 
-/// The maximum length, in tokens, of the texts of each lane. Texts are padded to the longest of their batch, and each
-/// length is at most half as long again as the one before, so at most a third of a batch is padding. One more lane takes
-/// longer texts.
+/// The maximum length, in tokens, of the texts of each lane. Texts are padded to the longest of their batch,
+/// and each maximum is at most 1.5 times the one before, so at most a third of a batch is padding. One more
+/// lane takes longer texts.
 const LANES: [usize; 13] = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024];
 
 /// The number of tokens in a forward pass on a GPU. More would delay the first prediction, and hardly raise the throughput.
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_full_by_tokens() {
+    fn the_number_of_tokens_limits_a_batch() {
         let batching = Batching::Tokens(NonZeroUsize::new(512).unwrap());
         assert_eq!(batching.texts(Batching::lane(10)), 32);
         assert_eq!(batching.texts(Batching::lane(129)), 2);

@@ -26,13 +26,13 @@ const TEXTS: [usize; 6] = [1, 2, 4, 8, 16, 32];
 /// The maximum number of tokens of a captured pass, padding included.
 const MAX_TOKENS: usize = 4096;
 
-/// Captures work as graphs and launches them, on the thread that it was made on.
+/// Captures work as graphs and launches them, on the thread that created it.
 pub trait GraphRecorder: 'static {
     /// Captured work.
     type Graph;
 
-    /// Captures work that computes a tensor, which each launch of the graph fills again. The graph may share a sibling's
-    /// memory.
+    /// Captures work that computes a tensor. Each launch of the graph overwrites that tensor. The graph may
+    /// share a sibling's memory.
     ///
     /// # Errors
     /// If the work fails or cannot be captured.
@@ -51,14 +51,15 @@ pub trait GraphRecorder: 'static {
     fn synchronize(&self) -> Result<()>;
 }
 
-/// Computes a tensor, from the same memory each time.
+/// Computes a tensor. Every call reads the same memory.
 type Work = Box<dyn Fn() -> Result<Tensor>>;
 
 impl GraphRecorder for Recorder {
     type Graph = CudaGraph;
 
     fn record(&self, sibling: Option<&CudaGraph>, work: Work) -> Result<(CudaGraph, Tensor)> {
-        // First without capturing, since some of what libtorch sets up at first use cannot be captured.
+        // The first run is not captured, because libtorch sets up resources at first use, and capturing that
+        // fails.
         let _ = work()?;
         Recorder::synchronize(self)?;
         Recorder::record(self, sibling, work)
@@ -167,7 +168,7 @@ impl<R: GraphRecorder> Backend for CudaGraphBackend<R> {
 }
 
 impl Shape {
-    /// The smallest shape that has room for the texts, if one has.
+    /// The smallest shape with room for the texts, if any.
     fn smallest_for(texts: &[&Tokens], outputs: Outputs, max_tokens: usize) -> Option<Self> {
         let longest = texts.iter().map(|text| text.ids().len()).max()?;
         let tokens = Batching::lengths(max_tokens).find(|&length| length >= longest)?;
@@ -187,7 +188,7 @@ impl Shape {
         let room = self.texts * self.tokens;
         let [mut mask, mut pooled] = [(); 2].map(|()| Vec::with_capacity(room));
         let mut ids = Vec::with_capacity(room);
-        // A row without a text has one token, since attention to no token is not a number.
+        // A row without a text has one token, because attention over no tokens yields NaN.
         let empty = [pad_token];
         for row in 0..self.texts {
             let (text, own) = texts.get(row).map_or((&empty[..], 1), |text| (text.ids(), text.pooled()));
@@ -257,7 +258,7 @@ impl<G> CapturedPass<G> {
 impl PinnedBuffer {
     /// Memory that captured work reads.
     fn for_input(size: [i64; 2], kind: Kind, device: Device) -> Result<Self> {
-        // As a batch of texts of one token, so that it can be computed with before it is written.
+        // Ones are a valid batch of one-token texts, so a pass can run before the first write.
         let host = Tensor::f_ones(size, (kind, Device::Cpu))?;
         Ok(Self { device: host.f_to_device(device)?, host: pinned(host, device)? })
     }
@@ -285,7 +286,7 @@ impl PinnedBuffer {
     }
 }
 
-/// In memory that a GPU reads and writes by itself.
+/// Moves the tensor to pinned memory, which a GPU reads and writes directly.
 fn pinned(host: Tensor, device: Device) -> Result<Tensor> {
     Ok(if device.is_cuda() { host.f_pin_memory(device)? } else { host })
 }
@@ -349,7 +350,7 @@ mod tests {
     #[test]
     fn a_captured_pass_predicts_the_same_each_time() {
         let (model, captured) = (model(), CudaGraphBackend::new(model(), Ok(FakeRecorder)));
-        // The second and third take the same pass.
+        // The second and third use the same pass.
         for (lengths, outputs) in [
             (&[3, 9, 5][..], Outputs::Scores),
             (&[12], Outputs::Scores),
@@ -363,11 +364,11 @@ mod tests {
         }
         let passes = captured.passes.unwrap().by_shape;
         let foreseen = Shape::all(model.max_tokens()).count();
-        assert_eq!(passes.borrow().len(), foreseen + 1, "one that was not foreseen");
+        assert_eq!(passes.borrow().len(), foreseen + 1, "one more, captured on demand");
     }
 
     #[test]
-    fn where_nothing_can_be_captured_it_computes_without_graphs() {
+    fn without_a_recorder_it_computes_without_graphs() {
         let captured = CudaGraphBackend::<FakeRecorder>::new(model(), Err(anyhow::anyhow!("no CUDA")));
         let (model, texts) = (model(), texts(&[4, 2]));
         let texts: Vec<_> = texts.iter().collect();

@@ -17,16 +17,16 @@ pub(super) type Scored = Result<Prediction, EngineError>;
 pub(super) struct Job<T> {
     pub(super) text: T,
     pub(super) outputs: Outputs,
-    /// Whether it may wait until no prompt does.
+    /// Whether it is a background text, which waits until no prompt does.
     pub(super) background: bool,
-    /// Nobody waits for the prediction after this.
+    /// After this time, nobody waits for the prediction.
     pub(super) deadline: Option<Instant>,
     pub(super) reply: oneshot::Sender<Scored>,
     /// Records its steps.
     pub(super) steps: Option<Arc<dyn StepObserver>>,
     /// When it began to wait for the thread that takes it next.
     pub(super) queued: Instant,
-    /// The time that it waited for other threads before.
+    /// The time that it spent in earlier queues.
     pub(super) waited: Duration,
     /// None once a worker has taken it.
     pub(super) waiting: Option<Waiting>,
@@ -71,7 +71,7 @@ impl<T> Job<T> {
         Some(self)
     }
 
-    /// The job with its text in another form, which a thread made of it from `start` to `end`.
+    /// The job with its text converted, by a step that ran from `start` to `end`.
     pub(super) fn with_text<U>(self, text: U, start: Instant, end: Instant) -> Job<U> {
         let waited = self.waited + start.saturating_duration_since(self.queued);
         let Self { outputs, background, deadline, reply, steps, waiting, .. } = self;

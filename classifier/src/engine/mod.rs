@@ -93,8 +93,8 @@ impl Engine {
         Ok(Self { tokenizers, workers, room, shutting_down: AtomicBool::new(false), metrics })
     }
 
-    /// The requested outputs of one text. Dropping the future withdraws the text if no thread has taken it yet, and after
-    /// the deadline none takes it.
+    /// The requested outputs of one text. Dropping the future withdraws the text if no thread has taken it
+    /// yet. No thread takes it after the deadline.
     ///
     /// # Errors
     /// At once if too many prompts wait or the engine is shut down; later if tokenizer or backend fails, or the deadline
@@ -116,8 +116,8 @@ impl Engine {
         self.submit(job, prediction).await
     }
 
-    /// The requested outputs of one text, computed while no prompt waits, or rarely. It does not occupy a slot of the
-    /// queue, so callers must bound how many such texts they submit.
+    /// The requested outputs of one text, computed while no prompt waits, and occasionally under load. It
+    /// does not occupy a slot of the queue, so callers must bound how many such texts they submit.
     ///
     /// # Errors
     /// If the engine is shut down, or tokenizer or backend fails.

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use parking_lot::{Condvar, Mutex};
 
-/// While prompts wait, one in this many pops takes a background item. So background work makes progress under full load,
-/// and costs the prompts at most 6 % of their throughput.
+/// While prompts wait, one in this many pops takes a background item. So background work makes progress under
+/// full load, and costs the prompts about 6 % of their throughput.
 const BACKGROUND_TURN: usize = 16;
 
 /// A first-in, first-out queue with several lanes. A pop takes the oldest item and the next ones of the same lane.
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_queue_gives_what_it_has_and_then_ends() {
+    fn a_closed_queue_is_drained_and_then_ends() {
         let queue = Queue::new(1);
         queue.push(1, 0).unwrap();
         queue.push_background(-1).unwrap();
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_queue_drops_what_it_has() {
+    fn an_abandoned_queue_drops_its_items() {
         let queue = Queue::new(1);
         queue.push(1, 0).unwrap();
         queue.push_background(-1).unwrap();

@@ -13,7 +13,7 @@ use crate::steps::Step;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Reads a text as one token, the number that it is.
+/// Parses a text, which is a number, as one token.
 struct Numbers;
 
 impl Tokenize for Numbers {
@@ -22,7 +22,7 @@ impl Tokenize for Numbers {
     }
 }
 
-/// Classifies when the test lets it, and shows the test what it took.
+/// Reports each batch to the test, and waits for the test's permission to classify it.
 struct Gated {
     taken: Sender<Tokens>,
     gate: Mutex<Receiver<()>>,
@@ -50,7 +50,7 @@ impl Gate {
         assert_eq!(self.taken.recv_timeout(TIMEOUT).unwrap().ids(), [id]);
     }
 
-    /// Lets the worker classify as many texts.
+    /// Lets the worker classify this number of texts.
     fn open(&self, texts: usize) {
         (0..texts).for_each(|_| self.open.send(()).unwrap());
     }
@@ -86,7 +86,7 @@ async fn classify(engine: &Engine, id: i64) -> Scored {
     timeout(TIMEOUT, engine.classify(text(id), Outputs::Scores, None, None)).await.unwrap()
 }
 
-/// Submits a text from a task of its own, and returns once it is in the queue.
+/// Submits a text from a separate task, and returns once it is in the queue.
 async fn submit(engine: &Arc<Engine>, id: i64) -> JoinHandle<Scored> {
     let submitting = Arc::clone(engine);
     let task = tokio::spawn(async move { classify(&submitting, id).await });
@@ -144,7 +144,7 @@ async fn a_caller_that_left_is_skipped() {
 }
 
 #[tokio::test]
-async fn a_background_text_waits_for_the_prompts_and_takes_none_of_their_room() {
+async fn a_background_text_waits_for_the_prompts_and_occupies_no_slot() {
     let (engine, gate) = gated(2);
     let first = submit(&engine, 1).await;
     gate.taken(1);
@@ -188,7 +188,7 @@ async fn under_load_a_background_text_gets_its_turn() {
 }
 
 #[tokio::test]
-async fn shutting_down_answers_what_waits_and_rejects_what_comes() {
+async fn shutting_down_classifies_waiting_texts_and_rejects_new_ones() {
     let (engine, gate) = gated(8);
     let waiting = [submit(&engine, 1).await, submit(&engine, 2).await, submit_background(&engine, 3).await];
     let closing = Arc::clone(&engine);
@@ -213,7 +213,7 @@ impl Backend for Panics {
 }
 
 #[tokio::test]
-async fn a_worker_outlives_its_backends_panic() {
+async fn a_worker_survives_a_panic_of_its_backend() {
     let engine = start(Numbers, vec![Panics], 1, Batching::Alone);
     for _ in 0..2 {
         assert!(matches!(classify(&engine, 1).await, Err(EngineError::Failed(_))));
@@ -317,7 +317,7 @@ async fn a_text_whose_deadline_passed_is_not_computed() {
     assert!(third.await.unwrap().is_ok());
 }
 
-/// Tokenizes when the test lets it, and shows the test the thread and the text.
+/// Reports the thread and the text to the test, and waits for the test's permission to tokenize.
 struct GatedTokenizer {
     taken: Mutex<Sender<(ThreadId, String)>>,
     gate: Mutex<Receiver<()>>,
@@ -332,7 +332,7 @@ impl Tokenize for GatedTokenizer {
 }
 
 #[tokio::test]
-async fn tokenizing_runs_on_its_own_thread_and_skips_what_nobody_waits_for() {
+async fn tokenizing_runs_on_its_own_thread_and_skips_abandoned_texts() {
     let (taken, took) = channel();
     let (open, gate) = channel();
     let tokenizer = GatedTokenizer { taken: Mutex::new(taken), gate: Mutex::new(gate) };
@@ -353,7 +353,7 @@ async fn tokenizing_runs_on_its_own_thread_and_skips_what_nobody_waits_for() {
     let late = tokio::spawn(async move { late.classify(text(3), Outputs::Scores, now, None).await });
     tokio::task::yield_now().await;
     let last = submit(&engine, 4).await;
-    // Those that wait for the tokenizer take room, too.
+    // Texts that wait for the tokenizer occupy slots, too.
     assert!(matches!(classify(&engine, 5).await, Err(EngineError::Overloaded)));
     left.abort();
     assert!(left.await.unwrap_err().is_cancelled());
@@ -375,7 +375,7 @@ async fn a_text_that_cannot_be_tokenized_fails_alone() {
     assert!(engine.is_healthy());
 }
 
-/// Predicts each text's first token as its embedding, and shows the test what shared a batch.
+/// Predicts each text's first token as its embedding, and reports to the test which texts shared a batch.
 struct Echo {
     batches: Sender<(usize, Outputs)>,
     gate: Mutex<Receiver<()>>,

@@ -29,7 +29,7 @@ pub(super) fn run(
         if jobs.is_empty() {
             continue;
         }
-        // They wait no longer, which makes room for others.
+        // Taken jobs no longer wait, so their slots are free.
         jobs.iter_mut().for_each(|job| job.waiting = None);
         let predictions = classify(backend, &jobs);
         observe(&jobs, start, Instant::now(), metrics);

@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(60);
 /// Who needs a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// A policy of this process. Its sets come first, are not bounded and never given up.
+    /// A policy of this process. Its sets come first, are unlimited in number and never given up.
     Policy,
     /// A caller that sent the set.
     Caller,
@@ -31,8 +31,8 @@ pub struct TooManyExampleSets;
 /// Receives the result of a set.
 pub(super) type Waiter = watch::Receiver<Option<Arc<Similarity>>>;
 
-/// The pending sets, each with a digest of its own. One text is embedded at a time, and each set gets every n-th turn, so
-/// that a large set does not hold up a small one.
+/// The pending sets, each with a different digest. One text is embedded at a time, and each set gets every
+/// n-th turn, so that a large set does not hold up a small one.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     sets: Vec<PendingSet>,
@@ -50,10 +50,10 @@ struct PendingSet {
     id: u64,
     examples: Arc<Examples>,
     owner: Owner,
-    /// Of the first texts, in the order of the labels.
+    /// The embeddings of the first texts, in the order of the labels.
     embeddings: Vec<Vec<f32>>,
     result: watch::Sender<Option<Arc<Similarity>>>,
-    /// When it was last seen that somebody waits.
+    /// When a waiting caller was last seen.
     wanted: Instant,
     /// Its last turn.
     turn: u64,
@@ -66,7 +66,7 @@ pub(super) struct Turn {
     pub(super) text: String,
 }
 
-/// A set that is embedded.
+/// An embedded set.
 #[derive(Debug)]
 pub(super) struct Embedded {
     pub(super) examples: Arc<Examples>,
@@ -106,7 +106,7 @@ impl Backlog {
     /// Adds a caller's set, unless it is pending already, and waits for it.
     ///
     /// # Errors
-    /// If too many callers' sets are pending, all of them with somebody that waits.
+    /// If too many callers' sets are pending, and somebody waits for each of them.
     pub(super) fn add(
         &mut self,
         examples: &Arc<Examples>,
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policys_set_gets_done_though_nobody_waits() {
+    fn a_policys_set_is_embedded_although_nobody_waits() {
         let (mut backlog, start) = (Backlog::default(), Instant::now());
         drop(backlog.add_for_policy(&numbered("own", 2), start));
         assert_eq!(steps(&mut backlog, start + 10 * GRACE), ["own0", "own1"]);

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_similar_as_unrelated_texts_is_not_similar() {
+    fn the_similarity_of_unrelated_texts_counts_as_zero() {
         let similarity = similarity(&[("a", &[[1.0, 0.0]])]).with_unrelated(0.6);
         let of = |embedding: [f32; 2]| similarity.compare(&embedding).confidences[0];
         assert_eq!((of([1.0, 0.0]), of([0.6, 0.8]), of([0.0, 1.0])), (1.0, 0.0, 0.0));

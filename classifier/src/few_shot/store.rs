@@ -52,7 +52,8 @@ struct PolicySet {
     similarity: Arc<Similarity>,
 }
 
-/// A set that is embedded, or will be. Callers' sets are embedded first as long as somebody holds one of these.
+/// A set that is embedded, or will be. While somebody holds one of these, a caller's set comes before those
+/// that nobody waits for.
 #[derive(Debug, Clone)]
 pub struct PendingEmbedding(Progress);
 
@@ -197,7 +198,7 @@ impl State {
         embedded.map(Progress::Done).or_else(pending).map(PendingEmbedding)
     }
 
-    /// A set that is embedded already, which is the policy's own from now on.
+    /// A set that is embedded already. From now on, it belongs to the policy.
     fn adopt(&mut self, examples: &Arc<Examples>) -> Option<Arc<Similarity>> {
         let digest = examples.digest();
         if let Some(set) = self.policies.get_mut(digest) {
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_text_that_fails_costs_its_own_set_only_and_can_be_tried_again() {
+    async fn a_failed_text_removes_only_its_own_set_which_can_be_embedded_again() {
         let (store, mut requests) = gated();
         let failing = store.embed(&examples("failing")).unwrap();
         let other = store.embed(&examples("other")).unwrap();
@@ -330,7 +331,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_costs_its_own_set_only() {
+    async fn a_panic_removes_only_its_own_set() {
         let store = Store::new(0.0, |text| {
             async move {
                 assert_ne!(text, "failing", "as a broken embedder would");
@@ -368,7 +369,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn callers_sets_are_forgotten_and_a_policys_is_not() {
+    async fn callers_sets_are_evicted_and_a_policys_is_not() {
         let (store, own) = (instant(), examples("own"));
         assert!(done(store.embed_for_policy(&own)).await.is_ok());
         for number in 0..=CAPACITY.get() {

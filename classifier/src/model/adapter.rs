@@ -16,7 +16,7 @@ use super::weights::{Weights, without_prefix};
 pub(super) const CONFIG: &str = "adapter_config.json";
 /// The tensors `base_model.model.MODULE.lora_A.weight` `[rank, inputs]` and `lora_B.weight` `[outputs, rank]`.
 const WEIGHTS: &str = "adapter_model.safetensors";
-/// Both.
+/// The files of an adapter.
 pub const FILES: [&str; 2] = [CONFIG, WEIGHTS];
 /// The prefix of PEFT for names of wrapped modules.
 const WRAPPED: &str = "base_model.model.";
@@ -75,15 +75,15 @@ pub struct Factors {
 /// An adapter.
 #[derive(Debug)]
 pub struct Adapter {
-    /// By the modules' names, as `AutoModel` has them.
+    /// By the modules' names in `AutoModel`.
     pub modules: BTreeMap<String, Factors>,
     /// Columns of B, rows of A.
     pub rank: i64,
-    /// What the product is multiplied with, times the rank.
+    /// The scale of B · A, times the rank.
     pub alpha: f64,
 }
 
-/// What an adapter's folder says its base is, relative to the folder; none if the folder has no adapter.
+/// The base that an adapter's config names, relative to the folder; none if the folder has no adapter.
 pub(super) fn base(folder: &Path) -> Result<Option<String>> {
     let Some(settings) = settings(folder)? else { return Ok(None) };
     Ok(Some(settings.base_model_name_or_path.unwrap_or_else(|| ".".to_owned())))
@@ -154,9 +154,9 @@ impl Settings {
         Ok(())
     }
 
-    /// PEFT's alpha, so that alpha by rank is the scale.
+    /// PEFT's alpha: the scale is alpha / rank.
     fn alpha(&self) -> f64 {
-        // rsLoRA divides by the rank's root.
+        // rsLoRA divides by the square root of the rank.
         if self.use_rslora { self.lora_alpha * (self.r as f64).sqrt() } else { self.lora_alpha }
     }
 }
@@ -179,7 +179,7 @@ impl Adapter {
             } else if let Some(module) = module.strip_suffix(".lora_B.weight") {
                 (module, 1)
             } else {
-                bail!("{}: tensor {name:?} is not one of an adapter of linear layers", path.display());
+                bail!("{}: tensor {name:?} does not belong to an adapter of linear layers", path.display());
             };
             let entry = halves.entry(without_prefix(module).to_owned()).or_default();
             if let Some(place) = entry.get_mut(half) {
@@ -196,7 +196,7 @@ impl Adapter {
         Ok(Some(Self { modules, rank: settings.r, alpha: settings.alpha() }))
     }
 
-    /// What B · A is multiplied with.
+    /// The factor of B · A.
     #[must_use]
     pub fn scale(&self) -> f64 {
         self.alpha / self.rank as f64

@@ -38,7 +38,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Pads the texts with `pad_token` to one length, and brings them to the device.
+    /// Pads the texts with `pad_token` to one length, and moves them to the device.
     ///
     /// # Errors
     /// If a text has no token, there is no text, or libtorch fails.
@@ -49,7 +49,7 @@ impl Batch {
         let mut mask = Vec::with_capacity(texts.len() * longest);
         let mut pooled = Vec::with_capacity(texts.len() * longest);
         for text in texts {
-            ensure!(!text.ids().is_empty(), "a text without tokens cannot be computed with");
+            ensure!(!text.ids().is_empty(), "a text has no tokens");
             let padding = longest - text.ids().len();
             ids.extend_from_slice(text.ids());
             ids.extend(std::iter::repeat_n(pad_token, padding));
@@ -95,13 +95,14 @@ impl Batch {
     }
 }
 
-/// The tensor on the device. A GPU fetches it by itself, before the work that is queued later.
+/// The tensor on the device. On CUDA, the copy is only queued, and precedes work that is queued later.
 fn to_device(tensor: &Tensor, device: Device) -> Result<Tensor> {
     if !device.is_cuda() {
         return Ok(tensor.f_to_device(device)?);
     }
     let there = Tensor::f_empty(tensor.size(), (tensor.kind(), device))?;
-    // SAFETY: nobody else has the pinned memory, and the new tensor is used by work on the same stream only.
+    // SAFETY: nothing else uses the pinned memory, and the new tensor is used by work on the same stream
+    // only.
     #[allow(unsafe_code)]
     unsafe {
         copy_non_blocking(&there, &tensor.f_pin_memory(device)?)?;

@@ -140,8 +140,8 @@ impl Encoder {
         Batch::new(texts, self.shape.pad_token, self.pad_to, self.device)
     }
 
-    /// The texts as [`Encoder::batch`] has them, and, where kernels are kept for each number of tokens, the first text
-    /// again until that is a multiple of [`TOKENS`], so that there are few such numbers.
+    /// Like [`Encoder::batch`]. Where libtorch caches kernels for each number of tokens, it appends copies of
+    /// the first text until the number is a multiple of [`TOKENS`], so that few kernels are cached.
     ///
     /// # Errors
     /// As [`Encoder::batch`].

@@ -1,4 +1,4 @@
-//! A model's folder, which may be an adapter's: then what it does not have itself is in the folder of its base.
+//! A model's folder. The folder of an adapter takes the files that it lacks from the folder of its base.
 
 use std::path::{Path, PathBuf};
 
@@ -26,9 +26,9 @@ impl ModelFolder {
                 let path = folder.join(&base);
                 ensure!(
                     has_weights(&path),
-                    "{}: there is no model.safetensors, which the adapter changes, and base_model_name_or_path {base:?} \
-                     in {} is no folder with one, relative to the adapter's. `scripts/setup` makes those of the \
-                     repository's models",
+                    "{}: the adapter changes model.safetensors, which is missing, and base_model_name_or_path {base:?} \
+                     in {} is not a folder with that file, relative to the adapter's folder. `scripts/setup` \
+                     creates the bases of the repository's models",
                     folder.display(),
                     folder.join(adapter::CONFIG).display(),
                 );
@@ -51,7 +51,7 @@ impl ModelFolder {
         self.base.as_deref().unwrap_or(&self.own)
     }
 
-    /// A file, the folder's own before its base's.
+    /// The path of a file: in the folder if it is there, else in its base.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         let own = self.own.join(name);

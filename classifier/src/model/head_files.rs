@@ -1,6 +1,6 @@
 //! Heads on disk: `heads/NAME/{head.safetensors,labels.json,head.json}` in the model's folder.
 //!
-//! docs/models.md describes them for people.
+//! docs/models.md documents their format.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ struct Settings {
     /// What the logits are divided by; 1 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     temperature: Option<Temperature>,
-    /// What people should know before they use the head; `POST /v1/classify` shows it.
+    /// A note for users of the head, which `POST /v1/classify` returns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     note: Option<String>,
 }
@@ -72,7 +72,7 @@ impl Settings {
             Output::Score(weights) => (HeadKind::Score, weights.to_vec()),
             Output::NvidiaComplexity(_) => bail!("head {:?} belongs to its model's checkpoint", head.name()),
         };
-        // The weights of a loaded head have its temperature in them.
+        // The weights of a loaded head include its temperature.
         let (adapter, temperature) = (adapter.map(str::to_owned), None);
         let note = head.note().map(str::to_owned);
         Ok(Self { layer, pooling, kind, weights, features, adapter, temperature, note })
@@ -110,7 +110,7 @@ impl Settings {
         })
     }
 
-    /// The layer with the head's temperature in it.
+    /// The layer, with the head's temperature merged into it.
     fn tempered(&self, linear: Option<Linear>, labels: usize, device: Device) -> Result<Option<Linear>> {
         let Some(temperature) = &self.temperature else { return Ok(linear) };
         temperature.check(labels, self.kind != HeadKind::SingleLabel)?;
@@ -139,7 +139,7 @@ impl Settings {
     }
 }
 
-/// A head's `head.json`, to read what it says and to change the temperature.
+/// A head's `head.json`: reads its settings, and changes the temperature.
 pub struct SettingsFile {
     path: PathBuf,
     settings: Settings,
@@ -159,7 +159,7 @@ impl SettingsFile {
         Ok(Self { settings: read_json(&path)?, path })
     }
 
-    /// Whether each output has a probability of its own.
+    /// Whether each output has an independent probability.
     #[must_use]
     pub fn is_independent(&self) -> bool {
         self.settings.kind != HeadKind::SingleLabel
@@ -202,7 +202,7 @@ pub struct EncoderShape {
 /// Reads every head of a model, in the order of their names. A model without heads has none.
 ///
 /// # Errors
-/// If a head's file is missing or wrong; the error names the file.
+/// If a head's file is missing or invalid; the error names the file.
 pub fn load_all(model: &Path, encoder: &EncoderShape, device: Device) -> Result<Vec<Head>> {
     names(model)?.iter().map(|name| load(&folder_of(model, name), name, encoder, device)).collect()
 }
@@ -280,9 +280,8 @@ pub fn save(head: &Head, model: &Path, adapter: Option<&str>) -> Result<PathBuf>
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let settings = Settings::from_head(head, adapter)?;
     if let Some(Linear { weight, bias }) = head.linear() {
-        let path = folder.join(WEIGHTS);
-        Tensor::write_safetensors(&[("linear.weight", &**weight), ("linear.bias", &**bias)], &path)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        let tensors = [("linear.weight", &**weight), ("linear.bias", &**bias)];
+        replace(&folder.join(WEIGHTS), |path| Ok(Tensor::write_safetensors(&tensors, path)?))?;
     }
     write_json(&folder.join(LABELS), &head.labels())?;
     write_json(&folder.join(SETTINGS), &settings)?;
@@ -300,7 +299,17 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let json = serde_json::to_string_pretty(value)? + "\n";
-    std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))
+    replace(path, |path| Ok(std::fs::write(path, &json)?))
+}
+
+/// Replaces a file as a whole: a sidecar may load it at any time, and a kill must leave the old one or the new one.
+fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    write(&new)
+        .and_then(|()| Ok(std::fs::rename(&new, path)?))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -423,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_file_is_named_with_what_is_wrong() {
+    fn an_invalid_file_is_named_with_the_reason() {
         for (name, content, wrong) in [
             (WEIGHTS, "not safetensors", WEIGHTS),
             (

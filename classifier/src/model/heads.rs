@@ -54,9 +54,9 @@ impl HeadInput {
         self.pooling.width(hidden_size) + self.features.len() as i64
     }
 
-    /// One vector for each text, `[texts, width]`, of its token vectors after each of the encoder's layers, each
-    /// `[texts, tokens, hidden]`, without those that `mask` `[texts, tokens]` says are padding; and of what was counted
-    /// in it.
+    /// One vector for each text, `[texts, width]`: its pooled token vectors, then its features.
+    /// `hidden_states` are the token vectors `[texts, tokens, hidden]` after each of the encoder's layers.
+    /// `mask` `[texts, tokens]` is false for tokens that are left out.
     ///
     /// # Errors
     /// If the layer is not among them, or libtorch fails.
@@ -73,14 +73,14 @@ impl HeadInput {
         Ok(Tensor::f_cat(&[&pooled, &counted.f_to_device(pooled.device())?], 1)?)
     }
 
-    /// What is made of the layer's token vectors, the first numbers of what is read.
+    /// The layer's pooled token vectors, which are the first numbers of the vector.
     fn pooled(&self, hidden_states: &[Tensor], mask: Option<&Tensor>) -> Result<Tensor> {
         let Self { layer, pooling, .. } = self;
         let hidden = layer.checked_sub(1).and_then(|index| hidden_states.get(index));
         pooling.apply(hidden.with_context(|| format!("the encoder has no layer {layer}"))?, mask)
     }
 
-    /// What was counted in the texts, `[texts, features]` on CPU, if anything is read of it.
+    /// The features of the texts, `[texts, features]` on CPU; none if the head reads no features.
     fn counted(&self, texts: &[&TextFeatures]) -> Result<Option<Tensor>> {
         if self.features.is_empty() {
             return Ok(None);
@@ -119,7 +119,7 @@ impl Linear {
 }
 
 impl Head {
-    /// Makes a head.
+    /// Creates a head.
     ///
     /// # Errors
     /// If the name cannot be part of a header's name, or a label cannot be a header's value.
@@ -144,7 +144,7 @@ impl Head {
         })
     }
 
-    /// The head with what people should know before they use it.
+    /// The head with a note for its users.
     #[must_use]
     pub fn with_note(self, note: Option<&str>) -> Self {
         Self { note: note.map(Arc::from), ..self }
@@ -162,7 +162,7 @@ impl Head {
         &self.labels
     }
 
-    /// What people should know before they use it.
+    /// The note for its users.
     #[must_use]
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
@@ -193,9 +193,8 @@ impl Head {
         self.linear.as_ref().and_then(rows).unwrap_or(self.labels.len() as i64)
     }
 
-    /// Each text's logits `[texts, outputs]`, but for what was counted in it, by its token vectors after each of the
-    /// encoder's layers, each `[texts, tokens, hidden]`, without those that `mask` `[texts, tokens]` says are padding.
-    /// Computed on their device, without waiting for it.
+    /// Each text's logits `[texts, outputs]`, without the contribution of its features, on the device of the
+    /// token vectors. It does not wait for the result. The arguments are those of [`HeadInput::vectors`].
     ///
     /// # Errors
     /// If the head's layer is not among them, or libtorch fails.
@@ -241,9 +240,9 @@ fn check_name(name: &str) -> Result<()> {
     let fit = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     ensure!(
         !name.is_empty() && name.bytes().all(fit),
-        "a head's name must be of a-z, 0-9 and '-', because it becomes part of a header's name; {name:?} is not"
+        "a head's name must be of a-z, 0-9 and '-', because it becomes part of a header's name; it is {name:?}"
     );
-    // Other members of the dynamic metadata, and the name for few-shot examples in policies.
+    // Names of other members of the dynamic metadata, and the name of few-shot classification in policies.
     const TAKEN: [&str; 3] = ["read", "decision", "examples"];
     ensure!(!TAKEN.contains(&name), "a head cannot be called {name:?}: that name is reserved");
     Ok(())
@@ -296,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_in_a_text_adds_to_its_logits() {
+    fn the_features_of_a_text_add_to_its_logits() {
         let weight = Tensor::from_slice2(&[[2.0f32, 1.0], [0.0, -3.0]]);
         let linear =
             Linear { weight: Weight::new(weight), bias: Weight::new(Tensor::from_slice(&[0.5f32, 0.0])) };
@@ -316,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_that_the_encoder_has_not_is_an_error() {
+    fn a_layer_that_the_encoder_lacks_is_an_error() {
         for layer in [0, 2] {
             let head = head("task", labels(), layer).unwrap();
             assert!(head.logits(&[Tensor::from_slice(&[1.0f32]).view([1, 1, 1])], None).is_err());

@@ -14,12 +14,12 @@ pub struct Linear(Layout);
 /// How the weights lie in memory.
 #[derive(Debug, Clone)]
 enum Layout {
-    /// As libtorch has them: `[outputs, inputs]` and `[outputs]`.
+    /// In libtorch's order: `[outputs, inputs]` and `[outputs]`.
     Plain(Weight, Option<Weight>),
-    /// As the processor reads them. On CPU, where ordering them at every call costs as much as the product itself when a
-    /// text is short.
+    /// In the order in which the processor reads them. Used on CPU, where reordering them at every call costs
+    /// as much as the product of a short text.
     Packed(PackedLinear),
-    /// As libtorch has them, for gradients; what is dropped out is dropped before a residual is added.
+    /// In libtorch's order, for gradients. Dropout applies before a residual is added.
     Trained(Weight, Option<Weight>, Dropout),
 }
 
@@ -43,8 +43,8 @@ impl Linear {
         Self::new(weights, &[name.to_owned()], weight, None)
     }
 
-    /// Takes the layers `names`, of `outputs` each, as one whose output is theirs side by side: one large product is
-    /// faster than several small ones.
+    /// Takes the layers `names`, with `outputs` outputs each, as one layer that returns their outputs side by
+    /// side: one large product is faster than several small ones.
     ///
     /// # Errors
     /// If a tensor is missing or has another shape.
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn stacked_layers_answer_side_by_side() {
+    fn stacked_layers_return_their_outputs_side_by_side() {
         let (_folder, mut weights) = weights();
         let names = ["a", "b"].map(str::to_owned);
         assert_eq!(apply(&Linear::load_stacked(&mut weights, &names, 1, 2).unwrap()), [12.5, -1.0]);

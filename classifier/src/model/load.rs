@@ -27,7 +27,8 @@ impl Model {
         let compute = compute.into();
         let checkpoint = Checkpoint::load(folder, compute)?;
         let (encoder, mut heads) = checkpoint.with_heads()?;
-        // The checkpoint is gone. A tokenizer of many languages takes as much memory as the weights.
+        // The checkpoint has just been freed, and a tokenizer of many languages takes as much memory as the
+        // weights.
         release_free_memory();
         let tokenizer = load_tokenizer(folder, &encoder)?;
         let shape = EncoderShape {
@@ -38,7 +39,7 @@ impl Model {
         for head in head_files::load_all(folder, &shape, compute.device)? {
             ensure!(
                 heads.iter().all(|other| other.name() != head.name()),
-                "{}: the checkpoint has a head {:?} already",
+                "{}: the checkpoint already has a head {:?}",
                 folder.display(),
                 head.name()
             );
@@ -107,20 +108,21 @@ pub fn load_tokenizer(folder: &Path, encoder: &Encoder) -> Result<Tokenizer> {
     Ok(tokenizer.with_unrelated_similarity(unrelated_similarity).lowering_all_caps(lower_all_caps))
 }
 
-/// How a model reads prompts; a file of ours beside the model's, optional.
+/// An optional file of this project, beside those of the model: how the model reads prompts.
 pub const PROMPT_FILE: &str = "prompt.json";
 
-/// What the file says; without it, a model reads no context, and its embeddings of unrelated texts are at right angles.
+/// The contents of the file. Without it, a model reads no context, and the embeddings of unrelated texts
+/// count as orthogonal.
 #[derive(Default, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PromptConfig {
     /// How many tokens of context the model was trained to read.
     #[serde(default)]
     context_tokens: usize,
-    /// The cosine similarity of the embeddings of two texts that have nothing to do with each other.
+    /// The cosine similarity of the embeddings of two unrelated texts.
     #[serde(default)]
     unrelated_similarity: f32,
-    /// Whether the model reads texts in capital letters as if they were in small ones.
+    /// Whether texts in capital letters are converted to lower case.
     #[serde(default)]
     lower_all_caps: bool,
 }
@@ -134,7 +136,7 @@ impl PromptConfig {
         }
         let fail = || format!("cannot read {}", path.display());
         let json = std::fs::read(&path).with_context(fail)?;
-        // By way of a map: a struct would take a list of its values as well.
+        // Read as a map first, because serde accepts a list of values for a struct.
         let json: serde_json::Map<_, _> = serde_json::from_slice(&json).with_context(fail)?;
         let config: Self = serde_json::from_value(json.into()).with_context(fail)?;
         ensure!(
@@ -151,7 +153,8 @@ impl PromptConfig {
     }
 }
 
-/// The length that sentence-transformers trained a model with, which it writes beside the model.
+/// The text length that sentence-transformers trained the model with, from the file that it writes beside the
+/// model.
 fn sentence_length(folder: &ModelFolder) -> Result<Option<usize>> {
     #[derive(serde::Deserialize)]
     struct SentenceConfig {
@@ -167,7 +170,7 @@ fn sentence_length(folder: &ModelFolder) -> Result<Option<usize>> {
     Ok(max_seq_length)
 }
 
-/// What `config.json` and `model.safetensors` or `model.pt` hold.
+/// The contents of `config.json` and `model.safetensors` or `model.pt`.
 struct Checkpoint {
     config: Config,
     encoder: Encoder,

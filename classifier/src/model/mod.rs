@@ -49,17 +49,17 @@ impl Model {
         self.heads.iter().map(Head::name)
     }
 
-    /// What people should know before they use a head, by the head's name, where there is something.
+    /// The notes for users of heads, with the heads' names. Heads without a note are left out.
     pub fn notes(&self) -> impl Iterator<Item = (&str, &str)> {
         self.heads.iter().filter_map(|head| Some((head.name(), head.note()?)))
     }
 
-    /// Where it computes.
+    /// Its device.
     pub(crate) fn device(&self) -> Device {
         self.encoder.device()
     }
 
-    /// What fills a batch's shorter texts.
+    /// The token that pads a batch's shorter texts.
     pub(crate) fn pad_token(&self) -> i64 {
         self.encoder.pad_token()
     }

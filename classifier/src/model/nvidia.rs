@@ -14,7 +14,7 @@ use super::heads::{Head, HeadInput, Linear, NvidiaComplexity, Output};
 use super::pooling::Pooling;
 use super::weights::{Weight, Weights};
 
-/// What `config.json` says of the heads.
+/// The fields of `config.json` for the heads.
 #[derive(Deserialize)]
 struct Layout {
     /// Each head's name and number of outputs, in the order of the tensors `head_0`, `head_1`, ...
@@ -28,8 +28,8 @@ struct Layout {
 /// The head whose outputs are labels.
 const TASK: &str = "task_type";
 
-/// The config with the dimensions of microsoft/deberta-v3-base where it has none, if it is this classifier's: the
-/// published code takes them from there.
+/// If the config is this classifier's, fills missing dimensions with those of microsoft/deberta-v3-base, as
+/// the published code does.
 pub(super) fn complete(config: Config) -> Config {
     if !is_published_layout(&config) {
         return config;
@@ -50,7 +50,7 @@ pub(super) fn complete(config: Config) -> Config {
 /// The heads `task` and `complexity`, if the checkpoint is this classifier's.
 ///
 /// # Errors
-/// If the config or a tensor is unfit; the error names it.
+/// If the config or a tensor is invalid; the error names it.
 pub(super) fn heads(config: &Config, weights: &mut Weights, encoder: &Encoder) -> Result<Vec<Head>> {
     if !is_published_layout(config) {
         return Ok(Vec::new());
@@ -101,11 +101,12 @@ impl Layout {
         (0..outputs).map(label).collect()
     }
 
-    /// What each output of a head counts: its weight by the head's divisor.
+    /// The factor of each output of a head: its weight, divided by the head's divisor.
     fn weighting(&self, target: &str, outputs: i64) -> Result<Vec<f64>> {
         let divisor = self.divisor_map.get(target).and_then(Value::as_f64);
         let divisor = divisor.filter(|&divisor| divisor != 0.0);
-        let divisor = divisor.with_context(|| format!("divisor_map.{target} is not a number but 0"))?;
+        let divisor =
+            divisor.with_context(|| format!("divisor_map.{target} must be a number other than 0"))?;
         let Some(Value::Array(weights)) = self.weights_map.get(target) else {
             bail!("weights_map.{target} is not a list");
         };
@@ -113,7 +114,7 @@ impl Layout {
         let weights = weights.with_context(|| format!("weights_map.{target} is not a list of numbers"))?;
         ensure!(
             weights.len() as i64 == outputs,
-            "weights_map.{target} has {} weights, target_sizes says {outputs}",
+            "weights_map.{target} has {} weights, but target_sizes has {outputs}",
             weights.len()
         );
         Ok(weights.into_iter().map(|weight| weight / divisor).collect())

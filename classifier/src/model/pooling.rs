@@ -1,10 +1,11 @@
-//! Makes one vector of a text's token vectors.
+//! Combines a text's token vectors into one vector.
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-/// Tokens at a text's beginning that [`Pooling::MeanAndBeginning`] looks at on their own: that is where most prompts say what to do.
+/// The number of tokens at a text's beginning that [`Pooling::MeanAndBeginning`] also averages separately,
+/// because most prompts say there what to do.
 const BEGINNING: i64 = 16;
 
 /// The mean of each text's token vectors `[texts, tokens, hidden]`, without those that `mask` `[texts, tokens]` says
@@ -13,7 +14,7 @@ pub(super) fn sentence_embedding(hidden: &Tensor, mask: Option<&Tensor>) -> Resu
     normalise(&mean(hidden, mask)?)
 }
 
-/// How a head makes one vector of a text's token vectors.
+/// How a head combines a text's token vectors into one vector.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pooling {
@@ -22,10 +23,10 @@ pub enum Pooling {
     MeanAndBeginning,
     /// The mean of all.
     Mean,
-    /// The first token's, which BERT trains to stand for the whole.
+    /// The first token's vector, which BERT trains to represent the whole text.
     First,
-    /// The only one that there is, of a model that gives one vector a text; the head has no linear layer, because the
-    /// vector is logits already.
+    /// The only vector, for models that return one vector per text. The head has no linear layer, because the
+    /// vector already consists of logits.
     None,
 }
 
@@ -63,7 +64,7 @@ impl Pooling {
 
 /// The mean of each text's token vectors that are not padding, `[texts, hidden]`.
 fn mean(hidden: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-    // A model that gives one vector a text has left out the padding itself.
+    // A model that returns one vector per text has already left out the padding.
     let mask = mask.filter(|mask| mask.size().get(1) == hidden.size().get(1));
     let Some(mask) = mask else { return Ok(hidden.f_mean_dim(1, false, Kind::Float)?) };
     let mask = mask.f_unsqueeze(-1)?.f_to_kind(Kind::Float)?;
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn one_vector_a_text_is_taken_as_it_is() {
+    fn a_single_vector_per_text_is_used_unchanged() {
         let hidden = Tensor::from_slice(&[3.0f32, 1.0]).view([1, 1, 2]);
         let mask = Tensor::from_slice(&[true, true, false]).view([1, 3]);
         for pooling in [Pooling::None, Pooling::Mean, Pooling::First] {

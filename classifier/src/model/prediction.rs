@@ -12,7 +12,7 @@ use super::tokenizer::Coverage;
 pub enum Outputs {
     /// Every head's scores.
     Scores,
-    /// The sentence embedding. Heads may read a middle layer; this needs them all.
+    /// The sentence embedding. It needs all layers, whereas heads may read a middle one.
     Embedding,
     /// Both, of one forward pass.
     ScoresAndEmbedding,
@@ -50,7 +50,7 @@ pub struct Prediction {
 }
 
 impl Prediction {
-    /// Only the requested outputs of it.
+    /// The prediction with only the requested outputs.
     #[must_use]
     pub fn only(mut self, outputs: Outputs) -> Self {
         if !outputs.scores() {
@@ -61,17 +61,17 @@ impl Prediction {
     }
 }
 
-/// A head's confidence in each of its labels; of a head that scores, its dimensions and what they make together.
+/// A head's confidence in each of its labels; for a head that scores, its dimensions and the score.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeadOutput {
     /// The head's name, for example `task`.
     pub head: Arc<str>,
     /// The head's labels.
     pub labels: Arc<[String]>,
-    /// The probability of each label, in the labels' order; they add up to 1. If there is a score, how much of each
-    /// dimension there is, each 0 to 1.
+    /// The probability of each label, in the labels' order; they add up to 1. If there is a score, the value
+    /// of each dimension, from 0 to 1.
     pub confidences: Vec<f32>,
-    /// One number of 0 to 1 for the whole, such as a complexity, if the head gives one.
+    /// The score from 0 to 1, such as a complexity, if the head predicts one.
     pub score: Option<f32>,
 }
 
@@ -87,7 +87,7 @@ impl HeadOutput {
         self.iter().max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
-    /// What policies and their rules route by; none if the head has no labels.
+    /// The output that policies and their rules route by; none if the head has no labels.
     #[must_use]
     pub fn for_policies(&self) -> Option<classification::Prediction> {
         let classification = match self.score {

@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor};
 /// The longest header that the format allows, in bytes.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// How much is read at a time, in bytes. Allocators keep what a buffer as large as a tensor took.
+/// The size of a chunk, in bytes. Allocators would not return the memory of a buffer as large as a tensor.
 const CHUNK: usize = 1 << 20;
 
 /// Reads all tensors, with their names, to the CPU.

@@ -10,7 +10,8 @@ use tch::{Device, Kind, Tensor};
 use super::heads::Linear;
 use super::weights::Weight;
 
-/// A head's temperature. Above 1 it makes confidences smaller, below 1 larger; what is most likely stays so.
+/// A head's temperature. Above 1 it makes confidences smaller, below 1 larger; the most likely label stays
+/// the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Temperature {
@@ -24,7 +25,7 @@ impl Temperature {
     /// Rejects temperatures that logits cannot be divided by.
     ///
     /// # Errors
-    /// If it says what is wrong.
+    /// If the temperature is invalid; the error says why.
     pub(super) fn check(&self, outputs: usize, independent: bool) -> Result<()> {
         if let Self::Each(each) = self {
             ensure!(
@@ -54,7 +55,7 @@ impl Temperature {
         }
     }
 
-    /// The layer whose logits are divided by it. None is a layer that changes nothing.
+    /// The layer whose logits are divided by it. Without a layer, it starts from the identity.
     pub(super) fn in_layer(&self, linear: Option<&Linear>, outputs: usize, device: Device) -> Result<Linear> {
         let divisors: Vec<_> = (0..outputs).map(|output| self.for_output(output)).collect();
         let divisors = Tensor::f_from_slice(&divisors)?.f_to_device(device)?;
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn temperatures_that_cannot_be_divided_by_are_rejected() {
+    fn invalid_temperatures_are_rejected() {
         for (temperature, independent, wrong) in [
             (Temperature::All(0.0), false, "above 0"),
             (Temperature::All(f32::INFINITY), false, "above 0"),

@@ -1,12 +1,12 @@
-//! Numbers counted in a text itself, which may join what a head reads of the encoder: how long a prompt is, or how many
-//! numbers it has, says something about its difficulty that the mean of token vectors has lost.
+//! Features counted in the text itself, which a head can read in addition to the encoder's vector. A prompt's
+//! length and how many numbers it contains indicate its difficulty, and the mean of token vectors loses both.
 
 use std::fmt;
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// What can be counted in a text.
+/// A feature that can be counted in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextFeature {
@@ -14,7 +14,7 @@ pub enum TextFeature {
     LogLength,
     /// `ln(1 + numbers)`; a number is a run of digits, with `.` and `,` between them.
     Numbers,
-    /// `ln(1 + marks)`, of the marks that code has and prose has not: `{}[]<>=;_\|` and backticks.
+    /// `ln(1 + marks)`, of marks that are common in code and rare in prose: `{}[]<>=;_\|` and backticks.
     CodeMarks,
     /// `ln(1 + line ends)`
     Lines,
@@ -23,7 +23,7 @@ pub enum TextFeature {
 }
 
 impl TextFeature {
-    /// All that there are.
+    /// All features.
     pub const ALL: [Self; 5] =
         [Self::LogLength, Self::Numbers, Self::CodeMarks, Self::Lines, Self::QuestionMarks];
 }
@@ -46,8 +46,8 @@ pub struct TextFeatures {
 }
 
 impl TextFeatures {
-    /// Counts in the parts of a text that are read. Of a text of `whole` bytes that is longer than they are, the counts
-    /// are estimated, by the fraction that is read.
+    /// Counts the features in the parts of a text that are read. If the text is longer than its parts,
+    /// `whole` bytes, the counts are extrapolated from the fraction that is read.
     #[must_use]
     pub fn count(parts: &[&str], whole: usize) -> Self {
         let mut counts = Counts::default();
@@ -108,20 +108,20 @@ impl Counts {
     }
 }
 
-/// A feature as a head reads it: less its mean over the training data, by its standard deviation there.
+/// A feature as a head reads it: standardised by its mean and standard deviation over the training data.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScaledFeature {
-    /// What is counted.
+    /// The feature.
     pub name: TextFeature,
-    /// What is taken off.
+    /// The mean, which is subtracted.
     pub mean: f32,
-    /// What is divided by then; not 0.
+    /// The standard deviation, which divides the difference; not 0.
     pub scale: f32,
 }
 
 impl ScaledFeature {
-    /// Learns mean and scale of texts; none if the feature is the same in all of them.
+    /// Computes mean and scale over texts; none if the feature is the same in all of them.
     #[must_use]
     pub fn fit(name: TextFeature, texts: &[TextFeatures]) -> Option<Self> {
         let count = texts.len().max(1) as f64;
@@ -131,10 +131,10 @@ impl ScaledFeature {
         (deviation > 1e-6).then_some(Self { name, mean: mean as f32, scale: deviation as f32 })
     }
 
-    /// Rejects features that cannot be computed.
+    /// Rejects a mean or a scale that cannot be used.
     ///
     /// # Errors
-    /// If it says what is wrong.
+    /// If one is invalid; the error says why.
     pub(super) fn check(&self) -> Result<()> {
         let Self { name, mean, scale } = self;
         ensure!(mean.is_finite(), "features: the mean of {name} must be a number");
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_text_read_in_part_the_whole_is_estimated() {
+    fn counts_of_a_text_read_in_part_are_estimated() {
         let whole = "a1 ".repeat(100);
         let features = TextFeatures::count(&[&whole[..30], &whole[270..]], whole.len());
         let all = TextFeatures::count(&[&whole], whole.len());

@@ -1,10 +1,10 @@
 //! Turns text into token ids, in bounded time for text of any size.
 //!
-//! A text with more tokens than the model reads is read at both ends: a prompt says what to do before what it is about,
-//! or after it.
+//! Of a text with more tokens than the model reads, only the two ends are read: a prompt states its task
+//! either before the material or after it.
 //!
-//! What the user said before follows the text, for models that were trained to read it: the text's tokens attend to it, and only
-//! theirs are pooled.
+//! For models that were trained to read context, the user's earlier messages follow the text: the text's
+//! tokens attend to them, but only the text's tokens are pooled.
 
 use std::path::Path;
 
@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 
 use super::text_features::TextFeatures;
 
-/// Most tokens that are read of a text, special tokens included, whatever the model could read: beyond 512 tokens
-/// accuracy stops improving, while the time keeps growing faster than the tokens.
+/// The maximum number of tokens read of a text, special tokens included, even if the model could read more:
+/// beyond 512 tokens accuracy stops improving, while the time keeps growing faster than the number of tokens.
 pub const MAX_TOKENS: usize = 512;
 
 /// Bytes that are tokenized for each token that the model reads. A tokenizer reads everything before it truncates, so a
 /// megabyte would cost 370 ms. Ordinary text has fewer bytes per token (English about 4.5, Chinese 3).
 const BYTES_PER_TOKEN: usize = 16;
 
-/// Most messages of context that are read.
+/// The maximum number of context messages that are read.
 const MAX_CONTEXT: usize = 2;
 
 /// A text to classify, and what the same user said before it, oldest first.
@@ -49,26 +49,27 @@ impl<'a> From<&'a String> for Prompt<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tokens {
     ids: Vec<i64>,
-    /// How many of the ids, from the first, are the text's, and not its context's.
+    /// The number of leading ids that belong to the text; the others are context.
     pooled: usize,
     read: Coverage,
     features: TextFeatures,
 }
 
-/// What is tokenized of a text: all of it, or its beginning and its end if it is much longer than the model reads.
+/// The part of a text that is tokenized: all of it, or its beginning and its end if it is much longer than
+/// the model reads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Excerpt {
     beginning: String,
     end: String,
     /// Length of the whole text, in bytes.
     whole: usize,
-    /// What is tokenized of each earlier message that is read, from the latest.
+    /// The tokenized parts of each earlier message that is read, from the latest.
     context: Vec<(String, String)>,
 }
 
 #[cfg(test)]
 impl Excerpt {
-    /// What is tokenized of a text that is not long: all of it.
+    /// The whole of a text that is not long.
     pub(crate) fn beginning(&self) -> &str {
         &self.beginning
     }
@@ -84,11 +85,12 @@ impl From<String> for Excerpt {
 /// How much of a text is read, in tokens, special tokens included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Coverage {
-    /// Those that are read.
+    /// The tokens that are read.
     pub tokens: usize,
-    /// Those that the text has.
+    /// The tokens of the whole text.
     pub of: usize,
-    /// Whether `of` is an estimate, by the bytes of a text that is too long to be tokenized whole.
+    /// Whether `of` is estimated from the number of bytes, because the text is too long to be tokenized
+    /// whole.
     pub estimated: bool,
 }
 
@@ -101,7 +103,7 @@ impl Coverage {
 }
 
 impl From<Vec<i64>> for Tokens {
-    /// A text that is read as a whole, and in which nothing was counted.
+    /// A text that is read as a whole, without counted features.
     fn from(ids: Vec<i64>) -> Self {
         let read = Coverage { tokens: ids.len(), of: ids.len(), estimated: false };
         Self { pooled: ids.len(), ids, read, features: TextFeatures::default() }
@@ -115,19 +117,19 @@ impl Tokens {
         &self.ids
     }
 
-    /// How many of the ids, from the first, are the text's, special tokens included. What follows is context.
+    /// The number of leading ids that belong to the text, special tokens included. The others are context.
     #[must_use]
     pub fn pooled(&self) -> usize {
         self.pooled
     }
 
-    /// How much of the text they are.
+    /// How much of the text was read.
     #[must_use]
     pub fn read(&self) -> Coverage {
         self.read
     }
 
-    /// What was counted in the text.
+    /// The features counted in the text.
     #[must_use]
     pub fn features(&self) -> &TextFeatures {
         &self.features
@@ -137,9 +139,9 @@ impl Tokens {
 /// The model's own tokenizer.
 pub struct Tokenizer {
     tokenizer: tokenizers::Tokenizer,
-    /// Most tokens of a text, special ones included.
+    /// The maximum number of tokens of a text, special ones included.
     max_tokens: usize,
-    /// Most tokens of context, special ones included; 0 if the model reads none.
+    /// The maximum number of context tokens, special ones included; 0 if the model reads no context.
     context_tokens: usize,
     unrelated_similarity: f32,
     lower_all_caps: bool,
@@ -157,7 +159,7 @@ impl Tokenizer {
     pub fn load(path: &Path) -> Result<Self> {
         let fail = |error| anyhow!("cannot read {}: {error}", path.display());
         let mut tokenizer = tokenizers::Tokenizer::from_file(path).map_err(fail)?;
-        // The file has a truncation and a padding of its own, made for batches of fixed length.
+        // The file may enable truncation and padding, for batches of fixed length.
         tokenizer.with_padding(None).with_truncation(None).map_err(fail)?;
         let (before, after) =
             special_tokens(&tokenizer).with_context(|| format!("cannot use {}", path.display()))?;
@@ -196,27 +198,27 @@ impl Tokenizer {
         self
     }
 
-    /// The same tokenizer for a model that does, or does not, read texts in capital letters as if they were in small ones.
-    /// Tokenizers that know both have few words in capitals, so such a text would be read letter by letter.
+    /// The same tokenizer for a model that does, or does not, read texts in capital letters in lower case.
+    /// Case-sensitive vocabularies have few words in capitals, so such a text would be split into letters.
     #[must_use]
     pub fn lowering_all_caps(mut self, lower: bool) -> Self {
         self.lower_all_caps = lower;
         self
     }
 
-    /// The cosine similarity of the model's embeddings of texts that have nothing to do with each other.
+    /// The cosine similarity of the model's embeddings of unrelated texts.
     #[must_use]
     pub fn unrelated_similarity(&self) -> f32 {
         self.unrelated_similarity
     }
 
-    /// Most tokens that are read of a text, special tokens included.
+    /// The maximum number of tokens read of a text, special tokens included.
     #[must_use]
     pub fn max_tokens(&self) -> usize {
         self.max_tokens
     }
 
-    /// Most tokens that are read of a text and its context.
+    /// The maximum number of tokens read of a text and its context.
     #[must_use]
     pub fn max_tokens_with_context(&self) -> usize {
         self.max_tokens + self.context_tokens
@@ -237,7 +239,7 @@ impl Tokenizer {
         Excerpt { beginning, end, whole: text.len(), context: messages.collect() }
     }
 
-    /// Both parts of a text, in small letters if the model reads texts in capitals so.
+    /// Both parts of a text, in lower case if the text is in capitals and the model requires that.
     fn in_case(&self, (beginning, end): (&str, &str)) -> (String, String) {
         if self.lower_all_caps && is_all_caps([beginning, end]) {
             (beginning.to_lowercase(), end.to_lowercase())
@@ -250,7 +252,7 @@ impl Tokenizer {
     /// half each; then each earlier message alike, from the latest, if the model reads context.
     ///
     /// # Errors
-    /// If the tokenizer has no token for unknown words; BERT's always has.
+    /// If the tokenizer has no token for unknown words; BERT's always has one.
     pub fn tokenize<'a>(&self, prompt: impl Into<Prompt<'a>>) -> Result<Tokens> {
         self.tokenize_excerpt(&self.excerpt(prompt))
     }
@@ -280,7 +282,7 @@ impl Tokenizer {
         Ok(Tokens { ids: ids.into_iter().map(i64::from).collect(), pooled, read, features })
     }
 
-    /// Tokens that are left for one message of context.
+    /// The tokens left for one message of context.
     fn message_budget(&self) -> usize {
         (self.context_tokens / MAX_CONTEXT).saturating_sub(self.after.len())
     }
@@ -293,7 +295,7 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// Tokens that are left for a text's own.
+    /// The tokens left for the text itself.
     fn budget(&self) -> usize {
         self.max_tokens.saturating_sub(self.before.len() + self.after.len())
     }
@@ -309,7 +311,7 @@ fn encode(tokenizer: &tokenizers::Tokenizer, text: &str, special: bool) -> Resul
     Ok(encoding.get_ids().to_vec())
 }
 
-/// What a tokenizer puts before and after each text.
+/// The special tokens that a tokenizer adds before and after each text.
 fn special_tokens(tokenizer: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>)> {
     const PROBE: &str = "a";
     let (own, all) = (encode(tokenizer, PROBE, false)?, encode(tokenizer, PROBE, true)?);
@@ -401,14 +403,14 @@ mod tests {
     }
 
     #[test]
-    fn of_a_longer_one_both_ends_are_read_and_it_says_so() {
+    fn a_longer_text_is_read_at_both_ends_and_reports_it() {
         let tokens = tokenizer(7).tokenize(&words(0..20)).unwrap();
         assert_eq!(tokens.ids(), [100, 0, 1, 2, 18, 19, 101]);
         assert_eq!(tokens.read(), Coverage { tokens: 7, of: 22, estimated: false });
     }
 
     #[test]
-    fn a_much_longer_one_is_not_tokenized_whole() {
+    fn a_much_longer_text_is_not_tokenized_whole() {
         let text = words((0..100).cycle().take(10_000));
         let tokens = tokenizer(8).tokenize(&text).unwrap();
         assert_eq!(tokens.ids(), [100, 0, 1, 2, 97, 98, 99, 101]);
@@ -437,12 +439,12 @@ mod tests {
     }
 
     #[test]
-    fn capitals_are_read_as_small_letters_where_the_model_wants_it() {
+    fn capitals_are_read_in_lower_case_where_the_model_requires_it() {
         let reading = tokenizer(9).lowering_all_caps(true);
         let ids = |tokenizer: &Tokenizer, text: &str| tokenizer.tokenize(text).unwrap().ids().to_vec();
         assert_eq!(ids(&reading, "W1 W2 3"), [100, 1, 2, 102, 101]);
         assert_eq!(ids(&tokenizer(9), "W1 W2 3"), [100, 102, 102, 102, 101]);
-        // A word alone, small letters beside, and no letters at all.
+        // A single word, lower case among capitals, and no letters.
         for text in ["W1", "W1 W2 w3", "1 2"] {
             assert_eq!(ids(&reading, text), ids(&tokenizer(9), text), "{text}");
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use tch::Tensor;
 
-/// Sets numbers to zero by chance while it is on. Clones are switched together.
+/// Sets random numbers to zero while it is on. Clones share the switch.
 #[derive(Debug, Clone)]
 pub struct Dropout {
     fraction: f64,
@@ -79,7 +79,7 @@ pub struct Training {
 }
 
 impl Training {
-    /// Nothing collected yet.
+    /// An empty collection.
     #[must_use]
     pub fn new(dropout: Dropout) -> Self {
         Self { dropout, tensors: Vec::new(), masters: HashMap::new() }
@@ -92,13 +92,14 @@ impl Training {
         }
     }
 
-    /// Adds what the encoder made of tensors.
+    /// Adds the encoder's tensor that consists of these checkpoint tensors.
     pub(super) fn add(&mut self, names: Vec<String>, part: Part, tensor: &Tensor) -> Result<()> {
         if names.iter().any(|name| is_embedding(name)) {
             return Ok(());
         }
         let masters: Vec<_> = names.iter().filter_map(|name| self.masters.remove(name)).collect();
-        let master = Tensor::f_cat(&masters, 0).with_context(|| format!("no numbers of {names:?}"))?;
+        let master =
+            Tensor::f_cat(&masters, 0).with_context(|| format!("no float32 numbers of {names:?}"))?;
         self.tensors.push(TrainableTensor { names, part, tensor: tensor.shallow_clone(), master });
         Ok(())
     }

@@ -21,7 +21,7 @@ impl Weight {
         Self(tensor)
     }
 
-    /// The tensor itself, for who keeps it.
+    /// The tensor itself, for callers that keep it.
     pub(super) fn into_inner(self) -> Tensor {
         self.0
     }
@@ -41,16 +41,16 @@ impl std::ops::Deref for Weight {
     }
 }
 
-/// What a safetensors file holds and nobody has taken yet.
+/// The tensors of a safetensors file that were not taken yet.
 pub struct Weights {
     path: PathBuf,
     compute: Compute,
     tensors: HashMap<String, Tensor>,
-    /// Collects what can be trained, if anything is to be.
+    /// Collects the trainable tensors, if the encoder is to be trained.
     training: Option<Training>,
 }
 
-/// What checkpoints of a whole `BertFor...` put before the names of the encoder's tensors.
+/// The prefixes of the encoder's tensors in checkpoints of a whole `BertFor...`.
 const PREFIXES: [&str; 5] = ["bert.", "roberta.", "deberta.", "backbone.", "model."];
 
 /// A tensor's name without such a prefix.
@@ -59,7 +59,8 @@ pub fn without_prefix(name: &str) -> &str {
 }
 
 impl Weights {
-    /// Reads the file; tensors go where and to what `compute` says when they are taken.
+    /// Reads the file. Tensors are moved to the device and converted to the precision of `compute` when they
+    /// are taken.
     ///
     /// # Errors
     /// If the file is missing or is not safetensors; the error names it.
@@ -73,29 +74,29 @@ impl Weights {
         })
     }
 
-    /// Has layers made so that they can be trained, and collects what can be.
+    /// Layers are loaded for training from now on, and their trainable tensors are collected.
     #[must_use]
     pub fn for_training(mut self, training: Training) -> Self {
         self.training = Some(training);
         self
     }
 
-    /// What was collected for training.
+    /// The collected tensors.
     pub(super) fn into_training(self) -> Option<Training> {
         self.training
     }
 
-    /// What collects for training, if layers are to be trained.
+    /// The collection for training, if layers are to be trained.
     pub(super) fn training(&self) -> Option<&Training> {
         self.training.as_ref()
     }
 
-    /// Reports to the trainer, if there is one, what a layer made of tensors.
+    /// Records for training, if layers are to be trained, the tensor that a layer made of checkpoint tensors.
     pub(super) fn made(&mut self, names: Vec<String>, part: Part, tensor: &Weight) -> Result<()> {
         self.training.as_mut().map_or(Ok(()), |training| training.add(names, part, tensor))
     }
 
-    /// The tensors whose names, without a prefix, are this; as they are in the file.
+    /// The tensor whose name, without a prefix, is this, unchanged from the file.
     pub(super) fn named(&mut self, name: &str) -> Option<&mut Tensor> {
         self.tensors.iter_mut().find(|(key, _)| without_prefix(key) == name).map(|(_, tensor)| tensor)
     }
@@ -105,20 +106,20 @@ impl Weights {
         &self.path
     }
 
-    /// Has tensors taken in fp32 from now on, in which heads compute.
+    /// From now on, tensors are taken in fp32, in which heads compute.
     #[must_use]
     pub fn in_fp32(mut self) -> Self {
         self.compute.precision = Precision::Fp32;
         self
     }
 
-    /// Where tensors go when they are taken.
+    /// The device of taken tensors.
     #[must_use]
     pub fn device(&self) -> Device {
         self.compute.device
     }
 
-    /// Where and to what numbers tensors go when they are taken.
+    /// The device and precision of taken tensors.
     #[must_use]
     pub fn compute(&self) -> Compute {
         self.compute
@@ -130,8 +131,8 @@ impl Weights {
         self.tensors = self.tensors.drain().map(|(name, tensor)| (strip(name), tensor)).collect();
     }
 
-    /// Takes a lookup table of rows. 16-bit numbers keep their type, because a vocabulary of many
-    /// languages would fill the memory: what is looked up must be converted.
+    /// Takes a lookup table of rows. 16-bit numbers keep their type, because a vocabulary of many languages
+    /// would fill the memory. The caller converts the rows that it looks up.
     ///
     /// # Errors
     /// As [`Self::take`].
@@ -143,7 +144,7 @@ impl Weights {
         Ok(Weight(self.remove(name, shape)?.f_to_device(self.compute.device)?))
     }
 
-    /// Takes a tensor out, as the numbers that are computed with, on the device.
+    /// Takes a tensor out, converted to the precision and moved to the device.
     ///
     /// # Errors
     /// If it is missing or has another shape; the error names file, tensor and shapes.

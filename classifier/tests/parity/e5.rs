@@ -10,7 +10,7 @@ use tch::Device;
 
 use super::{Case, cases};
 
-/// The least cosine to the engine's embedding. The engine rounds activations to 8 bits, ours does not.
+/// The minimum cosine to the engine's embedding. The engine rounds activations to 8 bits, ours does not.
 const LEAST_COSINE: f32 = 0.998;
 
 /// The encoder as it was converted, without the adapter that the shipped heads read it through.

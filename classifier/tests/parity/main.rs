@@ -1,5 +1,5 @@
 //! Our encoders compute what `transformers` does.
-// Only functions marked as tests are exempt by themselves, not what they call.
+// Clippy exempts test functions, but not the functions that they call.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod e5;
@@ -20,7 +20,7 @@ use tch::{Device, Kind, Tensor};
 /// The largest difference allowed between two numbers of a hidden state.
 const TOLERANCE: f64 = 1e-4;
 
-/// Texts of 1 to 512 tokens, and what `transformers` computes of them.
+/// Texts of 1 to 512 tokens, and the results of `transformers` for them.
 struct Reference {
     texts: Vec<Tokens>,
     /// Each text's token vectors after the last layer, `[tokens, hidden]`.
@@ -29,7 +29,7 @@ struct Reference {
     layers: Tensor,
 }
 
-/// A text, and what the reference makes of it.
+/// A text, and its tokens and vector in the reference.
 #[derive(Deserialize)]
 struct Case {
     text: String,

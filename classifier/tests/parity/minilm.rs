@@ -88,7 +88,7 @@ fn the_layers_that_heads_read_end_in_the_embedding() {
 }
 
 #[test]
-fn of_a_megabyte_as_much_is_read_as_of_its_ends() {
+fn a_megabyte_is_read_only_at_its_ends() {
     let (_, tokenizer) = load_published();
     let middle = "word and ünïcode ".repeat(60_000);
     let tokens =

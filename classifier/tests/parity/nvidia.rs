@@ -24,7 +24,7 @@ const DIMENSIONS: [(&str, &str); 7] = [
     ("constraints", "constraint_ct"),
 ];
 
-/// What the published computation says of a text.
+/// The outputs of the published computation for a text.
 #[derive(Deserialize)]
 struct Expected {
     task: String,
@@ -65,7 +65,7 @@ fn assert_as_published(answer: &Prediction, expected: &Expected) {
 }
 
 #[test]
-fn every_head_says_of_a_text_alone_what_the_published_computation_says() {
+fn every_head_matches_the_published_computation_for_a_single_text() {
     let (model, tokenizer) = Model::load(&folder("nvidia"), Device::Cpu).unwrap();
     for (text, expected) in texts().iter().zip(expected()) {
         let answers = model.classify(&[&tokenizer.tokenize(text).unwrap()], Outputs::Scores).unwrap();
@@ -74,7 +74,7 @@ fn every_head_says_of_a_text_alone_what_the_published_computation_says() {
 }
 
 #[test]
-fn every_head_says_the_same_of_a_text_in_a_batch() {
+fn every_head_predicts_the_same_in_a_batch() {
     let (model, tokenizer) = Model::load(&folder("nvidia"), Device::Cpu).unwrap();
     let texts: Vec<_> = texts().iter().map(|text| tokenizer.tokenize(text).unwrap()).collect();
     let answers = model.classify(&texts.iter().collect::<Vec<_>>(), Outputs::Scores).unwrap();

@@ -1,4 +1,4 @@
-//! Computing in 16 bits changes answers by rounding only, and so does a batch.
+//! Computing in 16 bits changes predictions by rounding only, and so does a batch.
 
 use llm_router_classifier::device::{Compute, Precision};
 use llm_router_classifier::model::Model;
@@ -58,7 +58,7 @@ fn bf16_answers_as_fp32_does() {
 }
 
 #[test]
-fn a_text_is_answered_alike_alone_and_with_others_in_any_order() {
+fn a_text_has_the_same_prediction_alone_and_in_batches_of_any_order() {
     for (precision, cosine, tolerance) in [(Precision::Fp32, 0.99999, 1e-4), (Precision::Bf16, 0.999, 0.05)] {
         let (model, tokenizer) = Model::load(&model(), on_cpu(precision)).unwrap();
         let texts = PROMPTS.map(|prompt| tokenizer.tokenize(prompt).unwrap());
@@ -73,7 +73,7 @@ fn a_text_is_answered_alike_alone_and_with_others_in_any_order() {
 }
 
 #[test]
-fn what_is_not_wanted_is_not_answered() {
+fn a_prediction_has_only_the_requested_outputs() {
     let (model, tokenizer) = Model::load(&model(), Device::Cpu).unwrap();
     let text = tokenizer.tokenize(PROMPTS[1]).unwrap();
     let all = answers(&model, &[&text]).remove(0);

@@ -1,4 +1,4 @@
-//! Models that come as TorchScript.
+//! Models in TorchScript.
 
 use llm_router_classifier::model::tokenizer::Tokens;
 use tch::Tensor;
@@ -6,7 +6,7 @@ use tch::Tensor;
 use super::{assert_near, encoder, reference};
 
 #[test]
-fn a_module_that_gives_logits_gives_one_row_a_text_alone_and_padded() {
+fn a_module_that_returns_logits_returns_one_row_per_text_alone_and_padded() {
     let encoder = encoder("torchscript-logits");
     let tensors = Tensor::read_safetensors(super::folder("torchscript-logits").join("reference.safetensors"));
     let (_, theirs) = tensors.unwrap().into_iter().find(|(name, _)| name == "last").unwrap();
@@ -21,7 +21,7 @@ fn a_module_that_gives_logits_gives_one_row_a_text_alone_and_padded() {
 }
 
 #[test]
-fn an_output_of_another_shape_is_an_error_that_says_what_was_expected() {
+fn an_output_of_another_shape_is_an_error_with_the_expected_shape() {
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(super::folder("torchscript").join("model.pt"), folder.path().join("model.pt"))
         .unwrap();

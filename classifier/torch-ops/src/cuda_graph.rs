@@ -30,7 +30,7 @@ type Message = *mut c_char;
 #[derive(Debug)]
 pub struct Recorder {
     functions: Functions,
-    /// The stream that it captures is the thread's own.
+    /// It captures a stream of its thread.
     _not_send: PhantomData<*const ()>,
 }
 
@@ -53,8 +53,8 @@ pub struct CudaGraph {
 }
 
 impl Recorder {
-    /// Makes the calling thread ready: from now on it works on a stream of its own. libtorch's CUDA part must be loaded
-    /// with its symbols visible to other libraries.
+    /// Prepares the calling thread, which uses its own stream from now on. libtorch's CUDA part must be
+    /// loaded with its symbols visible to other libraries.
     ///
     /// # Errors
     /// If this program was built without CUDA's headers, or libtorch's CUDA part is missing or another version.
@@ -84,7 +84,7 @@ impl Recorder {
         let mut raw = null_mut();
         // SAFETY: the sibling is null or alive; the new graph is written if there is no message.
         ffi::check(unsafe { (self.functions.begin)(sibling, &raw mut raw) })?;
-        let raw = NonNull::new(raw).ok_or_else(|| OpError("no graph was made".to_owned()))?;
+        let raw = NonNull::new(raw).ok_or_else(|| OpError("CUDA returned no graph".to_owned()))?;
         let mut graph = CudaGraph { raw, functions: self.functions, _work: None };
         let capture = Capture { graph: &graph, open: true };
         let done = work();
@@ -146,7 +146,7 @@ impl CudaGraph {
 
 impl Drop for CudaGraph {
     fn drop(&mut self) {
-        // SAFETY: nobody else frees it.
+        // SAFETY: nothing else frees it.
         unsafe { (self.functions.free)(self.raw.as_ptr()) }
     }
 }
@@ -174,7 +174,8 @@ fn open() -> Result<Library, OpError> {
     if LIBRARY.is_empty() {
         return Err(OpError("this program was built without CUDA's headers".to_owned()));
     }
-    let file = file_in_memory().map_err(|error| OpError(format!("no file in memory: {error}")))?;
+    let file =
+        file_in_memory().map_err(|error| OpError(format!("cannot create a file in memory: {error}")))?;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     // SAFETY: the library has no initialisers of its own.
     Ok(unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }?)
@@ -219,13 +220,13 @@ mod tests {
         null_mut()
     }
 
-    /// A recorder whose functions only remember, by thread, that they were called.
+    /// A recorder whose functions only log their calls, by thread.
     fn recorder() -> Recorder {
         extern "C" fn own_stream() -> Message {
             called("own_stream")
         }
         extern "C" fn begin(_: *mut RawGraph, graph: *mut *mut RawGraph) -> Message {
-            // SAFETY: the caller passes a place for the graph.
+            // SAFETY: the caller passes a valid pointer for the graph.
             unsafe { graph.write(NonNull::dangling().as_ptr()) };
             called("begin")
         }

@@ -42,7 +42,7 @@ pub(super) fn call(function: impl FnOnce(*mut *mut C_tensor) -> *mut c_char) -> 
     Ok(unsafe { Tensor::from_ptr(output) })
 }
 
-/// What a function's message says went wrong, if there is one.
+/// The error in a function's message, if there is one.
 pub(super) fn check(message: *mut c_char) -> Result<(), OpError> {
     if message.is_null() {
         return Ok(());

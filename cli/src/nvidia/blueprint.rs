@@ -34,7 +34,7 @@ pub(super) struct Llm {
     pub(super) model: String,
 }
 
-/// The key is left out: it decides nothing, and a copy of the configuration may have it masked.
+/// Ignores the key: it does not affect routing, and a copy of the configuration may have it masked.
 impl PartialEq for Llm {
     fn eq(&self, other: &Self) -> bool {
         (&self.name, &self.api_base, &self.model) == (&other.name, &other.api_base, &other.model)
@@ -60,7 +60,7 @@ impl Policy {
 impl Llm {
     fn read(value: &Value) -> Self {
         Self {
-            // As it is written: manual routing compares it exactly.
+            // Not trimmed, because manual routing compares it exactly.
             name: value.get("name").map(scalar).unwrap_or_default(),
             api_base: text(value, "api_base"),
             api_key: text(value, "api_key"),
@@ -69,7 +69,7 @@ impl Llm {
     }
 }
 
-/// The LLMs of what may be a policy.
+/// The LLMs of a value that may be a policy.
 pub(super) fn llms(value: &Value) -> Option<&Vec<Value>> {
     value.get("llms")?.as_array()
 }
@@ -84,7 +84,7 @@ fn text(value: &Value, field: &str) -> String {
     value.get(field).map(scalar).unwrap_or_default().trim().to_owned()
 }
 
-/// Numbers and the like are names, too, where they stand for one.
+/// Accepts numbers and the like, because YAML may read a name as one.
 fn scalar(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

@@ -1,4 +1,4 @@
-//! The values of the blueprint's Helm chart that its template makes the configuration of.
+//! Reads the values of the blueprint's Helm chart from which its template makes the configuration.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! Which label of the sidecar's classifier stands for which class of the blueprint.
+//! Maps the classes of the blueprint to labels of the sidecar's classifiers.
 
 use super::blueprint::Policy;
 
@@ -15,9 +15,9 @@ pub(super) struct Head {
 #[derive(Debug, PartialEq)]
 struct Label {
     label: &'static str,
-    /// In its configuration.
+    /// Its name in the blueprint's configuration.
     class: &'static str,
-    /// In its classifier.
+    /// Its name in the blueprint's classifier.
     target: &'static str,
 }
 
@@ -64,7 +64,7 @@ const COMPLEXITY: Head = Head {
 pub(super) const HEADS: [&Head; 2] = [&TASK, &COMPLEXITY];
 
 /// Heads of the sidecar's own model with other labels, and the classifier by examples: a custom head must not have these names.
-const TAKEN: [&str; 6] = ["task", "complexity", "domain", "safety", "win-rate", "examples"];
+const TAKEN: [&str; 7] = ["task", "complexity", "domain", "safety", "pii", "win-rate", "examples"];
 
 impl Head {
     pub(super) fn labels(&self) -> impl Iterator<Item = &'static str> {
@@ -100,20 +100,22 @@ fn plain(name: &str) -> String {
 /// How a policy's classes get their labels.
 #[derive(Debug, PartialEq)]
 pub(super) enum Basis {
-    /// The ensemble is the blueprint's: the n-th class has the n-th label, whatever its name.
+    /// The ensemble is the blueprint's: the n-th class has the n-th label, regardless of its name.
     Ensemble { head: &'static Head, ensemble: String },
-    /// No ensemble is named, but the classes are those of one in number or by most of their names: by position.
+    /// No ensemble is named, but the number of the classes, or most of their names, match an ensemble of the
+    /// blueprint: classes have labels by position.
     Classes(&'static Head),
-    /// The ensemble, if one is named, is not the blueprint's, but the classes are named after labels: by name.
+    /// The ensemble, if one is named, is not the blueprint's, but the classes are named after labels: classes
+    /// have labels by name.
     Names { head: &'static Head, ensemble: Option<String> },
     /// The ensemble is the user's own. Its labels are assumed to be the names of the classes.
     Custom { head: String, ensemble: String },
-    /// Nothing says what could classify: clients choose.
+    /// No classifier can be inferred: clients choose a class.
     Manual,
 }
 
 impl Basis {
-    /// Weighs the ensemble that a policy's URL names, if it names one, and the classes.
+    /// Infers the mapping from the ensemble in a policy's URL, if there is one, and from the classes.
     pub(super) fn new(policy: &Policy, ensemble: Option<String>) -> Self {
         let Some(ensemble) = ensemble else { return Self::without_ensemble(policy) };
         if let Some(head) = head_of(&ensemble) {
@@ -170,7 +172,7 @@ pub(super) fn ensemble(url: &str) -> Option<String> {
     after_models.or(last).map(|name| (*name).to_owned())
 }
 
-/// The head for the blueprint's own ensembles, also if they are called a little differently.
+/// The head for the blueprint's own ensembles, also if their names differ a little.
 fn head_of(ensemble: &str) -> Option<&'static Head> {
     const FILLERS: [&str; 6] = ["router", "ensemble", "classifier", "model", "llm", "nvidia"];
     let lower = ensemble.to_ascii_lowercase();
@@ -234,5 +236,13 @@ mod tests {
         assert_eq!(custom_head("intent_router_ensemble"), "intent");
         assert_eq!(custom_head("domain_router_ensemble"), "custom-domain_router_ensemble");
         assert_eq!(custom_head("_ensemble"), "custom-_ensemble");
+        let heads = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/e5/heads");
+        for head in std::fs::read_dir(heads).unwrap() {
+            let name = head.unwrap().file_name().into_string().unwrap();
+            assert_eq!(
+                custom_head(&format!("{name}_router_ensemble")),
+                format!("custom-{name}_router_ensemble")
+            );
+        }
     }
 }

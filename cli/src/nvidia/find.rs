@@ -9,15 +9,20 @@ use serde_json::{Map, Value};
 use super::blueprint::{Blueprint, Policy, is_policy};
 use super::{chart, secrets};
 
-/// The configurations in a text, and what looks like one and cannot be read.
+/// The configurations in a text, and errors about parts that look like one but cannot be read.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) blueprints: Vec<Blueprint>,
     pub(super) problems: Vec<String>,
+    /// The number of strings that were parsed.
+    texts: usize,
 }
 
-/// A manifest holds a file that holds a manifest: deeper nesting of texts is not searched.
+/// The maximum nesting of texts, as when a manifest holds a file that holds a manifest.
 const MAX_TEXTS: usize = 4;
+
+/// The maximum number of strings that are parsed: strings in strings, each repeated by aliases, would take practically forever.
+const MAX_PARSED: usize = 1000;
 
 /// `kubectl apply` repeats the whole object here.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -164,7 +169,12 @@ impl Found {
 
     /// A whole file in a string.
     fn search_text(&mut self, text: &str, place: &Place) {
-        if !text.contains("llms") || place.texts >= MAX_TEXTS {
+        if !text.contains("llms") || place.texts >= MAX_TEXTS || self.texts > MAX_PARSED {
+            return;
+        }
+        self.texts += 1;
+        if self.texts > MAX_PARSED {
+            self.problems.push(format!("more than {MAX_PARSED} strings may contain a configuration"));
             return;
         }
         let place = Place { texts: place.texts + 1, ..place.clone() };

@@ -1,4 +1,4 @@
-//! Makes a policy and clusters of the configurations that were found.
+//! Makes a policy and clusters from the configurations that were found.
 
 use anyhow::{Result, bail, ensure};
 use llm_router_routing::config::Config;
@@ -11,7 +11,7 @@ use super::models::{Models, SIDECAR, Taken};
 use super::policy::ImportedPolicy;
 use super::secrets::Secrets;
 
-/// What an import makes.
+/// The result of an import.
 #[derive(Debug)]
 pub(crate) struct Import {
     /// Our policy.
@@ -27,7 +27,7 @@ pub(crate) struct Import {
 /// # Errors
 /// If there is no configuration, two contradict each other, or no policy has an LLM that can be called.
 pub(crate) fn import(text: &str) -> Result<Import> {
-    let Found { blueprints, problems } = find(text)?;
+    let Found { blueprints, problems, .. } = find(text)?;
     let mut import = convert(&blueprints, &Secrets::new(&blueprints))?;
     import.notes.extend(problems);
     Ok(import)
@@ -67,7 +67,7 @@ fn convert(blueprints: &[Blueprint], secrets: &Secrets) -> Result<Import> {
         "models": models.to_json(),
         "policies": converted,
     });
-    // What goes wrong here is a fault of the import.
+    // An error here is a bug in the import.
     if let Err(error) = Config::from_json(policy.to_string().as_bytes()) {
         bail!("the import is not a valid policy: {error}");
     }

@@ -1,4 +1,4 @@
-//! What an LLM of the blueprint calls.
+//! The server and the model behind an LLM of the blueprint.
 
 use std::collections::BTreeSet;
 
@@ -15,20 +15,20 @@ pub(super) struct Upstream {
     pub(super) model: String,
 }
 
-/// A class of a policy, and what it calls.
+/// A class of a policy, and its upstream.
 #[derive(Debug)]
 pub(super) struct Class {
-    /// The name for manual routing; empty if it is a key.
+    /// The name for manual routing; empty if it has an API key in it.
     pub(super) name: String,
     /// The name for notes.
     pub(super) title: String,
-    /// Why it cannot be called, if so.
+    /// The upstream, or why it cannot be called.
     pub(super) upstream: Result<Upstream, String>,
     pub(super) notes: Vec<String>,
 }
 
 impl Class {
-    /// Takes over the LLM at a position.
+    /// Converts the LLM at a position.
     pub(super) fn new(llm: &Llm, position: usize, secrets: &Secrets, servers: &mut Servers) -> Self {
         let mut notes = Vec::new();
         let is_key = secrets.in_name(&llm.name);
@@ -59,7 +59,7 @@ fn upstream(llm: &Llm, secrets: &Secrets) -> Result<(Upstream, Vec<&'static str>
     }
     filled("api_base", &llm.api_base)?;
     let endpoint = Endpoint::from_api_base(&llm.api_base).map_err(|reason| {
-        // Only what looks harmless is shown.
+        // Only an `api_base` that probably has no secret in it is shown.
         let shown = !secrets.in_name(&llm.api_base) && !llm.api_base.contains(['@', '?']);
         let shown = if shown { format!(" {:?}", llm.api_base) } else { String::new() };
         format!("its api_base{shown} {reason}")
@@ -83,7 +83,7 @@ fn filled(field: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What is left behind of the servers. The keys are only counted.
+/// What is not carried over from the servers. The keys are only counted.
 #[derive(Debug, Default)]
 pub(super) struct Servers {
     keys: Vec<(Server, BTreeSet<String>)>,

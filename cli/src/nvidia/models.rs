@@ -11,7 +11,7 @@ use super::server::Server;
 /// The sidecar's cluster, by the name that our bootstraps give it.
 pub(super) const SIDECAR: &str = "llm-router-sidecar";
 
-/// What clients name besides models. A model's name must not change what these mean.
+/// The names that clients use for policies and classes. The name of a model must not change what these mean.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     pub(super) policies: BTreeSet<String>,
@@ -20,7 +20,8 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// Manual routing looks for a model first, so a model may have a class's name only if every such class is this model.
+    /// Manual routing looks for a model first, so a model may have a class's name only if every class of that
+    /// name calls this model.
     fn allows(&self, name: &str, upstream: &Upstream) -> bool {
         let classes = self.classes.get(name).into_iter().flatten();
         name != AUTO && !self.policies.contains(name) && classes.into_iter().all(|class| class == upstream)
@@ -35,7 +36,7 @@ pub(super) struct Models {
     clusters: Vec<(Server, String)>,
 }
 
-/// A model with its name, and that of its cluster.
+/// A model with its name and the name of its cluster.
 #[derive(Debug)]
 struct Model {
     upstream: Upstream,
@@ -55,7 +56,7 @@ impl Models {
         }
         let whole = printable(&upstream.model);
         let short = whole.rsplit('/').find(|part| !part.is_empty()).unwrap_or("model");
-        // At another server, a number says more than the vendor.
+        // The same model at another server has the same vendor, so only a number distinguishes the two.
         let elsewhere = self.models.iter().any(|model| model.upstream.model == upstream.model);
         let with_vendor = (!elsewhere).then(|| whole.replace('/', "-"));
         let name = free(short, with_vendor, |name| {
@@ -108,7 +109,7 @@ fn free(short: &str, other: Option<String>, is_free: impl Fn(&str) -> bool) -> S
     names.find(|name| is_free(name)).unwrap_or_default()
 }
 
-/// Names of models travel in response headers.
+/// Replaces characters that response headers, which carry names of models, do not allow.
 pub(super) fn printable(name: &str) -> String {
     let legal = |c: char| c.is_ascii_graphic() || c == ' ';
     name.chars().map(|c| if legal(c) { c } else { '-' }).collect()

@@ -1,4 +1,4 @@
-//! What of a policy is not carried over as it was, and what to do about it.
+//! Notes on what an import changes in a policy, and what to do about it.
 
 use super::classes::{Basis, Head};
 use super::llms::Class;
@@ -52,7 +52,7 @@ impl ImportedPolicy<'_> {
         }
     }
 
-    /// What surprises those who expect that classes go by their names.
+    /// Notes for users who expect that classes are matched by name.
     fn position_notes(&self, head: &Head, default: &str) -> Vec<String> {
         let mut notes = Vec::new();
         let other_name = |(position, (label, class)): (usize, (&str, &Class))| {

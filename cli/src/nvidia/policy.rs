@@ -1,4 +1,4 @@
-//! A policy of the blueprint as one of ours.
+//! Converts a policy of the blueprint to one of ours.
 
 use anyhow::{Result, bail};
 use llm_router_routing::config::AUTO;
@@ -10,7 +10,7 @@ use super::llms::{Class, Servers, Upstream};
 use super::models::{Models, printable};
 use super::secrets::Secrets;
 
-/// Classes that the blueprint's users name for whatever fits nowhere else; the first that a policy has is its default.
+/// Names of classes for everything that fits nowhere else. The first one that a policy has is its default.
 const LAST_RESORT: [&str; 4] = ["unknown", "other", "default", "fallback"];
 
 /// A policy that is imported.
@@ -23,7 +23,7 @@ pub(super) struct ImportedPolicy<'a> {
 }
 
 impl<'a> ImportedPolicy<'a> {
-    /// Takes a policy, unless nothing of it can be used.
+    /// Converts a policy, unless nothing in it can be used.
     ///
     /// # Errors
     /// The reason.
@@ -62,10 +62,10 @@ impl<'a> ImportedPolicy<'a> {
         Ok(Self { blueprint, policy, name, basis: Basis::new(policy, ensemble), classes })
     }
 
-    /// Another policy of the same name: within a configuration, the blueprint takes the first.
+    /// Handles another policy of the same name. Within a configuration, the blueprint uses the first.
     ///
     /// # Errors
-    /// If it is another configuration's, and not the same.
+    /// If it is from another configuration, and differs.
     pub(super) fn repeated_by(&self, other: &Self) -> Result<Option<String>> {
         if self.policy == other.policy {
             return Ok(None);
@@ -84,7 +84,7 @@ impl<'a> ImportedPolicy<'a> {
         );
     }
 
-    /// The class whose model takes what has no other.
+    /// The class whose model is the policy's default.
     fn default(&self) -> Option<&Class> {
         let usable = || self.classes.iter().enumerate().filter(|(_, class)| class.upstream.is_ok());
         let labelled = |position: usize, class: &Class, wanted: &str| {
@@ -102,8 +102,8 @@ impl<'a> ImportedPolicy<'a> {
         by_label.or_else(by_name).or_else(|| usable().next()).map(|(_, class)| class)
     }
 
-    /// What manual routing calls by each name: of several classes with one name, the first. One that cannot be called goes
-    /// to the policy's default.
+    /// The upstream of each name in manual routing. If several classes have the same name, the first one
+    /// counts. A class that cannot be called has the upstream of the policy's default.
     pub(super) fn manual(&self) -> impl Iterator<Item = (&str, &Upstream)> {
         let default = self.default().and_then(|class| class.upstream.as_ref().ok());
         let first = |(position, class): &(usize, &Class)| {

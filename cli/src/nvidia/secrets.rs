@@ -1,16 +1,16 @@
-//! Recognizes API keys where none belongs: what is imported and printed goes to repositories and logs.
+//! Recognizes API keys in fields that should have none, because the output goes to repositories and logs.
 
 use std::collections::BTreeSet;
 
 use super::blueprint::Blueprint;
 
-/// The keys of a configuration, and the look of others.
+/// The keys of a configuration. Other keys are recognized by their form.
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
     known: BTreeSet<String>,
 }
 
-/// What providers begin their keys with, and how many characters at least follow.
+/// The prefixes of providers' keys, and the minimum number of characters after them.
 const PREFIXES: [(&str, usize); 20] = [
     ("nvapi-", 1),
     ("sk-", 4),
@@ -34,7 +34,7 @@ const PREFIXES: [(&str, usize); 20] = [
     ("fw_", 16),
 ];
 
-/// No word of a model's name has so many letters and digits in a row.
+/// The minimum number of letters and digits in a row in a key. Words in names of models have fewer.
 const LONG: usize = 32;
 
 /// Shorter values of `api_key` are words like `none`, which may be names as well.
@@ -68,7 +68,7 @@ impl Secrets {
     }
 }
 
-/// A parser's message without what looks like a key.
+/// Masks everything in a parser's message that looks like a key.
 pub(super) fn masked(message: &str) -> String {
     let secret = tokens(message).filter(|token| is_prefixed(token) || has_long_run(token));
     secret.fold(message.to_owned(), |message, token| message.replace(token, "***"))

@@ -18,9 +18,9 @@ pub(super) struct Server {
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) server: Server,
-    /// What requests have in place of `/v1`.
+    /// The part of requests' paths that replaces `/v1`.
     pub(super) base_path: String,
-    /// What of the `api_base` is not carried over.
+    /// Notes on parts of the `api_base` that are not carried over.
     pub(super) notes: Vec<&'static str>,
 }
 
@@ -28,7 +28,8 @@ impl Endpoint {
     /// Reads an `api_base`.
     ///
     /// # Errors
-    /// Why it points nowhere. The text does not repeat the `api_base`, which may have a password in it.
+    /// The reason why it is invalid. The text does not repeat the `api_base`, which may have a password in
+    /// it.
     pub(super) fn from_api_base(api_base: &str) -> Result<Self, String> {
         let url = Url::parse(api_base).map_err(|_| "is not a URL like https://host:port".to_owned())?;
         let tls = match url.scheme() {
@@ -46,7 +47,8 @@ impl Endpoint {
             notes.push("what follows its path is not carried over");
         }
         let path = url.path().trim_end_matches('/');
-        // The blueprint adds /v1 in any case. Who wrote one did not mean two.
+        // The blueprint always adds `/v1`, but an `api_base` that already ends with it is not meant to have
+        // two.
         let base_path = if path.ends_with("/v1") { path.to_owned() } else { format!("{path}/v1") };
         if path.ends_with("/v1") {
             notes.push("the blueprint adds another /v1 to it; here it has one");
@@ -92,7 +94,7 @@ impl Server {
             "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
         let trusted_ca = json!({"filename": "/etc/ssl/certs/ca-certificates.crt"});
         let context = match self.ip() {
-            // An address is no server name.
+            // Server names (SNI) are never IP addresses.
             Some(ip) => {
                 let matchers = json!([{"san_type": "IP_ADDRESS", "matcher": {"exact": ip.to_string()}}]);
                 let validation = json!({"trusted_ca": trusted_ca, "match_typed_subject_alt_names": matchers});

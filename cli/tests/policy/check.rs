@@ -74,7 +74,7 @@ fn an_error_names_file_field_fix_and_place() {
 }
 
 #[test]
-fn what_is_no_policy_is_said() {
+fn a_file_without_a_policy_is_an_error_that_says_why() {
     for (content, expected) in [
         ("", "file.yaml: the text is empty"),
         ("# nothing\n---\n", "file.yaml: the text is empty"),

@@ -233,6 +233,17 @@ fn an_error_in_the_file_does_not_quote_it() {
 }
 
 #[test]
+fn strings_in_strings_that_aliases_repeat_are_searched_a_limited_number_of_times() {
+    let repeated: Vec<_> = (0..98).map(|number| format!("text{number}: *text")).collect();
+    let more = format!("more: {{{}}}\n", repeated.join(", "));
+    let nested = (0..4).fold("no: llms\n".to_owned(), |inner, _| {
+        format!("text: &text |\n  {}\n{more}", inner.replace('\n', "\n  "))
+    });
+    let error = import_text(&nested).unwrap_err();
+    assert!(error.contains("more than 1000 strings"), "{error}");
+}
+
+#[test]
 fn a_file_without_anything_to_import_says_what_to_give() {
     for (yaml, expected) in [
         ("", "the text is empty; pass the config.yaml"),

@@ -1,5 +1,6 @@
-//! Routing policies as people meet them: the schema, the reference, the examples, `check` and `import-nvidia`.
-// Only functions marked as tests are exempt by themselves, not what they call.
+//! Routing policies from the user's view: the schema, the reference, the examples, `check` and
+//! `import-nvidia`.
+// Clippy exempts only test functions themselves, not the functions that they call.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod check;

@@ -1,5 +1,6 @@
-//! The changes to each attempt of a retried request. The filter in front of the LLMs sees the request once per attempt, upstream
-//! of Envoy's retries. Its header changes persist for later attempts. The body comes again as it was for the first model.
+//! The changes to each attempt of a retried request. The filter in front of the LLMs sees the request once
+//! per attempt, upstream of Envoy's retries. Its header changes persist for later attempts. Each attempt
+//! starts with the body for the first model.
 
 use llm_router_routing::exchange::Attempt;
 use llm_router_routing::failover::{Failover, Retry, credentials, foreign_credentials};
@@ -27,7 +28,7 @@ pub struct RetriedBody {
 }
 
 impl AttemptHeaders {
-    /// `before` is what the first attempt left as its credentials.
+    /// `before` returns the credentials that the first attempt left.
     pub fn new(
         failover: Failover,
         attempt: &Attempt,
@@ -36,7 +37,7 @@ impl AttemptHeaders {
         before: impl FnOnce() -> Vec<u8>,
     ) -> Self {
         let mut plan = Self::default();
-        // The cluster of a retry is read from the header that the attempt before it left.
+        // Envoy reads the cluster of a retry from the header that the previous attempt set.
         if let Some(next) = failover.at_attempt(attempt.number.saturating_add(1)) {
             plan.set.push((failover.cluster_header.clone(), next.cluster.clone()));
         }

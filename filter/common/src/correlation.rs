@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_is_told_with_its_state_and_nothing_else() {
+    fn a_trace_is_sent_with_its_state_and_nothing_else() {
         let trace = [(PARENT, TRACE), (STATE, "a=1,b=2")];
         assert_eq!(told(&[trace[0], trace[1], ("authorization", "Bearer x")]), owned(&trace));
         assert_eq!(told(&trace[..1]), owned(&trace[..1]));
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_id_is_told_with_or_without_a_trace() {
+    fn a_request_id_is_sent_with_or_without_a_trace() {
         let id = [(REQUEST_ID, "3f0a9c1e-7d7c-4a4e-9b53-0f6a5a0c1c58")];
         assert_eq!(told(&id), owned(&id));
         assert_eq!(told(&[(PARENT, TRACE), id[0]]), owned(&[(PARENT, TRACE), id[0]]));
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_trace_is_not_told() {
+    fn an_invalid_trace_is_not_sent() {
         let long = format!("{TRACE}-{}", "0".repeat(9000));
         let upper = TRACE.to_uppercase();
         let broken = TRACE.replace('-', "\n");
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_is_none_is_left_out() {
+    fn an_invalid_state_is_omitted() {
         for state in ["", "a=\n", "a=ü", &"a".repeat(513)] {
             assert_eq!(told(&[(PARENT, TRACE), (STATE, state)]), owned(&[(PARENT, TRACE)]), "{state}");
         }

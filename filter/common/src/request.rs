@@ -30,7 +30,7 @@ impl RequestEncoder {
 
     fn template(&self, query: &Query<'_>) -> Arc<RequestTemplate> {
         let key = key(query);
-        // A panic in another thread leaves the map whole.
+        // A panic in another thread cannot leave the map inconsistent.
         let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(template) = templates.get(&key) {
             return Arc::clone(template);

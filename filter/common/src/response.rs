@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn predictions_that_are_missing_do_not_cost_those_that_are_there() {
+    fn missing_predictions_do_not_invalidate_the_others() {
         let message = message(CONTRACT_VERSION, label(0.75));
         let mut missing = Vec::new();
         let asked = [classifier(), Classifier::from("mood")];

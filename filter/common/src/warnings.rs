@@ -27,7 +27,7 @@ impl Warnings {
 
     /// The number of warnings suppressed since the last one, if one may be logged now.
     fn suppressed(&self, now: Duration) -> Option<u64> {
-        // A panic in another thread leaves the numbers whole.
+        // A panic in another thread cannot leave the numbers inconsistent.
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.last.is_some_and(|last| now.saturating_sub(last) < INTERVAL) {
             state.suppressed = state.suppressed.saturating_add(1);
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_storm_is_one_line_now_and_then() {
+    fn a_burst_is_one_line_per_interval() {
         let warnings = Warnings::default();
         let at = |seconds| warnings.limit(Duration::from_secs(seconds), || "down".to_owned());
         assert_eq!([at(100), at(100), at(105), at(109)], [Some("down".to_owned()), None, None, None]);

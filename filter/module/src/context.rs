@@ -40,14 +40,14 @@ fn read_attribute(envoy: &EnvoyFilter, attribute: Attribute) -> Option<Scalar> {
     let id = id(attribute);
     match attribute.kind() {
         AttributeKind::Text | AttributeKind::Address => {
-            // Envoy has an empty text for what does not apply.
+            // Envoy returns an empty text for attributes that do not apply.
             envoy.text_attribute(id).filter(|text| !text.is_empty()).map(Scalar::Text)
         }
         AttributeKind::Port => {
             let port = envoy.number_attribute(id)?;
             Some(Scalar::Number(u16::try_from(port).ok()?.into()))
         }
-        // Of a connection without TLS, Envoy knows nothing here.
+        // Envoy returns no value for a connection without TLS.
         AttributeKind::Flag => Some(Scalar::Flag(envoy.flag_attribute(id).unwrap_or(false))),
     }
 }

@@ -66,7 +66,7 @@ impl EnvoyFilter {
     /// All request headers, copied.
     pub(crate) fn request_headers(&self) -> Headers {
         let Some(filter) = self.filter.get() else { return Headers::default() };
-        // SAFETY: the filter lives; Envoy fills exactly as many places as it says that there are headers.
+        // SAFETY: the filter lives; Envoy fills exactly as many places as it reports headers.
         let all = unsafe {
             let count = abi::envoy_dynamic_module_callback_http_get_headers_size(filter, HeaderMap::Request);
             let mut all = vec![Header::NULL; count];
@@ -121,7 +121,7 @@ impl EnvoyFilter {
     pub(crate) fn content_type(&self) -> Option<String> {
         let filter = self.filter.get()?;
         let mut value = Buffer::NULL;
-        // SAFETY: the filter lives; a null pointer says that the number of values is of no interest.
+        // SAFETY: the filter lives; a null pointer means that the number of values is not needed.
         let found = unsafe {
             abi::envoy_dynamic_module_callback_http_get_header(
                 filter,
@@ -187,7 +187,7 @@ impl EnvoyFilter {
     }
 
     fn chunks(&self, filter: FilterPtr, body: Body) -> Vec<Buffer> {
-        // SAFETY: the filter lives; Envoy fills exactly as many places as it says that there are chunks.
+        // SAFETY: the filter lives; Envoy fills exactly as many places as it reports chunks.
         unsafe {
             let count = abi::envoy_dynamic_module_callback_http_get_body_chunks_size(filter, body);
             let mut chunks = vec![Buffer::NULL; count];

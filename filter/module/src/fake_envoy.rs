@@ -26,11 +26,11 @@ pub(crate) struct FakeEnvoy {
     filter: RefCell<Option<Rc<HttpFilter>>>,
     pub(crate) request_headers: RefCell<Headers>,
     pub(crate) response_headers: RefCell<Headers>,
-    /// What just came of a body.
+    /// The body chunk that just arrived.
     received: RefCell<Vec<u8>>,
     /// What the filter chain holds.
     buffered: RefCell<Vec<u8>>,
-    /// What went on.
+    /// The forwarded body.
     pub(crate) forwarded: RefCell<Vec<u8>>,
     pub(crate) has_continued: Cell<bool>,
     pub(crate) response: RefCell<Option<(u32, Vec<u8>)>>,
@@ -86,7 +86,7 @@ impl FakeEnvoy {
         status
     }
 
-    /// A chunk comes. What the filter leaves of it goes on when the filter says so.
+    /// A chunk arrives. What the filter leaves of it is forwarded when the filter continues.
     pub(crate) fn body(&self, chunk: &[u8], end_of_stream: bool) -> Option<BodyStatus> {
         let filter = self.filter()?;
         self.received.replace(chunk.to_vec());
@@ -113,7 +113,7 @@ impl FakeEnvoy {
         self.forwarded.borrow_mut().extend(buffered);
     }
 
-    /// The response of an LLM comes.
+    /// The response of an LLM arrives.
     pub(crate) fn respond(&self, chunks: &[&[u8]]) {
         let Some(filter) = self.filter() else { return };
         filter.response_headers();
@@ -123,7 +123,7 @@ impl FakeEnvoy {
         }
     }
 
-    /// The sidecar's response comes on a stream.
+    /// The sidecar's response arrives on a stream.
     pub(crate) fn answer_call(&self, stream: u64, status: &str, body: &[u8]) {
         let Some(filter) = self.filter() else { return };
         filter.call_headers(stream, [(&b":status"[..], &b"200"[..])].into_iter());

@@ -28,7 +28,7 @@ pub struct Conduct {
 }
 
 impl Request {
-    /// The headers of a request for a chat completion have come.
+    /// The headers of a request for a chat completion have arrived.
     ///
     /// # Panics
     /// If the policy is not valid JSON for a policy.
@@ -44,7 +44,7 @@ impl Request {
         Self { envoy, _config: config, has_ended: false }
     }
 
-    /// A chunk of the body comes. Nothing, if the body has ended.
+    /// A chunk of the body arrives. Does nothing if the body has ended.
     pub fn chunk(&mut self, chunk: &[u8], end: bool) {
         if !self.has_ended {
             self.has_ended = end;
@@ -52,7 +52,7 @@ impl Request {
         }
     }
 
-    /// The trailers come. Nothing, if the body has ended.
+    /// The trailers arrive. Does nothing if the body has ended.
     pub fn trailers(&mut self) {
         if !self.has_ended {
             self.has_ended = true;
@@ -72,7 +72,7 @@ impl Request {
         }
     }
 
-    /// A response comes, of an LLM or of Envoy.
+    /// A response arrives, of an LLM or of Envoy.
     pub fn respond(&self, chunk: &[u8]) {
         self.envoy.respond(&[chunk]);
     }
@@ -82,10 +82,10 @@ impl Request {
         self.envoy.destroy();
     }
 
-    /// Checks what must hold at any time.
+    /// Checks the invariants.
     ///
     /// # Panics
-    /// If it does not.
+    /// If one is violated.
     pub fn check(&self) {
         assert_eq!(guard::take_panics(), 0, "a hook panicked");
         let is_decided = self.envoy.request_header("x-llm-cluster").is_some();

@@ -27,7 +27,7 @@ impl HeldBody {
         let needed = self.bytes.len().saturating_add(piece.len());
         if needed > self.bytes.capacity() {
             let ahead = self.bytes.capacity().saturating_mul(GROWTH).max(FIRST);
-            // Nothing beyond the announced length comes; a body without one may be small.
+            // No more than the announced length arrives. A body without one may be small.
             let wanted = if self.announced > 0 {
                 ahead.min(self.announced)
             } else {
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_announced_and_does_not_come_costs_little() {
+    fn an_announced_body_that_does_not_arrive_costs_little() {
         assert!(capacity(Some(8 << 20), 1, 1) <= FIRST);
         assert!(capacity(Some(8 << 20), 16 << 10, 5) <= GROWTH * FIRST);
     }

@@ -2,6 +2,7 @@
 
 use llm_router_filter_common::filter_state::{self, PREFIX};
 use llm_router_routing::exchange::{Event, EventSink};
+use llm_router_routing::router::Step;
 
 use crate::abi::LogLevel;
 use crate::envoy::EnvoyFilter;
@@ -54,6 +55,12 @@ impl EventSink for Recorder<'_> {
                     self.messages.push(format!("routed to {}: {}", decision.model.name, decision.reason));
                 }
                 Event::Rejected(rejection) => self.messages.push(format!("rejected: {}", rejection.code())),
+                Event::Step(Step::NoFailover { model, max_bytes }) => {
+                    let name = &model.name;
+                    self.messages.push(format!(
+                        "no failover from {name}: its edits change more than {max_bytes} bytes"
+                    ));
+                }
                 _ => {}
             }
         }

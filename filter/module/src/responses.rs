@@ -36,7 +36,7 @@ impl SharedResponses for ProcessResponses {
 
 fn shard(response: Digest) -> Option<MutexGuard<'static, LruCache<Digest, String>>> {
     let index = response.number() as usize % SHARDS;
-    // A panic in another thread leaves the cache whole.
+    // A panic in another thread cannot leave the cache inconsistent.
     Some(SHARED.get(index)?.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_thread_knows_what_another_remembered() {
+    fn every_thread_finds_what_another_stored() {
         let ids: Vec<_> = (0..100).map(|id| Digest::of(&[format!("every thread {id}")])).collect();
         std::thread::scope(|scope| {
             for (id, response) in ids.iter().enumerate() {

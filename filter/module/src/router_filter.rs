@@ -80,7 +80,7 @@ impl RouterFilter {
         }
     }
 
-    /// The request headers have come.
+    /// The request headers have arrived.
     pub(crate) fn request_headers(&self, envoy: &EnvoyFilter, end_of_stream: bool) -> HeadersStatus {
         let headers = envoy.request_headers();
         envoy.drill.read(&headers);
@@ -112,7 +112,7 @@ impl RouterFilter {
         }
     }
 
-    /// A chunk of the request body has come.
+    /// A chunk of the request body has arrived.
     pub(crate) fn request_body(&self, envoy: &EnvoyFilter, end_of_stream: bool) -> BodyStatus {
         match self.phase.get() {
             Phase::Passing => return BodyStatus::Continue,
@@ -133,7 +133,7 @@ impl RouterFilter {
         body_status(then)
     }
 
-    /// The request's trailers have come, and so all of its body.
+    /// The request's trailers have arrived, and so has all of its body.
     pub(crate) fn request_trailers(&self, envoy: &EnvoyFilter) -> HeadersStatus {
         let then = match self.phase.get() {
             Phase::Passing => Then::GoOn,
@@ -143,7 +143,7 @@ impl RouterFilter {
         headers_status(then)
     }
 
-    /// The response headers of an LLM, or of Envoy itself, have come.
+    /// The response headers of an LLM, or of Envoy itself, have arrived.
     pub(crate) fn response_headers(&self, envoy: &EnvoyFilter) {
         let (is_forwarded, may_fail_over) = {
             let exchange = self.exchange.borrow();
@@ -167,7 +167,7 @@ impl RouterFilter {
         }
     }
 
-    /// A chunk of the response body has come.
+    /// A chunk of the response body has arrived.
     pub(crate) fn response_body(&self, envoy: &EnvoyFilter, end_of_stream: bool) {
         let is_read = self.exchange.borrow().reads_response();
         if is_read {
@@ -199,7 +199,7 @@ impl RouterFilter {
     /// A stream to the sidecar has ended.
     pub(crate) fn call_ended(&self, envoy: &EnvoyFilter, stream: u64, was_reset: bool) {
         self.with_call(stream, |call| call.ended(was_reset));
-        // While Envoy still starts the stream, `call_sidecar` reads the result.
+        // While Envoy is still starting the stream, `call_sidecar` reads the result.
         let has_ended = self.call.borrow().as_ref().is_some_and(|call| call.stream() == Some(stream));
         if has_ended && let Some(result) = self.take_result() {
             let action = self.classified(envoy, result);
@@ -207,7 +207,8 @@ impl RouterFilter {
         }
     }
 
-    /// The request is over: it has its response, or the client left. Envoy resets a stream that is under way.
+    /// The request is over: it has its response, or the client disconnected. Envoy resets a stream in
+    /// progress.
     pub(crate) fn finish(&self, envoy: &EnvoyFilter) {
         let mut recorder = Recorder::after_the_end(&self.gateway);
         self.exchange.borrow_mut().finish(&mut recorder);

@@ -69,7 +69,7 @@ fn a_named_model_gets_the_request_with_its_own_name() {
 }
 
 #[test]
-fn what_is_not_for_an_llm_passes_untouched() {
+fn a_request_that_is_not_for_an_llm_passes_untouched() {
     let config = config(|_| {});
     let envoy = FakeEnvoy::new(&config, &[(":method", "POST"), (":path", "/upload"), (":authority", "g")]);
     assert_eq!(envoy.headers(false), HeadersStatus::Continue);
@@ -96,7 +96,7 @@ fn the_sidecars_prediction_decides() {
 }
 
 #[test]
-fn a_sidecar_that_fails_leaves_it_to_the_default() {
+fn the_default_decides_if_the_sidecar_fails() {
     let fails: [fn(&FakeEnvoy); 5] = [
         |envoy| envoy.answer_call(1, "14", b""),
         |envoy| envoy.answer_call(1, "0", b"garbage"),
@@ -131,7 +131,7 @@ fn a_status_after_the_message_counts() {
 }
 
 #[test]
-fn a_body_with_trailers_is_decided_when_they_come() {
+fn a_body_with_trailers_is_decided_when_they_arrive() {
     let config = config(|_| {});
     let envoy = FakeEnvoy::new(&config, &CHAT);
     envoy.headers(false);
@@ -141,7 +141,7 @@ fn a_body_with_trailers_is_decided_when_they_come() {
 }
 
 #[test]
-fn a_body_over_the_limit_is_rejected_while_it_comes_and_held_no_longer() {
+fn a_body_over_the_limit_is_rejected_before_it_ends_and_no_longer_held() {
     let config = config(|policy| policy["limits"]["max_body"] = json!("1KiB"));
     let envoy = FakeEnvoy::new(&config, &CHAT);
     envoy.headers(false);
@@ -192,7 +192,7 @@ fn a_large_body_may_be_forwarded_whatever_envoys_limit_is() {
 }
 
 #[test]
-fn in_shadow_mode_the_body_goes_on_as_it_came() {
+fn in_shadow_mode_the_body_is_forwarded_unchanged() {
     let config = config(|policy| policy["mode"] = json!("shadow"));
     for body in [NAMED, AUTO, "not JSON"] {
         let envoy = FakeEnvoy::new(&config, &CHAT);
@@ -229,7 +229,7 @@ fn panicking(places: &str, on_failure: &str, body: &str) -> Box<FakeEnvoy> {
 }
 
 #[test]
-fn a_panic_is_answered_by_the_policys_rule_for_failures() {
+fn after_a_panic_the_policys_on_failure_applies() {
     for (places, body, expected) in [
         // The call was made, and its result could not be used.
         ("call_ended", AUTO, FALLBACK),
@@ -417,7 +417,7 @@ fn rules_see_what_envoy_knows_of_the_request() {
 }
 
 #[test]
-fn a_recovered_request_is_decided_by_what_envoy_knew_when_it_came() {
+fn a_recovered_request_is_decided_by_what_envoy_knew_at_its_arrival() {
     let config = config(|policy| {
         policy["rules"] =
             json!([{"when": {"attribute": {"xds.route_name": "llms"}}, "model": "small", "always": true}]);

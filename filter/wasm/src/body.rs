@@ -5,20 +5,20 @@ use llm_router_routing::rewrite::Rewritten;
 
 use crate::host;
 
-/// Bodies up to this many bytes are copied once. A thousand that wait need 16 MiB.
+/// Bodies up to this many bytes are copied once. A thousand of them that wait need 16 MiB.
 const SMALL: usize = 16 << 10;
 
 /// The buffered body, with headroom in front of it if it needs some.
 ///
-/// Envoy responds with 413 at once when a filter makes a buffered body larger than its limit. That response enters the VM while
-/// it runs, which traps it, and then Envoy crashes. So a body that is buffered gets the headroom that its rewriting can need
-/// with its first chunk, when Envoy can still reject it safely, and never grows later. A body whose first chunk is all
-/// of it needs no headroom, unless it has to wait.
+/// Envoy responds with 413 at once when a filter makes a buffered body larger than its limit. That response
+/// enters the VM while it runs, which traps it, and then Envoy crashes. So a buffered body gets the headroom
+/// that its rewriting can need with its first chunk, when Envoy can still reject it safely, and never grows
+/// later. A body that arrives in one chunk needs no headroom, unless it has to wait.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BufferedBody {
     /// The maximum growth by rewriting, in bytes.
     growth: usize,
-    /// The length that the request's head announces.
+    /// The length that the request headers announce.
     announced: Option<usize>,
     /// The added headroom; none before the first chunk.
     headroom: Option<usize>,

@@ -1,4 +1,5 @@
-//! Detects that no request body reaches the filter: Envoy passes it on only if the filter may hold the headers meanwhile.
+//! Detects that request bodies do not reach the filter. Envoy sends them only if the filter may hold the
+//! headers meanwhile.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -17,7 +18,7 @@ enum State {
     Unknown,
     /// The first request has been held since this time.
     Awaited(Duration),
-    /// It came, or the warning was logged.
+    /// A body arrived, or the warning was logged.
     Settled,
 }
 
@@ -29,7 +30,7 @@ impl BodyWatchdog {
         }
     }
 
-    /// A body came.
+    /// A body arrived.
     pub(crate) fn came(&self) {
         self.0.set(State::Settled);
     }
@@ -54,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_does_not_come_is_missed_once() {
+    fn a_body_that_does_not_arrive_is_reported_once() {
         let body = BodyWatchdog::default();
         assert!(!body.is_missing(at(100)), "nobody waits");
         body.awaited(at(100));
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn once_one_came_none_is_missed() {
+    fn after_one_body_none_is_reported() {
         let body = BodyWatchdog::default();
         body.awaited(at(100));
         body.came();

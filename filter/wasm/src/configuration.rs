@@ -9,9 +9,9 @@ use serde_json::{Map, Number};
 
 /// The configuration as JSON.
 ///
-/// A `google.protobuf.Struct` comes as its protobuf bytes from Envoy 1.40, whose documentation says JSON; hence both
-/// are read. They cannot be confused: a Struct starts with the tag of its only field, a line end as text,
-/// and JSON after a line end is no Struct.
+/// Envoy 1.40 passes a `google.protobuf.Struct` as its protobuf bytes, although its documentation says JSON,
+/// so both are read. They cannot be confused: a Struct starts with the tag of its only field, which is a line
+/// end in text, and JSON after a line end is not a valid Struct.
 pub(crate) fn to_json(configuration: &[u8]) -> Cow<'_, [u8]> {
     const FIELDS_TAG: u8 = 0x0a;
     if configuration.first() != Some(&FIELDS_TAG) {

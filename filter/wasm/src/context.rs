@@ -14,7 +14,7 @@ pub(crate) fn read(keys: &ContextKeys) -> RequestContext {
             context.set_attribute(*attribute, value);
         }
     }
-    // The whole message: the values by themselves come without their types.
+    // Read the whole message, because its values by themselves have no types.
     if !keys.metadata.is_empty()
         && let Some(metadata) = host::property(&["metadata"])
     {

@@ -85,14 +85,14 @@ mod tests {
     }
 
     #[test]
-    fn the_next_major_version_and_an_unknown_one_are_let_pass() {
+    fn the_next_major_version_and_an_unknown_one_are_accepted() {
         for version in [(Some(2), Some(0)), (None, Some(34)), (Some(1), None), (None, None)] {
             assert_eq!(check_version(Need::HeldHeaders, version.0, version.1), Ok(()));
         }
     }
 
     #[test]
-    fn what_is_said_names_the_version_and_the_way_out() {
+    fn the_message_names_the_version_and_the_fix() {
         let said = |need, minor| check_1(need, minor).unwrap_err().to_string();
         let hang = said(Need::HeldHeaders, 34);
         assert!(hang.contains("1.34") && hang.contains("1.35") && hang.contains("ext_proc"), "{hang}");

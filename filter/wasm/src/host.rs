@@ -181,7 +181,8 @@ pub(crate) fn plugin_configuration() -> Bytes {
     hostcalls::get_buffer(BufferType::PluginConfiguration, 0, usize::MAX).ok().flatten().unwrap_or_default()
 }
 
-/// The time since some moment, which only increases. Envoy reports the system's time, which may be set.
+/// The time since an arbitrary moment, which only increases. Envoy reports the system's time, which may be
+/// set.
 pub(crate) fn now() -> Duration {
     thread_local! {
         static CLOCK: ForwardClock = ForwardClock::default();

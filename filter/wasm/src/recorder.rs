@@ -3,6 +3,7 @@
 use llm_router_filter_common::filter_state::{self, PREFIX};
 use llm_router_routing::config::Config;
 use llm_router_routing::exchange::{Event, EventSink};
+use llm_router_routing::router::Step;
 use log::debug;
 
 use crate::host;
@@ -20,6 +21,9 @@ impl EventSink for Recorder<'_> {
         match event {
             Event::Routed(decision) => debug!("routed to {}: {}", decision.model.name, decision.reason),
             Event::Rejected(rejection) => debug!("rejected: {}", rejection.code()),
+            Event::Step(Step::NoFailover { model, max_bytes }) => {
+                debug!("no failover from {}: its edits change more than {max_bytes} bytes", model.name);
+            }
             _ => {}
         }
         self.stats.record(&event, self.config);

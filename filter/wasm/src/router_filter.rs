@@ -194,8 +194,8 @@ impl HttpContext for RouterFilter {
         if end_of_stream && let Some(action) = self.request_end() {
             return action;
         }
-        // Past the length that was announced: Envoy lets no such byte through, and an LLM must not take one for its next
-        // request.
+        // Drops bytes after the announced length. Envoy lets none through, but an LLM must never take one for
+        // its next request.
         if self.exchange.is_forwarded() && buffered > 0 {
             host::set_request_body(&[]);
             return Action::Continue;
@@ -214,7 +214,7 @@ impl HttpContext for RouterFilter {
         self.body_complete()
     }
 
-    /// A body with trailers never says that it ends.
+    /// Envoy does not report the end of a body that trailers follow.
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
         if let Some(action) = self.request_end() {
             return action;
@@ -228,7 +228,8 @@ impl HttpContext for RouterFilter {
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         let content_type = self.exchange.is_forwarded().then(|| host::response_header("content-type"));
         let content_type = content_type.flatten().and_then(|value| String::from_utf8(value).ok());
-        // Encoded responses are recognized by their first byte: to look costs less than to ask Envoy for another header.
+        // Encoded responses are recognized by their first byte, which costs less than to ask Envoy for
+        // another header.
         let head = ResponseHead { content_type: content_type.as_deref(), is_encoded: false };
         match self.exchange.response_headers(head, attempt, &mut self.worker.recorder()) {
             OnResponse::Continue => {}
@@ -253,7 +254,7 @@ impl HttpContext for RouterFilter {
         Action::Continue
     }
 
-    /// Envoy calls it before `on_done`, also when the client left.
+    /// Envoy calls it before `on_done`, even if the client disconnected.
     fn on_log(&mut self) {
         self.finish();
     }

@@ -1,4 +1,5 @@
-//! The models that made responses, in memory that Envoy's workers share: a client's next request may come to another worker.
+//! The models that made responses, in memory that Envoy's workers share, because a client's next request may
+//! arrive at another worker.
 
 use llm_router_routing::cache::SharedResponses;
 use llm_router_routing::digest::Digest;

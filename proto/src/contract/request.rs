@@ -28,7 +28,7 @@ const OPTIONAL: &str = "optional";
 
 /// The maximum number of classifiers in a request.
 const MAX_CLASSIFIERS: usize = 64;
-/// The maximum length of a classifier's name and of a digest, in bytes.
+/// The maximum length of a classifier's name, of a policy's name and of a digest, in bytes.
 const MAX_NAME: usize = 128;
 
 /// A request to classify one prompt.
@@ -144,7 +144,7 @@ impl ClassifyRequest {
             let version = Version::UNVERSIONED;
             return Ok(Self { version, classifiers: Classifiers::All, policy: None, examples: None, body });
         };
-        // First of all, since another major version may mean something else by the other fields.
+        // Checked first, because the other fields may have another meaning in another major version.
         let version = Version::from_field(ours.get(VERSION))
             .ok_or_else(|| RequestError::field(VERSION, "is not MAJOR.MINOR"))?;
         IncompatibleVersion::check(version, CONTRACT_VERSION)?;
@@ -199,7 +199,8 @@ fn metadata(
     };
     let examples = examples.map(|examples| (EXAMPLES, write_examples(&examples)));
     let version = version.to_field().map(|value| (VERSION, value));
-    let policy = policy.map(|name| (POLICY, name.into()));
+    // Only captures need it, so a request with a longer name is classified all the same.
+    let policy = policy.filter(|name| name.len() <= MAX_NAME).map(|name| (POLICY, name.into()));
     let ours = fields([version, classifiers, policy, examples].into_iter().flatten());
     Metadata { filter_metadata: [(NAMESPACE.to_owned(), ours)].into() }
 }
@@ -232,7 +233,8 @@ fn read_classifiers(value: Value) -> Result<Classifiers, RequestError> {
 }
 
 fn read_policy(value: Value) -> Result<String, RequestError> {
-    into_string(value).ok_or_else(|| RequestError::field(POLICY, "is not a string"))
+    let name = into_string(value).filter(|name| name.len() <= MAX_NAME);
+    name.ok_or_else(|| RequestError::field(POLICY, format!("is not a string of at most {MAX_NAME} bytes")))
 }
 
 fn read_examples(value: Value) -> Result<RequestedExamples, RequestError> {

@@ -192,12 +192,12 @@ fn write_coverage(Coverage { tokens, of, estimated }: Coverage) -> Value {
 
 fn read_prediction(value: Value) -> Option<HeadPrediction> {
     let (mut label, mut confidence, mut score, mut scores) = (None, None, None, Vec::new());
-    // By loops and not by removal from the map, which is 6 KB more of Wasm.
+    // Loops, because removal from the map would add 6 KB to the Wasm file.
     for (name, value) in into_struct(value)?.fields {
         match name.as_str() {
             "label" => label = into_string(value),
             "confidence" => confidence = as_number(&value),
-            // One that is not a number is no label either.
+            // A score that is not a number makes the prediction invalid, even with a label.
             "score" => score = Some(as_number(&value)?),
             "scores" => scores = read_scores(value),
             _ => {}

@@ -197,6 +197,8 @@ fn a_malformed_or_oversized_field_is_named_with_what_is_wrong() {
         (classifiers(list([1.0])), "classifiers is not a list of strings"),
         (named(&["task"; 65]), "classifiers has 65 names; the maximum is 64"),
         (named(&[&long]), "classifiers has a name of more than 128 bytes"),
+        (read([("policy", 1.0.into())]), "policy is not a string of at most 128 bytes"),
+        (read([("policy", "x".repeat(129).into())]), "policy is not a string of at most 128 bytes"),
         (examples("d".into()), "examples is not a structure"),
         (examples(structure::<String>([])), "examples.digest is missing"),
         (examples(structure([("digest", "".into())])), "examples.digest is missing"),
@@ -217,6 +219,15 @@ fn a_malformed_or_oversized_field_is_named_with_what_is_wrong() {
     let headers = processing_request::Request::RequestHeaders(Default::default());
     let message = ProcessingRequest { request: Some(headers), ..ProcessingRequest::default() };
     assert_eq!(ClassifyRequest::decode(message), Err(RequestError::NoBody));
+}
+
+#[test]
+fn the_name_of_a_policy_is_sent_unless_it_is_too_long() {
+    for (length, is_sent) in [(128, true), (129, false)] {
+        let request = ClassifyRequest { policy: Some("x".repeat(length)), ..request() };
+        let read = ClassifyRequest::decode(request.clone().encode()).unwrap();
+        assert_eq!(read.policy, request.policy.filter(|_| is_sent));
+    }
 }
 
 #[test]
@@ -333,6 +344,7 @@ proptest! {
     #[test]
     fn a_request_survives_the_round_trip(request in any_request()) {
         let bytes = request.clone().encode().encode_to_vec();
+        prop_assert_eq!(crate::limits::check(&bytes), Ok(()));
         let message = ProcessingRequest::decode(bytes.as_slice()).unwrap();
         prop_assert_eq!(ClassifyRequest::decode(message), Ok(request));
     }

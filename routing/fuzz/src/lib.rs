@@ -5,7 +5,7 @@ pub mod servers;
 use std::sync::LazyLock;
 
 use llm_router_routing::config::Config;
-use llm_router_routing::request::{Endpoint, METADATA_FIELD};
+use llm_router_routing::request::{Endpoint, METADATA_FIELD, Request};
 use llm_router_routing::rewrite::BodyEdits;
 use serde_json::{Map, Value, json};
 
@@ -60,9 +60,12 @@ pub fn check_rewritten(
         let reads = |field: &str| server.reads(&got, field).map(<[u8]>::to_vec);
         assert_eq!(reads("model"), model, "{server:?}: the model");
         assert_eq!(reads(METADATA_FIELD), None, "{server:?}: routing metadata");
-        for field in prompt_fields(endpoint) {
+        for field in fields(endpoint) {
             assert_eq!(reads(field), decided(field), "{server:?}: {field}");
         }
+    }
+    for field in fields(endpoint).chain(["model"]) {
+        assert!(servers::count(&got, field) <= 1, "{field} is there twice");
     }
     check_rest(endpoint, before, after, edited);
 }
@@ -79,24 +82,26 @@ fn check_rest(endpoint: Endpoint, before: &[u8], after: &[u8], edited: &[&str]) 
     assert_eq!(after, before);
 }
 
-/// Whether a member never reaches the LLM: the routing metadata, and keys that differ from known ones in case only.
+/// Whether a member never reaches the LLM: the routing metadata, and keys that differ in case only from those that are read.
 fn is_removed(endpoint: Endpoint, name: &str) -> bool {
-    let known = ["model", METADATA_FIELD];
-    let mut known = known.iter().chain(prompt_fields(endpoint));
-    name == METADATA_FIELD || known.any(|field| name != *field && is_same_but_for_case(name, field))
+    let mut known = fields(endpoint).chain(["model", METADATA_FIELD]);
+    name == METADATA_FIELD || known.any(|field| name != field && is_same_but_for_case(name, field))
 }
 
 fn is_same_but_for_case(name: &str, key: &str) -> bool {
     name.to_uppercase().to_lowercase() == key
 }
 
-/// Where the prompt is.
-fn prompt_fields(endpoint: Endpoint) -> &'static [&'static str] {
-    match endpoint {
+/// The members that are read, without the model and the routing metadata.
+fn fields(endpoint: Endpoint) -> impl Iterator<Item = &'static str> {
+    let prompt: &[&str] = match endpoint {
         Endpoint::ChatCompletions => &["messages"],
         Endpoint::Completions => &["prompt"],
         Endpoint::Responses => &["input", "instructions"],
         Endpoint::Messages | Endpoint::CountTokens => &["messages", "system"],
-        Endpoint::Embeddings => &[],
-    }
+        Endpoint::Embeddings => &["input"],
+    };
+    let known: Vec<_> = Request::known_members(endpoint).collect();
+    assert!(prompt.iter().all(|field| known.contains(field)), "{endpoint:?}: {known:?}");
+    known.into_iter().filter(|field| !["model", METADATA_FIELD].contains(field))
 }

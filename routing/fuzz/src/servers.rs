@@ -39,6 +39,11 @@ fn folded(char: char) -> char {
     }
 }
 
+/// How many members have exactly this name. Some servers read the first, and some merge all.
+pub fn count(members: &[Member<'_>], name: &str) -> usize {
+    members.iter().filter(|member| member.name == name).count()
+}
+
 /// The members of a body, in order; none if it is nothing that a server reads. It takes all for JSON that one
 /// of them does: Python knows `NaN`, and Go replaces characters that are broken.
 pub fn members(body: &[u8]) -> Option<Vec<Member<'_>>> {

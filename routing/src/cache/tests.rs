@@ -1,18 +1,25 @@
 mod candidates;
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{CachingRouter, Plan};
+use super::{CachingRouter, Plan, SharedResponses};
 use crate::classification::{Classification, Label, Prediction, Score};
 use crate::config::Config;
 use crate::decision::Reason;
+use crate::digest::Digest;
 use crate::headers::Headers;
 use crate::request::{Endpoint, Request, RequestHead};
 use crate::router::{Outcome, Pending, Wanted};
 
 fn router(more: Value) -> CachingRouter {
+    CachingRouter::new(config(more))
+}
+
+fn config(more: Value) -> Config {
     let mut config = json!({
         "sidecar": {"cluster": "sidecar"},
         "default_policy": "task_router",
@@ -25,7 +32,7 @@ fn router(more: Value) -> CachingRouter {
         }},
     });
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    CachingRouter::new(Config::from_json(config.to_string().as_bytes()).unwrap())
+    Config::from_json(config.to_string().as_bytes()).unwrap()
 }
 
 fn plan_at(router: &CachingRouter, seconds: u64, body: &Value, header: Option<&str>) -> Plan {
@@ -55,7 +62,7 @@ fn routed(plan: Plan) -> (String, Reason) {
     }
 }
 
-/// The decision with this label for all that is asked.
+/// The decision with this label as each requested prediction.
 fn answer(router: &CachingRouter, seconds: u64, asked: (Pending, Wanted), label: Option<&str>) -> Plan {
     let (mut pending, wanted) = asked;
     let now = Duration::from_secs(seconds);
@@ -210,4 +217,68 @@ fn what_a_switch_would_have_got_is_known_where_it_is_compared() {
         decision.alternative.map(|model| model.name.to_string())
     };
     assert_eq!((alternative(false), alternative(true)), (None, Some("small".to_owned())));
+}
+
+/// Responses that several routers share.
+#[derive(Clone, Debug, Default)]
+struct Shared(Arc<Mutex<HashMap<Digest, String>>>);
+
+impl SharedResponses for Shared {
+    fn get(&self, response: Digest) -> Option<String> {
+        self.0.lock().unwrap().get(&response).cloned()
+    }
+
+    fn put(&self, response: Digest, model: &str) {
+        self.0.lock().unwrap().insert(response, model.to_owned());
+    }
+}
+
+const DAY: u64 = 24 * 3600;
+
+/// A model of the router responds with this id.
+fn respond(router: &CachingRouter, model: &str, seconds: u64) {
+    let model = router.config().model(model).unwrap();
+    router.remember_response("resp_1", model, Duration::from_secs(seconds));
+}
+
+/// The model that a request which continues the response goes to.
+fn continues(router: &CachingRouter, seconds: u64) -> String {
+    let body = r#"{"model": "auto", "input": "hi", "previous_response_id": "resp_1"}"#;
+    let request = Request::parse(Endpoint::Responses, body.as_bytes()).unwrap();
+    let head = RequestHead::default();
+    routed(router.plan(&request, &head, Duration::from_secs(seconds), &mut |_| ()).unwrap()).0
+}
+
+#[test]
+fn a_response_keeps_its_model_when_another_model_uses_its_id() {
+    let router = router(json!({}));
+    respond(&router, "large", 0);
+    respond(&router, "small", 1);
+    assert_eq!(continues(&router, 2), "large");
+    respond(&router, "large", 20 * DAY);
+    respond(&router, "small", 40 * DAY);
+    assert_eq!(continues(&router, 41 * DAY), "large", "its own model renews it");
+    respond(&router, "small", 51 * DAY);
+    assert_eq!(continues(&router, 51 * DAY), "small", "30 days later, it is forgotten");
+}
+
+#[test]
+fn a_response_of_another_worker_keeps_its_model_when_another_model_uses_its_id() {
+    let shared = Shared::default();
+    let worker = || CachingRouter::with_shared_responses(config(json!({})), Some(Box::new(shared.clone())));
+    let (first, second, third) = (worker(), worker(), worker());
+    respond(&first, "large", 0);
+    respond(&second, "small", 1);
+    for worker in [&first, &second, &third] {
+        assert_eq!(continues(worker, 2), "large");
+    }
+}
+
+#[test]
+fn a_response_of_a_model_that_is_gone_can_get_another_one() {
+    let shared = Shared::default();
+    shared.put(Digest::of(&["resp_1"]), "removed");
+    let router = CachingRouter::with_shared_responses(config(json!({})), Some(Box::new(shared)));
+    respond(&router, "small", 0);
+    assert_eq!(continues(&router, 1), "small");
 }

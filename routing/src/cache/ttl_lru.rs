@@ -65,11 +65,11 @@ impl<T: Clone> TtlLru<T> {
         }
     }
 
-    /// The shard of a key; there always is one.
+    /// The shard of a key. There is always at least one shard.
     fn shard(&self, key: &Digest) -> Option<MutexGuard<'_, Shard<T>>> {
         let count = u64::try_from(self.shards.len()).ok()?;
         let index = usize::try_from(key.number().checked_rem(count)?).ok()?;
-        // A panic in another thread leaves a shard whole.
+        // A shard stays valid if another thread panics.
         Some(self.shards.get(index)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

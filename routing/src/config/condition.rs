@@ -88,8 +88,8 @@ pub trait MatchInput {
     fn header(&self, name: &str) -> Option<&str>;
     /// The attributes and metadata of the request in Envoy.
     fn context(&self) -> &RequestContext;
-    /// The path as servers understand it, without its query.
-    fn path(&self) -> &str;
+    /// Whether the client's path, or the path that the LLM gets, starts with this prefix.
+    fn path_starts_with(&self, prefix: &str) -> bool;
     /// Whether the request has tools.
     fn has_tools(&self) -> bool;
     /// Whether the request has images.
@@ -125,6 +125,17 @@ impl Condition {
             },
             Self::Request(condition) => Ok(condition.holds(input)),
             Self::Head(condition) => Err(Residual::Head(Arc::clone(condition))),
+        }
+    }
+
+    /// Whether the condition matches, whatever the prompt's text is and whatever classifiers predict; `None` if they decide.
+    pub fn matches_without_text(&self, input: &impl MatchInput) -> Option<bool> {
+        match self {
+            Self::All(all) => join(all.iter().map(|it| it.matches_without_text(input)), false),
+            Self::Any(any) => join(any.iter().map(|it| it.matches_without_text(input)), true),
+            Self::Not(inner) => inner.matches_without_text(input).map(|matches| !matches),
+            Self::Request(RequestCondition::TextMatches(_)) | Self::Head(_) => None,
+            Self::Request(condition) => Some(condition.holds(input)),
         }
     }
 
@@ -213,7 +224,7 @@ impl RequestCondition {
             Self::Metadata(key, wanted) => {
                 input.context().metadata(key).iter().any(|value| wanted.contains(value))
             }
-            Self::PathPrefix(prefix) => starts_with(input.path(), prefix),
+            Self::PathPrefix(prefix) => input.path_starts_with(prefix),
             Self::TextMatches(regex) => regex.is_match(input.text()),
             Self::HasTools(wanted) => input.has_tools() == *wanted,
             Self::HasImages(wanted) => input.has_images() == *wanted,
@@ -236,17 +247,12 @@ impl AttributeTest {
     }
 }
 
-/// Whether a path starts with this prefix, ignoring case, as some servers do.
-fn starts_with(path: &str, prefix: &str) -> bool {
-    path.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-}
-
 impl Residual {
-    /// Whether it matches, given the results of `holds` for conditions on heads; none if that depends on unknown ones.
+    /// Whether it matches, given the results of `holds` for conditions on heads; `None` if that depends on unknown results.
     pub fn evaluate(&self, holds: &mut impl FnMut(&HeadCondition) -> Option<bool>) -> Option<bool> {
         match self {
-            Self::All(all) => evaluate_all(all, false, holds),
-            Self::Any(any) => evaluate_all(any, true, holds),
+            Self::All(all) => join(all.iter().map(|it| it.evaluate(holds)), false),
+            Self::Any(any) => join(any.iter().map(|it| it.evaluate(holds)), true),
             Self::Not(inner) => inner.evaluate(holds).map(|held| !held),
             Self::Head(condition) => holds(condition),
         }
@@ -262,20 +268,17 @@ impl Residual {
     }
 }
 
-fn evaluate_all(
-    all: &[Residual],
-    decisive: bool,
-    holds: &mut impl FnMut(&HeadCondition) -> Option<bool>,
-) -> Option<bool> {
-    let mut result = Some(!decisive);
-    for residual in all {
-        match residual.evaluate(holds) {
+/// Several results, of which some may be unknown. One that is `decisive` decides for all.
+fn join(results: impl Iterator<Item = Option<bool>>, decisive: bool) -> Option<bool> {
+    let mut joined = Some(!decisive);
+    for result in results {
+        match result {
             Some(held) if held == decisive => return Some(decisive),
             Some(_) => {}
-            None => result = None,
+            None => joined = None,
         }
     }
-    result
+    joined
 }
 
 #[cfg(test)]
@@ -297,8 +300,8 @@ mod tests {
         fn context(&self) -> &RequestContext {
             &self.context
         }
-        fn path(&self) -> &str {
-            ""
+        fn path_starts_with(&self, _: &str) -> bool {
+            false
         }
         fn has_tools(&self) -> bool {
             self.has_tools

@@ -320,6 +320,18 @@ pub enum OnUnknownModel {
     Passthrough,
 }
 
+impl OnUnknownModel {
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Reject => "reject",
+            Self::Passthrough => "passthrough",
+        }
+    }
+}
+
 /// Limits on the size of a request, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

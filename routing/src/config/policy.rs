@@ -166,8 +166,8 @@ impl Policy {
         }
     }
 
-    /// The label at a [`Policy::label_index`] as metrics have it: `unrouted` for those without a route. So their number is
-    /// bounded by the configuration, whatever a classifier predicts.
+    /// The label at a [`Policy::label_index`] as metrics have it: `unrouted` for those without a route. The configuration bounds
+    /// the number of labels, whatever a classifier predicts.
     pub fn metric_label(&self, index: Option<usize>) -> &str {
         let routed = match &self.chooser {
             Strategy::Labels { routes, .. } => index.and_then(|index| routes.keys().nth(index)),
@@ -181,12 +181,12 @@ impl Policy {
         self.targets().flat_map(Target::models)
     }
 
-    /// Whether some of its requests are shared by weight.
+    /// Whether one of its targets distributes requests by weight.
     pub(super) fn is_weighted(&self) -> bool {
         self.targets().any(|target| matches!(target, Target::Weighted(_)))
     }
 
-    fn targets(&self) -> impl Iterator<Item = &Target> {
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Target> {
         let routed: Vec<&Target> = match &self.chooser {
             Strategy::Labels { routes, .. } => routes.values().collect(),
             Strategy::Bands(bands) => bands.rows().map(|(_, target)| target).collect(),

@@ -1,4 +1,4 @@
-//! Maps in which no key comes twice: of two values, JSON's usual readers take the last without a word.
+//! Maps that reject duplicate keys. JSON parsers usually take the last value without an error.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// A map of names; a name that comes twice is an error.
+/// A map with names as keys. A duplicate name is an error.
 pub(super) fn unique<'de, D, T>(deserializer: D) -> Result<BTreeMap<String, T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -17,7 +17,7 @@ where
     deserializer.deserialize_map(UniqueVisitor(PhantomData))
 }
 
-/// As [`unique`], for a field that need not be there.
+/// Like [`unique`], for an optional field.
 pub(super) fn unique_if_given<'de, D, T>(deserializer: D) -> Result<Option<BTreeMap<String, T>>, D::Error>
 where
     D: Deserializer<'de>,
@@ -26,7 +26,7 @@ where
     unique(deserializer).map(Some)
 }
 
-/// A map of names in which none comes twice.
+/// A map with unique names as keys.
 pub(super) struct UniqueMap<T>(pub(super) BTreeMap<String, T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for UniqueMap<T> {

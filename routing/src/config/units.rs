@@ -58,7 +58,7 @@ impl Visitor<'_> for TokensVisitor {
     }
 }
 
-/// A number with a fraction, like `0.3`. Envoy reads such a number in YAML as text, and only whole ones as numbers.
+/// A number that may have a fraction, like `0.3`. From YAML, Envoy reads such numbers as text, and only integers as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub(super) struct Decimal(pub(super) f64);
 

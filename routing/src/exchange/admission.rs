@@ -21,12 +21,14 @@ pub(super) enum Admission {
 /// Determines the kind of a request. `has_body` is false if it ends with its headers.
 ///
 /// # Errors
-/// A 413 if it announces a body that is too large, a 415 if that is compressed, a 400 if it might be for an LLM or if its route cannot
-/// be compared, a 404 if it asks for a model that is not configured.
+/// A 413 if it announces a body that is too large, a 415 if that is compressed or not in UTF-8, a 400 if it might be for an LLM or if
+/// its route cannot be compared, a 404 if it asks for a model that is not configured.
 pub(super) fn admit(config: &Config, head: &RequestHead, has_body: bool) -> Result<Admission, Rejection> {
+    // Envoy passes on methods as they are written, and servers differ in whether they compare the case.
+    let is_method = |name: &str| head.method().is_some_and(|method| method.eq_ignore_ascii_case(name));
     // Envoy sends no body in response to HEAD.
-    let is_query = matches!(head.method(), Some("GET" | "HEAD")) && config.mode != Mode::Shadow;
-    let is_prompt = head.method() == Some("POST") && has_body;
+    let is_query = (is_method("GET") || is_method("HEAD")) && config.mode != Mode::Shadow;
+    let is_prompt = is_method("POST") && has_body;
     match head.resource() {
         Resource::ModelList if is_query => Ok(Admission::Models(model_list::list(config, head.api()))),
         Resource::Model(name) if is_query => match model_list::model(config, name, head.api()) {
@@ -36,6 +38,7 @@ pub(super) fn admit(config: &Config, head: &RequestHead, has_body: bool) -> Resu
         Resource::Target(target) if is_prompt => {
             check_size(head.content_length().unwrap_or(0), config.limits.max_body)?;
             check_encoding(head.headers())?;
+            check_charset(head.headers())?;
             check_route(config, head.headers())?;
             Ok(Admission::Prompt(target.clone()))
         }
@@ -60,8 +63,17 @@ fn check_encoding(headers: &Headers) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// A client could switch off a rule on routes by a header by which Envoy chooses another route, or by which the route becomes
-/// unknown: so neither is decided where a rule compares routes. In shadow mode, such rules do not hold.
+/// Rejects a body that a server could decode to other JSON than the router reads: in UTF-7, `+ACI-` is a quote, which can hide
+/// another `model` in a text.
+fn check_charset(headers: &Headers) -> Result<(), Rejection> {
+    match headers.foreign_charset() {
+        Some(charset) => Err(Rejection::unsupported_charset(&charset)),
+        None => Ok(()),
+    }
+}
+
+/// Rejects a header by which a client could evade a rule on routes: Envoy may have chosen another route by it. Removing the header
+/// would not help, because the route is already chosen. In shadow mode, the route counts as unknown, so such rules do not match.
 fn check_route(config: &Config, headers: &Headers) -> Result<(), Rejection> {
     if config.mode == Mode::Shadow || !config.context_keys.attributes.contains(&Attribute::RouteName) {
         return Ok(());

@@ -70,7 +70,7 @@ impl Explanation {
     }
 }
 
-/// What clients see counts.
+/// Explanations are equal if clients see the same headers.
 impl PartialEq for Explanation {
     fn eq(&self, other: &Self) -> bool {
         self.headers().eq(other.headers())
@@ -106,12 +106,17 @@ impl LocalResponse {
         Self::rejection(&Rejection::overloaded(), api)
     }
 
-    /// The response to a request whose state is lost by a bug.
+    /// The response to a request whose headers are too large to be read.
+    pub fn headers_too_large(api: Api) -> Self {
+        Self::rejection(&Rejection::headers_too_large(), api)
+    }
+
+    /// The response to a request whose state a bug has lost.
     pub fn internal_error(api: Api) -> Self {
         Self::rejection(&Rejection::internal(), api)
     }
 
-    /// A list, or what is in one.
+    /// A list, or an entry of it.
     pub(super) fn json(body: Vec<u8>) -> Self {
         Self { status: 200, headers: vec![("content-type", "application/json")], body, details: None }
     }

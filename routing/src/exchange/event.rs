@@ -13,7 +13,7 @@ use crate::usage::Usage;
 pub enum Event<'a> {
     /// A step on the way to the decision.
     Step(Step<'a>),
-    /// The estimated maximum of tokens of the request: those of its prompt and those that it allows for the completion.
+    /// The estimated maximum of tokens of the request: those of its prompt and those that it allows for all its completions.
     /// For limits that apply before the request is forwarded.
     Estimated {
         /// Tokens.

@@ -1,21 +1,24 @@
 //! Rewrites a client's request for the chosen model.
 
 use super::effects::Forward;
+use super::event::{Event, EventSink};
 use crate::config::Config;
 use crate::decision::Decision;
 use crate::failover::Failover;
 use crate::request::{RequestHead, Target};
-use crate::rewrite::{Rewrite, Rewritten};
+use crate::rewrite::{MAX_SAVED, Rewrite, Rewritten, TooLarge};
+use crate::router::Step;
 
 /// The changes that send a request to the decision's model. `body` is the one that `rewrite` was found in; it is requested
-/// only if the model edits it.
+/// only if the model edits it. If the request cannot go to another model, the decision loses its fallback models.
 pub(super) fn forward<B: AsRef<[u8]>>(
     config: &Config,
     target: &Target,
     head: &RequestHead,
-    decision: &Decision,
+    decision: &mut Decision,
     rewrite: &Rewrite,
     body: impl FnOnce() -> B,
+    events: &mut impl EventSink,
 ) -> Forward {
     let model = &decision.model;
     let edited = (!model.body.is_empty()).then(body);
@@ -32,7 +35,14 @@ pub(super) fn forward<B: AsRef<[u8]>>(
         headers.push((":authority".to_owned(), host.clone()));
     }
     let host = head.header(":authority").unwrap_or_default();
-    let failover = Failover::new(config, decision, target, host, text);
+    let failover = match Failover::new(config, decision, target, host, text) {
+        Ok(failover) => failover,
+        Err(TooLarge) => {
+            events.record(Event::Step(Step::NoFailover { model, max_bytes: MAX_SAVED }));
+            decision.next.clear();
+            None
+        }
+    };
     Forward { headers, body, failover }
 }
 

@@ -131,7 +131,7 @@ impl Exchange {
         let own = own.filter(|name| self.config().owns_header(name));
         let remove: Vec<_> = own.map(str::to_owned).collect();
         if remove.iter().any(|name| self.config().may_choose_route(name)) {
-            // No condition may hold because of it. In shadow mode, where nothing is rejected, the request goes on.
+            // No condition may match because of such a header. This matters in shadow mode, which does not reject the request.
             context.forget(Attribute::RouteName);
         }
         let head = RequestHead::new(headers).with_context(context);
@@ -154,7 +154,7 @@ impl Exchange {
         (remove, then)
     }
 
-    /// A part of the body has come; `length` is that of all parts so far. None while the request stays held.
+    /// A part of the body has arrived. `length` is the length of all parts so far. `None` while the request stays held.
     pub fn request_progress(&mut self, length: usize, events: &mut impl EventSink) -> Option<OnBody> {
         let State::AwaitingBody(held) = &self.state else { return None };
         let api = held.head.api();
@@ -254,8 +254,7 @@ impl Exchange {
     ) -> OnResponse {
         match &mut self.state {
             State::Forwarded(forwarded) => OnResponse::Explain(forwarded.headers(head, attempt, events)),
-            // Envoy responds itself: the body is over its limit, or time is up. Nothing of the request may be touched any
-            // more.
+            // Envoy responds itself: the body is over its limit, or time is up. The request must not be changed any more.
             State::AwaitingBody(_) | State::Classifying(_) => match self.abandon() {
                 true => OnResponse::CancelCall,
                 false => OnResponse::Continue,
@@ -298,8 +297,8 @@ impl Exchange {
         self.abandon()
     }
 
-    /// Whether the response to a held request must be read, since requests may continue it: a host that shows responses only
-    /// where it is asked to must be asked.
+    /// Whether the router must read the response to a held request, because later requests may continue it. A host that provides
+    /// responses only on demand must be asked for this one.
     pub fn must_read_response(&self) -> bool {
         let is_enforced = self.config().mode == Mode::Enforce;
         matches!(&self.state, State::AwaitingBody(held) if is_enforced && held.target.endpoint == Endpoint::Responses)
@@ -310,7 +309,7 @@ impl Exchange {
         matches!(self.state, State::AwaitingBody(_) | State::Classifying(_))
     }
 
-    /// Whether the request was forwarded by a decision. Further body bytes are then past the announced length.
+    /// Whether the request was forwarded by a decision. Body bytes that arrive after that exceed the announced length.
     pub fn is_forwarded(&self) -> bool {
         matches!(self.state, State::Forwarded(_))
     }
@@ -356,7 +355,7 @@ impl Exchange {
         admission::check_size(body.len(), self.config().limits.max_body)?;
         let request = Request::parse(held.target.endpoint, body)?;
         if held.target.endpoint.takes_tokens() {
-            events.record(Event::Estimated { tokens: request.needs.tokens });
+            events.record(Event::Estimated { tokens: request.estimated_tokens });
         }
         let plan =
             self.router.plan(&request, &held.head, now, &mut |step| events.record(Event::Step(step)))?;
@@ -478,7 +477,7 @@ impl Exchange {
             OnBody::Continue
         } else {
             let Held { target, head } = held;
-            let forward = forward::forward(self.config(), target, head, &decision, rewrite, body);
+            let forward = forward::forward(self.config(), target, head, &mut decision, rewrite, body, events);
             OnBody::Forward(Box::new(forward))
         };
         events.record(Event::Routed(&decision));

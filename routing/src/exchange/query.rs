@@ -27,6 +27,12 @@ pub struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
+    /// The names of the classifiers that gave none of these predictions.
+    pub fn missing<T>(&self, given: &[(String, T)]) -> Vec<&'a str> {
+        let is_missing = |name: &&str| given.iter().all(|(it, _)| it != name);
+        self.classifiers.iter().map(Classifier::as_str).filter(is_missing).collect()
+    }
+
     /// The few-shot examples of the classifier that needs some.
     pub fn examples(&self) -> Option<&'a Arc<Examples>> {
         self.classifiers.iter().find_map(Classifier::examples)
@@ -49,7 +55,7 @@ pub enum CallResult {
     Classified(Vec<(String, Prediction)>),
     /// The sidecar does not know the examples of this digest, and needs all of them.
     UnknownExamples,
-    /// Without one: the sidecar is down, late, overloaded, or lacks the head.
+    /// Without a prediction: the sidecar is down, late, overloaded, or lacks the head.
     Unavailable,
     /// The call could not be made, for example because the sidecar's cluster is not configured.
     NotCalled,

@@ -66,7 +66,7 @@ impl Forwarded {
         events: &mut impl EventSink,
     ) -> Explanation {
         self.find_responder(attempt, events);
-        // A response in one piece begins with its last token. In shadow mode another model responds: its tokens show what
+        // A response that is not streamed begins with its last token. In shadow mode another model responds: its tokens show what
         // the chosen one would cost, its speed shows nothing.
         self.awaits_content = head.content_type.is_some_and(|it| it.starts_with("text/event-stream"))
             && self.decision.reason != Reason::Shadow;
@@ -143,7 +143,7 @@ impl Forwarded {
 }
 
 /// Whether a response in JSON or events can begin with this byte: a brace, a comment, an event's `data`, `event`, `id` or
-/// `retry`, a byte order mark, or white space. Compressed ones begin otherwise.
+/// `retry`, a byte order mark, or white space. Compressed responses begin with other bytes.
 fn begins_response(first: u8) -> bool {
     matches!(first, b'{' | b':' | b'd' | b'e' | b'i' | b'r' | 0xef | b' ' | b'\t' | b'\n' | b'\r')
 }
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn compressed_responses_are_recognized_by_their_first_byte() {
         let [gzip, zlib, zstd] = [0x1f, 0x78, 0x28];
-        // Brotli's depends on the size of its window and of the first block.
+        // Brotli's first byte depends on the size of its window and of the first block.
         let brotli = [0x0b, 0x1b, 0x5b, 0x8b, 0xcb, 0x0f, 0x8f, 0x21, 0xa1];
         assert!(!brotli.into_iter().chain([gzip, zlib, zstd]).any(begins_response));
         for response in

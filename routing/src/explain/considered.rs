@@ -99,10 +99,10 @@ fn standing(narrator: &Narrator, model: &Model) -> (Standing, String) {
 /// What a policy uses a model for; none if the policy does not have it.
 fn role(policy: &Policy, model: &Model, chosen: Option<&Model>) -> Option<String> {
     let has = |target: &Target| target.models().any(|it| it.id == model.id);
-    let (routed, shares) = match &policy.chooser {
+    let routed = match &policy.chooser {
         Strategy::Labels { routes, .. } => {
             let labels = routes.iter().filter(|(_, target)| has(target)).map(|(label, _)| label.as_str());
-            (labels_phrase(&labels.collect::<Vec<_>>()), routes.values().collect::<Vec<_>>())
+            labels_phrase(&labels.collect::<Vec<_>>())
         }
         Strategy::Bands(bands) => {
             let mut above = None;
@@ -113,11 +113,10 @@ fn role(policy: &Policy, model: &Model, chosen: Option<&Model>) -> Option<String
                 }
                 above = up_to;
             }
-            let phrase = (!ranges.is_empty()).then(|| format!("takes scores {}", ranges.join(" and ")));
-            (phrase, bands.rows().map(|(_, target)| target).collect())
+            (!ranges.is_empty()).then(|| format!("takes scores {}", ranges.join(" and ")))
         }
     };
-    let shared = shares.into_iter().chain([&policy.default]).find(|target| {
+    let shared = policy.targets().find(|target| {
         has(target) && chosen.is_some_and(|chosen| target.models().any(|it| it.id == chosen.id))
     });
     if let (Some(_), Some(chosen)) = (shared, chosen) {

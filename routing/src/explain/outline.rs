@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::phrases::{conditions, outcome_cell};
-use crate::config::{Config, Cost, Mode, Model, OnUnknownModel, Policy, Rule, Strategy, Target, Then};
-use crate::requirements::Capability;
+use crate::config::{Config, Cost, Mode, Model, Policy, Rule, Strategy, Target, Then};
 
 /// A configuration. Names of models and policies are those that clients use.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -139,11 +138,7 @@ impl From<&Config> for PolicyOutline {
         Self {
             mode: config.mode.as_str(),
             default_policy: config.default_policy.name.to_string(),
-            on_unknown_model: match config.on_unknown_model {
-                OnUnknownModel::Route => "route",
-                OnUnknownModel::Reject => "reject",
-                OnUnknownModel::Passthrough => "passthrough",
-            },
+            on_unknown_model: config.on_unknown_model.as_str(),
             models: config.models().map(|model| model_outline(model)).collect(),
             aliases: aliases.collect(),
             rules: config.rules.iter().map(rule_outline).collect(),
@@ -153,10 +148,7 @@ impl From<&Config> for PolicyOutline {
 }
 
 fn model_outline(model: &Model) -> ModelOutline {
-    let capabilities = model.capabilities.map(|has| {
-        let named = Capability::ALL.into_iter().filter(|one| has.has(*one));
-        named.map(|one| one.to_string()).collect()
-    });
+    let capabilities = model.capabilities.map(|has| has.iter().map(|one| one.to_string()).collect());
     ModelOutline {
         name: model.name.to_string(),
         cluster: model.cluster.clone(),

@@ -157,7 +157,7 @@ pub enum Detail {
     },
     /// The models that follow if the chosen one fails.
     Retries {
-        /// Best first.
+        /// Best first; none if the request cannot go to another model.
         models: Vec<String>,
     },
     /// A note of the tool, in addition to the decision.

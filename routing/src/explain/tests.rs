@@ -191,3 +191,20 @@ fn an_outline_has_labels_bands_and_rules_with_their_models() {
     assert_eq!(tasks["routes"][1]["models"][1], json!({"model": "seldom", "weight": 0}));
     assert_eq!(tasks["default"], json!([{"model": "small", "weight": 1}]));
 }
+
+#[test]
+fn a_request_that_cannot_fail_over_says_why() {
+    let mut config = config();
+    config["failover"] = json!(true);
+    config["policies"]["tasks"]["fallback"] = json!(["small"]);
+    let retries = |metadata: &str| {
+        let more = json!({"metadata": {"key": metadata}});
+        let explanation = explain(&config, &[], &more, &[("task", label("Code", 0.9))]);
+        let of_retries = explanation.steps().iter().filter(|step| step.topic == "retries");
+        let texts: Vec<_> = of_retries.map(|step| step.text.clone()).collect();
+        (texts, explanation.outcome()["fallbacks"].clone())
+    };
+    assert_eq!(retries("short"), (vec!["on failure: small".to_owned()], json!(["small"])));
+    let why = "on failure: none, because the members that the body edits of large change have more than 65536 bytes";
+    assert_eq!(retries(&"x".repeat(70_000)), (vec![why.to_owned()], json!([])));
+}

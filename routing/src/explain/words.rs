@@ -4,7 +4,7 @@ use super::phrases::{conditions, outcome_cell, target_cell};
 use super::step::{Detail, ExplainedStep};
 use crate::config::{Config, Name, Target};
 use crate::decision::Comparison;
-use crate::requirements::{Capability, Requirements};
+use crate::requirements::Requirements;
 use crate::router::Step;
 
 /// The longest part of a prompt that is printed, in characters.
@@ -98,8 +98,15 @@ pub(super) fn explained(config: &Config, step: &Step<'_>) -> Option<ExplainedSte
             let model = model.name.to_string();
             ("fallback", format!("{model} takes the request instead"), Detail::Fallback { model })
         }
+        Step::NoFailover { model, max_bytes } => {
+            let text = format!(
+                "on failure: none, because the members that the body edits of {} change have more than {max_bytes} bytes",
+                model.name
+            );
+            ("retries", text, Detail::Retries { models: Vec::new() })
+        }
         Step::Compared(comparison) => compared(comparison),
-        // The business of metrics.
+        // Only metrics need it.
         Step::Lookup { .. } => return None,
     };
     Some(ExplainedStep { topic, text, detail })
@@ -142,7 +149,7 @@ fn meaning_of(config: &Config, meaning: Option<&Name>) -> String {
         Some(Name::Policy(policy)) => format!("the policy {}", policy.name),
         Some(Name::Model(model)) => format!("the model {}", model.name),
         Some(Name::Alias(model)) => format!("an alias of the model {}", model.name),
-        None => format!("not configured; on_unknown_model is {:?}", config.on_unknown_model).to_lowercase(),
+        None => format!("not configured; on_unknown_model is {}", config.on_unknown_model.as_str()),
     }
 }
 
@@ -159,8 +166,7 @@ fn requires(requirements: &Requirements) -> Detail {
 }
 
 fn capabilities(requirements: &Requirements) -> Vec<String> {
-    let all = Capability::ALL.into_iter().filter(|one| requirements.capabilities.has(*one));
-    all.map(|one| one.to_string()).collect()
+    requirements.capabilities.iter().map(|one| one.to_string()).collect()
 }
 
 /// The names of a target's models.

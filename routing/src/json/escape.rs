@@ -18,8 +18,8 @@ pub(super) enum Piece<'a> {
     Escaped(char),
 }
 
-/// The pieces of the text between a string's quotes. A backslash and a byte that are no escape of JSON's become a
-/// replacement character; so hostile input loses only that.
+/// The pieces of the text between a string's quotes. A backslash and a byte that are not an escape in JSON become a
+/// replacement character; the rest of such a string is kept.
 pub(super) fn pieces(mut inner: &[u8]) -> impl Iterator<Item = Piece<'_>> {
     iter::from_fn(move || {
         let (piece, length) = match memchr(b'\\', inner) {
@@ -38,7 +38,7 @@ pub(super) fn pieces(mut inner: &[u8]) -> impl Iterator<Item = Piece<'_>> {
     })
 }
 
-/// The character of the escape that the bytes start with, and how many of them it takes.
+/// The character of the escape at the start of the bytes, and the length of the escape.
 pub(super) fn escaped(bytes: &[u8]) -> (char, usize) {
     let char = match bytes.get(1) {
         Some(b'n') => '\n',

@@ -3,22 +3,23 @@
 
 use memchr::memchr;
 
-/// The places of the quotes, in order.
+/// The positions of the quotes, in order.
 pub(super) struct Quotes<'a> {
     bytes: &'a [u8],
-    /// What has not been looked at begins here.
+    /// The start of the bytes that were not searched yet.
     next: usize,
     /// Whether the last quotes were near each other.
     are_dense: bool,
-    /// Of a block with dense quotes: where it lies, and its quotes that are still to come, a bit each.
+    /// The start of the current block with dense quotes.
     block: usize,
+    /// One bit for each quote of the block that was not returned yet.
     left: u64,
 }
 
 const BLOCK: usize = u64::BITS as usize;
 const QUOTE: u8 = b'"';
 
-/// Of quotes that are nearer than this, in bytes, a block holds so many that it is faster than as many starts of `memchr`.
+/// If quotes are closer than this, in bytes, reading a block is faster than calling `memchr` for each quote.
 const NEAR: usize = 12;
 
 impl<'a> Quotes<'a> {
@@ -26,7 +27,7 @@ impl<'a> Quotes<'a> {
         Self { bytes, next: 0, are_dense: false, block: 0, left: 0 }
     }
 
-    /// Reads the next block. None if there is no whole block left.
+    /// Reads the next block. `None` if fewer bytes than a block are left.
     fn read_block(&mut self) -> Option<()> {
         let block = self.bytes.get(self.next..)?.first_chunk()?;
         self.left = quotes_in(block);
@@ -62,7 +63,7 @@ fn quotes_in(block: &[u8; BLOCK]) -> u64 {
     words.iter().rev().fold(0, |bits, word| bits << 8 | quotes_in_word(u64::from_le_bytes(*word)))
 }
 
-/// Of the sums, one to a byte, only a quote's leaves the high bit clear. Unlike the better-known test for a zero byte,
+/// Adds to each byte such that the high bit stays clear only for a quote. Unlike the better-known test for a zero byte,
 /// which subtracts, this one is exact for every byte. The product gathers the high bits in the top byte.
 fn quotes_in_word(word: u64) -> u64 {
     const LOW_BITS: u64 = u64::from_le_bytes([0x7f; 8]);

@@ -1,5 +1,5 @@
-//! Walks over JSON text. It skips unneeded values with a check of their structure only: brackets match, strings
-//! end. Whoever reads numbers and escapes checks that they are well formed.
+//! Walks over JSON text. Of skipped values, it checks only the structure: brackets match, strings end. Code that reads
+//! numbers and escapes must check that they are well formed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,11 +8,11 @@ use std::ops::Range;
 use super::RawString;
 use super::quotes::Quotes;
 
-/// The maximum depth. No honest request is deeper, and deeper ones crash the parsers of some LLM servers.
+/// The maximum depth. Legitimate requests are not deeper, and deeper ones crash the parsers of some LLM servers.
 const MAX_DEPTH: u32 = 128;
 
-/// The maximum number of members and items that are read: an honest request of a million tokens has some thousands, and each costs
-/// some ten nanoseconds. Skipped ones do not count.
+/// The maximum number of members and items that are read. A legitimate request of a million tokens has a few thousand, and each
+/// takes tens of nanoseconds. Skipped ones do not count.
 pub(crate) const MAX_ITEMS: u32 = 100_000;
 
 /// Shorter strings than this, in bytes, are read faster byte by byte.
@@ -32,7 +32,7 @@ pub(crate) struct Scanner<'a> {
 pub(crate) struct SyntaxError {
     problem: &'static str,
     at: usize,
-    /// Whether there are more than [`MAX_ITEMS`] members and items, be they well formed or not.
+    /// Whether there are more than [`MAX_ITEMS`] members and items, well formed or not.
     pub(crate) is_too_long: bool,
 }
 
@@ -65,6 +65,11 @@ impl<'a> Scanner<'a> {
         let rest = self.bytes.get(self.at..)?;
         self.at += rest.iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).count();
         self.bytes.get(self.at).copied()
+    }
+
+    /// The position of the next byte.
+    pub(crate) fn position(&self) -> usize {
+        self.at
     }
 
     /// Whether nothing but white space is left.
@@ -162,7 +167,7 @@ impl<'a> Scanner<'a> {
         self.skip().map(|range| self.bytes.get(range).unwrap_or_default())
     }
 
-    /// A quote ends the string unless an odd number of backslashes stands before it. So only quotes are looked for,
+    /// A quote ends the string unless an odd number of backslashes precedes it. So it is enough to search for quotes,
     /// however many other escapes there are.
     fn skip_string(&mut self) -> Result<(), SyntaxError> {
         let start = self.at + 1;
@@ -232,11 +237,12 @@ impl<'a> Scanner<'a> {
         if self.take(byte) { Ok(()) } else { Err(self.error(problem)) }
     }
 
-    fn since(&self, start: usize) -> &'a [u8] {
+    /// The text from an earlier position up to this one.
+    pub(crate) fn since(&self, start: usize) -> &'a [u8] {
         self.bytes.get(start..self.at).unwrap_or_default()
     }
 
-    /// Takes what another scanner of the text has read off what this one may still read.
+    /// Lowers this scanner's limit by what another scanner of the same text has read.
     pub(crate) fn count_items_of(&mut self, other: &Self) {
         self.items_left = self.items_left.min(other.items_left);
     }

@@ -12,7 +12,7 @@ use super::escape::{self, Piece};
 pub(crate) struct RawString<'a>(&'a [u8]);
 
 impl<'a> RawString<'a> {
-    /// Of what stands between the quotes.
+    /// From the JSON encoding between the quotes.
     pub(crate) fn new(inner: &'a [u8]) -> Self {
         Self(inner)
     }
@@ -22,7 +22,7 @@ impl<'a> RawString<'a> {
         self.0
     }
 
-    /// Bytes as written, with the quotes.
+    /// The length of its JSON encoding with the quotes, in bytes.
     pub(crate) fn written(self) -> usize {
         self.0.len() + "\"\"".len()
     }
@@ -35,7 +35,7 @@ impl<'a> RawString<'a> {
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
 
-    /// The characters as they come, valid UTF-8 or not: enough to compare with.
+    /// The characters as bytes, valid UTF-8 or not, for comparisons.
     pub(crate) fn bytes(self) -> Cow<'a, [u8]> {
         if memchr(b'\\', self.0).is_none() {
             return Cow::Borrowed(self.0);
@@ -52,12 +52,12 @@ impl<'a> RawString<'a> {
 
     /// Whether it has only white space.
     pub(crate) fn is_blank(self) -> bool {
-        // A look at the start is enough for most texts, however long.
+        // The start suffices for most texts, however long.
         const START: usize = 64;
         is_blank(self.head(START).0) && is_blank(self.0)
     }
 
-    /// A part of it, by the bytes of what is written. It must not split an escape or a character.
+    /// A part of it, by positions in its JSON encoding. It must not split an escape or a character.
     pub(crate) fn slice(self, range: Range<usize>) -> Self {
         Self(self.0.get(range).unwrap_or_default())
     }
@@ -92,7 +92,7 @@ fn strip_space<'b>(inner: &'b [u8], strip: impl Fn(&'b [u8], &[u8]) -> Option<&'
     SPACE.into_iter().find_map(|space| strip(inner, space))
 }
 
-/// Whether what comes next would be escaped: after an odd number of backslashes, an `n` is no line end's.
+/// Whether a backslash that follows is itself escaped, so that it starts no escape such as `\n`.
 fn ends_escaped(inner: &[u8]) -> bool {
     inner.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
@@ -124,7 +124,7 @@ fn escape_around(inner: &[u8], at: usize) -> Option<usize> {
     (first..at).rev().find_map(|start| {
         let bytes = inner.get(start..).filter(|bytes| bytes.starts_with(b"\\"))?;
         let (_, length) = escape::escaped(bytes);
-        // A backslash after an odd number of others is the escaped one, and starts nothing.
+        // A backslash after an odd number of others is itself escaped, so it starts no escape.
         let before = inner.get(..start)?.iter().rev().take_while(|byte| **byte == b'\\').count();
         (before % 2 == 0 && start + length > at).then_some((start + length).min(inner.len()))
     })

@@ -55,13 +55,26 @@ impl Endpoint {
         }
     }
 
-    /// The field with the prompt; none if nothing is classified.
-    pub(super) fn prompt_field(self) -> Option<&'static str> {
+    /// Whether its prompt is classified. The others' only counts.
+    pub(super) fn is_classified(self) -> bool {
+        self != Self::Embeddings
+    }
+
+    /// The field with the prompt.
+    pub(crate) fn prompt_field(self) -> &'static str {
         match self {
-            Self::ChatCompletions | Self::Messages | Self::CountTokens => Some("messages"),
-            Self::Completions => Some("prompt"),
-            Self::Responses => Some("input"),
-            Self::Embeddings => None,
+            Self::ChatCompletions | Self::Messages | Self::CountTokens => "messages",
+            Self::Completions => "prompt",
+            Self::Responses | Self::Embeddings => "input",
+        }
+    }
+
+    /// A field with a prompt that routing cannot read: vLLM's embeddings of a prompt, and the variables of a stored prompt.
+    pub(super) fn unreadable_prompt_field(self) -> Option<&'static str> {
+        match self {
+            Self::Completions => Some("prompt_embeds"),
+            Self::Responses => Some("prompt"),
+            Self::ChatCompletions | Self::Messages | Self::CountTokens | Self::Embeddings => None,
         }
     }
 

@@ -47,8 +47,9 @@ impl Harness {
     }
 }
 
-/// Reads the messages of a body. It looks at a bounded number of brackets: an honest message has some hundred, and a body
-/// could have millions, each looked at several times. After that, texts are read unchanged.
+/// Reads the messages of a body. It examines a bounded number of brackets, because a body could have millions, each examined
+/// several times. A legitimate message has a few hundred. Beyond the bound, texts are read unchanged. [`Elements`] searches the
+/// bytes between brackets a fixed number of times.
 pub(super) struct Reader<'h> {
     harness: &'h Harness,
     brackets_left: Cell<u32>,
@@ -147,7 +148,7 @@ fn without_written<'a>(texts: &[RawString<'a>], harness: &Harness) -> Vec<RawStr
     humans.map(|(text, _)| *text).collect()
 }
 
-/// What follows the last marker that starts a line; all of a text without one.
+/// The text after the last marker at the start of a line; the whole text if it has none.
 fn after_marker<'a>(text: RawString<'a>, markers: &[String]) -> RawString<'a> {
     let bytes = text.inner();
     let ends = markers.iter().filter_map(|marker| {
@@ -187,7 +188,7 @@ fn begins_with_any(text: &str, patterns: &[String]) -> bool {
 
 /// Whether a text begins with a pattern, in which `*` matches anything within a line.
 fn begins_with(text: &str, pattern: &str) -> bool {
-    // The first byte tells most texts from most patterns.
+    // The first byte rules out most patterns.
     let expected = pattern.bytes().next().filter(|byte| *byte != b'*');
     if expected.is_some_and(|byte| text.bytes().next() != Some(byte)) {
         return false;
@@ -196,7 +197,7 @@ fn begins_with(text: &str, pattern: &str) -> bool {
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
     for part in parts {
         let line = rest.split('\n').next().unwrap_or_default();
-        // The end of a part may lie in the lines after.
+        // The part must begin in this line, but may end in a later one.
         let found = memmem::find(rest.as_bytes(), part.as_bytes()).filter(|at| *at <= line.len());
         let Some(after) = found.and_then(|at| rest.get(at + part.len()..)) else { return false };
         rest = after;
@@ -204,44 +205,62 @@ fn begins_with(text: &str, pattern: &str) -> bool {
     true
 }
 
-/// An element of a text, as bytes of what is written.
+/// An element of a text, as ranges of the text's JSON encoding.
 struct Element {
     outer: std::ops::Range<usize>,
     inner: std::ops::Range<usize>,
 }
 
 /// The elements of some names, in order, not nested. Unclosed elements are ignored.
+///
+/// All closing tags are found first, so nothing is searched ahead of an opening tag. Otherwise each unclosed element would cost
+/// a search through the rest of the text.
 struct Elements<'t> {
     bytes: &'t [u8],
     names: &'t [String],
-    /// The places of names that nothing closes further on.
-    open: Vec<usize>,
+    closing: ClosingTags,
     less: Bracket<'t>,
     brackets_left: &'t Cell<u32>,
     greater: Bracket<'t>,
     at: usize,
-    /// Where the element before ends.
+    /// The end of the previous element.
     done: usize,
-    /// Whether something stands after that element which is no element.
+    /// Whether there is text after that element.
     is_said: bool,
 }
 
-/// How `<` and `>` can be written in JSON beside themselves.
+/// The closing tags of some names in a text.
+struct ClosingTags {
+    /// Sorted by name and position.
+    tags: Vec<ClosingTag>,
+    /// The start of the last one in the text; 0 if there is none.
+    last: usize,
+}
+
+struct ClosingTag {
+    /// The index of its name.
+    name: usize,
+    start: usize,
+    end: usize,
+}
+
+/// Other ways to write `<` and `>` in JSON.
 const ESCAPED_LESS: [&[u8]; 2] = [br"\u003c", br"\u003C"];
 const ESCAPED_GREATER: [&[u8]; 2] = [br"\u003e", br"\u003E"];
 /// The maximum length of the attributes of an opening tag, in bytes.
 const LONGEST_TAG: usize = 1 << 10;
 
-/// Finds a bracket in any of its spellings. It remembers where each comes next, so that a text is searched once, however
-/// many brackets it has and whichever spellings it lacks.
+/// Finds the brackets of a text in order, in any of their spellings. It keeps the next position of each spelling, so that a text
+/// is searched only once, however many brackets it has and whichever spellings it lacks.
+#[derive(Clone)]
 struct Bracket<'t> {
     bytes: &'t [u8],
     spellings: &'static [memmem::Finder<'static>],
-    /// Of each spelling, from where it was looked for last, and where it stands.
+    /// For each spelling: the position from which it was last searched, and the position where it was found.
     found: [Option<(usize, Option<usize>)>; SPELLINGS],
 }
 
-/// Itself, and its escapes.
+/// The bracket itself, and its two escapes.
 const SPELLINGS: usize = 3;
 
 static LESS: LazyLock<[memmem::Finder<'static>; SPELLINGS]> = LazyLock::new(|| finders(b"<", ESCAPED_LESS));
@@ -257,7 +276,7 @@ impl<'t> Bracket<'t> {
         Self { bytes, spellings, found: [None; SPELLINGS] }
     }
 
-    /// The next bracket from a position on: where it begins and ends.
+    /// The start and the end of the next bracket from a position on. Positions must not go back: that would search again.
     fn next(&mut self, from: usize) -> Option<(usize, usize)> {
         let bytes = self.bytes.get(from..)?;
         let ends = self.spellings.iter().zip(&mut self.found).filter_map(|(finder, found)| {
@@ -270,58 +289,88 @@ impl<'t> Bracket<'t> {
         });
         ends.min()
     }
+
+    /// The same; `None` if the limit is reached.
+    fn next_limited(&mut self, from: usize, left: &Cell<u32>) -> Option<(usize, usize)> {
+        left.set(left.get().checked_sub(1)?);
+        self.next(from)
+    }
+}
+
+impl ClosingTags {
+    fn find(bytes: &[u8], names: &[String], mut less: Bracket<'_>, brackets_left: &Cell<u32>) -> Self {
+        let mut tags = Vec::new();
+        let mut at = 0;
+        while let Some((start, end)) = less.next_limited(at, brackets_left) {
+            at = end;
+            if let Some((name, length)) = closed_name(bytes.get(end..).unwrap_or_default(), names) {
+                tags.push(ClosingTag { name, start, end: end + length });
+            }
+        }
+        let last = tags.last().map_or(0, |tag| tag.start);
+        tags.sort_unstable_by_key(|tag| (tag.name, tag.start));
+        Self { tags, last }
+    }
+
+    /// The next closing tag of a name from a position on.
+    fn next(&self, name: usize, from: usize) -> Option<&ClosingTag> {
+        let place = self.tags.partition_point(|tag| (tag.name, tag.start) < (name, from));
+        self.tags.get(place).filter(|tag| tag.name == name)
+    }
+}
+
+/// The index of the name in a closing tag, and the tag's length, after its `<`.
+fn closed_name(after_less: &[u8], names: &[String]) -> Option<(usize, usize)> {
+    let slash = [&br"\/"[..], b"/"].into_iter().find(|slash| after_less.starts_with(slash))?;
+    let rest = after_less.get(slash.len()..)?;
+    names.iter().enumerate().find_map(|(index, name)| {
+        let length = greater(after_name(rest, name)?)?;
+        Some((index, slash.len() + name.len() + length))
+    })
+}
+
+/// What follows a name at the start.
+fn after_name<'b>(bytes: &'b [u8], name: &str) -> Option<&'b [u8]> {
+    // The first byte comes first, because there are many names and brackets.
+    (bytes.first() == name.as_bytes().first()).then(|| bytes.strip_prefix(name.as_bytes()))?
 }
 
 impl<'t> Elements<'t> {
     fn new(text: RawString<'t>, names: &'t [String], brackets_left: &'t Cell<u32>) -> Self {
         let bytes = text.inner();
-        // Few texts have brackets as escapes, as Go's encoder writes them.
+        // Few texts have escaped brackets, as Go's encoder writes them.
         let used = if has_escaped_bracket(bytes) { SPELLINGS } else { 1 };
         let bracket = |finders: &'static [memmem::Finder<'static>]| {
             Bracket::new(bytes, finders.get(..used).unwrap_or_default())
         };
         let (less, greater) = (bracket(&*LESS), bracket(&*GREATER));
-        Self { bytes, names, open: Vec::new(), less, brackets_left, greater, at: 0, done: 0, is_said: false }
+        let closing = ClosingTags::find(bytes, names, less.clone(), brackets_left);
+        Self { bytes, names, closing, less, brackets_left, greater, at: 0, done: 0, is_said: false }
     }
 
-    /// The next `<` from a position on, unless enough were looked at: where it begins and ends.
-    fn bracket(&mut self, from: usize) -> Option<(usize, usize)> {
-        self.brackets_left.set(self.brackets_left.get().checked_sub(1)?);
-        self.less.next(from)
+    /// The element whose opening tag has this `<`.
+    fn opened_by(&mut self, less: std::ops::Range<usize>) -> Option<Element> {
+        let rest = self.bytes.get(less.end..)?;
+        let names = self.names;
+        names.iter().enumerate().find_map(|(index, name)| {
+            let after_name = after_name(rest, name)?;
+            let inner_start = self.tag_end(after_name, less.end, less.end + name.len())?;
+            let closing = self.closing.next(index, inner_start)?;
+            Some(Element { outer: less.start..closing.end, inner: inner_start..closing.start })
+        })
     }
 
-    fn rest(&self, from: usize) -> &'t [u8] {
-        self.bytes.get(from..).unwrap_or_default()
-    }
-
-    /// The end of an opening tag whose name ends here.
-    fn tag_end(&mut self, name_end: usize) -> Option<usize> {
-        let rest = self.rest(name_end);
-        if let Some(length) = greater(rest) {
+    /// The end of an opening tag, whose `<` ends at `less_end` and whose name ends at `name_end`.
+    fn tag_end(&mut self, after_name: &[u8], less_end: usize, name_end: usize) -> Option<usize> {
+        if let Some(length) = greater(after_name) {
             return Some(name_end + length);
         }
         // Attributes follow white space.
-        if !(rest.starts_with(b" ") || rest.starts_with(br"\n") || rest.starts_with(br"\t")) {
+        if ![&b" "[..], br"\n", br"\t"].into_iter().any(|space| after_name.starts_with(space)) {
             return None;
         }
-        self.greater.next(name_end).map(|(_, end)| end).filter(|end| *end <= name_end + LONGEST_TAG)
-    }
-
-    /// Where the closing tag of a name stands from a position on.
-    fn closing_tag(&mut self, name: &str, from: usize) -> Option<std::ops::Range<usize>> {
-        let mut at = from;
-        while let Some((start, end)) = self.bracket(at) {
-            let slash = [&br"\/"[..], b"/"].into_iter().find(|slash| self.rest(end).starts_with(slash));
-            let name_start = slash.map(|slash| end + slash.len());
-            let named = name_start.filter(|start| self.rest(*start).starts_with(name.as_bytes()));
-            if let Some(after) = named.map(|start| start + name.len())
-                && let Some(length) = greater(self.rest(after))
-            {
-                return Some(start..after + length);
-            }
-            at = end;
-        }
-        None
+        // Searched from the `<` on, so that positions do not go back: several names may match here. No name has a `>`.
+        self.greater.next(less_end).map(|(_, end)| end).filter(|end| *end <= name_end + LONGEST_TAG)
     }
 }
 
@@ -337,36 +386,22 @@ impl Iterator for Elements<'_> {
     type Item = Element;
 
     fn next(&mut self) -> Option<Element> {
-        while let Some((start, end)) = self.bracket(self.at).filter(|_| self.open.len() < self.names.len()) {
+        while self.at < self.closing.last
+            && let Some((start, end)) = self.less.next_limited(self.at, self.brackets_left)
+        {
             self.at = end;
             let between = self.bytes.get(self.done..start).unwrap_or_default();
             let is_said = self.is_said || !RawString::new(between).is_blank();
-            // Unless it opens an element, the bracket itself is said.
+            // Unless it opens an element, the bracket itself is text.
             self.is_said = true;
             if is_said && !starts_line(self.bytes, start) {
                 continue;
             }
-            let rest = self.rest(end);
-            // By the first byte first: there are some thirty names, and many brackets.
-            let named =
-                |name: &&str| name.as_bytes().first() == rest.first() && rest.starts_with(name.as_bytes());
-            let names = self.names;
-            let opened = names.iter().map(String::as_str).enumerate().find_map(|(index, name)| {
-                if !named(&name) || self.open.contains(&index) {
-                    return None;
-                }
-                Some((index, name, self.tag_end(end + name.len())?))
-            });
-            let Some((index, name, inner_start)) = opened else { continue };
-            match self.closing_tag(name, inner_start) {
-                Some(closing) => {
-                    self.at = closing.end;
-                    self.done = closing.end;
-                    self.is_said = false;
-                    return Some(Element { outer: start..closing.end, inner: inner_start..closing.start });
-                }
-                // None closes it further on either: looking again would cost hostile texts nothing and us much.
-                None => self.open.push(index),
+            if let Some(element) = self.opened_by(start..end) {
+                self.at = element.outer.end;
+                self.done = element.outer.end;
+                self.is_said = false;
+                return Some(element);
             }
         }
         None
@@ -375,6 +410,8 @@ impl Iterator for Elements<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn harness() -> Harness {
@@ -480,13 +517,47 @@ mod tests {
 
     #[test]
     fn a_text_is_searched_once_whatever_brackets_it_has() {
-        // Each takes minutes if something looks again at each bracket.
-        for part in ["<system-reminder><task>", "<", r"\u003c", r"\u003C<", r"\n<task ", r"\n<task \u003e"] {
+        // Each takes minutes if the code searches again at each bracket.
+        for part in [
+            "<system-reminder><task>",
+            "<",
+            r"\u003c",
+            r"\u003C<",
+            r"\n<task ",
+            r"\n<task \u003e",
+            r"\n<task>\n</feedback>",
+        ] {
             for start in [String::new(), " ".repeat(100), "x".into(), "<task>y</task>".into()] {
                 let hostile = start + &part.repeat(100_000);
                 let said = words(&[&hostile]).concat().len();
                 assert!(said >= 90_000, "{part}: {said}");
             }
+        }
+    }
+
+    /// The shortest of three times for a text with an opening tag of each of these names, which nothing closes.
+    fn time_with_unclosed(harness: &Harness, names: &[String], rest: &str) -> Duration {
+        let tags: String = names.iter().map(|name| format!(r"\n<{name}>")).collect();
+        let text = format!(r"\u003c{tags}{rest}");
+        let times = (0..3).map(|_| {
+            let start = Instant::now();
+            assert!(!Reader::new(harness).human_texts(&[RawString::new(text.as_bytes())]).is_empty());
+            start.elapsed()
+        });
+        times.min().unwrap()
+    }
+
+    #[test]
+    fn unclosed_elements_cost_no_search_through_the_rest_of_the_text() {
+        let harness = Harness::of_known_agents();
+        let Harness { added_elements, user_elements, common_user_elements, .. } = &harness;
+        let names = [&added_elements[..], user_elements, common_user_elements].concat();
+        let backslashes = r"\\".repeat(1 << 19);
+        for end in ["", "<", r"<\u003C"] {
+            let rest = backslashes.clone() + end;
+            let one = time_with_unclosed(&harness, &names[..1], &rest);
+            let all = time_with_unclosed(&harness, &names, &rest);
+            assert!(all < one * 4, "one name: {one:?}, {} names: {all:?}, end: {end:?}", names.len());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The HTTP side of a request.
 
-use super::path::NormalPath;
+use super::path::{NormalPath, starts_with};
 use super::target::{Resource, Target};
 use crate::context::RequestContext;
 use crate::headers::Headers;
@@ -37,9 +37,12 @@ impl RequestHead {
         &self.context
     }
 
-    /// The path as servers understand it, without its query: decoded, and without dots, doubled slashes and the like.
-    pub fn path(&self) -> &str {
-        &self.path.path
+    /// Whether the path starts with this prefix, ignoring case: the client's path as servers understand it (decoded, and without
+    /// dots, doubled slashes and the like), or the path that the LLM gets. They differ for aliases such as `/completions`.
+    pub fn path_starts_with(&self, prefix: &str) -> bool {
+        let forwarded =
+            || matches!(&self.resource, Resource::Target(target) if target.path_starts_with(prefix));
+        starts_with(&self.path.path, prefix) || forwarded()
     }
 
     /// The endpoint of the path.

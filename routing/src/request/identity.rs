@@ -1,4 +1,4 @@
-//! What a body says of the conversation that it belongs to.
+//! What a body says about the conversation that it belongs to.
 
 use crate::json::{Scanner, SyntaxError};
 
@@ -15,23 +15,26 @@ pub(super) struct Identity {
     pub(super) previous_response: Option<String>,
 }
 
-/// Longer values than this identify nothing: ids have less than a hundred bytes.
+/// The names of these members.
+pub(super) const NAMES: [&str; 4] = ["prompt_cache_key", "conversation", "metadata", "previous_response_id"];
+
+/// Longer values, in bytes, are ignored: ids have less than a hundred bytes.
 const LONGEST: usize = 1 << 10;
 
 impl Identity {
-    /// Reads the member if it is one of these, without stepping over it.
-    pub(super) fn read(&mut self, key: &[u8], scanner: &Scanner<'_>) -> Result<(), SyntaxError> {
-        let place = match key {
-            b"prompt_cache_key" => &mut self.prompt_cache_key,
-            b"conversation" => &mut self.conversation,
-            b"metadata" => &mut self.metadata,
-            b"previous_response_id" => &mut self.previous_response,
+    /// Reads the member with one of the [`NAMES`].
+    pub(super) fn read(&mut self, name: &str, scanner: &mut Scanner<'_>) -> Result<(), SyntaxError> {
+        let raw = scanner.raw()?;
+        let place = match name {
+            "prompt_cache_key" => &mut self.prompt_cache_key,
+            "conversation" => &mut self.conversation,
+            "metadata" => &mut self.metadata,
+            "previous_response_id" => &mut self.previous_response,
             _ => return Ok(()),
         };
-        let raw = scanner.clone().raw()?;
-        *place = match key {
+        *place = match name {
             _ if raw.len() > LONGEST => None,
-            b"metadata" => std::str::from_utf8(raw).ok().map(str::to_owned),
+            "metadata" => std::str::from_utf8(raw).ok().map(str::to_owned),
             _ => id(raw),
         };
         Ok(())

@@ -1,11 +1,14 @@
 //! The parts of a request's body that routing needs, found in one pass without building a JSON tree.
 
 mod body;
+mod content;
 mod endpoint;
 mod error;
 mod harness;
 mod head;
 mod identity;
+mod key;
+mod members;
 mod metadata;
 mod options;
 mod path;
@@ -13,6 +16,7 @@ mod prompt;
 mod target;
 mod turn;
 
+use content::Content;
 pub use endpoint::Endpoint;
 pub use harness::Harness;
 pub use head::RequestHead;
@@ -42,6 +46,8 @@ pub struct Request<'a> {
     pub needs: Requirements,
     /// Estimated tokens of the prompt.
     pub prompt_tokens: u64,
+    /// Estimated maximum tokens of the prompt and of all its completions.
+    pub estimated_tokens: u64,
     /// The error in the prompt's field. It matters only if the prompt is read.
     pub prompt_error: Option<Rejection>,
     identity: Identity,
@@ -57,6 +63,28 @@ impl<'a> Request<'a> {
     /// All other fields are left to the LLM, except for [`Request::prompt_error`].
     pub fn parse(endpoint: Endpoint, body: &'a [u8]) -> Result<Self, Rejection> {
         body::parse(endpoint, body)
+    }
+
+    /// The names of the members that routing reads at an endpoint. An LLM gets at most one member of each name, and none with a
+    /// name that differs from these in case only.
+    pub fn known_members(endpoint: Endpoint) -> impl Iterator<Item = &'static str> {
+        body::known_members(endpoint)
+    }
+
+    /// Whether an LLM may read the user's last message, but routing cannot: it has only token numbers, embeddings, images, files or
+    /// parts of unknown types.
+    pub fn is_unreadable(&self) -> bool {
+        let users = self.turns.iter().rev().filter(|turn| turn.role == Role::User);
+        let mut decisive = users.map(|turn| &turn.content).filter(|it| it.has_text() || it.has_unread);
+        if let Some(last) = decisive.next() {
+            return !last.has_text();
+        }
+        // A request that continues another one can consist of tool results only.
+        let continues = self.previous_response().or(self.provider_conversation()).is_some();
+        let is_unread =
+            |content: &Content<'_>| content.has_unread || content.has_images || content.other_bytes > 0;
+        let mut contents = self.turns.iter().map(|turn| &turn.content);
+        !continues && !contents.clone().any(Content::has_text) && contents.any(is_unread)
     }
 
     /// The text to classify: the user's last message.

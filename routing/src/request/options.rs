@@ -1,19 +1,22 @@
-//! The options of a request that require a capability of the model.
+//! The options of a request that require a capability of the model, or that add tokens to its prompt or its completions.
 //!
 //! Values count, not keys: `null`, empty values and the values for "no reasoning" need nothing. Of several fields that
-//! mean the same, each that needs something counts. Of several members of one name the last counts, as most JSON parsers
-//! have it. Fields that only another endpoint reads are ignored.
+//! mean the same, each that needs something counts. Of several members of one name the last counts; the LLM does not get the
+//! others. Fields that only another endpoint reads are ignored.
+
+use std::borrow::Cow;
 
 use serde_json::Value;
 
 use super::Endpoint;
-use crate::json::{Scanner, SyntaxError};
+use super::content::bytes_of;
+use crate::json::{RawString, Scanner, SyntaxError};
 use crate::requirements::{Capabilities, Capability};
 
 /// The options that routing reads. Values of wrong types are left to the LLM to reject.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Options<'a> {
-    /// The fields of the request in their JSON encoding, each with its position in [`FIELDS`]. Most requests have one or two.
+    /// The fields of the request in their JSON encoding, each with its position in [`FIELDS`]. Most requests have a few.
     fields: Vec<(usize, &'a [u8])>,
 }
 
@@ -24,9 +27,13 @@ pub(super) struct Needs(Vec<Need>);
 /// The requirements of one field.
 #[derive(Clone, Copy, Debug, Default)]
 struct Need {
-    /// The length of its tools, in bytes.
-    tool_bytes: usize,
+    /// Whether it has tools.
+    tools: bool,
+    /// The length of what it adds to the prompt, in bytes.
+    bytes: usize,
     max_tokens: u64,
+    /// The number of completions for each prompt; 0 if it does not say.
+    completions: u64,
     json: bool,
     reasoning: bool,
 }
@@ -35,7 +42,11 @@ struct Need {
 #[derive(Clone, Copy)]
 enum Meaning {
     Tools,
+    /// Text that becomes a part of the prompt.
+    Text,
     MaxTokens,
+    /// The number of completions for each prompt.
+    Completions,
     /// A format such as `{"type": "json_schema"}`.
     Format,
     /// An object with a format in `format`.
@@ -64,32 +75,44 @@ enum Of {
     Responses,
     /// Anthropic's messages.
     Messages,
+    Embeddings,
     All,
 }
 
-static FIELDS: [(&[u8], Of, Meaning); 21] = [
-    (b"tools", Of::All, Meaning::Tools),
-    (b"functions", Of::Chat, Meaning::Tools),
-    (b"mcp_servers", Of::Messages, Meaning::Tools),
-    (b"max_tokens", Of::Chat, Meaning::MaxTokens),
-    (b"max_completion_tokens", Of::Chat, Meaning::MaxTokens),
-    (b"max_output_tokens", Of::Responses, Meaning::MaxTokens),
-    (b"response_format", Of::Chat, Meaning::Format),
-    (b"output_format", Of::Messages, Meaning::Format),
-    (b"text", Of::Responses, Meaning::FormatWithin),
+/// The number of fields.
+pub(super) const COUNT: usize = 28;
+
+static FIELDS: [(&str, Of, Meaning); COUNT] = [
+    ("tools", Of::All, Meaning::Tools),
+    ("functions", Of::Chat, Meaning::Tools),
+    ("mcp_servers", Of::Messages, Meaning::Tools),
+    ("suffix", Of::Chat, Meaning::Text),
+    ("prediction", Of::Chat, Meaning::Text),
+    ("documents", Of::All, Meaning::Text),
+    ("chat_template", Of::All, Meaning::Text),
+    // vLLM's, of a conversation.
+    ("messages", Of::Embeddings, Meaning::Text),
+    ("n", Of::Chat, Meaning::Completions),
+    ("best_of", Of::Chat, Meaning::Completions),
+    ("max_tokens", Of::Chat, Meaning::MaxTokens),
+    ("max_completion_tokens", Of::Chat, Meaning::MaxTokens),
+    ("max_output_tokens", Of::Responses, Meaning::MaxTokens),
+    ("response_format", Of::Chat, Meaning::Format),
+    ("output_format", Of::Messages, Meaning::Format),
+    ("text", Of::Responses, Meaning::FormatWithin),
     // Servers such as vLLM and NIM.
-    (b"guided_json", Of::Chat, Meaning::Schema),
-    (b"structured_outputs", Of::All, Meaning::SchemaWithin),
-    (b"nvext", Of::Chat, Meaning::SchemaWithin),
-    (b"output_config", Of::Messages, Meaning::OutputConfig),
-    (b"reasoning_effort", Of::All, Meaning::Effort),
-    (b"reasoning", Of::All, Meaning::Reasoning),
-    (b"thinking", Of::All, Meaning::Reasoning),
-    (b"think", Of::All, Meaning::Effort),
-    (b"enable_thinking", Of::All, Meaning::Effort),
-    (b"thinking_budget", Of::All, Meaning::Budget),
-    (b"chat_template_kwargs", Of::All, Meaning::TemplateArguments),
-    (b"max_tokens", Of::Messages, Meaning::MaxTokens),
+    ("guided_json", Of::Chat, Meaning::Schema),
+    ("structured_outputs", Of::All, Meaning::SchemaWithin),
+    ("nvext", Of::Chat, Meaning::SchemaWithin),
+    ("output_config", Of::Messages, Meaning::OutputConfig),
+    ("reasoning_effort", Of::All, Meaning::Effort),
+    ("reasoning", Of::All, Meaning::Reasoning),
+    ("thinking", Of::All, Meaning::Reasoning),
+    ("think", Of::All, Meaning::Effort),
+    ("enable_thinking", Of::All, Meaning::Effort),
+    ("thinking_budget", Of::All, Meaning::Budget),
+    ("chat_template_kwargs", Of::All, Meaning::TemplateArguments),
+    ("max_tokens", Of::Messages, Meaning::MaxTokens),
 ];
 
 /// Values longer than this, in bytes, count as on: no switch, effort or budget is as long.
@@ -101,15 +124,20 @@ impl Needs {
         self.0.iter().map(|need| need.max_tokens).max().unwrap_or(0)
     }
 
-    /// The length of the tools, in bytes.
-    pub(super) fn tool_bytes(&self) -> usize {
-        self.0.iter().map(|need| need.tool_bytes).sum()
+    /// The number of completions for each prompt.
+    pub(super) fn completions(&self) -> u64 {
+        self.0.iter().map(|need| need.completions).max().unwrap_or(0).max(1)
+    }
+
+    /// The length of tools, schemas and other members that become a part of the prompt, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.iter().map(|need| need.bytes).sum()
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
         let any = |needs: fn(&Need) -> bool| self.0.iter().any(needs);
         let needed = [
-            (Capability::Tools, any(|need| need.tool_bytes > 0)),
+            (Capability::Tools, any(|need| need.tools)),
             (Capability::Json, any(|need| need.json)),
             (Capability::Reasoning, any(|need| need.reasoning)),
         ];
@@ -127,20 +155,17 @@ impl<'a> Options<'a> {
         Needs(needs.collect())
     }
 
-    /// Reads the member, or skips it if it is not an option of the endpoint.
-    pub(super) fn read(
-        &mut self,
-        endpoint: Endpoint,
-        key: &[u8],
-        scanner: &mut Scanner<'a>,
-    ) -> Result<(), SyntaxError> {
+    /// The names of the endpoint's options, with the positions that identify them.
+    pub(super) fn names(endpoint: Endpoint) -> impl Iterator<Item = (usize, &'static str)> {
+        let fields = FIELDS.iter().enumerate().filter(move |(_, (_, of, _))| of.is_read_by(endpoint));
+        fields.map(|(index, (name, _, _))| (index, *name))
+    }
+
+    /// Reads the option at this position.
+    pub(super) fn read(&mut self, index: usize, scanner: &mut Scanner<'a>) -> Result<(), SyntaxError> {
         let raw = scanner.raw()?;
-        let found =
-            FIELDS.iter().enumerate().find(|(_, (name, of, _))| *name == key && of.is_read_by(endpoint));
-        if let Some((index, _)) = found {
-            self.fields.retain(|(other, _)| *other != index);
-            self.fields.push((index, raw));
-        }
+        self.fields.retain(|(other, _)| *other != index);
+        self.fields.push((index, raw));
         Ok(())
     }
 }
@@ -152,36 +177,44 @@ impl Of {
             Self::Chat => matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions),
             Self::Responses => endpoint == Endpoint::Responses,
             Self::Messages => matches!(endpoint, Endpoint::Messages | Endpoint::CountTokens),
+            Self::Embeddings => endpoint == Endpoint::Embeddings,
         }
     }
 }
 
 impl Need {
     fn new(meaning: Meaning, raw: &[u8]) -> Self {
-        let json = |json| Self { json, ..Self::default() };
+        // Providers put schemas into the prompt.
+        let json = |json| Self { json, bytes: if json { raw.len() } else { 0 }, ..Self::default() };
         let reasoning = |reasoning| Self { reasoning, ..Self::default() };
         let any_member = |names: &[&str]| names.iter().filter_map(|name| member(raw, name)).any(is_on);
         match meaning {
-            Meaning::Tools => {
-                Self { tool_bytes: if is_empty(raw) { 0 } else { raw.len() }, ..Self::default() }
-            }
-            Meaning::MaxTokens => Self { max_tokens: tokens(raw), ..Self::default() },
+            Meaning::Tools if is_empty(raw) => Self::default(),
+            Meaning::Tools => Self { tools: true, bytes: raw.len(), ..Self::default() },
+            Meaning::Text => Self { bytes: bytes_of(raw), ..Self::default() },
+            Meaning::MaxTokens => Self { max_tokens: whole_number(raw), ..Self::default() },
+            Meaning::Completions => Self { completions: whole_number(raw), ..Self::default() },
             Meaning::Format => json(is_json(raw)),
             Meaning::FormatWithin => json(member(raw, "format").is_some_and(is_json)),
             Meaning::Schema => json(!is_empty(raw)),
             Meaning::SchemaWithin => json(any_member(&["json", "json_object", "json_schema", "guided_json"])),
             Meaning::OutputConfig => Self {
-                json: member(raw, "format").is_some_and(is_json),
                 reasoning: member(raw, "effort").is_some_and(is_on),
-                ..Self::default()
+                ..json(member(raw, "format").is_some_and(is_json))
             },
             Meaning::Effort => reasoning(is_on(raw)),
             Meaning::Reasoning => reasoning(wants_reasoning(raw)),
             // A negative budget means that the model chooses.
             Meaning::Budget => reasoning(number(raw).is_some_and(|budget| budget != 0.0)),
-            Meaning::TemplateArguments => {
-                reasoning(any_member(&["enable_thinking", "thinking", "reasoning_effort", "thinking_budget"]))
-            }
+            Meaning::TemplateArguments => Self {
+                bytes: bytes_of(raw),
+                ..reasoning(any_member(&[
+                    "enable_thinking",
+                    "thinking",
+                    "reasoning_effort",
+                    "thinking_budget",
+                ]))
+            },
         }
     }
 }
@@ -210,12 +243,17 @@ fn is_empty(raw: &[u8]) -> bool {
     inner.trim_ascii().is_empty()
 }
 
+/// A number, also in a string: servers in Python read both.
 fn number(raw: &[u8]) -> Option<f64> {
-    serde_json::from_slice::<f64>(raw).ok().filter(|number| number.is_finite())
+    let digits = match raw {
+        [b'"', inner @ .., b'"'] => Cow::Owned(RawString::new(inner).text().trim().replace('_', "")),
+        _ => Cow::Borrowed(std::str::from_utf8(raw).ok()?),
+    };
+    digits.parse().ok().filter(|number: &f64| !number.is_nan())
 }
 
-/// A number of tokens, also one that is written as a float. The LLM rejects values that are not numbers.
-fn tokens(raw: &[u8]) -> u64 {
+/// A number of tokens or completions, also one that is written as a float. The LLM rejects values that are not numbers.
+fn whole_number(raw: &[u8]) -> u64 {
     number(raw).filter(|number| *number > 0.0).map_or(0, |number| number as u64)
 }
 
@@ -249,7 +287,7 @@ fn wants_reasoning(raw: &[u8]) -> bool {
         let value = scanner.raw()?;
         match &*key.name {
             b"effort" | b"enabled" | b"type" => is_off |= value != b"null" && !is_on(value),
-            // Whether the reasoning is shown is no matter of whether there is any.
+            // Whether the reasoning is shown does not matter, only whether there is any.
             b"exclude" => return Ok(()),
             _ => {}
         }

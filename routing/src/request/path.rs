@@ -104,8 +104,13 @@ pub(super) fn encode(path: &str) -> String {
 }
 
 fn push_encoded(encoded: &mut String, byte: u8) {
-    // A string takes everything.
+    // Writing to a string cannot fail.
     let _ = write!(encoded, "%{byte:02X}");
+}
+
+/// Whether a path starts with this prefix, ignoring case, as some servers do.
+pub(super) fn starts_with(path: &str, prefix: &str) -> bool {
+    path.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 /// The part before `end`, ignoring case.

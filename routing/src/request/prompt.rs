@@ -108,14 +108,15 @@ impl<'r, 'a> HumanTurns<'r, 'a> {
         Self::or_other(found, turns, settings)
     }
 
-    /// Where no message is clearly the user's, the last user message is used unchanged, else the system prompt: a
-    /// client must not escape classification by imitating a harness.
+    /// Where no message is clearly the user's, the last user message is used unchanged, else the system prompt, else the
+    /// last message of any role: a client must not escape classification by imitating a harness, or by a role that only
+    /// its LLM knows.
     fn or_other(
         mut found: Vec<(usize, Vec<RawString<'a>>)>,
         turns: &[Turn<'a>],
         settings: &'r PromptSettings,
     ) -> Self {
-        for role in [Role::User, Role::System] {
+        for role in [Role::User, Role::System, Role::Other] {
             if found.is_empty() {
                 found.extend(said_by(role, turns).next());
             }
@@ -138,7 +139,7 @@ impl<'r, 'a> HumanTurns<'r, 'a> {
         self.turns.iter().take_while(|(turn, _)| *turn < position).count()
     }
 
-    /// The prompt that one of them was, by its index.
+    /// The prompt with one of them, by its index, as the message to classify.
     pub fn prompt(&self, index: usize) -> Prompt {
         let limit = self.settings.limit;
         let Some((_, texts)) = self.turns.get(index) else { return Prompt::default() };
@@ -182,7 +183,7 @@ fn said_by<'t, 'a>(
         .filter(|(_, texts)| !texts.is_empty())
 }
 
-/// The texts joined by line ends if what is written of them fits into `limit` bytes, else their head and tail.
+/// The texts joined by line ends if their JSON encoding fits into `limit` bytes, else their head and tail.
 fn excerpt(texts: &[RawString<'_>], limit: usize) -> Vec<u8> {
     let written: usize = texts.iter().map(|text| text.written()).sum();
     if written <= limit {
@@ -192,7 +193,7 @@ fn excerpt(texts: &[RawString<'_>], limit: usize) -> Vec<u8> {
     let head = take(texts.iter(), limit / 2, RawString::head);
     let tail = take(texts.iter().rev(), limit - limit / 2, RawString::tail);
     let excerpt = [&join(head.into_iter()), CUT, &join(tail.into_iter().rev())].concat();
-    // A window can be all white space. Who reads the excerpt trims it.
+    // A window can be all white space. Readers of the excerpt expect it to be trimmed.
     RawString::new(&excerpt).trim().inner().to_vec()
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::endpoint::Endpoint;
-use super::path::{NormalPath, encode, split_once, strip_suffix};
+use super::path::{NormalPath, encode, split_once, starts_with, strip_suffix};
 use crate::requirements::Api;
 
 /// What a path names.
@@ -29,7 +29,7 @@ pub struct Target {
     pub endpoint: Endpoint,
     /// The model's name, if the path has it, as Azure's clients send it.
     pub deployment: Option<String>,
-    /// What an LLM's path begins with, unless its model has something else: the client's own up to `/v1`.
+    /// The beginning of the LLM's path, unless its model has a `base_path`: the client's path up to `/v1`.
     base: Cow<'static, str>,
     /// With its question mark.
     query: String,
@@ -53,6 +53,16 @@ impl Target {
     pub(crate) fn is_path_at(&self, path: &str, base_path: Option<&str>) -> bool {
         let after_base = path.strip_prefix(base_path.unwrap_or(&self.base));
         after_base.and_then(|rest| rest.strip_prefix(self.endpoint.suffix())) == Some(&self.query)
+    }
+
+    /// Whether the path at a model without a `base_path` starts with this prefix, ignoring case.
+    pub(super) fn path_starts_with(&self, prefix: &str) -> bool {
+        match prefix.split_at_checked(self.base.len()) {
+            Some((base, rest)) => {
+                base.eq_ignore_ascii_case(&self.base) && starts_with(self.endpoint.suffix(), rest)
+            }
+            None => starts_with(&self.base, prefix),
+        }
     }
 
     /// The endpoint that a `:path` names.
@@ -99,7 +109,7 @@ fn has_endpoint(path: &str) -> bool {
 const MODELS: &str = "/models";
 const V1: &str = "/v1";
 
-/// What the LLM's path begins with, and the deployment, if `before` can come before the endpoint's own part.
+/// The beginning of the LLM's path, and the deployment, if `before` can precede the endpoint's own part.
 fn base_of(endpoint: Endpoint, before: &str) -> Option<(Cow<'static, str>, Option<String>)> {
     if let Some(prefix) = strip_suffix(before, V1) {
         let base = if prefix.is_empty() { V1.into() } else { (encode(prefix) + V1).into() };
@@ -108,7 +118,7 @@ fn base_of(endpoint: Endpoint, before: &str) -> Option<(Cow<'static, str>, Optio
     let deployment = deployment(before).filter(|_| endpoint.api() == Api::Openai);
     let is_routed = deployment.is_some()
         || match endpoint {
-            // Nothing else has such a path.
+            // Only LLM APIs have such a path.
             Endpoint::ChatCompletions => true,
             Endpoint::Completions | Endpoint::Responses | Endpoint::Embeddings => is_api(before),
             Endpoint::Messages | Endpoint::CountTokens => false,
@@ -123,7 +133,7 @@ fn deployment(before: &str) -> Option<String> {
     is_api(base).then(|| name.to_owned())
 }
 
-/// Whether an API can begin here whose paths would not show by themselves that they are an LLM's.
+/// Whether an LLM's API can have this base path. Needed for endpoints whose own part other servers may have, too.
 fn is_api(base: &str) -> bool {
     base.is_empty() || [V1, "/openai"].into_iter().any(|end| strip_suffix(base, end).is_some())
 }

@@ -156,7 +156,7 @@ fn find(
             if name == key.as_bytes() {
                 found.others.extend(found.last.replace(member.clone()));
             } else if edit.has_last_word() && is_same_but_for_case(name, key) {
-                // Some servers take them for the same (Go's `encoding/json`), and of several the last.
+                // Some servers (with Go's `encoding/json`) treat them as the same member, and use the last one.
                 found.others.push(member.clone());
             }
         }
@@ -217,8 +217,8 @@ fn edit_inner(
                 edits.iter().map(|(key, edit)| (key.as_str(), EditRef::Whole(edit))).collect();
             match find(splices, text, parent.value.start, &inner) {
                 Some((change, object)) => splices.change_members(object, change),
-                // It is skipped when the body is parsed, so it may be no JSON, as `NaN` is none, or too long. Some servers read that
-                // all the same, and the policy has the last word: nothing of it stays.
+                // Parsing the body only skips this value, so it may be invalid JSON, such as `NaN`, or too long. Some servers read it
+                // anyway, but the policy overrides the client, so the whole value is replaced.
                 None if EditRef::Inner(edits).has_last_word() => {
                     splices.replace(parent.value, new_object(edits).into_bytes());
                 }
@@ -253,7 +253,7 @@ pub(super) fn members(
     mut visit: impl FnMut(&[u8], Member),
 ) -> Result<Object, SyntaxError> {
     let mut members = 0;
-    // What comes after a member is known with the next key.
+    // The end of a member is known only at the next key.
     let mut last: Option<(Cow<'_, [u8]>, Member)> = None;
     Scanner::new(text.get(brace..).unwrap_or_default()).object(|scanner, key| {
         let member = Member::new(&key, scanner.skip()?);
@@ -271,7 +271,8 @@ pub(super) fn members(
     Ok(Object { brace, members })
 }
 
-/// Whether some server can take a name in a body for this key: Go's also takes some characters beyond ASCII for letters.
+/// Whether a server could treat a name in a body as this key. Go's JSON parser also treats some non-ASCII characters as ASCII
+/// letters.
 pub(crate) fn is_same_but_for_case(name: &[u8], key: &str) -> bool {
     if name.is_ascii() && key.is_ascii() {
         return name.eq_ignore_ascii_case(key.as_bytes());

@@ -7,7 +7,7 @@ mod splice;
 
 pub use edits::BodyEdits;
 pub(crate) use edits::{ValueEdit, is_same_but_for_case};
-pub(crate) use restore::Restore;
+pub(crate) use restore::{MAX_SAVED, Restore, TooLarge};
 pub use rewritten::Rewritten;
 pub(crate) use splice::{Member, Object};
 use splice::{ObjectChange, Splices};

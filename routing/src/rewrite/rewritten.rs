@@ -3,8 +3,8 @@
 use std::mem;
 use std::ops::Range;
 
-/// A body with changes: which ranges of the original are replaced, and by what. A host that holds the original copies no
-/// more of it than changes.
+/// A body with changes: which ranges of the original are replaced, and by what. A host that holds the original copies only the
+/// parts that change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten {
     /// In order, and not overlapping.
@@ -30,13 +30,13 @@ impl Rewritten {
         self.length == 0
     }
 
-    /// Where the last change of the original ends. All that follows is unchanged; [`pieces`](Self::pieces) and
-    /// [`apply`](Self::apply) make of the original up to there what replaces it.
+    /// The end of the last change in the original. Everything after it is unchanged; [`pieces`](Self::pieces) and
+    /// [`apply`](Self::apply) turn the original up to there into its replacement.
     pub fn last_change(&self) -> usize {
         self.splices.last().map_or(0, |(range, _)| range.end)
     }
 
-    /// The rewritten body in pieces, none of them empty: ranges of the original, and what replaces others.
+    /// The rewritten body in pieces that are not empty: unchanged ranges of the original, and replacements.
     pub fn pieces<'p>(&'p self, original: &'p [u8]) -> impl Iterator<Item = &'p [u8]> {
         let mut done = 0;
         let changed = self.splices.iter().flat_map(move |(range, with)| {

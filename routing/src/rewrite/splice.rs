@@ -54,7 +54,7 @@ impl Member {
     }
 }
 
-/// Which members of an object go and come.
+/// The members of an object to remove and to add.
 #[derive(Debug, Default)]
 pub(super) struct ObjectChange {
     /// Members to remove, in any order.

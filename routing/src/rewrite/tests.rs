@@ -187,7 +187,7 @@ fn any_body() -> impl Strategy<Value = String> {
     })
 }
 
-/// The edits by a tree: what the splices must come to.
+/// The edits on a JSON tree: the expected result of the splices.
 fn expected(body: &str, edits: &BodyEdits) -> Value {
     let mut tree: Map<String, Value> = serde_json::from_str(body).unwrap();
     tree.insert("model".to_owned(), json!("m"));
@@ -229,6 +229,32 @@ fn edit_tree(tree: &mut Map<String, Value>, key: &str, changes: Vec<(Option<&str
         edit_tree(&mut object, inner, vec![(None, edit)]);
         tree.insert(key.to_owned(), object.into());
     }
+}
+
+/// Saved for a retry: a member with this text.
+fn saved(text: &str) -> Result<Option<Restore>, TooLarge> {
+    let body = format!(r#"{{"model":"m",{MESSAGES},"seed":"{text}"}}"#);
+    Restore::new(&edits(json!({}), json!({}), &["seed"]), body.as_bytes())
+}
+
+#[test]
+fn members_for_retries_are_saved_up_to_a_limit_of_their_json() {
+    let least = r#"["\"seed\":\"\""]"#.len();
+    let most = MAX_SAVED - least;
+    assert!(saved(&"x".repeat(most)).is_ok_and(|saved| saved.is_some()));
+    // As text within JSON, an escape takes one more byte, for its backslash, and a control character takes six bytes.
+    let too_large = [
+        "x".repeat(most + 1),
+        r"\u0001".repeat(most / 7 + 1),
+        "\u{1}".repeat(most / 6 + 1),
+        "x".repeat(8 << 20),
+    ];
+    for text in too_large {
+        assert!(saved(&text).is_err(), "{} bytes", text.len());
+    }
+    let body = format!(r#"{{"model":"m",{MESSAGES},"other":"{}"}}"#, "x".repeat(1 << 20));
+    let unchanged = Restore::new(&edits(json!({"seed": 1}), json!({}), &[]), body.as_bytes());
+    assert!(unchanged.is_ok(), "only changed members are saved");
 }
 
 proptest! {
@@ -282,14 +308,14 @@ proptest! {
         }
     }
 
-    /// A retry's body is the one that its model would have got at once.
+    /// A retry's body is the one that its model would have got at the first attempt.
     #[test]
     fn a_retry_has_the_clients_members_with_its_own_edits(
         members in any_members(), place in 0_usize..8, pretty: bool, first in any_edits(), retry in any_edits(),
     ) {
         let body = written(&members, place, pretty);
         let edited = apply(&body, &first);
-        let clients = match Restore::new(&first, body.as_bytes()) {
+        let clients = match Restore::new(&first, body.as_bytes()).unwrap() {
             Some(restore) => String::from_utf8(restore.apply(edited.as_bytes())).unwrap(),
             None => edited,
         };

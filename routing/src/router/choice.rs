@@ -41,7 +41,7 @@ impl Router {
     ) -> Result<Choice, Rejection> {
         let directives = request.directives.as_ref();
         let in_metadata = directives.and_then(|directives| directives.policy.as_deref()).and_then(given);
-        // A name that is no text is no policy's.
+        // A header that is not valid UTF-8 names no policy.
         let in_header = head.headers().get(headers::POLICY).map(String::from_utf8_lossy);
         let in_header = in_header.as_deref().and_then(given);
         let named = match (in_metadata, in_header) {
@@ -158,18 +158,30 @@ impl Router {
         }
     }
 
-    /// By the model's name, regardless of the policy that the client names; the name of a policy is an error.
+    /// By the model's name alone: a policy in a header or in the metadata has no meaning here. As the model, a policy's name is an
+    /// error.
     fn embeddings_by_name(&self, name: Option<&str>) -> Result<Choice, Rejection> {
         let name = name.filter(|name| !name.trim().is_empty());
         let before = name.and_then(|name| untagged(name).rsplit_once(':')).map(|(before, _)| before);
-        match name.and_then(|name| self.meaning(name).1).or(before.and_then(|name| self.config.name(name))) {
-            Some(Name::Model(model)) => Ok(Choice::Model(Arc::clone(model), Reason::Manual)),
-            Some(Name::Alias(model)) => Ok(Choice::Model(Arc::clone(model), Reason::Alias)),
-            None if name.is_some() => Ok(Choice::Passthrough),
+        let meaning =
+            name.and_then(|name| self.meaning(name).1).or(before.and_then(|name| self.config.name(name)));
+        match (meaning, name) {
+            (Some(Name::Model(model)), _) => Ok(Choice::Model(Arc::clone(model), Reason::Manual)),
+            (Some(Name::Alias(model)), _) => Ok(Choice::Model(Arc::clone(model), Reason::Alias)),
+            (None, Some(name)) => self.unknown_embedding_model(name),
             _ => Err(Rejection::invalid(
                 Some("model"),
                 "embeddings cannot be routed by a policy; name a model",
             )),
+        }
+    }
+
+    /// A model that is not configured. Unless it is rejected, the request goes to Envoy's own routes: `route` means the default
+    /// policy, which has no embedding model.
+    fn unknown_embedding_model(&self, name: &str) -> Result<Choice, Rejection> {
+        match self.config.on_unknown_model {
+            OnUnknownModel::Route | OnUnknownModel::Passthrough => Ok(Choice::Passthrough),
+            OnUnknownModel::Reject => Err(Rejection::unknown_model(name, Some("model"))),
         }
     }
 }

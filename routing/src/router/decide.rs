@@ -133,7 +133,7 @@ impl Pending {
     /// The strongest of the targets of the messages that decide.
     fn choose<'p>(&'p self, by: By, steps: &mut Steps<'p>) -> Result<Chosen<'p>, Stop> {
         let mut candidates = Vec::new();
-        // The last first: if time runs out, it is known what the user says now.
+        // The last message first, so that its prediction is available if time runs out.
         for message in (0..self.messages.deciding).rev() {
             match self.of_message(by, message, steps)? {
                 Choice::Target(candidate) => candidates.push(candidate),
@@ -145,7 +145,7 @@ impl Pending {
             Some(candidate) if candidate.message == last => self.pick(candidate.target).ok(),
             _ => self.compared(by, last)?,
         };
-        // A message without a prediction says nothing beside others that have one.
+        // A message without a prediction counts only if no message has one.
         let is_known = |candidate: &Candidate<'_>| candidate.reason != Reason::ClassifierUnavailable;
         if candidates.iter().any(is_known) {
             candidates.retain(is_known);
@@ -222,7 +222,7 @@ impl Pending {
             Some(matches) => matches,
             None => self.without_prediction(when, read)?,
         };
-        // Once, though each message asks.
+        // Reported once, although it is evaluated for each message.
         if message + 1 == self.messages.deciding {
             steps.push(Step::Rule { index: rule.index, matches: Some(matches) });
         }
@@ -374,7 +374,7 @@ impl Pending {
                 steps.push(Step::Score { score, threshold, target });
                 target
             }
-            // The sidecar's head is not of the kind that the policy was written for.
+            // The head predicts another kind of value than the policy expects.
             (Strategy::Bands(_), Classification::Label(_)) => {
                 steps.push(Step::WrongKind);
                 None

@@ -26,7 +26,7 @@ impl<'a> RequestInput<'a> {
         self.prompt.get_or_init(|| self.request.prompt(self.settings))
     }
 
-    /// The same, for good.
+    /// The same prompt, taken out of the input.
     pub(super) fn into_prompt(self) -> Prompt {
         self.prompt.into_inner().unwrap_or_else(|| self.request.prompt(self.settings))
     }
@@ -41,8 +41,8 @@ impl MatchInput for RequestInput<'_> {
         self.head.context()
     }
 
-    fn path(&self) -> &str {
-        self.head.path()
+    fn path_starts_with(&self, prefix: &str) -> bool {
+        self.head.path_starts_with(prefix)
     }
 
     fn has_tools(&self) -> bool {

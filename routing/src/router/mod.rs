@@ -18,7 +18,8 @@ pub use pending::{Known, Pending, Wanted};
 pub use step::{Step, Trace};
 
 use crate::config::{
-    Config, IdentitySource, Mode, Model, OnUnknownResponse, Policy, StickinessMode, Strategy, Then,
+    Config, IdentitySource, Mode, Model, OnFailure, OnUnknownResponse, Policy, Rule, StickinessMode,
+    Strategy, Then,
 };
 use crate::decision::Reason;
 use crate::digest::Digest;
@@ -54,8 +55,8 @@ impl Router {
     /// The plan for a request: [`Pending::progress`] returns the decision, or the missing predictions.
     ///
     /// # Errors
-    /// A 404 if the client names a policy or model that is not configured; a 400 if a prompt that must be classified cannot
-    /// be read.
+    /// A 404 if the client names a policy or model that is not configured; a 400 if a prompt that must be classified, or that a rule
+    /// may reject, cannot be read.
     pub fn plan(
         &self,
         request: &Request<'_>,
@@ -73,14 +74,14 @@ impl Router {
             _ => None,
         };
         let is_default = is_default && elsewhere.is_none();
-        // Messages that cannot be read must not make a rule blind.
+        // Messages that cannot be read must not bypass a rule that reads them.
         let mut in_force = self.config.rules.iter().filter(|rule| rule.always || is_default);
         if let Some(error) =
             request.prompt_error.as_ref().filter(|_| in_force.any(|rule| rule.when.reads_messages()))
         {
             return Err(error.clone());
         }
-        let rules = self.rules(request, &input, is_default, trace);
+        let rules = self.rules(request, &input, is_default, trace)?;
         let otherwise = elsewhere.unwrap_or(chosen);
         let reads_prompt = reads_prompt(&rules, &otherwise);
         if let Some(error) = request.prompt_error.as_ref().filter(|_| reads_prompt) {
@@ -99,7 +100,7 @@ impl Router {
             needs: request.needs,
             threshold,
             conversation: self.conversation(request, head),
-            // Another model could not read what this one sealed.
+            // Another model could not read this model's sealed reasoning.
             failover: self.config.failover && !is_sealed,
             on_failure: self.config.sidecar.on_failure,
         };
@@ -125,17 +126,24 @@ impl Router {
     }
 
     /// The rules that match, or may match by predictions, up to the first that does whatever they are.
+    ///
+    /// # Errors
+    /// If failures are to reject: a 400 if a rule rejects by the prompt's text or by predictions for it, and the prompt cannot be read.
     fn rules(
         &self,
         request: &Request<'_>,
         input: &RequestInput<'_>,
         is_default: bool,
         trace: &mut Trace<'_>,
-    ) -> Vec<OpenRule> {
+    ) -> Result<Vec<OpenRule>, Rejection> {
         let mut open = Vec::new();
+        let is_unreadable = self.config.sidecar.on_failure == OnFailure::Reject && request.is_unreadable();
         for (index, rule) in
             self.config.rules.iter().enumerate().filter(|(_, rule)| rule.always || is_default)
         {
+            if is_unreadable && is_guard(rule) && rule.when.matches_without_text(input).is_none() {
+                return Err(Rejection::unreadable_prompt(request.endpoint.prompt_field()));
+            }
             let when = match rule.when.reduce(input) {
                 Ok(matches) => {
                     trace(Step::Rule { index, matches: Some(matches) });
@@ -144,7 +152,7 @@ impl Router {
                         false => continue,
                     }
                 }
-                // Nothing is classified of embeddings.
+                // Embedding requests are not classified.
                 Err(_) if request.endpoint == Endpoint::Embeddings => continue,
                 Err(residual) => {
                     trace(Step::Rule { index, matches: None });
@@ -157,7 +165,7 @@ impl Router {
                 break;
             }
         }
-        open
+        Ok(open)
     }
 
     /// The plan for a request whose state a provider stores: it goes to the model that made the response it continues. None
@@ -200,12 +208,12 @@ impl Router {
                 Some(Otherwise::Reject(Rejection::unknown_response(field)))
             }
             OnUnknownResponse::Route if is_unknown => None,
-            // What the conversation's earlier turns said is not here, and must not decide differently each time.
+            // The request lacks the conversation's earlier turns, so a decision by its messages could differ from turn to turn.
             _ => Some(Otherwise::Default(Arc::clone(policy))),
         }
     }
 
-    /// Whether all models that take the request's API are served by one provider, which has the state of all.
+    /// Whether one provider serves all models with the request's API, and so has all their state.
     fn has_one_cluster(&self, request: &Request<'_>) -> bool {
         let mut clusters =
             self.config.models().filter(|model| model.api == request.needs.api).map(|model| &model.cluster);
@@ -242,7 +250,7 @@ impl Router {
         (Messages::new(&turns, &deciding, compare), sealed.is_some())
     }
 
-    /// By the first source that the request has. If it is not needed, all conversations have the same digest.
+    /// The conversation's digest, by the first source that the request has. If no digest is needed, it is always the same.
     fn conversation(&self, request: &Request<'_>, head: &RequestHead) -> Digest {
         if !self.needs_conversation_key {
             return Digest::NONE;
@@ -262,7 +270,12 @@ impl Router {
     }
 }
 
-/// What the first rule does, if that matches whatever classifiers predict.
+/// Whether a rule rejects requests, and is enforced.
+fn is_guard(rule: &Rule) -> bool {
+    matches!(rule.then, Then::Reject(_)) && rule.mode == Mode::Enforce
+}
+
+/// The outcome of the first rule, if the rule matches whatever classifiers predict.
 fn decided(rules: &[OpenRule]) -> Option<&Then> {
     rules.first().filter(|rule| rule.when.is_none()).map(|rule| &rule.then)
 }
@@ -288,7 +301,8 @@ fn check_threshold(
     };
     match (&policy.chooser, threshold) {
         (Strategy::Bands(bands), Some(threshold)) if bands.target_by_threshold(0.0, threshold).is_none() => {
-            let message = format!("a threshold needs a policy of two bands, which {} is not", policy.name);
+            let message =
+                format!("a threshold requires a policy with two bands, which {} does not have", policy.name);
             Err(Rejection::invalid(Some("threshold"), message))
         }
         _ => Ok(()),
@@ -296,7 +310,7 @@ fn check_threshold(
 }
 
 impl Messages {
-    /// None is read.
+    /// For a decision that reads no messages.
     fn none() -> Self {
         Self::only(Prompt::default())
     }
@@ -305,7 +319,7 @@ impl Messages {
         Self { all: vec![Message::new(prompt)], deciding: 1, compare: false }
     }
 
-    /// Those that decide, by their positions, and the last one.
+    /// The messages that decide, by their positions, and the last message.
     fn new(turns: &HumanTurns<'_, '_>, deciding: &[usize], compare: bool) -> Self {
         let last = turns.len().saturating_sub(1);
         let more = (deciding.last() != Some(&last)).then_some(last);

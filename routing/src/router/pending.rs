@@ -112,7 +112,7 @@ pub(super) struct Facts {
     pub(super) on_failure: OnFailure,
 }
 
-/// Predictions to look up, or to ask the classifier for.
+/// Predictions to look up, or to request from the classifier.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
     /// The message's position.

@@ -86,6 +86,13 @@ pub enum Step<'a> {
     },
     /// A fallback model takes the request instead.
     Fallback(&'a Model),
+    /// No other model takes the request if this one fails: the members that its body edits change are too large to be kept.
+    NoFailover {
+        /// The chosen model.
+        model: &'a Model,
+        /// The most bytes that are kept.
+        max_bytes: usize,
+    },
 }
 
 /// Receives the steps.

@@ -85,13 +85,21 @@ impl Counts {
 
     /// The usage, if the counts have any.
     pub(super) fn usage(&self) -> Option<Usage> {
-        let input = self.input();
-        let output = self.completion_tokens.or(self.output_tokens).or(self.predicted_n);
+        let (input, output) = (self.input(), self.output());
         (input.is_some() || output.is_some()).then(|| Usage {
             input_tokens: input.unwrap_or(0),
             output_tokens: output.unwrap_or(0),
             cached_input_tokens: self.cached_tokens.or(self.cache_read_input_tokens).or(self.cache_n),
         })
+    }
+
+    /// The usage, if the counts have both input and output.
+    pub(super) fn whole_usage(&self) -> Option<Usage> {
+        self.usage().filter(|_| self.input().is_some() && self.output().is_some())
+    }
+
+    fn output(&self) -> Option<u64> {
+        self.completion_tokens.or(self.output_tokens).or(self.predicted_n)
     }
 
     fn input(&self) -> Option<u64> {

@@ -20,7 +20,7 @@ enum Line {
     AfterReturn,
     /// After this number of bytes of [`DATA`].
     Name(usize),
-    /// In data. The space that may come first is left in: to JSON it is nothing.
+    /// In data. A leading space is kept, because JSON ignores it.
     Data,
     /// In another field or a comment.
     Other,
@@ -56,7 +56,7 @@ impl EventStream {
         }
     }
 
-    /// Reads up to and with the line's end, and gives where that leads and what is left.
+    /// Reads up to and including the line's end. Returns the next position in a line, and the remaining bytes.
     fn read_line<'a>(&mut self, bytes: &'a [u8]) -> (Line, &'a [u8]) {
         let (text, end, after) = split_at(bytes, memchr2(b'\n', b'\r', bytes));
         if matches!(self.line, Line::Data) {

@@ -92,6 +92,11 @@ impl UsageReader {
         self.scanner().and_then(Scanner::usage)
     }
 
+    /// The same, if both the input's and the output's tokens have been reported: without one of them, a bill could not be computed.
+    pub fn whole_usage(&self) -> Option<Usage> {
+        self.scanner().and_then(Scanner::whole_usage)
+    }
+
     /// The response's id by OpenAI's Responses API: the `id` of a body, or `response.id` of events. Clients name it as
     /// `previous_response_id`. At most 128 printable characters. None unless the reader reads it.
     pub fn response_id(&self) -> Option<&str> {

@@ -1,6 +1,6 @@
-//! Where in a response's JSON the scanner is, and what is there.
+//! The position of the scanner in a response's JSON, and the meaning of the value there.
 
-/// The way from the top of the JSON down to where it is read.
+/// The path from the top of the JSON to the current position.
 #[derive(Debug)]
 pub(super) struct Path {
     steps: [Step; TRACKED],
@@ -8,7 +8,7 @@ pub(super) struct Path {
     depth: usize,
 }
 
-/// As deep as anything that is looked for; below, only the depth is counted.
+/// The depth of the deepest value of interest. Below it, only the depth is counted.
 const TRACKED: usize = 4;
 
 /// A place in one object or array.
@@ -34,7 +34,7 @@ pub(super) enum Name {
     Timings,
     Usage,
     XGroq,
-    /// Of a delta: what the server says of the text, not what the model wrote.
+    /// In a delta: the server's information about the text, not the model's output.
     About,
     Other,
 }
@@ -106,18 +106,18 @@ impl Path {
         matches!(self.last(), Some(Member(_) | Step::Key))
     }
 
-    /// Whether the usage of a body stands here.
+    /// Whether this is the usage of a body.
     pub(super) fn is_usage_of_body(&self) -> bool {
         matches!(self.steps(), [Member(Usage)])
     }
 
-    /// Whether the usage of an event stands here: of OpenAI's chunks and Anthropic's `message_delta`; of OpenAI's
-    /// `response.completed` and its like; of Anthropic's `message_start`.
+    /// Whether this is the usage of an event: of OpenAI's chunks and Anthropic's `message_delta`; of OpenAI's
+    /// `response.completed` and similar ones; of Anthropic's `message_start`.
     pub(super) fn is_usage_of_event(&self) -> bool {
         matches!(self.steps(), [Member(Usage)] | [Member(Response | Message), Member(Usage)])
     }
 
-    /// Whether a usage stands here that counts where there is no other: of Moonshot's choices, of Groq's last chunk, or
+    /// Whether this is a usage that counts only if there is no other: of Moonshot's choices, of Groq's last chunk, or
     /// llama.cpp's timings.
     pub(super) fn is_other_usage(&self) -> bool {
         matches!(
@@ -126,17 +126,17 @@ impl Path {
         )
     }
 
-    /// Whether the id of a body stands here.
+    /// Whether this is the id of a body.
     pub(super) fn is_id_of_body(&self) -> bool {
         matches!(self.steps(), [Member(Id)])
     }
 
-    /// Whether the id of the response that an event belongs to stands here: of OpenAI's `response.created` and its like.
+    /// Whether this is the id of an event's response: of OpenAI's `response.created` and similar ones.
     pub(super) fn is_id_of_event(&self) -> bool {
         matches!(self.steps(), [Member(Response), Member(Id)])
     }
 
-    /// Whether a string here is some of what the model wrote: OpenAI's `response.*.delta` events, Anthropic's
+    /// Whether a string here is part of the model's output: OpenAI's `response.*.delta` events, Anthropic's
     /// `content_block_delta`, OpenAI's completions, and OpenAI's chats with their `content`, `tool_calls`, and
     /// what servers call the reasoning.
     pub(super) fn is_content(&self) -> bool {

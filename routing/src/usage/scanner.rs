@@ -36,7 +36,7 @@ pub(super) struct Scanner {
     /// What earlier chunks had of a key, of an id, or of a usage object.
     kept: Vec<u8>,
     counts: Counts,
-    /// Counts from where only some servers have them. They are used where there are no others.
+    /// Counts from members that only some servers send. They are used if there are no other counts.
     other_counts: Counts,
     reads_id: bool,
     id: Option<String>,
@@ -60,16 +60,16 @@ enum Token {
 /// A usage object whose end has not come yet.
 #[derive(Clone, Copy, Debug)]
 struct OpenUsage {
-    /// Whether it is where only some servers have it.
+    /// Whether it is a member that only some servers send.
     is_other: bool,
-    /// Objects and arrays that are open, itself among them.
+    /// The number of open objects and arrays, including itself.
     depth: usize,
     is_in_string: bool,
     is_too_long: bool,
 }
 
 impl Scanner {
-    /// At the start of some JSON. The response's id is found only if `reads_id`.
+    /// A scanner at the start of JSON. It finds the response's id only if `reads_id`.
     pub(super) fn new(form: Form, reads_id: bool) -> Self {
         Self {
             form,
@@ -85,11 +85,15 @@ impl Scanner {
         }
     }
 
-    /// Forgets its place: other JSON begins. What was found stays.
+    /// Resets the position, because other JSON begins. Keeps the results.
     pub(super) fn restart(&mut self) {
         self.path = Path::top();
         self.token = Token::Between;
         self.is_escaped = false;
+    }
+
+    pub(super) fn whole_usage(&self) -> Option<Usage> {
+        self.counts.whole_usage().or_else(|| self.other_counts.whole_usage())
     }
 
     pub(super) fn usage(&self) -> Option<Usage> {
@@ -104,7 +108,7 @@ impl Scanner {
         self.has_content
     }
 
-    /// The memory that it holds, beside its own fixed size.
+    /// The memory that it holds in addition to its own fixed size.
     #[cfg(test)]
     pub(super) fn kept_bytes(&self) -> usize {
         self.kept.capacity()
@@ -120,9 +124,9 @@ impl Scanner {
         }
     }
 
-    /// Reads up to and with the next byte that changes the place, and gives what is left.
+    /// Reads up to and including the next byte that changes the position. Returns the remaining bytes.
     fn read_between<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        // Arrays of numbers, as embeddings are, are skipped whole: commas matter only between members.
+        // Arrays of numbers, such as embeddings, are skipped at once: commas matter only between members.
         let commas = self.path.is_in_object();
         let is_bound = |byte: &u8| match byte {
             b'"' | b'{' | b'}' | b'[' | b']' => true,
@@ -141,7 +145,7 @@ impl Scanner {
         after
     }
 
-    /// Reads up to and with the next quote or escape, and gives what is left.
+    /// Reads up to and including the next quote or escape. Returns the remaining bytes.
     fn read_string<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         if self.is_escaped {
             self.is_escaped = false;
@@ -171,7 +175,7 @@ impl Scanner {
         after
     }
 
-    /// Reads up to and with the end of a usage object, and gives what is left.
+    /// Reads up to and including the end of a usage object. Returns the remaining bytes.
     fn read_usage<'a>(&mut self, bytes: &'a [u8], mut open: OpenUsage) -> &'a [u8] {
         let end = bytes.iter().position(|byte| open.ends_at(*byte, &mut self.is_escaped));
         let length = end.map_or(bytes.len(), |end| end + 1);

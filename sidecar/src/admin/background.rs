@@ -1,5 +1,5 @@
-//! The work of operators' requests, on threads of its own: it takes neither users' places in the queue of the classifier nor the
-//! threads that serve users.
+//! Processes operators' requests on separate threads, so that they take neither slots in the classifier's
+//! queue nor threads from users' requests.
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -35,7 +35,8 @@ impl Background {
         Ok(self.service.get().ok_or(Error::Loading)?.current())
     }
 
-    /// Processes one request. Work that has begun goes on, and counts, even if the client leaves.
+    /// Processes one request. Work that has started continues, and keeps its permit, even if the client
+    /// disconnects.
     pub(super) async fn run<T, F>(&self, work: impl FnOnce(Service) -> F + Send + 'static) -> Result<T, Error>
     where
         T: Send + 'static,

@@ -26,8 +26,8 @@ pub(super) struct Input {
     context: Vec<String>,
 }
 
-/// `{HEAD: {"label", "confidence", "scores": {LABEL: confidence}}, "read": {"tokens", "of", "estimated"}}`; a head
-/// with a score has `{"score", "scores": {DIMENSION: score}}`. A head with a note to its users has it as `note`.
+/// `{HEAD: {"label", "confidence", "scores": {LABEL: confidence}}, "read": {"tokens", "of", "estimated"}}`; a
+/// head with a score has `{"score", "scores": {DIMENSION: score}}`. A head's note to its users is in `note`.
 pub(super) async fn classify(
     State(background): State<Arc<Background>>,
     body: Result<Json<Input>, JsonRejection>,

@@ -15,7 +15,7 @@ use super::policy_limits::LimitError;
 /// Why a request fails.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// The request is not as documented.
+    /// The request does not have the documented format.
     #[error("{}", .0.body_text())]
     Request(#[from] JsonRejection),
     /// The text is blank.
@@ -27,13 +27,13 @@ pub(super) enum Error {
     /// The policy that was sent is invalid.
     #[error("policy: {0}")]
     Policy(#[from] DocumentError),
-    /// The policy that was sent is too long, by its bytes.
+    /// The policy that was sent has too many bytes.
     #[error("policy: has {0} bytes; the maximum is {MAX_POLICY}")]
     PolicyTooLong(usize),
     /// The policy that was sent would take too much memory or time.
     #[error("policy: {0}")]
     PolicyLimit(#[from] LimitError),
-    /// The thread of the request ended in a panic.
+    /// The thread of the request panicked.
     #[error("the sidecar cannot process this request; its log has the reason")]
     Panic,
     /// A page of another site sent the request.

@@ -20,7 +20,7 @@ use super::error::Error;
 use super::policy;
 use crate::ext_proc::{ClassifiedText, Explained, ExplainingPolicy, Service};
 
-/// The maximum length of the beginning of a classified text in the response, in characters.
+/// The response shows only the beginning of a classified text, at most this many characters.
 const MAX_TEXT: usize = 2000;
 
 /// The request's body.
@@ -71,9 +71,9 @@ pub(super) struct Output {
 struct Text {
     /// Its beginning.
     text: String,
-    /// The length of the whole.
+    /// The length of the whole text.
     characters: usize,
-    /// Earlier messages that were read with it: their beginnings, oldest first.
+    /// The beginnings of the earlier messages that were read with it, oldest first.
     context: Vec<String>,
     /// Whether the decision depends on it.
     decides: bool,

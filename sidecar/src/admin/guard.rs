@@ -81,7 +81,7 @@ mod tests {
         assert!(passes(Some("10.1.2.3:9091"), Some("http://10.1.2.3:9091")));
         assert!(!passes(Some("evil.example:9091"), None));
         assert!(!passes(Some("evil.example:9091"), Some("http://evil.example:9091")));
-        assert!(passes(None, None), "it is no browser");
+        assert!(passes(None, None), "not a browser");
     }
 
     #[test]

@@ -34,13 +34,14 @@ impl FromStr for HostName {
 pub struct AllowedHosts(Arc<[HostName]>);
 
 impl AllowedHosts {
-    /// These names beside `localhost` and IP addresses.
+    /// Allows these names besides `localhost` and IP addresses.
     #[must_use]
     pub fn new(names: Vec<HostName>) -> Self {
         Self(names.into())
     }
 
-    /// Whether a `Host` header, perhaps with a port, is one of them. No site can make an IP address resolve to another one.
+    /// Whether a `Host` header, with or without a port, is allowed. An IP address is safe, because no site
+    /// can make it resolve to another one.
     pub(super) fn accept(&self, host: &[u8]) -> bool {
         let Ok(authority) = Authority::try_from(host) else { return false };
         if authority.as_str().contains('@') {

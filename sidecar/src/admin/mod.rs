@@ -36,7 +36,7 @@ const MAX_BODY: usize = 1 << 20;
 pub struct Readiness(AtomicBool);
 
 impl Readiness {
-    /// Sets it.
+    /// Marks the sidecar as ready or not ready.
     pub fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Relaxed);
     }
@@ -46,9 +46,10 @@ impl Readiness {
     }
 }
 
-/// The API: `/metrics`, `/healthz` (200 while the process lives), `/readyz` (200 while it is ready and
-/// its classifier works, else 503); and for pages of the same origin the console, `/v1/classify`, `/v1/route`, `/v1/explain` and
-/// `/v1/policy`, which work once there is a service, and which reject requests for other hosts than `hosts`.
+/// The API: `/metrics`, `/healthz` (200 while the process lives) and `/readyz` (200 while the sidecar is
+/// ready and its classifier works, otherwise 503). Pages of the same origin can also use the console,
+/// `/v1/classify`, `/v1/route`, `/v1/explain` and `/v1/policy`. These reject requests for hosts that `hosts`
+/// does not allow. The endpoints below `/v1` work once the service is loaded.
 pub fn router(
     hosts: AllowedHosts,
     metrics: Arc<Metrics>,
@@ -64,7 +65,7 @@ pub fn router(
         .with_state(Arc::new(Background::new(service.clone())))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(hosts, guard::same_origin_only))
-        // Prometheus and the kubelet come by any host name.
+        // Prometheus and the kubelet may use any host name.
         .route("/metrics", get(|State(metrics): State<Arc<Metrics>>| async move { exposition(&metrics) }))
         .with_state(metrics)
         .route("/healthz", get(|| async { "ok\n" }))

@@ -46,14 +46,14 @@ pub(super) async fn given(
         .await
 }
 
-/// An explainer for the policy in a request, of a request to explain with a body of this length, in bytes.
+/// An explainer for the policy in a request. `body` is the length of the request body to explain, in bytes.
 pub(super) fn explainer(policy: &str, body: usize) -> Result<Explainer, Error> {
     let (config, size) = read(policy)?;
     size.check_text(body.min(config.prompt.limit))?;
     Ok(Explainer::new(config, BodyValues::Hidden))
 }
 
-/// Reads a policy within the limits, which may take long.
+/// Reads a policy and checks its limits. This may take long.
 fn read(text: &str) -> Result<(Config, CompiledSize), Error> {
     if text.len() > MAX_POLICY {
         return Err(Error::PolicyTooLong(text.len()));

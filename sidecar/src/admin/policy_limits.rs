@@ -110,7 +110,7 @@ fn compiled(expressions: &[&str]) -> Result<usize, LimitError> {
         match compiled_size(expression, MAX_COMPILED - total) {
             Some(size) => total += size,
             None if RegexBuilder::new(expression).build().is_ok() => return Err(LimitError::Compiled),
-            // Validation stops at the invalid expression and names its path.
+            // The expression is invalid. Validation reports it later, with its path.
             None => break,
         }
     }

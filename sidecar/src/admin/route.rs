@@ -26,7 +26,7 @@ pub(super) async fn route(
     body: Result<Json<Box<RawValue>>, JsonRejection>,
 ) -> Result<Response, Error> {
     let Json(body) = body?;
-    // The body is a chat completion; all else is the client's.
+    // The body is always a chat completion. All other headers are the client's.
     let request = [(":method", b"POST".as_slice()), (":path", b"/v1/chat/completions".as_slice())];
     let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let headers: Vec<_> =
@@ -66,6 +66,6 @@ fn responded(local: LocalResponse) -> Response {
     for (name, value) in local.headers {
         response = response.header(name, value);
     }
-    // Status and headers are constants.
+    // Never fails: status and headers are constants.
     response.body(Body::from(local.body)).unwrap_or_default()
 }

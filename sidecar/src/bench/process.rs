@@ -1,4 +1,4 @@
-//! What another process uses of the machine, out of `/proc`.
+//! The resources that another process uses, from `/proc`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -150,7 +150,8 @@ mod tests {
         drop(touched);
     }
 
-    /// A `cat` that a shell starts, and that has answered: by then it has closed the files that it was loaded from.
+    /// A `cat` that a shell has started, and that has echoed a byte: by then it has closed the files that it
+    /// was loaded from.
     fn cat(script: &str) -> Child {
         let mut command = Command::new("sh");
         let mut cat =

@@ -70,7 +70,7 @@ impl Window {
         (self.start..self.end).contains(&time)
     }
 
-    /// The part of the period before a time, if there is one.
+    /// The part of the period before `stopped`; without it, the whole period.
     #[must_use]
     pub fn ended_by(self, stopped: Option<Instant>) -> Self {
         let end = stopped.unwrap_or(self.end).clamp(self.start, self.end);
@@ -123,8 +123,12 @@ impl Latency {
 /// The value that a fraction of the sorted values does not exceed (nearest rank); none if there are no values.
 #[must_use]
 pub fn percentile(sorted: &[f64], fraction: f64) -> Option<f64> {
-    let rank = (fraction * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).copied()
+    sorted.get(nearest_rank(sorted.len(), fraction)).copied()
+}
+
+/// The index of a percentile among this many sorted values.
+pub(super) fn nearest_rank(values: usize, fraction: f64) -> usize {
+    ((fraction * values as f64).ceil() as usize).saturating_sub(1)
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@ use serde::Serialize;
 
 const SECONDS_PER_HOUR: f64 = 3600.0;
 
-/// The shortest time with a slope, in seconds. That of a shorter one, taken for an hour, would alarm for nothing.
+/// The shortest time with a slope, in seconds. The slope of a shorter time, extrapolated to an hour, would
+/// raise false alarms.
 const SHORTEST: f64 = 600.0;
 
-/// The fraction of the time that the slope leaves out, because caches and pools fill up in it.
+/// The initial fraction of the time that the slope ignores, because caches and pools fill up in it.
 const FILLING: f64 = 0.2;
 
 /// A summary of values over time.

@@ -1,4 +1,4 @@
-//! Rotating files of JSON Lines: bounded in size together, and in age.
+//! Rotating JSON Lines files, with limits on their total size and on their age.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,11 +11,11 @@ use anyhow::{Context, Result, ensure};
 const PREFIX: &str = "prompts-";
 const SUFFIX: &str = ".jsonl";
 
-/// Only the process's user reads prompts.
+/// Only the user of this process may read captured prompts.
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 
-/// How far clocks are set back by corrections; more is a clock that was wrong.
+/// The maximum correction of a clock. A file from further ahead was written while the clock was wrong.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(3600);
 
 /// The limits on size and age of captures.
@@ -35,7 +35,8 @@ impl Default for Limits {
     }
 }
 
-/// The files in one folder. One of them is written. Several processes may share the folder.
+/// The capture files in one folder. This process writes to one of them. Several processes may share the
+/// folder.
 pub(super) struct Files {
     folder: PathBuf,
     limits: Limits,
@@ -50,7 +51,7 @@ struct Current {
     bytes: u64,
 }
 
-/// A file of a folder, by its name.
+/// A capture file. Its name has the time when it was started.
 struct Old {
     path: PathBuf,
     begun: SystemTime,
@@ -85,9 +86,9 @@ impl Files {
     /// Appends a line, whole or not at all.
     pub(super) fn append(&mut self, line: &str, now: SystemTime) -> io::Result<()> {
         let is_full = |current: &Current| {
-            // Also where the clock has been set back.
+            // After the clock was set back, the age is unknown, so a new file is started.
             let is_old = now.duration_since(current.begun).map_or(true, |age| age >= self.limits.age / 8);
-            // Deleted by somebody, so that nobody would find the line.
+            // Somebody deleted the file, so nobody would find the line.
             let is_gone = current.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
             let has_room = current.bytes + line.len() as u64 <= self.limits.file_size;
             is_gone || current.bytes > 0 && (is_old || !has_room)
@@ -100,7 +101,7 @@ impl Files {
         match current.file.write_all(line.as_bytes()) {
             Ok(()) => current.bytes += line.len() as u64,
             Err(error) => {
-                // A part of a line would spoil the next one.
+                // A partial line would corrupt the next one.
                 let _ = current.file.set_len(current.bytes);
                 return Err(error);
             }
@@ -115,7 +116,7 @@ impl Files {
         self.number = if is_ahead { number } else { number.max(self.number + 1) };
         let file = loop {
             let path = self.folder.join(format!("{PREFIX}{}{SUFFIX}", self.number));
-            // Appends, so that cutting a torn line moves the end.
+            // In append mode, the next write continues where a partial line was cut off.
             let mut options = OpenOptions::new();
             match options.append(true).create_new(true).mode(FILE_MODE).open(path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.number += 1,
@@ -126,7 +127,7 @@ impl Files {
         Ok(())
     }
 
-    /// Deletes files that are too old, and the oldest while there is no room for another full one.
+    /// Deletes files that are too old, then the oldest ones until another full file fits.
     pub(super) fn prune(&mut self, now: SystemTime) {
         let mut files = self.list();
         files.sort_by_key(|file| file.begun);
@@ -135,7 +136,7 @@ impl Files {
         for file in files {
             let is_too_old = match now.duration_since(file.begun) {
                 Ok(age) => age >= self.limits.age,
-                // Written by a clock that was ahead, so nobody knows how old it is.
+                // Written while the clock was ahead, so the age is unknown.
                 Err(ahead) => ahead.duration() > CLOCK_TOLERANCE,
             };
             let is_too_much =
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_a_clock_that_was_ahead_do_not_stay() {
+    fn files_from_a_clock_that_was_ahead_are_deleted() {
         let folder = tempfile::tempdir().unwrap();
         let mut files = open(folder.path(), 1000, 2000);
         let start = SystemTime::now();
@@ -230,7 +231,7 @@ mod tests {
         files.append("ahead\n", start + 10_000 * DAY).unwrap();
         files.append("after\n", start + DAY).unwrap();
         files.prune(start + DAY);
-        // By the wrong clock, the first was too old.
+        // While the clock was ahead, the first file was too old.
         assert_eq!(lines(&files), ["after"]);
         files.prune(start + 9 * DAY);
         assert!(lines(&files).is_empty());
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_somebody_deletes_are_begun_anew() {
+    fn a_deleted_file_is_replaced_by_a_new_one() {
         let folder = tempfile::tempdir().unwrap();
         let mut files = open(folder.path(), 100, 200);
         files.append("one\n", SystemTime::now()).unwrap();

@@ -24,8 +24,9 @@ use writer::Writer;
 
 use crate::telemetry::captures::{Captured, Captures};
 
-/// The maximum length of a captured prompt with its context, in bytes.
-const MAX_TEXT: usize = 64 << 10;
+/// The maximum length of a captured prompt with its context and the names that the caller sent, in bytes. It bounds the memory of
+/// the writer's queue.
+const MAX_BYTES: usize = 64 << 10;
 
 /// Which prompts are captured.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,12 +61,12 @@ impl Capture {
             folder = %folder.display(),
             fraction = sample.fraction,
             redaction = %args.redaction(),
-            "prompts are captured; remove --capture to end that"
+            "prompts are captured; remove --capture to stop"
         );
         Ok(Some(Self { sample: Arc::new(sample), writer, captures }))
     }
 
-    /// Samples whether a prompt of this policy is captured.
+    /// Decides at random whether to capture a prompt of this policy.
     pub fn draws(&self, policy: Option<&str>) -> bool {
         let Sample { fraction, policies, .. } = &*self.sample;
         let is_of_policy = policies.is_empty() || policy.is_some_and(|policy| policies.contains(policy));
@@ -77,7 +78,7 @@ impl Capture {
         if !self.wants(&record.scores) {
             return;
         }
-        if record.text_bytes() > MAX_TEXT {
+        if record.bytes() > MAX_BYTES {
             self.captures.count(Captured::TooLong);
             return;
         }
@@ -158,8 +159,16 @@ mod tests {
     #[test]
     fn a_prompt_that_is_too_long_is_counted_and_not_written() {
         let (capture, folder) = capture(sample());
-        capture.capture(record(&"a".repeat(MAX_TEXT + 1), "Chatbot"));
+        let (long, prompt) = ("a".repeat(MAX_BYTES), record("hi", "Chatbot"));
+        for too_long in [
+            Record { text: format!("{long}a"), ..prompt.clone() },
+            Record { context: vec![long.clone()], ..prompt.clone() },
+            Record { policy: Some(long.clone()), ..prompt.clone() },
+            Record { request_id: Some(long.clone()), ..prompt.clone() },
+        ] {
+            capture.capture(too_long);
+        }
         assert!(written(&capture, &folder).is_empty());
-        assert_eq!(capture.captures.counted(Captured::TooLong), 1);
+        assert_eq!(capture.captures.counted(Captured::TooLong), 4);
     }
 }

@@ -75,7 +75,7 @@ fn fraction(text: &str) -> Result<f64, String> {
     fraction.ok_or_else(|| "not a number above 0 and up to 1".to_owned())
 }
 
-/// A terabyte at most, so that bytes can be computed.
+/// At most a terabyte, so that the value in bytes does not overflow.
 fn megabytes() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(1..=1 << 20)
 }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_cannot_be_meant_are_rejected() {
+    fn implausible_values_are_rejected() {
         for (flag, value) in [
             ("--capture-fraction", "0"),
             ("--capture-fraction", "1.1"),

@@ -23,7 +23,7 @@ pub struct Record {
     pub context: Vec<String>,
     /// The predictions of the heads.
     pub scores: Vec<HeadOutput>,
-    /// The decision, if this process makes it, as in native mode. Our filter decides itself.
+    /// The decision, if this process made it, as in native mode. Our filter makes its own decisions.
     pub routed: Option<Routed>,
 }
 
@@ -61,12 +61,14 @@ impl From<&Decision> for Routed {
 }
 
 impl Record {
-    /// The length of the prompt and its context, in bytes.
-    pub(super) fn text_bytes(&self) -> usize {
-        self.text.len() + self.context.iter().map(String::len).sum::<usize>()
+    /// The length of everything that the caller sent, in bytes: the prompt, its context, and the names.
+    pub(super) fn bytes(&self) -> usize {
+        let names = [&self.request_id, &self.policy].into_iter().flatten();
+        self.text.len() + self.context.iter().chain(names).map(String::len).sum::<usize>()
     }
 
-    /// The line of a file, with its end. `text` and `context` are named as in training sets.
+    /// The record as a line of a file, with its line break. `text` and `context` are named as in training
+    /// sets.
     pub(super) fn line(&self, redactor: &Redactor) -> String {
         let predictions: Map<_, _> =
             self.scores.iter().map(|scores| (scores.head.to_string(), prediction(scores))).collect();
@@ -82,7 +84,7 @@ impl Record {
             "model": routed.map(|routed| &routed.model),
             "reason": routed.map(|routed| routed.reason),
         });
-        // What is not known is left out.
+        // Omits unknown fields.
         let known: Map<_, _> = match record {
             Value::Object(fields) => fields.into_iter().filter(|(_, value)| !is_empty(value)).collect(),
             _ => Map::new(),
@@ -91,7 +93,8 @@ impl Record {
     }
 }
 
-/// Whether an id is one as Envoy makes them. Clients may send anything in its place, which would be written as it came.
+/// Whether an id looks like one that Envoy generates. Clients may send any other text, which would be written
+/// unredacted.
 fn is_uuid(id: &str) -> bool {
     let groups: Vec<_> = id.split('-').collect();
     let is_hex = |group: &&str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -171,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_out() {
+    fn unknown_fields_are_omitted() {
         let record = Record { text: "hi".to_owned(), ..Record::default() };
         let line = record.line(&Redactor::new(Redaction::none()));
         let line: Map<String, Value> = serde_json::from_str(&line).unwrap();

@@ -23,7 +23,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 enum Message {
     Record(Box<Record>),
-    /// All earlier records are written when this is dropped.
+    /// Dropped once all earlier records are written.
     Flush(SyncSender<()>),
 }
 
@@ -99,7 +99,7 @@ impl WriterThread {
                 self.captures.count(Captured::Written);
             }
             Err(error) if self.captures.count(Captured::Failed) == 1 => {
-                tracing::warn!(%error, "a captured prompt could not be written; further ones are only counted");
+                tracing::warn!(%error, "a captured prompt could not be written; further failures are only counted");
             }
             Err(_) => {}
         }

@@ -54,7 +54,7 @@ pub(super) fn rerouted(set_headers: Vec<HeaderValueOption>, remove: Vec<String>)
 fn routed(set_headers: Vec<HeaderValueOption>, remove_headers: Vec<String>) -> CommonResponse {
     CommonResponse {
         header_mutation: Some(HeaderMutation { set_headers, remove_headers }),
-        // Envoy chose a route by the headers as the client sent them: it must look again.
+        // Envoy chose a route by the client's headers, so it must choose again.
         clear_route_cache: true,
         ..CommonResponse::default()
     }
@@ -78,7 +78,7 @@ pub(super) fn in_mode(
     ProcessingResponse { mode_override: Some(mode), ..answer }
 }
 
-/// A body as responses to this number of chunks, in order.
+/// Splits a body into the responses to this number of chunks, in order.
 pub(super) fn in_chunks(body: &[u8], chunks: usize) -> impl Iterator<Item = ProcessingResponse> {
     let longest = body.len().div_ceil(chunks.max(1)).max(MAX_PIECE);
     let mut pieces = body.chunks(longest);
@@ -162,8 +162,8 @@ fn set(headers: impl IntoIterator<Item = HeaderValueOption>) -> HeaderMutation {
     HeaderMutation { set_headers: headers.into_iter().collect(), ..HeaderMutation::default() }
 }
 
-/// The scores as request headers: `x-llm-HEAD` and `x-llm-HEAD-confidence`; of a head that scores `x-llm-HEAD` alone, as a
-/// whole number of 0 to 100, which Envoy's routes can match by range.
+/// The scores as request headers: `x-llm-HEAD` and `x-llm-HEAD-confidence`. A head with a score has only
+/// `x-llm-HEAD`, an integer from 0 to 100, so that Envoy's routes can match ranges.
 pub(super) fn score_headers(scores: &[HeadOutput]) -> impl Iterator<Item = HeaderValueOption> {
     scores.iter().flat_map(headers)
 }
@@ -183,7 +183,7 @@ fn headers(scores: &HeadOutput) -> Vec<HeaderValueOption> {
 /// A header that replaces all others with its name.
 pub(super) fn header(key: String, value: String) -> HeaderValueOption {
     HeaderValueOption {
-        // Envoy refuses a header that has both `value` and `raw_value`.
+        // Envoy rejects a header that has both `value` and `raw_value`.
         header: Some(HeaderValue { key, value: String::new(), raw_value: value.into_bytes() }),
         append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
     }

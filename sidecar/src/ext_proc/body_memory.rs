@@ -1,7 +1,10 @@
 //! Bounds the memory of bodies that are being received or processed, over all streams together.
 //!
-//! Each message is bounded, and so is the queue; but ten thousand streams that bring half a megabyte each would still be
-//! more than a container has.
+//! Limits on each message and on the queue are not enough: ten thousand streams with half a megabyte each
+//! exceed the memory of a container.
+//!
+//! Small messages that are not request bodies, such as the response headers of requests that are already routed, have memory of
+//! their own. So they get their responses while other requests' bodies take all of the memory.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,26 +16,39 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
+use super::grpc_frames::{Arrived, GrpcFrames};
 use crate::telemetry::metrics::{Metrics, Outcome};
 
-/// Bytes of one semaphore permit. At most `u32::MAX` permits can be acquired at once, which would be too few of one byte.
+/// Bytes of one semaphore permit. At most `u32::MAX` permits can be acquired at once, which is too few for
+/// permits of one byte.
 const PERMIT_BYTES: usize = 1024;
 
-/// The memory that the bodies of all streams share. Clones share it, too.
+/// The memory of small messages that are not request bodies, in addition to the limit. They take some only until they are
+/// processed, so this is enough for thousands at a time.
+const SMALL_MESSAGES: usize = 16 << 20;
+
+/// The memory that all streams share. Clones share it, too.
 #[derive(Clone)]
-pub(super) struct BodyMemory(Arc<Semaphore>);
+pub(super) struct BodyMemory {
+    bodies: Arc<Semaphore>,
+    small: Arc<Semaphore>,
+}
 
 impl BodyMemory {
     /// A limit in bytes, rounded down to whole permits.
     pub(super) fn new(limit: usize) -> Self {
-        Self(Arc::new(Semaphore::new((limit / PERMIT_BYTES).min(Semaphore::MAX_PERMITS))))
+        Self { bodies: pool(limit), small: pool(SMALL_MESSAGES) }
     }
 
     /// The permit of one stream. It holds nothing yet; the metrics count what it acquires.
     pub(super) fn permit(&self, metrics: Arc<Metrics>) -> BodyPermit {
-        let (memory, held) = (Arc::clone(&self.0), Mutex::default());
-        BodyPermit(Arc::new(Inner { memory, metrics, held }))
+        let (bodies, small) = (Held::new(&self.bodies), Held::new(&self.small));
+        BodyPermit(Arc::new(Inner { metrics, held: Mutex::new(HeldByStream { bodies, small }) }))
     }
+}
+
+fn pool(bytes: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new((bytes / PERMIT_BYTES).min(Semaphore::MAX_PERMITS)))
 }
 
 /// The memory that one stream holds. It is released with the last clone.
@@ -40,56 +56,92 @@ impl BodyMemory {
 pub(super) struct BodyPermit(Arc<Inner>);
 
 struct Inner {
-    memory: Arc<Semaphore>,
     metrics: Arc<Metrics>,
-    held: Mutex<Held>,
+    held: Mutex<HeldByStream>,
 }
 
-#[derive(Default)]
+struct HeldByStream {
+    bodies: Held,
+    small: Held,
+}
+
+/// The memory that one stream holds of a pool.
 struct Held {
+    pool: Arc<Semaphore>,
     bytes: usize,
     /// Enough permits for the bytes: small frames share one.
     permits: Option<OwnedSemaphorePermit>,
 }
 
 impl BodyPermit {
-    /// Acquires memory for these bytes, too, if there is enough left.
-    fn acquire(&self, bytes: usize) -> Result<(), Status> {
-        let Inner { memory, metrics, held } = &*self.0;
-        if held.lock().acquire(memory, bytes) {
-            metrics.body_bytes.inc_by(gauge(bytes));
+    /// Acquires memory for this many more bytes, if enough is left.
+    fn acquire(&self, arrived: &Arrived) -> Result<(), Status> {
+        let Inner { metrics, held } = &*self.0;
+        if held.lock().acquire(arrived) {
+            metrics.body_bytes.inc_by(gauge(arrived.bodies + arrived.small));
             return Ok(());
         }
         metrics.request().end(Outcome::Overloaded);
         Err(Status::resource_exhausted("too many bodies are being processed"))
     }
 
-    /// Holds these bytes in place of what was acquired so far: the message that it was acquired for is processed.
+    /// Changes the permit to this number of bytes, once the message that it was acquired for is processed.
     ///
     /// # Errors
-    /// If that is more than before, because frames of further messages came with it, and there is not enough left.
+    /// If the number is higher than before, because frames of further messages have arrived or because a body takes more memory
+    /// than its bytes, and not enough memory is left.
     pub(super) fn hold(&self, bytes: usize) -> Result<(), Status> {
-        let Inner { metrics, held, .. } = &*self.0;
+        let Inner { metrics, held } = &*self.0;
         let (released, missing) = held.lock().keep(bytes);
         metrics.body_bytes.dec_by(gauge(released));
-        if missing > 0 { self.acquire(missing) } else { Ok(()) }
+        if missing > 0 { self.acquire(&Arrived { bodies: missing, small: 0 }) } else { Ok(()) }
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.metrics.body_bytes.dec_by(gauge(self.held.get_mut().bytes));
+        self.metrics.body_bytes.dec_by(gauge(self.held.get_mut().bytes()));
+    }
+}
+
+impl HeldByStream {
+    fn bytes(&self) -> usize {
+        self.bodies.bytes + self.small.bytes
+    }
+
+    /// Returns whether there were enough permits. Small messages may take those of bodies.
+    fn acquire(&mut self, arrived: &Arrived) -> bool {
+        let before = self.bodies.bytes;
+        if !self.bodies.acquire(arrived.bodies) {
+            return false;
+        }
+        let acquired = self.small.acquire(arrived.small) || self.bodies.acquire(arrived.small);
+        if !acquired {
+            self.bodies.keep(before);
+        }
+        acquired
+    }
+
+    /// Keeps this much memory of bodies. Returns how many bytes are not held any more, and how many are missing.
+    fn keep(&mut self, bytes: usize) -> (usize, usize) {
+        let (of_bodies, missing) = self.bodies.keep(bytes);
+        let (of_small, _) = self.small.keep(0);
+        (of_bodies + of_small, missing)
     }
 }
 
 impl Held {
+    fn new(pool: &Arc<Semaphore>) -> Self {
+        Self { pool: Arc::clone(pool), bytes: 0, permits: None }
+    }
+
     /// Returns whether there were enough permits.
-    fn acquire(&mut self, memory: &Arc<Semaphore>, bytes: usize) -> bool {
+    fn acquire(&mut self, bytes: usize) -> bool {
         let total = self.bytes.saturating_add(bytes);
         let held = self.permits.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let missing = u32::try_from(total.div_ceil(PERMIT_BYTES).saturating_sub(held));
         let acquired =
-            missing.ok().and_then(|missing| Arc::clone(memory).try_acquire_many_owned(missing).ok());
+            missing.ok().and_then(|missing| Arc::clone(&self.pool).try_acquire_many_owned(missing).ok());
         let Some(acquired) = acquired else { return false };
         match &mut self.permits {
             Some(permits) => permits.merge(acquired),
@@ -106,22 +158,29 @@ impl Held {
         self.bytes -= released;
         if let Some(permits) = &mut self.permits {
             let surplus = permits.num_permits().saturating_sub(self.bytes.div_ceil(PERMIT_BYTES));
-            // What is split off is dropped.
             drop(permits.split(surplus));
         }
         (released, missing)
     }
 }
 
-/// What is held is bounded by the machine's memory, which a gauge can count.
+/// Does not overflow: the machine's memory bounds the held bytes.
 fn gauge(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// A stream's body, which acquires memory as it arrives.
 pub(super) struct MeteredBody {
-    pub(super) body: tonic::body::Body,
-    pub(super) permit: BodyPermit,
+    body: tonic::body::Body,
+    frames: GrpcFrames,
+    permit: BodyPermit,
+}
+
+impl MeteredBody {
+    /// A body that takes the memory of this permit.
+    pub(super) fn new(body: tonic::body::Body, permit: BodyPermit) -> Self {
+        Self { body, frames: GrpcFrames::default(), permit }
+    }
 }
 
 impl Body for MeteredBody {
@@ -135,9 +194,11 @@ impl Body for MeteredBody {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
-            && let Err(status) = self.permit.acquire(data.len())
         {
-            return Poll::Ready(Some(Err(status)));
+            let arrived = self.frames.count(data);
+            if let Err(status) = self.permit.acquire(&arrived) {
+                return Poll::Ready(Some(Err(status)));
+            }
         }
         Poll::Ready(frame)
     }
@@ -159,42 +220,52 @@ mod tests {
         metrics.body_bytes.get()
     }
 
+    impl BodyPermit {
+        fn acquire_body(&self, bytes: usize) -> Result<(), Status> {
+            self.acquire(&Arrived { bodies: bytes, small: 0 })
+        }
+
+        fn acquire_small(&self, bytes: usize) -> Result<(), Status> {
+            self.acquire(&Arrived { bodies: 0, small: bytes })
+        }
+    }
+
     #[test]
     fn frames_share_permits_and_the_last_clone_releases_them() {
         let (memory, metrics) = (BodyMemory::new(PERMIT_BYTES), Arc::new(Metrics::new()));
         let permit = memory.permit(metrics.clone());
         for _ in 0..PERMIT_BYTES {
-            permit.acquire(1).unwrap();
+            permit.acquire_body(1).unwrap();
         }
         assert_eq!(held(&metrics), 1024);
-        assert_eq!(permit.acquire(1).unwrap_err().code(), tonic::Code::ResourceExhausted);
+        assert_eq!(permit.acquire_body(1).unwrap_err().code(), tonic::Code::ResourceExhausted);
         assert_eq!(held(&metrics), 1024, "rejected bytes are not held");
 
         let other = memory.permit(metrics.clone());
-        assert!(other.acquire(1).is_err());
+        assert!(other.acquire_body(1).is_err());
         permit.hold(0).unwrap();
-        other.acquire(1).unwrap();
-        assert!(permit.clone().acquire(1).is_err());
+        other.acquire_body(1).unwrap();
+        assert!(permit.clone().acquire_body(1).is_err());
         drop(other);
         assert_eq!(held(&metrics), 0);
-        permit.acquire(1).unwrap();
+        permit.acquire_body(1).unwrap();
     }
 
     #[test]
     fn what_is_kept_stays_held() {
         let (memory, metrics) = (BodyMemory::new(4 * PERMIT_BYTES), Arc::new(Metrics::new()));
         let permit = memory.permit(metrics.clone());
-        permit.acquire(4 * PERMIT_BYTES).unwrap();
+        permit.acquire_body(4 * PERMIT_BYTES).unwrap();
         permit.hold(PERMIT_BYTES + 1).unwrap();
         assert_eq!(held(&metrics), 1025);
         let other = memory.permit(metrics.clone());
-        other.acquire(2 * PERMIT_BYTES).unwrap();
-        assert!(other.acquire(1).is_err());
+        other.acquire_body(2 * PERMIT_BYTES).unwrap();
+        assert!(other.acquire_body(1).is_err());
         permit.hold(2 * PERMIT_BYTES).unwrap();
         assert!(permit.hold(2 * PERMIT_BYTES + 1).is_err());
         assert_eq!(held(&metrics), 4096);
         drop(permit);
-        other.acquire(2 * PERMIT_BYTES).unwrap();
+        other.acquire_body(2 * PERMIT_BYTES).unwrap();
         drop(other);
         assert_eq!(held(&metrics), 0);
     }
@@ -204,8 +275,8 @@ mod tests {
         let memory = BodyMemory::new(10 * PERMIT_BYTES);
         let of = || memory.permit(Arc::new(Metrics::new()));
         let (first, second) = (of(), of());
-        first.acquire(6 * PERMIT_BYTES).unwrap();
-        assert!(second.acquire(6 * PERMIT_BYTES).is_err());
+        first.acquire_body(6 * PERMIT_BYTES).unwrap();
+        assert!(second.acquire_body(6 * PERMIT_BYTES).is_err());
     }
 
     #[test]
@@ -213,12 +284,43 @@ mod tests {
         let metrics = Arc::new(Metrics::new());
         // More than u32::MAX permits.
         let permit = BodyMemory::new(usize::MAX).permit(metrics.clone());
-        permit.acquire(1 << 40).unwrap();
-        permit.acquire(1 << 40).unwrap();
+        permit.acquire_body(1 << 40).unwrap();
+        permit.acquire_body(1 << 40).unwrap();
         for bytes in [usize::MAX, usize::MAX / 2, 1 << 60] {
-            assert!(permit.acquire(bytes).is_err(), "{bytes}");
+            assert!(permit.acquire_body(bytes).is_err(), "{bytes}");
         }
         assert_eq!(held(&metrics), 2 << 40);
-        permit.acquire(1).unwrap();
+        permit.acquire_body(1).unwrap();
+    }
+
+    #[test]
+    fn small_messages_need_no_memory_of_bodies_while_they_have_their_own() {
+        let (memory, metrics) = (BodyMemory::new(4 * PERMIT_BYTES), Arc::new(Metrics::new()));
+        let body = memory.permit(metrics.clone());
+        body.acquire_body(4 * PERMIT_BYTES).unwrap();
+        let headers = memory.permit(metrics.clone());
+        headers.acquire_small(100).unwrap();
+        assert!(headers.acquire_body(1).is_err());
+        assert_eq!(held(&metrics), 4196);
+        headers.hold(0).unwrap();
+        assert_eq!(held(&metrics), 4096);
+
+        headers.acquire_small(SMALL_MESSAGES).unwrap();
+        let others = memory.permit(metrics.clone());
+        assert!(others.acquire_small(1).is_err(), "both are full");
+        body.hold(0).unwrap();
+        others.acquire_small(1).unwrap();
+        assert!(body.acquire_body(4 * PERMIT_BYTES).is_err());
+        drop((headers, others));
+        assert_eq!(held(&metrics), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_acquired_together_is_not_acquired_at_all() {
+        let (memory, metrics) = (BodyMemory::new(2 * PERMIT_BYTES), Arc::new(Metrics::new()));
+        let (first, second) = (memory.permit(metrics.clone()), memory.permit(metrics.clone()));
+        assert!(first.acquire(&Arrived { bodies: PERMIT_BYTES, small: 2 * SMALL_MESSAGES }).is_err());
+        assert_eq!(held(&metrics), 0);
+        second.acquire_body(2 * PERMIT_BYTES).unwrap();
     }
 }

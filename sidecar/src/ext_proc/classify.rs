@@ -14,6 +14,7 @@ use tokio::time::timeout_at;
 use tonic::{Code, Status};
 
 use super::flow::{Decision, Verdict};
+use super::large_bodies::LargeBodies;
 use super::request::{self, UnknownClassifier};
 use super::{Service, answer, metadata};
 use crate::capture::Record;
@@ -28,9 +29,11 @@ use llm_router_classifier::model::tokenizer::Prompt;
 type Failure = (Outcome, Status);
 
 impl Service {
-    /// Classifies a request's body with the classifiers in its metadata. A body without text is forwarded unchanged.
+    /// Classifies a request's body with the classifiers in its metadata. A body without text is forwarded unchanged. A large
+    /// body is read once it has a turn.
     pub(super) async fn classify(
         &self,
+        large_bodies: &LargeBodies,
         endpoint: Option<Endpoint>,
         metadata: Option<Metadata>,
         body: Bytes,
@@ -38,7 +41,7 @@ impl Service {
         request_id: Option<&str>,
     ) -> Result<Decision, Status> {
         let clock = self.metrics.request();
-        match self.respond(endpoint, metadata, body, deadline, request_id).await {
+        match self.respond(large_bodies, endpoint, metadata, body, deadline, request_id).await {
             Ok((outcome, decision)) => {
                 clock.end(outcome);
                 Ok(decision)
@@ -53,6 +56,7 @@ impl Service {
 
     async fn respond(
         &self,
+        large_bodies: &LargeBodies,
         endpoint: Option<Endpoint>,
         metadata: Option<Metadata>,
         body: Bytes,
@@ -63,10 +67,12 @@ impl Service {
         let settings = if is_ours { request::as_sent() } else { request::as_written() };
         let mut request = ClassifyRequest::from_parts(metadata, body)
             .map_err(|error| (Outcome::InvalidRequest, Status::invalid_argument(error.to_string())))?;
-        let Some(text) = endpoint.and_then(|endpoint| request::text(endpoint, &request.body, &settings))
-        else {
-            return Ok((Outcome::Unclassifiable, Verdict::Unchanged.into()));
-        };
+        let unclassifiable = || Ok((Outcome::Unclassifiable, Verdict::Unchanged.into()));
+        let Some(endpoint) = endpoint else { return unclassifiable() };
+        let turn = large_bodies.turn(request.body.len()).await.ok_or_else(too_many_large_bodies)?;
+        let text = request::text(endpoint, &request.body, &settings);
+        drop(turn);
+        let Some(text) = text else { return unclassifiable() };
         let version = request.version.to_respond();
         let policy = request.policy.take();
         let prediction = self.predict(text.as_prompt(), request, deadline).await?;
@@ -113,7 +119,8 @@ impl Service {
         Ok(prediction)
     }
 
-    /// The examples, as far as they are embedded. That begins now if the request has them in full.
+    /// The examples, which may still be in the process of being embedded. Embedding starts here if the
+    /// request has them in full.
     fn pending_examples(&self, examples: &FewShotExamples) -> Result<PendingEmbedding, Failure> {
         match (self.pipeline.examples().find(examples.digest()), examples) {
             (Some(pending), _) => Ok(pending),
@@ -123,13 +130,13 @@ impl Service {
                 .map_err(|error| (Outcome::Overloaded, Status::resource_exhausted(error.to_string()))),
             (None, FewShotExamples::Digest(_)) => {
                 let code = Code::from(UNKNOWN_DIGEST.cast_signed());
-                let message = "the examples are not known; send them too";
+                let message = "the few-shot examples are unknown; send them with the request";
                 Err((Outcome::UnknownExamples, Status::new(code, message)))
             }
         }
     }
 
-    /// The classifier by these examples, once they are embedded.
+    /// The few-shot classifier for these examples, once they are embedded.
     async fn few_shot_classifier(
         &self,
         examples: &FewShotExamples,
@@ -150,8 +157,8 @@ impl Service {
         }
     }
 
-    /// The predictions of the classifiers of a policy and its rules, in one pass of the model. Classifiers that it lacks, or whose
-    /// examples cannot be embedded, are left out.
+    /// The predictions of the classifiers of a policy and its rules, in one pass of the model. Omits
+    /// classifiers that the model lacks, and those whose examples cannot be embedded.
     pub(super) async fn scores_for(
         &self,
         classifiers: &[Classifier],
@@ -172,8 +179,8 @@ impl Service {
         Ok(prediction.scores.into_iter().chain(similar).collect())
     }
 
-    /// What the heads and a few-shot classifier say of a prompt, in one pass of the model. The heads are asked where nothing else
-    /// is.
+    /// The predictions of the heads and of a few-shot classifier for a prompt, in one pass of the model.
+    /// Without a few-shot classifier, the heads are always computed.
     pub(super) async fn score_and_compare(
         &self,
         prompt: Prompt<'_>,
@@ -191,7 +198,7 @@ impl Service {
         Ok((prediction, similar.map(|(similarity, embedding)| similarity.compare(&embedding))))
     }
 
-    /// The prediction of the model, unless it is too late.
+    /// The prediction of the model, if it is ready by the deadline.
     pub(crate) async fn score(
         &self,
         prompt: Prompt<'_>,
@@ -205,13 +212,18 @@ impl Service {
     }
 }
 
-/// How a request ended that has no scores because of this.
+/// The outcome of a request that has no scores because of this error.
 pub(super) fn outcome(error: &EngineError) -> Outcome {
     match error {
         EngineError::Overloaded => Outcome::Overloaded,
         EngineError::DeadlineExceeded => Outcome::DeadlineExceeded,
         EngineError::ShuttingDown | EngineError::NoWorkers | EngineError::Failed(_) => Outcome::Failed,
     }
+}
+
+fn too_many_large_bodies() -> Failure {
+    let message = "too many large bodies are being read: try again later, or add sidecars";
+    (Outcome::Overloaded, Status::resource_exhausted(message))
 }
 
 fn status(error: &EngineError) -> Status {
@@ -221,5 +233,60 @@ fn status(error: &EngineError) -> Status {
         EngineError::DeadlineExceeded => Status::deadline_exceeded(message),
         EngineError::ShuttingDown | EngineError::NoWorkers => Status::unavailable(message),
         EngineError::Failed(_) => Status::internal(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use llm_router_classifier::engine::{Backend, Batching, EngineOptions};
+    use llm_router_classifier::model::tokenizer::{Tokenizer, Tokens};
+    use llm_router_classifier::pipeline::Pipeline;
+
+    use super::super::AssumedBodyMode;
+    use super::super::large_bodies::LARGE;
+    use super::*;
+    use crate::telemetry::metrics::Metrics;
+
+    /// Predicts nothing.
+    struct Empty;
+
+    impl Backend for Empty {
+        fn classify(&self, texts: &[&Tokens], _: Outputs) -> anyhow::Result<Vec<Prediction>> {
+            Ok(vec![Prediction::default(); texts.len()])
+        }
+    }
+
+    fn service() -> Service {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/minilm/tokenizer.json");
+        let tokenizer = Arc::new(Tokenizer::load(&model).unwrap());
+        let metrics = Arc::new(Metrics::new());
+        let options = EngineOptions { queue: 1, batching: Batching::Alone, tokenizers: NonZeroUsize::MIN };
+        let pipeline =
+            Pipeline::start(tokenizer, vec![Empty], [].into(), options, metrics.classifier.clone()).unwrap();
+        let (assumed_body_mode, body_timeout) = (AssumedBodyMode::default(), Duration::from_secs(1));
+        Service { pipeline, metrics, router: None, capture: None, assumed_body_mode, body_timeout }
+    }
+
+    /// Reading it would hold up all other requests of the thread.
+    #[tokio::test]
+    async fn a_large_body_without_a_turn_is_not_read() {
+        let service = service();
+        let classify = async |large_bodies: &LargeBodies, length: usize| {
+            let text = "x".repeat(length);
+            let body = format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}]}}"#);
+            let endpoint = Some(Endpoint::ChatCompletions);
+            service.classify(large_bodies, endpoint, None, body.into(), None, None).await
+        };
+        let busy = LargeBodies::busy();
+        let status = classify(&busy, LARGE).await.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        let overloaded = r#"requests_total{outcome="overloaded"} 1"#;
+        assert!(service.metrics.encode().contains(overloaded), "{}", service.metrics.encode());
+        assert!(classify(&busy, LARGE / 2).await.is_ok());
+        assert!(classify(&LargeBodies::new(), LARGE).await.is_ok());
     }
 }

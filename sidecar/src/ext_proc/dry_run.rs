@@ -1,4 +1,4 @@
-//! Dry runs: where a request would go. Nothing is sent, cached or counted.
+//! Dry runs: show where a request would go. They send, cache and count nothing.
 
 use llm_router_routing::context::RequestContext;
 use llm_router_routing::decision::Decision;
@@ -7,14 +7,14 @@ use llm_router_routing::headers::Headers;
 
 use super::{PolicyRouter, Service};
 
-/// What would become of a request.
+/// The outcome of a dry run.
 #[derive(Debug)]
 pub(crate) enum DryRun {
-    /// It would go on as it came.
+    /// The request would be forwarded unchanged.
     Untouched,
-    /// It would go to this decision's model.
+    /// The request would be routed to this decision's model.
     Routed(Decision),
-    /// The router would respond.
+    /// The router would respond to the client.
     Responded(LocalResponse),
 }
 
@@ -31,7 +31,8 @@ impl EventSink for DecisionSink {
 }
 
 impl Service {
-    /// What would become of a request with these headers and this body. The classifier is called if the policy needs it.
+    /// Routes a request with these headers and this body without sending it. Calls the classifier if the
+    /// policy needs it.
     pub(crate) async fn dry_run(&self, router: &PolicyRouter, headers: Headers, body: &[u8]) -> DryRun {
         let (mut exchange, mut sink) = (router.dry_run(), DecisionSink::default());
         match exchange.request_headers(headers, RequestContext::default(), true, &mut sink).1 {

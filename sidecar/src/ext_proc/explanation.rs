@@ -17,7 +17,7 @@ use tokio::time::timeout_at;
 use super::request::{self, PromptText};
 use super::{PolicyRouter, Service};
 
-/// The policy that explains.
+/// The policy by which a request is explained.
 pub(crate) enum ExplainingPolicy<'p> {
     /// The sidecar's own.
     Own(&'p PolicyRouter),
@@ -100,7 +100,6 @@ impl Service {
         deadline: Instant,
     ) -> Option<ClassifiedText> {
         let query = request.query()?;
-        let classifiers = query.classifiers.to_vec();
         let prompt = PromptText::from(query.prompt);
         let similarity = match Query::examples(&query) {
             Some(examples) => self.examples_of(policy, examples, deadline).await,
@@ -112,24 +111,23 @@ impl Service {
             let output = outputs.iter().find(|output| *output.head == *classifier.as_str())?;
             Some((classifier.as_str().to_owned(), output.for_policies()?))
         };
-        let predictions: Vec<_> = classifiers.iter().filter_map(of).collect();
-        let is_missing = |name: &&str| predictions.iter().all(|(it, _)| it != name);
-        let missing: Vec<_> = classifiers.iter().map(Classifier::as_str).filter(is_missing).collect();
+        let predictions: Vec<_> = query.classifiers.iter().filter_map(of).collect();
+        let missing = query.missing(&predictions);
         if let Err(error) = &text.prediction {
-            request.note("classifier", format!("gives no prediction: {error}"));
+            request.note("classifier", format!("no prediction: {error}"));
         } else if !missing.is_empty() {
             let names = missing.join(", ");
             request.note(
                 "classifier",
-                format!("the sidecar has no prediction of {names}, which counts as unavailable"),
+                format!("the sidecar has no prediction by {names}, which counts as unavailable"),
             );
         }
         request.predicted(predictions);
         Some(text)
     }
 
-    /// The classifier by a policy's few-shot examples; none if they cannot be embedded in time. Those that came with the request
-    /// wait behind those of policies in force.
+    /// The classifier for a policy's few-shot examples; none if they cannot be embedded in time. Examples
+    /// from the request are embedded after those of active policies.
     async fn examples_of(
         &self,
         policy: &ExplainingPolicy<'_>,

@@ -1,14 +1,15 @@
-//! The order of a request's messages as a state machine without I/O: messages in, answers out.
+//! The order of a request's messages as a state machine without I/O: messages in, responses out.
 //!
-//! Who decides on the request is not known here. In the modes where Envoy waits for an answer to the headers, they are answered at
-//! once, and the body's answer may still change them. In the others, the answer to the headers is withheld until the
-//! body is decided, because headers that went on cannot be changed any more.
+//! It does not know who decides on the request. In modes where Envoy waits for the response to the headers,
+//! that response is sent at once, and the response to the body can still change the headers. In other modes,
+//! the response to the headers is withheld until the body is decided, because forwarded headers cannot be
+//! changed any more.
 //!
-//! | event | call | what follows |
+//! | event | call | result |
 //! |---|---|---|
-//! | headers | [`RequestFlow::headers`] | answers |
+//! | headers | [`RequestFlow::headers`] | responses |
 //! | body chunk, trailers | [`RequestFlow::chunk`], [`RequestFlow::trailers`] | a [`Next`] |
-//! | the request is decided | [`RequestFlow::decided`] | answers |
+//! | the request is decided | [`RequestFlow::decided`] | responses |
 //! | response headers | [`RequestFlow::response_headers`] | whether the body was missed |
 
 use std::mem;
@@ -25,16 +26,22 @@ use serde::de::IgnoredAny;
 use super::answer;
 use super::mode::{BodyModes, RequestMode};
 
-/// What becomes of a request once its headers are there.
+/// The maximum number of chunks of a held body that need a response each. Beyond it, the body counts as too long.
+const MAX_CHUNKS: usize = 65_536;
+
+/// Memory of such a chunk beside its bytes: its response is built in one list, and waits in another until it is sent.
+const CHUNK_OVERHEAD: usize = 2 * size_of::<ProcessingResponse>();
+
+/// What to do with a request once its headers have arrived.
 #[derive(Debug)]
 pub(super) enum OnRequest {
-    /// It goes on as it comes, without the headers of these names.
+    /// Forward it as it arrives, without the headers of these names.
     Pass {
         remove: Vec<String>,
         /// False if the request ends with its headers.
         has_body: bool,
     },
-    /// It is held until its body is decided. It goes on without the headers of these names.
+    /// Hold it until its body is decided. The headers of these names are removed.
     Hold {
         remove: Vec<String>,
         /// The length that the client announced for the body.
@@ -42,22 +49,22 @@ pub(super) enum OnRequest {
         /// Whether the response must be read, too.
         read_response: bool,
     },
-    /// Envoy responds to the client.
+    /// Make Envoy respond to the client.
     Respond(LocalResponse),
 }
 
-/// What becomes of a request that was held.
+/// What to do with a held request.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It is forwarded unchanged.
+    /// Forward it unchanged.
     Unchanged,
-    /// It goes on with these headers and, if there is one, this body instead of its own.
+    /// Forward it with these headers and, if there is one, this body instead of its own.
     Changed { headers: Vec<HeaderValueOption>, body: Option<Bytes> },
-    /// Envoy responds to the client.
+    /// Make Envoy respond to the client.
     Respond(LocalResponse),
 }
 
-/// A verdict, and what access logs get of it.
+/// A verdict, with its metadata for access logs.
 #[derive(Debug)]
 pub(super) struct Decision {
     pub(super) verdict: Verdict,
@@ -70,20 +77,20 @@ impl From<Verdict> for Decision {
     }
 }
 
-/// What is to be done after a message.
+/// What to do after a message.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// Answer so. If there is no answer, more has to come.
+    /// Send these responses. If there are none, wait for the next message.
     Answer(Vec<ProcessingResponse>),
-    /// The body has at least so many bytes. If that is too many already, report the verdict.
+    /// The body has at least this many bytes. If that exceeds the limit, report the verdict.
     Check(usize),
-    /// The whole body is there. Report the verdict.
+    /// The body is complete. Report the verdict.
     Decide(Bytes),
-    /// The body did not come as it should, so the request is not routed. Answer so.
+    /// The body did not arrive as expected, so the request is not routed. Send these responses.
     Missed(Vec<ProcessingResponse>),
 }
 
-/// A request's way through a stream.
+/// The state of one request on its stream.
 #[derive(Debug)]
 pub(super) struct RequestFlow {
     modes: BodyModes,
@@ -92,13 +99,13 @@ pub(super) struct RequestFlow {
 
 #[derive(Debug)]
 enum State {
-    /// The headers are answered, or there will be none; the whole body comes in one message.
+    /// The headers have their response, or there are none. The whole body arrives in one message.
     Expecting { announced: Option<usize> },
-    /// Neither headers nor body are answered yet.
+    /// Neither headers nor body have a response yet.
     Collecting(Collected),
-    /// The request goes on, and what still comes with it.
+    /// The request is forwarded, with everything that still arrives.
     Passing,
-    /// Envoy responds to the client. What it sent before it knew that is not answered.
+    /// Envoy responds to the client. Messages that it sent before it knew that get no response.
     Over,
 }
 
@@ -107,22 +114,23 @@ struct Collected {
     remove: Vec<String>,
     announced: Option<usize>,
     body: Vec<u8>,
+    /// Chunks that need a response each.
     chunks: usize,
     end: End,
 }
 
 impl Collected {
-    /// Whether all bytes that were announced are there. In `STREAMED` mode, Envoy does not say so of a body that trailers follow: it
-    /// holds them back until all chunks are answered.
+    /// Whether all announced bytes have arrived. In `STREAMED` mode, Envoy does not mark the end of a body
+    /// that trailers follow, and holds the trailers back until all chunks have their responses.
     fn is_complete(&self) -> bool {
         self.announced.is_some_and(|announced| self.body.len() >= announced)
     }
 }
 
-/// How far a body has come.
+/// Whether a body has ended, and how.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// More may come, although it is all that was announced.
+    /// More may arrive, even if the announced length is reached.
     #[default]
     Open,
     Body,
@@ -130,35 +138,35 @@ enum End {
 }
 
 impl RequestFlow {
-    /// A request whose bodies come like that.
+    /// A request whose bodies arrive in these modes.
     pub(super) fn new(modes: BodyModes) -> Self {
         Self { modes, state: State::Expecting { announced: None } }
     }
 
-    /// How its bodies come.
+    /// How its bodies arrive.
     pub(super) fn modes(&self) -> BodyModes {
         self.modes
     }
 
-    /// Whether the body is still to be decided.
+    /// Whether the body is not decided yet.
     pub(super) fn awaits_body(&self) -> bool {
         matches!(self.state, State::Expecting { .. } | State::Collecting(_))
     }
 
-    /// Whether the body is collected here. Envoy may keep no copy of it.
+    /// Whether the body is collected here. Envoy may not have a copy of it.
     pub(super) fn is_collecting(&self) -> bool {
         matches!(self.state, State::Collecting(_))
     }
 
-    /// Bytes of the body that are kept.
+    /// Memory of the body that is kept, and of the responses to its chunks.
     pub(super) fn held_bytes(&self) -> usize {
         match &self.state {
-            State::Collecting(collected) => collected.body.len(),
+            State::Collecting(collected) => collected.body.len() + collected.chunks * CHUNK_OVERHEAD,
             _ => 0,
         }
     }
 
-    /// The answers to the headers.
+    /// The responses to the headers.
     pub(super) fn headers(
         &mut self,
         request: OnRequest,
@@ -194,27 +202,29 @@ impl RequestFlow {
         }
     }
 
-    /// Has Envoy send nothing more of a request that goes on as it comes, and hold nothing back: bodies of any size pass, and
-    /// protocols that a request is upgraded to.
+    /// Makes Envoy forward the rest of a request without sending it here or holding it back, so that bodies
+    /// of any size and upgraded protocols pass.
     fn pass(&self, remove: Vec<String>, has_body: bool) -> ProcessingResponse {
         let answer = answer::without_headers(remove);
         if !self.modes.can_be_overridden() {
             return answer;
         }
-        // Envoy's own 413 asks for our answer, too, if the body is over its limit by now. Were that answer skipped, Envoy
-        // would close the stream and wait for it until the message times out.
+        // If the body is over Envoy's limit by now, Envoy also needs our response to the headers of its own
+        // 413. If the mode skipped these, Envoy would close the stream and wait for that response until the
+        // message times out.
         let response_headers =
             if has_body && !self.is_on_demand() { HeaderSendMode::Send } else { HeaderSendMode::Skip };
         answer::in_mode(answer, response_headers, BodySendMode::None, BodySendMode::None)
     }
 
-    /// Has Envoy send what it would not send otherwise of a request that is held.
+    /// Makes Envoy send the parts of a held request that it would not send otherwise.
     fn hold(&self, remove: Vec<String>, announced: Option<usize>, read_response: bool) -> ProcessingResponse {
         let is_on_demand = self.is_on_demand();
         let (answer, body) = match announced {
-            // If the body is over Envoy's limit before this answer arrives, Envoy reads no further. Asked for the whole, it
-            // would wait for ever; asked for a part, it sends what it has. It then chooses the route before it applies
-            // the answer to the body, unless it has none since this one. A length that is announced is under the limit.
+            // If the body exceeds Envoy's limit before this response arrives, Envoy stops reading. If the
+            // whole body were requested, Envoy would wait for ever; for a partial body, it sends what it has.
+            // It then chooses the route before it applies the response to the body, unless this response has
+            // cleared the route. An announced length is below the limit.
             None if is_on_demand => (answer::rerouted(Vec::new(), remove), BodySendMode::BufferedPartial),
             _ => (answer::without_headers(remove), BodySendMode::Buffered),
         };
@@ -232,7 +242,7 @@ impl RequestFlow {
         matches!(self.modes.request, RequestMode::OnDemand | RequestMode::StreamedLate)
     }
 
-    /// A chunk of the body has come.
+    /// A chunk of the body has arrived.
     pub(super) fn chunk(&mut self, chunk: Bytes, is_end: bool) -> Next {
         match &mut self.state {
             State::Expecting { announced } => {
@@ -249,7 +259,10 @@ impl RequestFlow {
             }
             State::Collecting(collected) => {
                 collected.body.extend_from_slice(&chunk);
-                collected.chunks += 1;
+                collected.chunks += usize::from(self.modes.request == RequestMode::Streamed);
+                if collected.chunks > MAX_CHUNKS {
+                    return Next::Check(usize::MAX);
+                }
                 if is_end {
                     collected.end = End::Body;
                 } else if self.modes.request != RequestMode::Streamed || !collected.is_complete() {
@@ -265,7 +278,7 @@ impl RequestFlow {
         }
     }
 
-    /// Trailers have come, which end the body.
+    /// Trailers have arrived, which end the body.
     pub(super) fn trailers(&mut self) -> Next {
         match &mut self.state {
             State::Collecting(collected) => {
@@ -281,10 +294,11 @@ impl RequestFlow {
         }
     }
 
-    /// The answers to all that was not answered yet. `body` is what [`Next::Decide`] had; none if the verdict came earlier.
+    /// The responses to everything that has none yet. `body` is the one of [`Next::Decide`]; none if the
+    /// verdict came earlier.
     pub(super) fn decided(&mut self, decision: Decision, body: Option<Bytes>) -> Vec<ProcessingResponse> {
         let mut answers = self.answers(decision.verdict, body);
-        // Whichever comes first is read before the request goes on.
+        // Envoy reads the first response before it forwards the request.
         if let Some(first) = answers.first_mut() {
             first.dynamic_metadata = decision.metadata;
         }
@@ -312,7 +326,7 @@ impl RequestFlow {
         }
     }
 
-    /// The answers to headers, body and trailers, in this order.
+    /// The responses to headers, body and trailers, in this order.
     fn withheld(
         &self,
         collected: Collected,
@@ -342,7 +356,7 @@ impl RequestFlow {
         answers
     }
 
-    /// The response has begun. Returns whether the request's body was missed.
+    /// The response has started. Returns whether the request's body was missed.
     pub(super) fn response_headers(&mut self) -> bool {
         match mem::replace(&mut self.state, State::Passing) {
             State::Expecting { .. } => true,
@@ -356,7 +370,8 @@ impl RequestFlow {
     }
 }
 
-/// Whether a message that may be a chunk has the whole body: Envoy does not say that of a body that trailers follow.
+/// Whether a message that may be a chunk has the whole body. Envoy does not mark the end of a body that
+/// trailers follow.
 fn is_whole(body: &[u8], announced: Option<usize>) -> bool {
     match announced {
         Some(length) => body.len() >= length,

@@ -1,5 +1,5 @@
-//! Large bodies take turns: they keep no more than all but one of the processor's cores busy, and none waits so long that Envoy
-//! would continue without a response.
+//! Limits how many large bodies are read at the same time. One core always stays free, and no body waits so
+//! long that Envoy would continue without a response.
 
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
@@ -9,13 +9,13 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 /// Bodies shorter than this, in bytes, take less than a millisecond, and need no turn.
-const LARGE: usize = 256 << 10;
+pub(super) const LARGE: usize = 256 << 10;
 
-/// The maximum time that a body waits for its turn. Much less than the `message_timeout` of every shipped configuration, after which Envoy
-/// may let a request pass by the policy.
+/// The maximum time that a body waits for its turn. It is much shorter than the `message_timeout` of every
+/// shipped configuration, after which Envoy may let the request bypass the policy.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// Whose turn it is.
+/// The turns of large bodies.
 pub(super) struct LargeBodies {
     room: Semaphore,
     longest_wait: Duration,
@@ -31,6 +31,12 @@ impl LargeBodies {
     pub(super) fn new() -> Self {
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
         Self { room: Semaphore::new(cores.saturating_sub(1).max(1)), longest_wait: LONGEST_WAIT }
+    }
+
+    /// Turns that are all taken.
+    #[cfg(test)]
+    pub(super) fn busy() -> Self {
+        Self { room: Semaphore::new(0), longest_wait: Duration::from_millis(1) }
     }
 
     /// Waits until a body of this many bytes may be read; none if that takes too long.

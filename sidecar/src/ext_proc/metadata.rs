@@ -17,8 +17,8 @@ pub(super) fn of_prediction(prediction: &Prediction, version: Version) -> Struct
     ClassifyResponse { version, predictions, coverage: Some(coverage) }.into_metadata()
 }
 
-/// The decision, with the names of the response headers: `model`, `reason`, and if they are known `policy`, `label`,
-/// `confidence` and `score`. With the scores that it was made of, if any.
+/// The decision, under the names of the response headers: `model`, `reason` and, if they are known, `policy`,
+/// `label`, `confidence` and `score`. With the scores that it is based on, if any.
 pub(super) fn of_decision(decision: &Decision, scores: &[HeadOutput]) -> Struct {
     let headers = decision.response_headers();
     let fields = headers
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn every_score_is_there() {
+    fn every_score_is_included() {
         let read = tokenizer::Coverage { tokens: 256, of: 789, estimated: false };
         let response = response(&Prediction { scores: vec![scores()], read, ..Prediction::default() });
         let label = "Code Generation".to_owned();
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_score_stands_in_place_of_a_label() {
+    fn a_score_replaces_the_label() {
         let scores = vec![HeadOutput { score: Some(0.375), ..scores() }];
         let response = response(&Prediction { scores, ..Prediction::default() });
         let task = HeadPrediction::Score { score: 0.375, dimensions: all() };
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_recorded_by_its_code() {
+    fn a_rejection_is_recorded_by_its_code() {
         let decision = structure([("rejected", "request_too_large".into())]);
         let expected = fields([("llm_router", structure([("decision", decision)]))]);
         assert_eq!(of_rejection(&Rejection::body_too_large(1)), expected);

@@ -1,9 +1,10 @@
-//! Envoy's external-processing service: a stream of messages in, answers out.
+//! Envoy's external-processing service: a stream of messages in, responses out.
 //!
-//! Our filter sends one `request_body` and ends its side; Envoy's own filter sends headers, body and perhaps trailers
-//! on a stream that it keeps open. Both are the same loop, which ends when the caller's side does. What a stream is
-//! for shows with its first message: with headers and a policy, its request is routed here ([`routed_request`]); else its body
-//! is only classified ([`classify`]). When each message is answered depends on how Envoy sends bodies ([`mode`], [`flow`]).
+//! Our filter sends one `request_body` and ends its side. Envoy's own filter sends headers, body and perhaps
+//! trailers on a stream that it keeps open. The same loop serves both, and ends when the caller ends its
+//! side. The first message determines what a stream is for: if it has headers and there is a policy, its
+//! request is routed here ([`routed_request`]); otherwise its body is only classified ([`classify`]). How
+//! Envoy sends bodies determines when each message gets its response ([`mode`], [`flow`]).
 
 mod answer;
 mod body_memory;
@@ -12,6 +13,7 @@ mod deadline;
 mod dry_run;
 mod explanation;
 mod flow;
+mod grpc_frames;
 mod health;
 mod large_bodies;
 mod metadata;
@@ -60,8 +62,11 @@ use routed_request::RoutedRequest;
 /// Where Envoy and our filter put the request's id.
 const REQUEST_ID: &str = "x-request-id";
 
-/// Longest body that is collected from chunks where no policy has a limit.
+/// Longest body that is collected from chunks if no policy sets a limit.
 const MAX_COLLECTED: usize = 16 << 20;
+
+/// Responses for which a stream keeps memory.
+const FEW_ANSWERS: usize = 16;
 
 /// The service: one model and one policy. Clones share everything.
 #[derive(Clone)]
@@ -72,9 +77,9 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     /// Decides for Envoy's own filter; without one, its requests are only classified.
     pub router: Option<Arc<PolicyRouter>>,
-    /// Writes a sample of prompts to files, if operators want that.
+    /// Writes a sample of prompts to files, if that is enabled.
     pub capture: Option<Capture>,
-    /// How bodies come from proxies that do not say so.
+    /// How proxies that do not announce it send bodies.
     pub assumed_body_mode: AssumedBodyMode,
     /// How long a body may be collected from chunks.
     pub body_timeout: Duration,
@@ -82,17 +87,23 @@ pub struct Service {
 
 /// One HTTP request that Envoy has us process.
 struct Call {
-    service: Service,
+    /// Gives the model once the body has arrived. A model from the call's start would stay in memory as long as the client keeps
+    /// the call open.
+    service: ReloadableService,
+    /// The policy at the call's start.
+    router: Option<Arc<PolicyRouter>>,
+    metrics: Arc<Metrics>,
+    assumed_body_mode: AssumedBodyMode,
     messages: Streaming<ProcessingRequest>,
-    /// Answers that are made, and not sent yet.
+    /// Responses that are not sent yet.
     answers: VecDeque<ProcessingResponse>,
     flow: RequestFlow,
     task: Task,
     /// Whether nothing more can be read.
     is_over: bool,
-    /// Until when the caller waits, if it says so.
+    /// The caller's deadline, if it sent one.
     deadline: Option<Instant>,
-    /// Until when a body may be collected; none if that is too far away for the clock.
+    /// The deadline for collecting a body; none if it is too far away for the clock.
     body_deadline: Option<Instant>,
     /// The caller's span, if there is one.
     trace: Option<Context>,
@@ -102,40 +113,45 @@ struct Call {
     request_id: Option<String>,
 }
 
-/// What is done for a request.
+/// What to do for a request.
 enum Task {
-    /// Its body is classified, if it is for an LLM.
+    /// Classify its body, if the request is for an LLM.
     Classify(Option<Endpoint>),
-    /// It is routed.
+    /// Route it.
     Route(Box<RoutedRequest>),
 }
 
 #[tonic::async_trait]
-impl ExternalProcessor for Service {
+impl ExternalProcessor for ReloadableService {
     type ProcessStream = Pin<Box<dyn Stream<Item = Result<ProcessingResponse, Status>> + Send>>;
 
     async fn process(
         &self,
         request: Request<Streaming<ProcessingRequest>>,
     ) -> Result<tonic::Response<Self::ProcessStream>, Status> {
+        let service = self.current();
         let metadata = request.metadata();
         let trace = traces::parent(|name| metadata.get(name)?.to_str().ok());
         let call = Call {
             trace,
             permit: request.extensions().get().cloned(),
-            request_id: self.captured_id(|name| metadata.get(name)?.to_str().ok()),
+            request_id: service.captured_id(|name| metadata.get(name)?.to_str().ok()),
             service: self.clone(),
+            router: service.router.clone(),
+            metrics: Arc::clone(&service.metrics),
+            assumed_body_mode: service.assumed_body_mode,
             deadline: deadline::from_metadata(request.metadata()),
-            body_deadline: Instant::now().checked_add(self.body_timeout),
+            body_deadline: Instant::now().checked_add(service.body_timeout),
             messages: request.into_inner(),
             answers: VecDeque::new(),
-            // Our filter sends no headers, and always this.
+            // For our filter, which sends no headers. Envoy's own filter sends them first, which replaces
+            // both values.
             flow: RequestFlow::new(BodyModes::one_message()),
             task: Task::Classify(Some(Endpoint::ChatCompletions)),
             is_over: false,
         };
-        // Answers are made as they are read: when the caller resets the stream, tonic drops this one, and with it the
-        // classification in progress.
+        // Responses are made when they are read. If the caller resets the stream, tonic drops this stream,
+        // which cancels the classification in progress.
         let answers = stream::try_unfold(call, |mut call| async {
             let answer = call.next().await?;
             Ok(answer.map(|answer| (answer, call)))
@@ -145,19 +161,21 @@ impl ExternalProcessor for Service {
 }
 
 impl Service {
-    /// The id of a request that may be captured, out of its headers.
+    /// The id of a request, from its headers, if the request may be captured.
     fn captured_id<'h>(&self, header: impl FnOnce(&str) -> Option<&'h str>) -> Option<String> {
         self.capture.as_ref().and_then(|_| header(REQUEST_ID)).map(str::to_owned)
     }
 }
 
 impl Call {
-    /// The next answer; none when the caller's side has ended.
+    /// The next response; none once the caller has ended its side.
     async fn next(&mut self) -> Result<Option<ProcessingResponse>, Status> {
         loop {
             if let Some(answer) = self.answers.pop_front() {
                 return Ok(Some(answer));
             }
+            // A body of many chunks has as many responses, and the stream may stay open for long.
+            self.answers.shrink_to(FEW_ANSWERS);
             if self.is_over {
                 return Ok(None);
             }
@@ -180,7 +198,7 @@ impl Call {
         }
     }
 
-    /// Makes the answers that can be made now.
+    /// Processes a message, and queues the responses that can be made now.
     async fn process(&mut self, message: ProcessingRequest) -> Result<(), Status> {
         use processing_request::Request;
         let ProcessingRequest { request, metadata_context, attributes, protocol_config } = message;
@@ -189,7 +207,7 @@ impl Call {
         };
         match request {
             Request::RequestHeaders(headers) => {
-                let modes = BodyModes::new(protocol_config.as_ref(), self.service.assumed_body_mode)?;
+                let modes = BodyModes::new(protocol_config.as_ref(), self.assumed_body_mode)?;
                 if modes.is_blocked_by_response() {
                     warn_of_response_mode();
                 }
@@ -211,7 +229,7 @@ impl Call {
         Ok(())
     }
 
-    /// Answers a body that takes too long: others need the memory.
+    /// Responds to a body that takes too long, because other requests need its memory.
     fn end_collecting(&mut self) {
         let decision = match &mut self.task {
             Task::Route(routed) => routed.request_timeout(),
@@ -220,9 +238,9 @@ impl Call {
         self.answers.extend(self.flow.decided(decision, None));
     }
 
-    /// Answers a body that cannot be read: with an error, Envoy may let the request pass by the policy. The message may be
-    /// longer than the server reads, since Envoy may send more than its own limit of what came before it knew that it must
-    /// buffer; or there is no memory left.
+    /// Responds to a message that cannot be read, because after an error Envoy may let the request bypass the
+    /// policy. Either there is no memory left, or the message has more than the server reads: Envoy can send a
+    /// body over its own limit if the bytes arrived before it knew that it must buffer them.
     fn refuse_body(&mut self, status: Status) -> Result<(), Status> {
         let enforces = self.enforces();
         let decision = match (&mut self.task, status.code()) {
@@ -232,14 +250,17 @@ impl Call {
             (Task::Route(routed), Code::ResourceExhausted) if self.flow.awaits_body() => {
                 Some(routed.request_overload())
             }
-            // Not even the headers came, so nothing is known of the request.
+            // Not even the headers arrived, so nothing is known about the request.
+            (Task::Classify(_), Code::OutOfRange) if enforces && self.flow.awaits_body() => {
+                Some(Verdict::Respond(LocalResponse::headers_too_large(Api::Openai)).into())
+            }
             (Task::Classify(_), Code::ResourceExhausted) if enforces && self.flow.awaits_body() => {
                 Some(Verdict::Respond(LocalResponse::overloaded(Api::Openai)).into())
             }
             _ => None,
         };
         let decision = decision.ok_or_else(|| status.clone())?;
-        // What Envoy has streamed is lost, so the request cannot go on.
+        // The chunks that Envoy has streamed are lost, so the request cannot continue.
         if self.flow.is_collecting() && matches!(decision.verdict, Verdict::Unchanged) {
             return Err(status);
         }
@@ -250,7 +271,7 @@ impl Call {
 
     /// Whether there is a policy that rejects requests.
     fn enforces(&self) -> bool {
-        self.service.router.as_ref().is_some_and(|router| router.config().mode == Mode::Enforce)
+        self.router.as_ref().is_some_and(|router| router.config().mode == Mode::Enforce)
     }
 
     fn begin(
@@ -259,14 +280,14 @@ impl Call {
         attributes: &HashMap<String, Struct>,
         metadata: Option<&Metadata>,
     ) {
-        // Envoy's own span, if it has one, is nearer than what the client sent.
+        // Envoy's own span, if it has one, takes precedence over the client's.
         if self.trace.is_none() {
             self.trace = traces::parent(|name| request::header(&headers, name));
         }
-        self.request_id = self.service.captured_id(|name| request::header(&headers, name));
-        let (request, metadata) = match &self.service.router {
+        self.request_id = self.service.current().captured_id(|name| request::header(&headers, name));
+        let (request, metadata) = match &self.router {
             Some(router) => {
-                let metrics = Arc::clone(&self.service.metrics);
+                let metrics = Arc::clone(&self.metrics);
                 let mut routed = Box::new(RoutedRequest::new(Arc::clone(router), metrics));
                 let context = context::of_message(&router.config().context_keys, attributes, metadata);
                 let begun = routed.request_headers(headers, context);
@@ -295,7 +316,7 @@ impl Call {
         let answers = match next {
             Next::Answer(answers) => answers,
             Next::Missed(answers) => {
-                self.service.metrics.body_missed();
+                self.metrics.body_missed();
                 answers
             }
             Next::Check(length) => match self.too_long(length) {
@@ -307,7 +328,8 @@ impl Call {
                 let decision = self.decide(body.clone(), metadata).with_context(trace.clone()).await;
                 traces::end(&trace, &decision);
                 let decision = match decision {
-                    // An error would have Envoy go on without the sidecar, but what it has streamed is here.
+                    // After an error, Envoy would continue without the sidecar, and the chunks that it has
+                    // streamed would be lost.
                     Err(_) if self.flow.is_collecting() => Verdict::Unchanged.into(),
                     decision => decision?,
                 };
@@ -318,7 +340,7 @@ impl Call {
         Ok(())
     }
 
-    /// What becomes of a request with a body of which there are so many bytes already, if they are too many.
+    /// The decision on a request whose body has reached this length, if that exceeds the limit.
     fn too_long(&mut self, length: usize) -> Option<Decision> {
         match &mut self.task {
             Task::Route(routed) => routed.request_progress(length),
@@ -327,22 +349,21 @@ impl Call {
     }
 
     async fn decide(&mut self, body: Bytes, metadata: Option<Metadata>) -> Result<Decision, Status> {
+        let (service, large_bodies) = (self.service.current(), self.service.large_bodies());
+        let id = self.request_id.as_deref();
         match &mut self.task {
-            Task::Route(routed) => {
-                Ok(routed.request_body(&self.service, &body, self.request_id.as_deref()).await)
-            }
+            Task::Route(routed) => Ok(routed.request_body(&service, large_bodies, &body, id).await),
             Task::Classify(endpoint) => {
-                let id = self.request_id.as_deref();
-                self.service.classify(*endpoint, metadata, body, self.deadline, id).await
+                service.classify(large_bodies, *endpoint, metadata, body, self.deadline, id).await
             }
         }
     }
 
     fn response_headers(&mut self, headers: HttpHeaders) {
-        // Envoy responds so by itself to a body that is too long or too slow for it.
+        // Envoy itself responds with these codes if a body is too long or too slow.
         let is_rejected = matches!(request::header(&headers, ":status"), Some("408" | "413"));
         if self.flow.response_headers() && !is_rejected {
-            self.service.metrics.body_missed();
+            self.metrics.body_missed();
         }
         self.answers.push_back(match &mut self.task {
             Task::Route(routed) => routed.response_headers(headers),
@@ -362,7 +383,7 @@ impl Call {
     }
 }
 
-/// Tells the operator, once.
+/// Warns the operator, once.
 fn warn_of_response_mode() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

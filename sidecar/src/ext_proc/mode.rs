@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use llm_router_proto::envoy::service::ext_proc::v3::{ProtocolConfiguration, processing_mode::BodySendMode};
 use tonic::Status;
 
-/// How a proxy sends bodies that does not announce it.
+/// How a proxy sends bodies if it does not announce that.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum AssumedBodyMode {
     /// In one message, after the response to the headers.
@@ -19,7 +19,8 @@ pub enum AssumedBodyMode {
 pub(super) enum RequestMode {
     /// `BUFFERED`: in one message, after the response to the headers.
     Buffered,
-    /// Probably as [`Buffered`](Self::Buffered), but it may be a part: the mode is unknown, or `BUFFERED_PARTIAL`.
+    /// Probably as [`Buffered`](Self::Buffered), but the message may be only a part of the body: the mode is
+    /// unknown, or `BUFFERED_PARTIAL`.
     Unannounced,
     /// `NONE`: as the response to the headers requests.
     OnDemand,
@@ -41,10 +42,10 @@ pub(super) struct BodyModes {
 }
 
 impl BodyModes {
-    /// By the first message of a stream.
+    /// Reads the modes from the first message of a stream.
     ///
     /// # Errors
-    /// For the mode of gRPC messages, in which no LLM is called.
+    /// If the mode is the one for gRPC messages, which no LLM API uses.
     pub(super) fn new(
         config: Option<&ProtocolConfiguration>,
         assumed: AssumedBodyMode,
@@ -74,17 +75,17 @@ impl BodyModes {
         Ok(Self { request, response: config.response_body_mode() })
     }
 
-    /// Of our filter, which sends nothing but the body.
+    /// The modes of our filter, which sends only the body.
     pub(super) fn one_message() -> Self {
         Self { request: RequestMode::Buffered, response: BodySendMode::None }
     }
 
-    /// Whether Envoy applies a mode in the response to request headers, if it is allowed to.
+    /// Whether Envoy applies a mode in the response to request headers, if its configuration allows that.
     pub(super) fn can_be_overridden(self) -> bool {
         self.request_can_be_overridden() && !self.is_response_duplex()
     }
 
-    /// Whether Envoy would apply such a mode if the mode of responses allowed it.
+    /// Whether Envoy ignores such a mode only because of the mode of response bodies.
     pub(super) fn is_blocked_by_response(self) -> bool {
         self.request_can_be_overridden() && self.is_response_duplex()
     }
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_says_how_bodies_come() {
+    fn the_configuration_determines_how_bodies_arrive() {
         use RequestMode::{Buffered, Duplex, OnDemand, Streamed, StreamedLate};
         for (mode, early, expected) in [
             (BodySendMode::Buffered, false, Buffered),
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_configuration_the_assumption_counts() {
+    fn without_a_configuration_the_assumed_mode_applies() {
         assert_eq!(modes(None, AssumedBodyMode::Buffered).request, RequestMode::Unannounced);
         let duplex = modes(None, AssumedBodyMode::FullDuplexStreamed);
         assert!(duplex.request == RequestMode::Duplex && duplex.is_response_duplex());

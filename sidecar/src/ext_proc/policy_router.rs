@@ -8,16 +8,13 @@ use llm_router_routing::config::Config;
 use llm_router_routing::exchange::Exchange;
 use llm_router_routing::explain::{BodyValues, Explainer};
 
-use super::large_bodies::LargeBodies;
-
-/// Starts exchanges by one policy, for all of the sidecar's threads.
+/// Starts exchanges that follow one policy, for all of the sidecar's threads.
 pub struct PolicyRouter {
     router: Arc<CachingRouter>,
-    /// Enforces and caches nothing: a dry run shows the decision, also where the policy is in shadow mode.
+    /// For dry runs. It enforces and caches nothing, and shows the decision even if the policy is in shadow
+    /// mode.
     dry_run: Explainer,
     started: Instant,
-    /// The turns of large bodies.
-    pub(super) large_bodies: LargeBodies,
 }
 
 impl PolicyRouter {
@@ -25,11 +22,10 @@ impl PolicyRouter {
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self {
-            // Everyone who reaches the admin API can read explanations.
+            // Hidden, because everyone who reaches the admin API can read explanations.
             dry_run: Explainer::new(config.clone(), BodyValues::Hidden),
             router: Arc::new(CachingRouter::new(config)),
             started: Instant::now(),
-            large_bodies: LargeBodies::new(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The current service. Each gRPC call takes it when it arrives, and keeps it to the end.
+//! The current service. Each gRPC call takes the policy when it arrives, and the model when its body has arrived.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -14,33 +14,45 @@ use tonic::server::NamedService;
 
 use super::Service;
 use super::body_memory::{BodyMemory, MeteredBody};
+use super::large_bodies::LargeBodies;
 
-/// Longest message, unless the policy's limit is higher. It bounds the request bodies of Envoy's own filter, which Envoy's
-/// buffer limit should do first.
+/// Longest message, unless the policy's limit is higher. It bounds the request bodies of Envoy's own filter,
+/// although Envoy's buffer limit should apply first.
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// Bodies slightly over a policy's limit are still read, because they are rejected with its 413.
 const HEADROOM_OVER_LIMIT: usize = 2 << 20;
 
-/// A service that can be replaced while it serves. A request sees the model and the policy that were current when it
-/// arrived, until it ends. Clones share the service.
+/// A service that can be replaced while it serves. A request sees the policy that was current when it arrived, and the model
+/// that was current when its body had arrived. So a request whose body does not arrive, or whose response takes hours, does not
+/// keep an old model in memory. Clones share the service.
 #[derive(Clone)]
 pub struct ReloadableService {
     service: Arc<ArcSwap<Service>>,
     body_memory: BodyMemory,
+    large_bodies: Arc<LargeBodies>,
 }
 
 impl ReloadableService {
     /// Starts with this service. The bodies of all requests together may take `body_memory` bytes; further ones are rejected.
     #[must_use]
     pub fn new(service: Service, body_memory: usize) -> Self {
-        Self { service: Arc::new(ArcSwap::from_pointee(service)), body_memory: BodyMemory::new(body_memory) }
+        Self {
+            service: Arc::new(ArcSwap::from_pointee(service)),
+            body_memory: BodyMemory::new(body_memory),
+            large_bodies: Arc::new(LargeBodies::new()),
+        }
     }
 
     /// The service that the next request will see.
     #[must_use]
     pub fn current(&self) -> Arc<Service> {
         self.service.load_full()
+    }
+
+    /// The turns of large bodies.
+    pub(super) fn large_bodies(&self) -> &LargeBodies {
+        &self.large_bodies
     }
 
     /// Whether the current classifier can classify.
@@ -72,9 +84,9 @@ impl tonic::codegen::Service<Request<Body>> for ReloadableService {
         let service = self.current();
         let max_message = max_message(&service);
         let permit = self.body_memory.permit(service.metrics.clone());
-        let mut request = request.map(|body| Body::new(MeteredBody { body, permit: permit.clone() }));
+        let mut request = request.map(|body| Body::new(MeteredBody::new(body, permit.clone())));
         request.extensions_mut().insert(permit);
-        ExternalProcessorServer::from_arc(service).max_decoding_message_size(max_message).call(request)
+        ExternalProcessorServer::new(self.clone()).max_decoding_message_size(max_message).call(request)
     }
 }
 

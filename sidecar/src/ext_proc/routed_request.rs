@@ -1,5 +1,5 @@
-//! A request of Envoy's own filter that is routed here: reports to its [`Exchange`] what Envoy sends, and returns what becomes of
-//! the request.
+//! A request of Envoy's own filter that is routed here: reports Envoy's messages to its [`Exchange`], and
+//! returns what to do with the request.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use llm_router_routing::exchange::{
 use llm_router_routing::headers::Headers;
 
 use super::flow::{Decision, OnRequest, Verdict};
+use super::large_bodies::LargeBodies;
 use super::request::PromptText;
 use super::{PolicyRouter, Service, answer, classify, metadata, request};
 use crate::capture::{Capture, Record, Routed};
@@ -27,24 +28,24 @@ pub(super) struct RoutedRequest {
     metrics: Arc<Metrics>,
 }
 
-/// What the classifiers said of a prompt.
+/// The predictions for a prompt.
 pub(super) struct Called {
     /// For the policy.
     pub(super) result: CallResult,
-    /// In full.
+    /// The predictions in full.
     scores: Vec<HeadOutput>,
-    /// How the request counts.
+    /// The outcome to count.
     outcome: Outcome,
 }
 
-/// Counts events, and keeps what access logs get of the decision.
+/// Counts events, and keeps the decision's metadata for access logs.
 struct Recorder<'a> {
     config: &'a Config,
     metrics: &'a Metrics,
-    /// What the classifiers said just now.
+    /// The latest predictions.
     scores: Vec<HeadOutput>,
     metadata: Option<Struct>,
-    /// Whether the request was drawn for capture, which gets the decision.
+    /// Whether the request was drawn for capture. If so, the decision is kept for it.
     is_drawn: bool,
     routed: Option<Routed>,
 }
@@ -81,7 +82,7 @@ impl RoutedRequest {
         Self { exchange: router.exchange(), router, metrics }
     }
 
-    /// The request headers are there.
+    /// The request headers have arrived.
     pub(super) fn request_headers(
         &mut self,
         message: HttpHeaders,
@@ -103,7 +104,7 @@ impl RoutedRequest {
         (request, recorder.metadata)
     }
 
-    /// So many bytes of the body are there. The verdict, if they are too many already.
+    /// This many bytes of the body have arrived. Returns the decision if they exceed the limit.
     pub(super) fn request_progress(&mut self, length: usize) -> Option<Decision> {
         let mut recorder = Recorder::new(&self.router, &self.metrics);
         let action = self.exchange.request_progress(length, &mut recorder)?;
@@ -117,22 +118,23 @@ impl RoutedRequest {
         early_decision(action, recorder)
     }
 
-    /// There is too much to do to read the body.
+    /// The sidecar has too much to do to read the body.
     pub(super) fn request_overload(&mut self) -> Decision {
         let mut recorder = Recorder::new(&self.router, &self.metrics);
         let action = self.exchange.request_overload(&mut recorder);
         early_decision(action, recorder)
     }
 
-    /// The whole request body is there.
+    /// The whole request body has arrived. It is read once it has a turn, if it is large.
     pub(super) async fn request_body(
         &mut self,
         service: &Service,
+        large_bodies: &LargeBodies,
         body: &[u8],
         request_id: Option<&str>,
     ) -> Decision {
         let router = Arc::clone(&self.router);
-        let Some(turn) = router.large_bodies.turn(body.len()).await else {
+        let Some(turn) = large_bodies.turn(body.len()).await else {
             self.metrics.request().end(Outcome::Overloaded);
             return self.request_overload();
         };
@@ -160,12 +162,12 @@ impl RoutedRequest {
         Decision { verdict, metadata: recorder.metadata }
     }
 
-    /// The answer to the response headers.
+    /// The response to the response headers.
     pub(super) fn response_headers(&mut self, message: HttpHeaders) -> ProcessingResponse {
         let headers = Headers::from(request::headers(message));
         let head =
             ResponseHead { content_type: headers.text("content-type"), is_encoded: headers.is_encoded() };
-        // External processing does not tell which attempt responded: there is no failover in this mode.
+        // External processing does not report which attempt responded: there is no failover in this mode.
         let first = || Attempt { number: 1, cluster: None };
         let mut recorder = Recorder::new(&self.router, &self.metrics);
         match self.exchange.response_headers(head, first, &mut recorder) {
@@ -173,12 +175,12 @@ impl RoutedRequest {
                 let headers: Vec<_> = explanation.headers().collect();
                 answer::explained(headers)
             }
-            // Messages are answered one after the other, so no call is under way.
+            // Messages are processed one after the other, so no call is in progress.
             OnResponse::Continue | OnResponse::CancelCall => answer::explained([]),
         }
     }
 
-    /// A chunk of the response is there.
+    /// A chunk of the response has arrived.
     pub(super) fn response_body(&mut self, chunk: &HttpBody) {
         let mut recorder = Recorder::new(&self.router, &self.metrics);
         self.exchange.response_chunk(&chunk.body, || self.router.now(), &mut recorder);
@@ -188,7 +190,7 @@ impl RoutedRequest {
     }
 }
 
-/// What the routing core's effect is for a request whose body is not whole, and what was recorded.
+/// The decision on a request whose body is not whole, with the recorded metadata.
 fn early_decision(action: OnBody, recorder: Recorder<'_>) -> Decision {
     let verdict = match action {
         OnBody::Respond(response) => Verdict::Respond(response),
@@ -197,7 +199,7 @@ fn early_decision(action: OnBody, recorder: Recorder<'_>) -> Decision {
     Decision { verdict, metadata: recorder.metadata }
 }
 
-/// What the routing core's effect is for a request with this body. Its headers tell the scores, too.
+/// The verdict for the routing core's action on a request with this body. The headers include the scores.
 fn verdict(action: OnBody, body: &[u8], scores: &[HeadOutput]) -> Verdict {
     match action {
         OnBody::Continue | OnBody::Classify => Verdict::Unchanged,
@@ -212,7 +214,7 @@ fn verdict(action: OnBody, body: &[u8], scores: &[HeadOutput]) -> Verdict {
 }
 
 impl Drop for RoutedRequest {
-    /// The stream is over. A call that is under way was dropped with the answer that waited for it.
+    /// The stream has ended. A call in progress was dropped with the response that waited for it.
     fn drop(&mut self) {
         self.exchange.finish(&mut Recorder::new(&self.router, &self.metrics));
     }
@@ -226,7 +228,7 @@ impl Service {
         is_drawn.then(|| (capture, PromptText::from(query.prompt)))
     }
 
-    /// Asks the classifiers of this process. Nothing is counted.
+    /// Calls the classifiers of this process. Counts nothing.
     pub(super) async fn call(&self, query: Option<Query<'_>>) -> Called {
         let Some(query) = query else {
             return Called {
@@ -260,7 +262,7 @@ impl Service {
             }
             Err(_) => {
                 tracing::debug!("no classification in time");
-                (Outcome::Failed, Vec::new())
+                (Outcome::DeadlineExceeded, Vec::new())
             }
         }
     }

@@ -21,9 +21,13 @@ const MAX_PENDING_RESETS: usize = 100_000;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Open streams per connection: one for each request that is being classified or, from Envoy's own filter, that an LLM is
-/// answering. An Envoy that needs more opens another connection.
+/// Open streams per connection: one for each request that is being classified or, from Envoy's own filter,
+/// waits for its LLM. An Envoy that needs more opens another connection.
 const MAX_STREAMS: u32 = 10_000;
+
+/// Bytes of a call's metadata. Envoy's own filter copies the client's `tracestate`, which may be as long as all headers of a
+/// request. The default (16 KiB) would reject such a call, and Envoy may then let the request bypass the policy.
+const MAX_METADATA: u32 = 1 << 20;
 
 /// Bytes that a stream and a connection may send before the server reads them. A body of ordinary size arrives at once,
 /// and a few large ones do not hold up the others.
@@ -34,8 +38,8 @@ const CONNECTION_WINDOW: u32 = 8 << 20;
 pub struct Settings {
     /// TLS, unless the service is plaintext.
     pub tls: Option<ServerTlsConfig>,
-    /// How long requests may take to finish after the stop. Without a limit, health watches and the streams that Envoy
-    /// keeps open while an LLM answers would keep the server running.
+    /// How long requests may take to finish after the stop. Without a limit, health watches and the streams
+    /// that Envoy keeps open while an LLM responds would keep the server running.
     pub drain: Duration,
 }
 
@@ -60,6 +64,7 @@ where
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_header_list_size(MAX_METADATA)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
     if let Some(tls) = settings.tls {

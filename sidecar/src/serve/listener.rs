@@ -1,17 +1,21 @@
-//! Listens on TCP or on a Unix socket, and survives failures to accept.
+//! Listens on TCP or on a Unix socket, limits the connections, and survives failures to accept.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, Metadata, Permissions};
+use std::future;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::address::ListenAddress;
+use super::connections::{Connection, Limit, limited};
 
 /// How long to wait after a failure to accept, such as too many open files: an immediate retry would only fail again.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -24,13 +28,25 @@ pub enum Listener {
     Unix(UnixListener, SocketFile),
 }
 
-/// The file of a Unix socket, removed on drop.
-pub struct SocketFile(PathBuf);
+/// The file of a Unix socket, removed on drop unless another process has replaced it.
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    id: (u64, u64),
+}
+
+impl SocketFile {
+    fn id(metadata: &Metadata) -> (u64, u64) {
+        (metadata.dev(), metadata.ino())
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // It may be gone already.
-        let _ = fs::remove_file(&self.0);
+        // While this process finishes its requests, the next one may already listen at the same path.
+        if fs::symlink_metadata(&self.path).is_ok_and(|metadata| Self::id(&metadata) == self.id) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -56,7 +72,7 @@ impl Listener {
     pub fn address(&self) -> io::Result<ListenAddress> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
-            Self::Unix(_, SocketFile(path)) => Ok(ListenAddress::Unix(path.clone())),
+            Self::Unix(_, file) => Ok(ListenAddress::Unix(file.path.clone())),
         }
     }
 }
@@ -70,29 +86,86 @@ fn bind_unix(path: &Path, mode: u32) -> Result<Listener> {
     }
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push("~");
-    // Left over from a process that was killed just there.
+    // Left over from a process that was killed at this point.
     let _ = fs::remove_file(&unfinished);
     let listener = UnixListener::bind(&unfinished)?;
     fs::set_permissions(&unfinished, Permissions::from_mode(mode))?;
+    let id = SocketFile::id(&fs::symlink_metadata(&unfinished)?);
     fs::rename(&unfinished, path)?;
-    Ok(Listener::Unix(listener, SocketFile(path.to_owned())))
+    Ok(Listener::Unix(listener, SocketFile { path: path.to_owned(), id }))
 }
 
-/// The connections to a TCP listener.
-pub fn tcp(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> + Send {
+/// The connections to a TCP listener, limited in number and in idle time.
+pub fn tcp(listener: TcpListener) -> impl Stream<Item = io::Result<Connection<TcpStream>>> + Send {
+    limited_tcp(listener, Limit::GRPC)
+}
+
+/// The connections to a Unix socket, limited in number and in idle time.
+pub fn unix(listener: UnixListener) -> impl Stream<Item = io::Result<Connection<UnixStream>>> + Send {
     let accepted = stream::poll_fn(move |context| listener.poll_accept(context).map(Some));
-    without_failures(accepted.map(|accepted| {
+    limited(
+        without_failures(accepted.map(|accepted| accepted.map(|(connection, _)| connection))),
+        Limit::GRPC,
+    )
+}
+
+fn limited_tcp(
+    listener: TcpListener,
+    limit: Limit,
+) -> impl Stream<Item = io::Result<Connection<TcpStream>>> + Send {
+    let accepted = stream::poll_fn(move |context| listener.poll_accept(context).map(Some));
+    let connections = without_failures(accepted.map(|accepted| {
         let (connection, _) = accepted?;
         // Responses are small, and nothing follows that they could be batched with.
         connection.set_nodelay(true)?;
         Ok(connection)
-    }))
+    }));
+    limited(connections, limit)
 }
 
-/// The connections to a Unix socket.
-pub fn unix(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStream>> + Send {
-    let accepted = stream::poll_fn(move |context| listener.poll_accept(context).map(Some));
-    without_failures(accepted.map(|accepted| accepted.map(|(connection, _)| connection)))
+/// Listens for operators, with limits of its own.
+pub(super) struct AdminListener {
+    connections: BoxStream<'static, io::Result<Connection<TcpStream>>>,
+    address: SocketAddr,
+}
+
+impl AdminListener {
+    /// Binds the address.
+    ///
+    /// # Errors
+    /// If the address is in use or not local.
+    pub(super) async fn bind(address: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
+        let address = listener.local_addr()?;
+        Ok(Self { connections: limited_tcp(listener, Limit::ADMIN).boxed(), address })
+    }
+
+    /// The address, with the actual port if the configured one was 0.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl axum::serve::Listener for AdminListener {
+    type Io = Connection<TcpStream>;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (Self::Io, ()) {
+        loop {
+            match self.connections.next().await {
+                Some(Ok(connection)) => return (connection, ()),
+                // Failures are left out already.
+                Some(Err(_)) => {}
+                // Never: the stream does not end.
+                None => future::pending().await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Logs and drops the failures, because tonic stops the server at the first one.
@@ -133,6 +206,20 @@ mod tests {
         assert!(connections.next().await.unwrap().is_ok());
 
         drop(file);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn the_socket_of_the_next_process_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let Listener::Unix(old, old_file) = bind(&path).await.unwrap() else { panic!("not a Unix socket") };
+        // While it finishes its requests, the old process accepts no connections.
+        drop(old);
+        let next = bind(&path).await.unwrap();
+        drop(old_file);
+        UnixStream::connect(&path).await.unwrap();
+        drop(next);
         assert!(!path.exists());
     }
 

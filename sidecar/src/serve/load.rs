@@ -14,7 +14,7 @@ use crate::capture::Capture;
 use crate::ext_proc::{AssumedBodyMode, PolicyRouter, Service};
 use crate::telemetry::metrics::Metrics;
 
-/// Loads services with the files that these name.
+/// Loads services from the files that the options name.
 pub(super) struct ServiceLoader {
     pub(super) model: Loader,
     pub(super) policy: Option<PathBuf>,
@@ -66,7 +66,8 @@ async fn prepared(service: Service) -> Result<Service> {
                 let pending = service.pipeline.embed_policy_examples(examples);
                 pending.done().await.with_context(|| format!("policy {}", policy.name))?;
             }
-            // Not an error, because the policy says what to do without its classifier; but probably a mistake.
+            // Not an error, because the policy defines what happens without its classifier. But it is
+            // probably a mistake.
             Classifier::Head(classifier) if !service.pipeline.heads().contains(classifier) => {
                 tracing::warn!(policy = policy.name.as_str(), classifier, "the model has no such classifier");
             }

@@ -1,6 +1,7 @@
 //! `serve`: loads the model, warms it, and serves until the process is asked to stop.
 
 pub mod address;
+pub mod connections;
 pub mod listener;
 mod load;
 mod memory;
@@ -9,13 +10,12 @@ mod reload;
 pub mod tls;
 mod watch;
 
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use llm_router_classifier::load::Loader;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AllowedHosts, Readiness};
@@ -24,12 +24,13 @@ use crate::ext_proc::ReloadableService;
 use crate::ext_proc::server::{self, Settings};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{self, Export};
-use listener::Listener;
+use listener::{AdminListener, Listener};
 use load::ServiceLoader;
 pub use options::ServeArgs;
 use reload::Reloader;
 
-/// Serves until SIGTERM or Ctrl-C.
+/// Serves until SIGTERM or Ctrl-C, which also end the load of model and policy. Threads that read files may then still be blocked,
+/// so do not wait for all threads of the runtime.
 ///
 /// # Errors
 /// If the policy is not valid, the model is unfit, an address is taken, or a server fails.
@@ -44,31 +45,27 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     let hangup = signal(SignalKind::hangup())?;
 
     let loaded = Arc::new(OnceLock::new());
-    let admin_listener = bind_admin(args.admin).await?;
-    let admin_address = admin_listener.local_addr()?;
+    let admin_listener = AdminListener::bind(args.admin).await?;
+    let admin_address = admin_listener.address();
     let admin = axum::serve(
         admin_listener,
-        admin::router(AllowedHosts::new(args.admin_host), metrics.clone(), readiness.clone(), loaded.clone()),
+        admin::router(
+            AllowedHosts::new(args.admin_host.clone()),
+            metrics.clone(),
+            readiness.clone(),
+            loaded.clone(),
+        ),
     );
     let admin = tokio::spawn(admin.into_future());
     let listener = Listener::bind(&args.listen, args.socket_mode).await?;
     let address = listener.address()?;
 
-    let watches = reload::watches(args.engine.model(), args.policy.as_deref()).await?;
-    let model = Loader::new(&args.engine, metrics.classifier.clone())?;
-    let capture = Capture::start(&args.capture, metrics.captures.clone())?;
-    let loader = ServiceLoader {
-        capture: capture.clone(),
-        model,
-        policy: args.policy,
-        metrics: metrics.clone(),
-        assumed_body_mode: args.assume_body_mode,
-        body_timeout: args.body_timeout,
-    };
-    let service = ReloadableService::new(loader.load().await?, body_memory);
-    // Set only here.
+    let loading = load(args, &metrics, body_memory);
+    let Some(reloader) = stop.run_until_cancelled(loading).await else { return Ok(()) };
+    let reloader = reloader?;
+    let (service, capture) = (reloader.service.clone(), reloader.loader.capture.clone());
+    // Never fails: nothing else sets it.
     let _ = loaded.set(service.clone());
-    let reloader = Reloader { service: service.clone(), loader, reloads: metrics.reloads.clone(), watches };
     let reloader = tokio::spawn(reloader.run(reload_interval, hangup));
 
     if !stop.is_cancelled() {
@@ -83,7 +80,7 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     };
     reloader.abort();
     let pipeline = service.current().pipeline.clone();
-    tokio::task::spawn_blocking(move || {
+    spawn_blocking(move || {
         pipeline.shut_down();
         capture.inspect(Capture::flush);
         traces.map(Export::shut_down)
@@ -93,8 +90,21 @@ pub async fn run(args: ServeArgs) -> Result<()> {
     served
 }
 
-async fn bind_admin(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+/// Loads the service, and returns what reloads it.
+async fn load(args: ServeArgs, metrics: &Arc<Metrics>, body_memory: usize) -> Result<Reloader> {
+    let watches = reload::watches(args.engine.model(), args.policy.as_deref()).await?;
+    let model = Loader::new(&args.engine, metrics.classifier.clone())?;
+    let captures = metrics.captures.clone();
+    let loader = ServiceLoader {
+        capture: spawn_blocking(move || Capture::start(&args.capture, captures)).await??,
+        model,
+        policy: args.policy,
+        metrics: metrics.clone(),
+        assumed_body_mode: args.assume_body_mode,
+        body_timeout: args.body_timeout,
+    };
+    let service = ReloadableService::new(loader.load().await?, body_memory);
+    Ok(Reloader { service, loader, reloads: metrics.reloads.clone(), watches })
 }
 
 /// A token that SIGTERM or Ctrl-C cancels. The process then stops being ready, too.

@@ -40,8 +40,8 @@ pub struct ServeArgs {
     /// Address of the console, /metrics, /healthz, /readyz and the admin API.
     #[arg(long, env = "LLM_ROUTER_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:9091")]
     pub(super) admin: SocketAddr,
-    /// Host names by which the console and the admin API may be opened, beside localhost and IP addresses: for example the
-    /// name of a Kubernetes Service. Requests for other hosts are rejected.
+    /// Host names by which the console and the admin API may be opened, besides localhost and IP addresses:
+    /// for example the name of a Kubernetes Service. Requests for other hosts are rejected.
     #[arg(long, env = "LLM_ROUTER_ADMIN_HOST", value_name = "NAME,..", value_delimiter = ',')]
     pub(super) admin_host: Vec<HostName>,
     #[command(flatten)]

@@ -1,7 +1,8 @@
-//! Replaces policy and model while requests go on.
+//! Replaces policy and model while requests are in progress.
 //!
-//! The new one is loaded and warmed beside the old one and then replaces it at once ([`ReloadableService`]). Requests that
-//! began with the old one end with it, after which its engine ends, too. One that cannot be loaded changes nothing.
+//! A new version is loaded and warmed beside the old one and then replaces it at once
+//! ([`ReloadableService`]). Requests that started with the old version finish with it; then its engine ends,
+//! too. A version that cannot be loaded changes nothing.
 
 use std::future;
 use std::path::Path;
@@ -28,7 +29,7 @@ pub(super) struct Reloader {
 
 /// Watches the files of model and policy. Call it before they are loaded, so that no change is missed.
 pub(super) async fn watches(model: &Path, policy: Option<&Path>) -> Result<Vec<(Reload, Watch)>, JoinError> {
-    // The model first: a policy may need what comes with a new one.
+    // The model first: a new policy may need a head of the new model.
     let paths = [Some((Reload::Model, model)), policy.map(|policy| (Reload::Policy, policy))];
     let mut watches = Vec::new();
     for (what, path) in paths.into_iter().flatten() {
@@ -37,7 +38,7 @@ pub(super) async fn watches(model: &Path, policy: Option<&Path>) -> Result<Vec<(
     Ok(watches)
 }
 
-/// Off the async threads, because a network volume may take its time.
+/// Off the async threads, because a network volume may be slow.
 async fn fingerprint(path: &Path) -> Result<Fingerprint, JoinError> {
     let path = path.to_owned();
     spawn_blocking(move || Fingerprint::read(&path)).await

@@ -11,7 +11,7 @@ use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 /// Time limit for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// The files; none of them without TLS.
+/// The files for TLS. Without them, the service is plaintext.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TlsArgs {
     /// Certificate chain of the gRPC service, PEM. Enables TLS.

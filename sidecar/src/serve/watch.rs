@@ -24,7 +24,7 @@ struct File {
 }
 
 impl Fingerprint {
-    /// Reads that of a file, or of all files in a folder; it is empty if there are none. Blocks.
+    /// Reads the fingerprint of a file, or of all files in a folder. It is empty if there are none. Blocks.
     pub(super) fn read(path: &Path) -> Self {
         let mut files = BTreeMap::new();
         collect(path, DEPTH, &mut files);

@@ -18,9 +18,9 @@ pub struct Decisions {
     metrics: Vec<(Metric, Numbers)>,
 }
 
-/// Where a metric's numbers are.
+/// The storage of a metric's values.
 enum Numbers {
-    /// Without labels, and so there from the start.
+    /// Has no labels, so it exists from the start.
     Single(Counter),
     Counters(By<Counter>),
     Histograms(By<Histogram>),

@@ -1,5 +1,5 @@
-//! Writes log lines in a thread of its own, so that a log that nobody reads, or a full disk, stops nothing: lines that cannot
-//! be written are lost, and counted.
+//! Writes log lines in a separate thread, so that neither a log that nobody reads nor a full disk blocks the
+//! sidecar. Lines that cannot be written are lost, and counted.
 //!
 //! tracing-appender's writer does not count lines that cannot be written, and prints to standard output when it ends late, which may be
 //! the same pipe that nobody reads.
@@ -16,22 +16,22 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How many lines wait for the thread. More are lost.
+/// The maximum number of lines in the queue. Further ones are lost.
 const WAITING_LINES: usize = 1024;
 
-/// How long the end of the process waits for the lines that still wait.
+/// How long the process waits at its end for the lines in the queue.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Lines that were lost, of all writers together.
+/// Lost lines of all writers together.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
 enum Message {
     Line(Vec<u8>),
-    /// Everything before it is written when this is dropped.
+    /// Dropped once all earlier lines are written.
     End(SyncSender<()>),
 }
 
-/// Takes log lines, and never waits.
+/// Queues log lines, and never waits.
 #[derive(Clone)]
 pub(super) struct LogWriter(SyncSender<Message>);
 
@@ -60,7 +60,7 @@ fn write_all(mut writer: impl Write, lines: &Receiver<Message>) {
     }
 }
 
-/// A line as the subscriber writes it: at once, when it is whole.
+/// The subscriber writes each line with a single call.
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.0.try_send(Message::Line(line.to_vec())).is_err() {
@@ -85,7 +85,7 @@ impl MakeWriter<'_> for LogWriter {
 impl Drop for WrittenLogs {
     fn drop(&mut self) {
         let (end, ended) = sync_channel(0);
-        // With a full queue, nobody reads.
+        // If the queue is full, nobody reads the log, so waiting is useless.
         if self.0.try_send(Message::End(end)).is_ok() {
             let _ = ended.recv_timeout(LAST_LINES);
         }

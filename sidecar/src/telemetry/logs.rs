@@ -17,17 +17,17 @@ pub enum LogFormat {
     Json,
 }
 
-/// Writes the process's logs to standard error, filtered by `RUST_LOG` (default `info`). Dropping what is returned waits a
-/// moment for the last of them.
+/// Writes the process's logs to standard error, filtered by `RUST_LOG` (default `info`). When the returned
+/// value is dropped, it waits up to a second for the last lines.
 ///
 /// # Errors
-/// If there can be no thread for it.
+/// If the thread that writes cannot be started.
 pub fn init(format: LogFormat) -> io::Result<WrittenLogs> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let (writer, written) = LogWriter::start(io::stderr())?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // Reporting that a line cannot be written to the same place would panic.
+        // An error about a line that cannot be written would go to the same place, which would panic.
         .log_internal_errors(false)
         .with_writer(writer)
         .with_ansi(io::stderr().is_terminal());

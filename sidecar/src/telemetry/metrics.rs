@@ -26,9 +26,9 @@ pub enum Outcome {
     Unclassifiable,
     /// The request named a classifier that the model does not have.
     UnknownClassifier,
-    /// The request is not one of the contract, or of another major version.
+    /// The request does not follow the contract, or has another major version.
     InvalidRequest,
-    /// The request named examples that are not embedded yet without sending them.
+    /// The request has only the digest of examples that the sidecar does not know.
     UnknownExamples,
     /// The queue was full.
     Overloaded,

@@ -1,22 +1,24 @@
-//! Bodies take no more memory than they may, all together.
+//! All bodies together stay within the memory limit.
 
-use llm_router_proto::envoy::service::ext_proc::v3::{ProcessingResponse, processing_response::Response};
+use llm_router_proto::envoy::service::ext_proc::v3::{
+    HttpHeaders, ProcessingResponse, processing_request::Request, processing_response::Response,
+};
 use serde_json::{Value, json};
 use tonic::Code;
 
 use super::routing::policy;
 use super::{
-    BODY_MEMORY, CHAT, PROMPT, begun, body, body_answer, exchange, gated, metric, next, open as open_stream,
-    request_headers, serve, serve_with,
+    BODY_MEMORY, CHAT, PROMPT, begun, body, body_answer, exchange, gated, message, metric, next,
+    open as open_stream, request_headers, serve, serve_with, serve_within, set_headers,
 };
 
-/// A prompt with so many bytes beside it that eight take more than all may.
+/// A body so large that eight of them exceed the memory limit.
 fn large() -> String {
     PROMPT.replacen('{', &format!(r#"{{"metadata":"{}","#, "x".repeat(BODY_MEMORY / 8)), 1)
 }
 
 #[tokio::test]
-async fn a_body_for_which_there_is_no_memory_left_is_refused_until_there_is() {
+async fn a_body_is_rejected_while_there_is_no_memory_left() {
     let (backend, has_begun, open) = gated();
     let running = serve(backend, 16).await;
     let first = tokio::spawn(exchange(running.client.clone(), vec![body(&large())]));
@@ -41,9 +43,10 @@ async fn a_body_for_which_there_is_no_memory_left_is_refused_until_there_is() {
     assert!(exchange(running.client, vec![body(&large())]).await.is_ok());
 }
 
-/// With an error, Envoy would let the request pass by the policy where it is told to go on without a sidecar.
+/// After an error, an Envoy that is configured to continue without a sidecar would let the request bypass the
+/// policy.
 #[tokio::test]
-async fn a_request_that_is_routed_gets_an_answer_when_there_is_no_memory_left() {
+async fn a_routed_request_gets_a_response_when_there_is_no_memory_left() {
     for mode in ["enforce", "shadow"] {
         let policy = policy(|it| {
             it["mode"] = json!(mode);
@@ -56,7 +59,7 @@ async fn a_request_that_is_routed_gets_an_answer_when_there_is_no_memory_left() 
         let _has_begun = begun(has_begun).await;
         metric(&running.metrics, "queue_depth 6").await;
 
-        // The body comes once the headers are answered, as Envoy sends it.
+        // Like Envoy, sends the body after the response to the headers.
         let (messages, mut answers) = open_stream(running.client.clone()).await.unwrap();
         messages.unbounded_send(body(&large())).unwrap();
         let answer = next(&mut answers).await.unwrap().unwrap();
@@ -80,7 +83,7 @@ async fn a_request_that_is_routed_gets_an_answer_when_there_is_no_memory_left() 
 }
 
 #[tokio::test]
-async fn a_request_whose_headers_find_no_memory_gets_an_answer() {
+async fn a_request_whose_headers_find_no_memory_gets_a_response() {
     let (backend, has_begun, open) = gated();
     let running = serve_with(Some(policy(|_| {})), backend, 16).await;
     let held: Vec<_> =
@@ -104,4 +107,41 @@ async fn a_request_whose_headers_find_no_memory_gets_an_answer() {
     for held in held {
         assert!(held.await.unwrap().is_ok());
     }
+}
+
+/// Otherwise clients whose LLM has responded already would suffer from the bodies of others.
+#[tokio::test]
+async fn response_headers_need_no_memory_of_bodies() {
+    let (backend, has_begun, open) = gated();
+    let running = serve_within(4 << 10, Some(policy(|_| {})), backend, 16).await;
+    let (messages, mut answers) = open_stream(running.client.clone()).await.unwrap();
+    messages.unbounded_send(body(PROMPT)).unwrap();
+    let has_begun = begun(has_begun).await;
+    open.send(()).unwrap();
+    assert_eq!(set_headers(&next(&mut answers).await.unwrap().unwrap())["x-llm-cluster"], "coder");
+
+    // Takes all permits.
+    let filling = PROMPT.replacen('{', &format!(r#"{{"metadata":"{}","#, "x".repeat(3500)), 1);
+    let filling = tokio::spawn(exchange(running.client.clone(), vec![body(&filling)]));
+    let _has_begun = begun(has_begun).await;
+    let rejected = exchange(running.client.clone(), vec![body(PROMPT)]).await.unwrap();
+    assert!(is_overloaded(&rejected), "the memory is not full: {rejected:?}");
+
+    messages.unbounded_send(message(Request::ResponseHeaders(HttpHeaders::default()))).unwrap();
+    let answer = next(&mut answers).await.unwrap().unwrap();
+    assert!(matches!(answer.response, Some(Response::ResponseHeaders(_))), "{answer:?}");
+    // A further request gets at least a response of its own.
+    let (messages, mut answers) = open_stream(running.client.clone()).await.unwrap();
+    messages.unbounded_send(body(PROMPT)).unwrap();
+    assert!(is_overloaded(&[next(&mut answers).await.unwrap().unwrap()]));
+
+    open.send(()).unwrap();
+    assert!(filling.await.unwrap().is_ok());
+}
+
+fn is_overloaded(answers: &[ProcessingResponse]) -> bool {
+    let [ProcessingResponse { response: Some(Response::ImmediateResponse(answer)), .. }] = answers else {
+        return false;
+    };
+    answer.status.as_ref().is_some_and(|status| status.code == 503)
 }

@@ -8,7 +8,9 @@ use llm_router_proto::contract::{
 use llm_router_proto::envoy::service::ext_proc::v3::{
     CommonResponse, HttpTrailers, processing_request, processing_response,
 };
-use llm_router_proto::{METHOD, SERVICE};
+use llm_router_proto::limits::{MAX_HEADERS, MAX_VALUES};
+use llm_router_proto::structs::{fields, list};
+use llm_router_proto::{METHOD, SERVICE, Value};
 use llm_router_test_support::time::{TIMEOUT, within};
 use tonic::Code;
 use tonic::transport::Channel;
@@ -19,11 +21,11 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use super::{
     CLASSIFY, PROMPT, Sure, admin, begun, body, body_answer, exchange, gated, headers, message, metric, next,
-    open, serve, set_headers,
+    open, request_headers, serve, set_headers,
 };
 
 #[tokio::test]
-async fn one_body_gets_one_answer_and_the_stream_ends_with_the_callers_side() {
+async fn one_body_gets_one_response_and_the_stream_ends_with_the_callers_side() {
     let running = serve(Sure, 8).await;
     let answers = exchange(running.client, vec![request("task", PROMPT).encode()]).await.unwrap();
     let [answer] = answers.as_slice() else { panic!("{answers:?}") };
@@ -69,7 +71,7 @@ async fn envoys_stream_is_answered_while_it_stays_open() {
 }
 
 #[tokio::test]
-async fn a_body_without_text_goes_on_unchanged() {
+async fn a_body_without_text_is_forwarded_unchanged() {
     let running = serve(Sure, 8).await;
     for garbage in ["", "not json", "{\"messages\": 3}", "{\"messages\": []}", "\u{0}\u{1}"] {
         let answers = exchange(running.client.clone(), vec![body(garbage)]).await.unwrap();
@@ -114,7 +116,7 @@ async fn filters_of_every_minor_version_are_served() {
 }
 
 #[tokio::test]
-async fn a_filter_of_another_major_version_is_told_what_to_upgrade() {
+async fn the_error_for_a_filter_of_another_major_version_says_what_to_upgrade() {
     let running = serve(Sure, 8).await;
     let version = Version { major: CONTRACT_VERSION.major + 1, minor: 0 };
     let request = ClassifyRequest { version, ..request("task", PROMPT) };
@@ -128,14 +130,32 @@ async fn a_filter_of_another_major_version_is_told_what_to_upgrade() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_message_limit_is_refused() {
+async fn a_body_over_the_message_limit_is_rejected() {
     let running = serve(Sure, 8).await;
     let huge = "x".repeat(17 << 20);
     assert_eq!(exchange(running.client, vec![body(&huge)]).await.unwrap_err().code(), Code::OutOfRange);
 }
 
+/// Decoded, each empty value takes dozens of times its bytes.
 #[tokio::test]
-async fn over_the_bound_the_answer_is_resource_exhausted_at_once() {
+async fn a_message_of_too_many_values_is_rejected_before_they_are_decoded() {
+    let running = serve(Sure, 8).await;
+    let mut message = request("task", PROMPT).encode();
+    let values = list(vec![Value::default(); MAX_VALUES]);
+    let metadata = &mut message.metadata_context.as_mut().unwrap().filter_metadata;
+    metadata.insert("other".to_owned(), fields([("a", values)]));
+    let status = exchange(running.client.clone(), vec![message]).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange);
+    assert!(status.message().contains("metadata_context"), "{status}");
+
+    let many = request_headers(&vec![("x-a", "b"); MAX_HEADERS + 1]);
+    let status = exchange(running.client, vec![many]).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange);
+    assert!(status.message().contains("max_headers_count"), "{status}");
+}
+
+#[tokio::test]
+async fn over_the_queue_limit_the_status_is_resource_exhausted_at_once() {
     let (backend, has_begun, open) = gated();
     let running = serve(backend, 1).await;
     let first = tokio::spawn(exchange(running.client.clone(), vec![body(PROMPT)]));
@@ -221,9 +241,9 @@ async fn the_server_describes_its_services() {
     assert!(matches!(described, Some(MessageResponse::FileDescriptorResponse(_))), "{described:?}");
 }
 
-/// Operators' requests take no users' places in the queue, and their turn comes when no user waits.
+/// Operators' requests take no slots of users in the queue, and run when no user waits.
 #[tokio::test]
-async fn users_prompts_have_their_place_beside_the_admin_apis() {
+async fn admin_requests_take_no_queue_slots_of_users() {
     let (backend, has_begun, open_gate) = gated();
     let running = serve(backend, 1).await;
     let first = tokio::spawn(exchange(running.client.clone(), vec![body(PROMPT)]));
@@ -233,7 +253,7 @@ async fn users_prompts_have_their_place_beside_the_admin_apis() {
     metric(&running.metrics, "queue_depth 1").await;
     open_gate.send(()).unwrap();
     assert!(first.await.unwrap().is_ok());
-    // The operator's is in the model now, and this one has its place although the queue has only one.
+    // The model has the operator's prompt now, and the queue of one still has a slot for this one.
     let _has_begun = begun(has_begun).await;
     let second = tokio::spawn(exchange(running.client.clone(), vec![body(PROMPT)]));
     metric(&running.metrics, "queue_depth 1").await;

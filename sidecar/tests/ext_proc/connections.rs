@@ -1,4 +1,4 @@
-//! The ways in: a Unix socket, TLS, and TLS with client certificates.
+//! How callers connect: a Unix socket, TLS, and TLS with client certificates.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-use super::{BODY_MEMORY, PROMPT, Sure, body, exchange, service, settings};
+use super::{BODY_MEMORY, PROMPT, Sure, body, body_answer, exchange, next, serve, service, settings};
 
 #[tokio::test]
-async fn envoy_may_come_by_a_unix_socket() {
+async fn envoy_can_connect_by_a_unix_socket() {
     let folder = tempfile::tempdir().unwrap();
     let address = format!("unix:{}", folder.path().join("s").display());
     let listener = Listener::bind(&address.parse().unwrap(), 0o600).await.unwrap();
@@ -25,6 +25,17 @@ async fn envoy_may_come_by_a_unix_socket() {
 
     let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
     exchange(ExternalProcessorClient::new(channel), vec![body(PROMPT)]).await.unwrap();
+}
+
+/// Envoy copies it into the call's metadata. After an error, Envoy may let the request bypass the policy.
+#[tokio::test]
+async fn a_clients_tracestate_of_any_length_does_not_fail_the_call() {
+    let mut running = serve(Sure, 8).await;
+    let mut request = tonic::Request::new(futures_util::stream::iter([body(PROMPT)]));
+    request.metadata_mut().insert("tracestate", format!("a={}", "x".repeat(60_000)).parse().unwrap());
+    let mut answers = running.client.process(request).await.unwrap().into_inner();
+    let answer = next(&mut answers).await.unwrap().unwrap();
+    assert!(body_answer(&answer).header_mutation.is_some(), "{answer:?}");
 }
 
 /// A certificate authority that can make certificates for this host.
@@ -49,7 +60,8 @@ impl Authority {
     }
 }
 
-/// A server with a certificate of the authority; it asks for client certificates by `clients`, if there is one.
+/// A server with a certificate of the authority. If `clients` is set, it requires client certificates of that
+/// authority.
 async fn serve_tls(authority: &Authority, clients: Option<&Authority>) -> u16 {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
@@ -71,7 +83,7 @@ async fn serve_tls(authority: &Authority, clients: Option<&Authority>) -> u16 {
     port
 }
 
-/// Whether a client that trusts the authority, and has this identity, gets an answer.
+/// Whether a client that trusts the authority, and has this identity, gets a response.
 async fn is_served(port: u16, authority: &Authority, identity: Option<(String, String)>) -> bool {
     let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority.pem()));
     let tls = match identity {
@@ -103,7 +115,7 @@ async fn with_a_client_ca_only_its_clients_are_served() {
 }
 
 #[tokio::test]
-async fn a_key_that_does_not_fit_its_certificate_is_refused_at_the_start() {
+async fn a_key_that_does_not_fit_its_certificate_is_rejected_at_the_start() {
     let authority = Authority::new();
     let (certificate, _) = authority.issue();
     let (_, key) = authority.issue();

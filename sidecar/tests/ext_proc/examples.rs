@@ -1,4 +1,5 @@
-//! Policies by examples, with the real model: they are learnt when a caller sends them, or with the policy.
+//! Policies with few-shot examples, with the real model: examples are embedded when a caller sends them, or
+//! when the policy is loaded.
 
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ fn examples() -> Examples {
     )
 }
 
-/// A call of our filter about a text, by these examples.
+/// A call of our filter that classifies a text by these examples.
 fn by_examples(text: &str, examples: FewShotExamples) -> ProcessingRequest {
     let prompt = json!({"messages": [{"role": "user", "content": text}]});
     let request = request(Classifier::EXAMPLES, &prompt.to_string());
@@ -77,7 +78,7 @@ async fn predictions_of_heads_do_not_wait_for_optional_examples() {
 }
 
 #[tokio::test]
-async fn examples_are_asked_for_once() {
+async fn examples_are_requested_once() {
     let running = serve(minilm(), 8).await;
     let full = FewShotExamples::Full(examples().into());
     let digest = FewShotExamples::Digest(full.digest().to_owned());
@@ -119,7 +120,7 @@ async fn callers_examples_are_bounded_and_prompts_come_first() {
 }
 
 #[tokio::test]
-async fn examples_of_another_digest_are_refused() {
+async fn examples_of_another_digest_are_rejected() {
     let running = serve(minilm(), 8).await;
     let mut call = by_examples("My bill is wrong", FewShotExamples::Full(examples().into()));
     let ours = call.metadata_context.as_mut().unwrap().filter_metadata.get_mut("llm_router").unwrap();
@@ -131,7 +132,7 @@ async fn examples_of_another_digest_are_refused() {
 }
 
 #[tokio::test]
-async fn a_policy_of_the_sidecars_own_can_go_by_examples() {
+async fn the_sidecars_own_policy_can_have_examples() {
     let examples = examples();
     let route = |label: &str, model: &str| json!({"model": model, "examples": examples.routes()[label]});
     let router = policy(|it| {

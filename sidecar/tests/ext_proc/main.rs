@@ -1,6 +1,6 @@
 //! The service over a real gRPC connection, called as our filter and as Envoy's own filter call it: what the tests
 //! need.
-// Only functions marked as tests are exempt by themselves, not what they call.
+// Clippy exempts only test functions themselves, not the functions that they call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod body_memory;
@@ -55,10 +55,10 @@ const PROMPT: &str = r#"{"messages":[{"role":"user","content":"Write a Python fu
 const CLASSIFY: &str = "POST /v1/classify HTTP/1.0\r\nContent-Type: application/json\r\n\
                         Content-Length: 15\r\n\r\n{\"input\": \"hi\"}";
 
-/// Says "Code Generation" of every text, at once.
+/// Predicts "Code Generation" for every text, at once.
 struct Sure;
 
-/// Says so once the test opens the gate, and tells the test when it begins.
+/// Predicts the same once the test opens the gate, and signals to the test when it begins.
 struct Gated {
     begun: Sender<()>,
     gate: Receiver<()>,
@@ -89,7 +89,7 @@ impl Backend for Gated {
     }
 }
 
-/// A stream whose headers were answered, and which stays open.
+/// A stream that has the response to its headers, and stays open.
 type Open = (futures_channel::mpsc::UnboundedSender<ProcessingRequest>, Streaming<ProcessingResponse>);
 
 struct Running {
@@ -106,8 +106,18 @@ async fn serve(backend: impl BackendFactory, queue: usize) -> Running {
 }
 
 async fn serve_with(router: Option<PolicyRouter>, backend: impl BackendFactory, queue: usize) -> Running {
+    serve_within(BODY_MEMORY, router, backend, queue).await
+}
+
+/// A server with this limit on the memory of bodies.
+async fn serve_within(
+    body_memory: usize,
+    router: Option<PolicyRouter>,
+    backend: impl BackendFactory,
+    queue: usize,
+) -> Running {
     let metrics = Arc::new(Metrics::new());
-    let reloadable = ReloadableService::new(service(router, backend, queue, metrics.clone()), BODY_MEMORY);
+    let reloadable = ReloadableService::new(service(router, backend, queue, metrics.clone()), body_memory);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();

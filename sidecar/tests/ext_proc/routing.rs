@@ -7,6 +7,7 @@ use llm_router_proto::envoy::service::ext_proc::v3::{
     BodyResponse, CommonResponse, HttpBody, HttpHeaders, HttpTrailers, ProcessingRequest, ProcessingResponse,
     body_mutation::Mutation, processing_request, processing_response::Response,
 };
+use llm_router_proto::limits::MAX_HEADERS;
 use llm_router_routing::config::Config;
 use llm_router_sidecar::ext_proc::PolicyRouter;
 use serde_json::{Value, json};
@@ -93,7 +94,7 @@ async fn a_named_model_needs_no_classification() {
 }
 
 #[tokio::test]
-async fn a_prompt_that_was_classified_before_is_not_again() {
+async fn a_prompt_is_not_classified_twice() {
     let cached = |it: &mut Value| it["cache"] = json!({ "entries": 10 });
     let running = serve(cached, Sure, 8).await;
     for reason in ["classified", "cached"] {
@@ -105,7 +106,7 @@ async fn a_prompt_that_was_classified_before_is_not_again() {
 }
 
 #[tokio::test]
-async fn trailers_after_the_body_are_answered() {
+async fn trailers_after_the_body_get_a_response() {
     use processing_request::Request;
     let running = serve(|_| (), Sure, 8).await;
     let mut open = body(PROMPT);
@@ -121,7 +122,7 @@ async fn trailers_after_the_body_are_answered() {
 }
 
 #[tokio::test]
-async fn what_is_not_to_be_routed_stays_as_it_is() {
+async fn a_request_that_is_not_routed_stays_unchanged() {
     let pass = |it: &mut Value| it["on_unknown_model"] = json!("passthrough");
     let running = serve(pass, Sure, 8).await;
     let unknown = PROMPT.replacen('{', r#"{"model":"gpt-99","#, 1);
@@ -133,7 +134,7 @@ async fn what_is_not_to_be_routed_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_bad_request_is_answered_at_once() {
+async fn a_bad_request_is_rejected_at_once() {
     let running = serve(|it| it["limits"] = json!({ "max_body": "1KiB" }), Sure, 8).await;
     for (content, code) in [("not JSON".to_owned(), 400), (PROMPT.replace("Write", &"x".repeat(1024)), 413)] {
         let answers = exchange(running.client.clone(), vec![headers(CHAT), body(&content)]).await.unwrap();
@@ -144,18 +145,38 @@ async fn a_bad_request_is_answered_at_once() {
     }
 }
 
+/// After an error, Envoy may let the request bypass the policy.
 #[tokio::test]
-async fn without_a_classification_in_time_the_default_model_answers() {
+async fn a_request_of_too_many_headers_is_rejected_before_they_are_decoded() {
+    let running = serve(|_| (), Sure, 8).await;
+    let mut all = vec![(":method", "POST"), (":path", CHAT)];
+    all.resize(MAX_HEADERS, ("x-a", "b"));
+    let accepted = exchange(running.client.clone(), vec![request_headers(&all), body(PROMPT)]).await.unwrap();
+    assert_eq!(set_headers(&accepted[1])["x-llm-cluster"], "coder");
+
+    all.push(("x-a", "b"));
+    let answers = exchange(running.client, vec![request_headers(&all), body(PROMPT)]).await.unwrap();
+    let [ProcessingResponse { response: Some(Response::ImmediateResponse(answer)), .. }] = answers.as_slice()
+    else {
+        panic!("{answers:?}")
+    };
+    let error: Value = serde_json::from_slice(&answer.body).unwrap();
+    let status = answer.status.as_ref().unwrap().code;
+    assert_eq!((status, &error["error"]["code"]), (413, &json!("request_too_large")));
+}
+
+#[tokio::test]
+async fn without_a_classification_in_time_the_default_model_is_used() {
     let (backend, _has_begun, open) = gated();
     let running = serve(|it| it["sidecar"]["timeout"] = json!("20ms"), backend, 8).await;
     let answers = exchange(running.client, prompt(PROMPT)).await.unwrap();
     assert_falls_back(&answers);
-    assert!(running.metrics.encode().contains("requests_total{outcome=\"failed\"} 1"));
+    assert!(running.metrics.encode().contains("requests_total{outcome=\"deadline_exceeded\"} 1"));
     drop(open);
 }
 
 #[tokio::test]
-async fn over_the_bound_the_default_model_answers_at_once() {
+async fn over_the_queue_limit_the_default_model_is_used_at_once() {
     let (backend, has_begun, open) = gated();
     let running = serve(|_| (), backend, 1).await;
     let first = tokio::spawn(exchange(running.client.clone(), prompt(PROMPT)));
@@ -202,7 +223,7 @@ async fn decisions_and_the_cache_are_counted() {
 }
 
 #[tokio::test]
-async fn an_answer_that_envoy_shows_is_read_for_usage_and_its_first_token() {
+async fn a_response_that_envoy_sends_is_read_for_usage_and_its_first_token() {
     let running = serve(
         |it| {
             it["models"]["coder"]["cost"] = json!({ "input": 2, "cached_input": 1, "output": 3 });
@@ -213,7 +234,7 @@ async fn an_answer_that_envoy_shows_is_read_for_usage_and_its_first_token() {
         8,
     )
     .await;
-    // Not encoded, in more words than needed.
+    // `identity` means that the response is not encoded.
     let streamed = [("content-type", "text/event-stream"), ("content-encoding", "identity")];
     let streamed = request_headers(&streamed);
     let Some(processing_request::Request::RequestHeaders(streamed)) = streamed.request else { panic!() };

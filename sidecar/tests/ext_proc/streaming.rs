@@ -1,4 +1,4 @@
-//! Bodies that are streamed through the sidecar: held, decided and sent on, within bounds.
+//! Bodies that are streamed through the sidecar: held, decided and forwarded, within limits.
 
 use std::future::ready;
 use std::time::Duration;
@@ -47,7 +47,7 @@ fn chunks(body: &str, length: usize) -> Vec<ProcessingRequest> {
     body.chunks(length).zip(1..).map(|(piece, at)| chunk(piece, at == end)).collect()
 }
 
-/// The cluster that the headers choose, and the body that goes on.
+/// The cluster that the headers choose, and the forwarded body.
 fn sent_on(answers: &[ProcessingResponse]) -> (Option<String>, Vec<u8>, bool) {
     let (mut cluster, mut body, mut has_ended) = (None, Vec::new(), false);
     for answer in answers {
@@ -145,9 +145,24 @@ async fn a_body_over_the_limit_is_rejected_before_it_has_ended() {
     }
 }
 
+/// Each chunk needs a response, which takes memory even if the chunk is empty.
+#[tokio::test]
+async fn a_body_of_too_many_chunks_is_rejected_before_it_has_ended() {
+    let running = start().await;
+    let (messages, mut answers) = open(&running, begin(CHAT, STREAMED)).await;
+    for _ in 0..70_000 {
+        messages.unbounded_send(chunk(b"", false)).unwrap();
+    }
+    let answer = next(&mut answers).await.unwrap().unwrap();
+    let Some(Response::ImmediateResponse(response)) = answer.response else { panic!("{answer:?}") };
+    let error: Value = serde_json::from_slice(&response.body).unwrap();
+    assert_eq!((response.status.unwrap().code, &error["error"]["code"]), (413, &json!("request_too_large")));
+    metric(&running.metrics, "body_bytes 0").await;
+}
+
 /// A body that comes byte by byte, without end.
 async fn trickle(running: &Running, config: ProtocolConfiguration) -> Streaming<ProcessingResponse> {
-    // Slower than any limit of size could be reached.
+    // Too slow to reach any size limit.
     let bytes = stream::unfold((), async |()| {
         tokio::time::sleep(Duration::from_millis(1)).await;
         Some((chunk(b"x", false), ()))
@@ -162,7 +177,7 @@ fn impatient(running: &Running, router: Option<PolicyRouter>) {
 }
 
 #[tokio::test]
-async fn a_body_that_takes_too_long_is_rejected_however_steadily_it_comes() {
+async fn a_body_that_takes_too_long_is_rejected_even_if_it_arrives_steadily() {
     let running = start().await;
     impatient(&running, Some(policy(|_| ())));
     for config in [DUPLEX, STREAMED] {
@@ -179,7 +194,7 @@ async fn a_body_that_takes_too_long_is_rejected_however_steadily_it_comes() {
 }
 
 #[tokio::test]
-async fn a_silent_client_holds_memory_for_as_long_as_it_may() {
+async fn a_silent_client_holds_memory_only_until_the_body_timeout() {
     let running = start().await;
     impatient(&running, Some(policy(|_| ())));
     let (messages, mut answers) = open(&running, begin(CHAT, DUPLEX)).await;
@@ -192,12 +207,12 @@ async fn a_silent_client_holds_memory_for_as_long_as_it_may() {
 
 /// Neither in shadow mode nor without a policy is anything rejected.
 #[tokio::test]
-async fn a_body_that_takes_too_long_may_go_on_as_it_comes() {
+async fn a_body_that_takes_too_long_may_be_forwarded_as_it_arrives() {
     let running = start().await;
     for router in [Some(policy(|policy| policy["mode"] = "shadow".into())), None] {
         impatient(&running, router);
         let mut answers = trickle(&running, DUPLEX).await;
-        // More than can have been collected.
+        // More than the sidecar can have collected.
         for _ in 0..200 {
             let answer = next(&mut answers).await.unwrap().unwrap();
             assert!(sent_on(&[answer]).1.iter().all(|byte| *byte == b'x'));
@@ -208,7 +223,7 @@ async fn a_body_that_takes_too_long_may_go_on_as_it_comes() {
 }
 
 #[tokio::test]
-async fn clients_that_leave_leave_no_memory_behind() {
+async fn clients_that_disconnect_release_their_memory() {
     let running = start().await;
     let mut leaving = Vec::new();
     for _ in 0..10 {
@@ -223,7 +238,7 @@ async fn clients_that_leave_leave_no_memory_behind() {
     metric(&running.metrics, "body_bytes 0").await;
 }
 
-/// A stream of which nothing is answered yet.
+/// A stream that has no response yet.
 fn open_silently(
     running: &Running,
     first: ProcessingRequest,
@@ -239,9 +254,9 @@ fn open_silently(
     (messages, answers)
 }
 
-/// Chunks of one byte cost as much memory as the body, not as the messages.
+/// In this mode, chunks of one byte cost as much memory as the body, not as the messages.
 #[tokio::test]
-async fn bodies_that_are_held_take_no_more_memory_than_they_may() {
+async fn held_bodies_stay_within_the_memory_limit() {
     let running = start().await;
     let (messages, _answers) = open_silently(&running, begin(CHAT, DUPLEX));
     for _ in 0..1000 {
@@ -256,14 +271,14 @@ async fn bodies_that_are_held_take_no_more_memory_than_they_may() {
     for _ in 0..=BODY_MEMORY >> 20 {
         messages.unbounded_send(chunk(&vec![b'x'; 1 << 20], false)).unwrap();
     }
-    // With an answer, not with an error: the body is lost to Envoy, so the request could not go on.
+    // With a response, not an error: Envoy no longer has the body, so it could not continue with the request.
     assert!(answers.await.unwrap().is_ok());
     metric(&running.metrics, r#"requests_total{outcome="overloaded"} 1"#).await;
     metric(&running.metrics, "body_bytes 0").await;
 }
 
 #[tokio::test]
-async fn a_client_that_resets_its_stream_while_it_is_classified_leaves_nothing() {
+async fn a_client_that_resets_its_stream_during_classification_releases_its_memory() {
     let (backend, has_begun, gate) = gated();
     let running = serve_with(Some(policy(|_| ())), backend, 8).await;
     let (messages, answers) = open_silently(&running, begin(CHAT, DUPLEX));
@@ -275,7 +290,7 @@ async fn a_client_that_resets_its_stream_while_it_is_classified_leaves_nothing()
 }
 
 #[tokio::test]
-async fn a_proxy_that_does_not_announce_its_mode_is_taken_for_what_the_operator_says() {
+async fn a_proxy_that_does_not_announce_its_mode_has_the_configured_one() {
     let running = start().await;
     let mut duplex = service(Some(policy(|_| ())), Sure, 8, running.metrics.clone());
     duplex.assumed_body_mode = AssumedBodyMode::FullDuplexStreamed;
@@ -283,14 +298,14 @@ async fn a_proxy_that_does_not_announce_its_mode_is_taken_for_what_the_operator_
     let messages = [vec![headers(CHAT)], chunks(PROMPT, 20)].concat();
     let answers = exchange(running.client.clone(), messages).await.unwrap();
     assert_eq!(sent_on(&answers).0.as_deref(), Some("coder"));
-    // One that does is not.
+    // An announced mode takes precedence.
     let buffered = in_mode(BodySendMode::Buffered, false);
     let answers = exchange(running.client, vec![begin(CHAT, buffered), chunk(PROMPT.as_bytes(), true)]).await;
     assert!(matches!(answers.unwrap()[0].response, Some(Response::RequestHeaders(_))));
 }
 
 #[tokio::test]
-async fn chunks_that_come_although_the_whole_body_was_asked_for_pass_and_are_counted() {
+async fn chunks_instead_of_the_requested_whole_body_pass_and_are_counted() {
     let running = start().await;
     let messages = [vec![begin(CHAT, in_mode(BodySendMode::Streamed, false))], chunks(PROMPT, 20)].concat();
     let answers = exchange(running.client, messages).await.unwrap();
@@ -301,7 +316,7 @@ async fn chunks_that_come_although_the_whole_body_was_asked_for_pass_and_are_cou
     metric(&running.metrics, "missed_bodies_total 1\n").await;
 }
 
-/// Of a body that is too long or too slow for it.
+/// Envoy rejects a body that is too long or too slow.
 #[tokio::test]
 async fn a_body_that_envoy_itself_rejects_is_not_counted_as_missed() {
     let running = start().await;
@@ -331,7 +346,7 @@ async fn without_a_policy_a_streamed_prompt_is_classified() {
 
 /// Envoy may have no copy of it.
 #[tokio::test]
-async fn without_a_policy_a_streamed_prompt_that_cannot_be_classified_goes_on_as_it_came() {
+async fn without_a_policy_a_streamed_prompt_that_cannot_be_classified_is_forwarded_unchanged() {
     let running = serve(Failing, 8).await;
     let messages = [vec![begin(CHAT, DUPLEX)], chunks(PROMPT, 20)].concat();
     let answers = exchange(running.client.clone(), messages).await.unwrap();

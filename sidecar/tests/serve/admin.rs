@@ -1,11 +1,11 @@
-//! A prompt tried out by the admin API.
+//! Dry runs and classifications by the admin API.
 
 use serde_json::{Value, json};
 
 use crate::sidecar::{Sidecar, minilm};
 
 #[tokio::test]
-async fn a_request_is_tried_out_with_its_headers() {
+async fn a_dry_run_uses_the_headers_of_the_request() {
     let folder = tempfile::tempdir().unwrap();
     let policy = json!({
         "sidecar": {"cluster": "c", "timeout": "60s"}, "default_policy": "p",
@@ -29,12 +29,12 @@ async fn a_request_is_tried_out_with_its_headers() {
     let (_, answer) = post(&sidecar, "/v1/route", &chat("small")).await;
     assert_eq!((&answer["model"], &answer["reason"]), (&json!("small"), &json!("manual")));
     let (_, answer) = post(&sidecar, "/v1/route", &chat("auto")).await;
-    assert_eq!(answer["reason"], "classified", "nothing is remembered");
+    assert_eq!(answer["reason"], "classified", "nothing is cached");
     let (status, error) = post(&sidecar, "/v1/route", "{}").await;
     assert_eq!((status, &error["error"]["type"]), (400, &json!("invalid_request_error")), "{error}");
     let metrics = sidecar.metrics().await;
     let counted = "llm_router_sidecar_requests_total{outcome=\"classified\"} 0";
-    assert!(metrics.contains(counted), "requests that are tried out are not counted: {metrics}");
+    assert!(metrics.contains(counted), "dry runs are not counted: {metrics}");
 }
 
 /// The status and the JSON of the response to a body.
@@ -51,7 +51,7 @@ pub(crate) async fn post(sidecar: &Sidecar, path: &str, body: &str) -> (u16, Val
 }
 
 #[tokio::test]
-async fn a_text_is_classified_and_what_is_none_refused() {
+async fn a_text_is_classified_and_invalid_input_is_rejected() {
     let model = minilm();
     let arguments = ["--model", model.to_str().unwrap()];
     let sidecar = Sidecar::start(tempfile::tempdir().unwrap(), &arguments, &[]).await;
@@ -76,7 +76,7 @@ async fn a_text_is_classified_and_what_is_none_refused() {
     }
     let huge = "POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
                 Connection: close\r\nContent-Length: 2000000\r\n\r\n";
-    // Cut off as soon as it is too long.
+    // The sidecar stops reading as soon as the body is too long.
     let huge = format!("{huge}{}", "x".repeat((1 << 20) + 1));
     assert_eq!(sidecar.admin_status(&huge).await, "HTTP/1.1 413");
 }

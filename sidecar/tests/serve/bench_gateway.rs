@@ -180,7 +180,7 @@ async fn requests_on_schedule_do_not_wait_for_a_gateway_that_stalls() {
     let sent = requests_in_half_a_second(1);
     let script = move |request: &Request| match request.number {
         0 => Reply::Send(completion("")),
-        // All of the load is there before the first response.
+        // The whole load arrives before the first response.
         _ => Reply::SendAfter(1 + sent, completion("")),
     };
     let api = ScriptedApi::start(script).await;
@@ -223,7 +223,7 @@ async fn the_llm_itself_is_measured_in_the_same_run() {
         let streams = &figures["streams"];
         let completions = number(&streams["completions"]);
         assert!(completions > 0.0 && completions < number(&figures["requests"]), "{figures}");
-        // The mock LLM sends several events, so the first one comes before the last byte.
+        // The mock LLM sends several events, so the first one arrives before the last byte.
         assert!(
             number(&streams["first_event_ms"]["p50"]) < number(&streams["latency_ms"]["p50"]),
             "{figures}"
@@ -237,7 +237,7 @@ async fn one_connection_of_http2_carries_all_requests() {
     let figures = &step["gateway"];
     assert_eq!(figures["errors"], json!({}));
     assert_eq!(figures["streams"]["completions"], figures["requests"]);
-    // No response header says which model it is.
+    // No response header names the model.
     assert_eq!(step["models"][0]["name"], Value::Null);
 }
 
@@ -292,7 +292,7 @@ async fn wrong_options_are_errors() {
     let https = api.url().replace("http:", "https:");
     let this = format!("this={}", std::process::id());
     for (url, arguments, expected) in [
-        ("http://127.0.0.1:1/v1", vec![], "Does the API run, and is the address right?"),
+        ("http://127.0.0.1:1/v1", vec![], "Is the API running, and is the address right?"),
         (&*https, vec![], "If the port does not speak TLS, the URL begins with http://"),
         ("127.0.0.1:10000", vec![], "127.0.0.1:10000 is not a URL like http://127.0.0.1:10000/v1"),
         (&*api.url(), vec!["--key-env", "NO_SUCH_KEY"], "the environment variable NO_SUCH_KEY has no key"),

@@ -15,7 +15,7 @@ use tonic::{Code, Status, Streaming};
 pub(crate) const LABEL: &str = "x-llm-task";
 pub(crate) const PROMPT: &str = "Write a Python function that merges two sorted lists into one.";
 
-/// A request of Envoy's own filter whose headers were answered, and whose body is still to come.
+/// A request of Envoy's own filter that has the response to its headers, and whose body is not sent yet.
 pub(crate) struct Open {
     messages: UnboundedSender<ProcessingRequest>,
     answers: Streaming<ProcessingResponse>,
@@ -34,12 +34,12 @@ impl Open {
         Self { messages, answers }
     }
 
-    /// What the answer to the body sets.
+    /// The headers that the response to the body sets.
     pub(crate) async fn send_body(&mut self) -> Vec<(String, String)> {
         self.try_body().await.unwrap()
     }
 
-    /// The same, or why there is none.
+    /// The same headers, or the status if the call failed.
     pub(crate) async fn try_body(&mut self) -> Result<Vec<(String, String)>, Code> {
         self.messages.unbounded_send(body()).unwrap();
         let answer = within(TIMEOUT, self.answers.message()).await;
@@ -69,7 +69,7 @@ fn message(request: Request) -> ProcessingRequest {
     ProcessingRequest { request: Some(request), ..ProcessingRequest::default() }
 }
 
-/// What the answers to a body set, as our filter sends it.
+/// The headers that the responses to a body set, if our filter sends it.
 pub(crate) async fn classify(
     client: ExternalProcessorClient<Channel>,
 ) -> Result<Vec<(String, String)>, Status> {
@@ -84,7 +84,7 @@ pub(crate) async fn classify_traced(
     call(client, vec![body()], traceparent).await
 }
 
-/// What the answers to headers and a body set, as Envoy's filter sends them.
+/// The headers that the responses to headers and a body set, if Envoy's filter sends them.
 pub(crate) async fn route(client: ExternalProcessorClient<Channel>) -> Result<Vec<(String, String)>, Status> {
     call(client, vec![headers(), body()], "").await
 }

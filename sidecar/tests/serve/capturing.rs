@@ -31,7 +31,7 @@ fn captured(folder: &Path) -> Vec<Value> {
 #[tokio::test]
 async fn prompts_of_both_hosts_are_captured_with_what_is_known_of_the_decision() {
     let sidecar = start(&["--capture", "captured", "--capture-fraction", "1"]).await;
-    sidecar.logged("prompts are captured; remove --capture to end that").await;
+    sidecar.logged("prompts are captured; remove --capture to stop").await;
     sidecar.metric("llm_router_sidecar_capture_enabled 1").await;
     route(sidecar.connect().await).await.unwrap();
     classify(sidecar.connect().await).await.unwrap();
@@ -46,7 +46,7 @@ async fn prompts_of_both_hosts_are_captured_with_what_is_known_of_the_decision()
     }
     assert_eq!((&routed["policy"], &routed["model"]), (&"p".into(), &"m".into()));
     assert!(["classified", "default"].contains(&routed["reason"].as_str().unwrap()), "{routed}");
-    // Our filter decides by itself, and this request names no policy.
+    // Our filter makes its own decision, and this request names no policy.
     assert!(classified.get("model").is_none() && classified.get("policy").is_none(), "{classified}");
 }
 
@@ -73,7 +73,7 @@ async fn nothing_is_captured_by_default() {
 }
 
 #[tokio::test]
-async fn a_folder_that_refuses_files_costs_records_and_no_request() {
+async fn a_folder_that_rejects_files_loses_records_but_no_request() {
     let sidecar = start(&["--capture", "captured", "--capture-fraction", "1"]).await;
     let folder = sidecar.folder.path().join("captured");
     fs::remove_dir_all(&folder).unwrap();
@@ -84,5 +84,5 @@ async fn a_folder_that_refuses_files_costs_records_and_no_request() {
     fs::create_dir(&folder).unwrap();
     route(sidecar.connect().await).await.unwrap();
     sidecar.metric("llm_router_sidecar_captured_total{outcome=\"written\"} 1").await;
-    assert_eq!(captured(&folder).len(), 1, "it goes on once there is room");
+    assert_eq!(captured(&folder).len(), 1, "capturing resumes once the folder works");
 }

@@ -68,7 +68,7 @@ async fn rows_are_scored_in_their_order_with_the_fields_that_are_kept() {
 }
 
 #[tokio::test]
-async fn a_row_from_a_pipe_is_answered_before_the_next_one_comes() {
+async fn a_row_from_a_pipe_is_classified_before_the_next_one_arrives() {
     let mut command = sidecar_command();
     command.args(["classify", "--model", minilm().to_str().unwrap(), "--input", "-", "--device", "cpu"]);
     command.env("RUST_LOG", "warn").stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -87,7 +87,7 @@ async fn a_row_from_a_pipe_is_answered_before_the_next_one_comes() {
 }
 
 #[tokio::test]
-async fn a_wrong_row_is_named_after_those_before_it() {
+async fn an_invalid_row_is_reported_after_the_rows_before_it() {
     let folder = tempfile::tempdir().unwrap();
     let rows =
         write(folder.path(), "rows.jsonl", "{\"text\": \"hello\"}\n\n{\"text\": 7}\n{\"text\": \"bye\"}\n");

@@ -130,7 +130,8 @@ async fn a_form_of_another_site_cannot_send_json() {
     assert!(status >= 400 && !headers.contains_key("access-control-allow-origin"), "{status} {headers:?}");
 }
 
-/// Checks the status of requests for the console by each host, and that metrics and probes are there by any.
+/// Checks the status of requests for the console by each host, and that metrics and probes respond for any
+/// host.
 async fn check_hosts(arguments: &[&str], hosts: &[(&str, u16)]) {
     let model = minilm();
     let arguments = [&["--model", model.to_str().unwrap()], arguments].concat();

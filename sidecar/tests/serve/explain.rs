@@ -254,7 +254,17 @@ async fn wrong_input_is_an_error_that_names_it() {
     let sidecar = with_policy(&policy()).await;
     let request = chat("auto", "Hi!", &json!({}));
     let too_long = format!("# {}\n{}", "x".repeat(256 << 10), policy());
+    let more = format!("more: [{}]\n", ["*text"; 98].join(", "));
+    let nested = (0..6).fold("default_policy: policies\n".to_owned(), |inner, _| {
+        format!("text: &text |\n  {}\n{more}", inner.replace('\n', "\n  "))
+    });
     for (input, expected, param, reason) in [
+        (
+            json!({"request": request, "policy": nested}),
+            400,
+            json!("policy"),
+            "more than 2 levels of strings",
+        ),
         (json!({"request": request, "policy": "policies: {}"}), 400, json!("policy"), "missing field"),
         (json!({"request": request, "policy": "a: ["}), 400, json!("policy"), "YAML"),
         (json!({"request": request, "policy": too_long}), 413, json!("policy"), "262144"),
@@ -272,6 +282,8 @@ async fn wrong_input_is_an_error_that_names_it() {
     let (status, answer) =
         post(&sidecar, "/v1/policy", &json!({"policy": "kind: Deployment"}).to_string()).await;
     assert!(status == 400 && answer["error"]["message"].as_str().unwrap().contains("no policy"), "{answer}");
+    let (status, answer) = post(&sidecar, "/v1/policy", &json!({"policy": nested}).to_string()).await;
+    assert_eq!((status, &answer["error"]["param"]), (400, &json!("policy")), "{answer}");
     let huge = format!("{{\"request\": \"{}", "x".repeat(1 << 20));
     let request = format!(
         "POST /v1/explain HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n\

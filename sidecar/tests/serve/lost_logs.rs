@@ -1,4 +1,4 @@
-//! A log that nobody reads stops neither reloads nor the end.
+//! A log that nobody reads stops neither reloads nor the shutdown.
 
 use std::net::SocketAddr;
 use std::process::Stdio;

@@ -1,5 +1,5 @@
 //! The commands as users run them: the real binary with the real model.
-// Only functions marked as tests are exempt by themselves, not what they call.
+// Clippy exempts only test functions themselves, not the functions that they call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod admin;

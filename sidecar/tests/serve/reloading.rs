@@ -1,4 +1,4 @@
-//! Policy and model are swapped while requests go on.
+//! Policy and model are swapped while requests are in progress.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,7 +23,7 @@ fn write_policy(folder: &Path, text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_call_is_answered_while_policy_and_model_are_swapped_and_bad_ones_refused() {
+async fn every_call_succeeds_while_policy_and_model_are_swapped_and_invalid_ones_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     model_with_head(&at("model-1"), "task");
@@ -49,7 +49,7 @@ async fn every_call_is_answered_while_policy_and_model_are_swapped_and_bad_ones_
                 } else {
                     classify(client.clone()).await
                 };
-                seen.extend(set.expect("every call is answered"));
+                seen.extend(set.expect("every call succeeds"));
             }
             seen
         }));

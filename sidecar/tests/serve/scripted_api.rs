@@ -1,4 +1,5 @@
-//! An HTTP server whose responses a test writes byte by byte, also those that no library would send.
+//! An HTTP server that sends responses as a test writes them, byte by byte, also those that no library would
+//! send.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tokio::task::JoinHandle;
 pub(crate) struct Request {
     /// From 0, over all connections.
     pub(crate) number: usize,
-    /// Request line and headers, in small letters.
+    /// Request line and headers, in lower case.
     pub(crate) head: String,
     /// The last message's text.
     pub(crate) prompt: String,
@@ -82,7 +83,7 @@ impl ScriptedApi {
         format!("http://{}/v1", self.address)
     }
 
-    /// Waits until so many requests have come.
+    /// Waits until this many requests have arrived.
     pub(crate) async fn received(&mut self, requests: usize) {
         self.received.wait_for(|received| *received >= requests).await.unwrap();
     }
@@ -122,7 +123,7 @@ impl<S: Fn(&Request) -> Reply> Server<S> {
                     return;
                 }
             };
-            // A client that has left is none of the server's business.
+            // Fails if the client has disconnected, which is no error of the server.
             if stream.write_all(text.as_bytes()).await.is_err() || is_last {
                 return;
             }

@@ -1,4 +1,5 @@
-//! Ten thousand streams on a hundred connections, which are then cut. By hand, since it measures:
+//! Ten thousand streams on a hundred connections, which are then cut. It is a measurement, so it runs only by
+//! hand:
 //!
 //! ```sh
 //! cargo test -p llm-router-sidecar --release --test serve -- --ignored --nocapture storm
@@ -23,7 +24,7 @@ fn percentile(sorted: &[Duration], share: f64) -> Duration {
     sorted[((sorted.len() - 1) as f64 * share) as usize]
 }
 
-/// All streams of all connections, with their headers answered.
+/// All streams of all connections, after the responses to their headers.
 async fn open_all(sidecar: &Sidecar) -> Vec<Open> {
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {

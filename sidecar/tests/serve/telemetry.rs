@@ -1,4 +1,4 @@
-//! Traces, logs and metrics of a classification: all there, and none with the prompt.
+//! Traces, logs and metrics of a classification: all are complete, and none contains the prompt.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 use crate::calls::{classify, classify_traced, route};
 use crate::sidecar::{Sidecar, minilm};
 
-/// Keeps the spans that it is sent.
+/// Keeps the spans that it receives.
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
 
@@ -59,7 +59,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn a_requests_spans_are_below_the_callers_and_tell_what_it_waited_for() {
+async fn a_requests_spans_are_below_the_callers_and_show_what_it_waited_for() {
     let (collector, url) = Collector::start().await;
     let model = minilm();
     let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", url)];
@@ -67,7 +67,7 @@ async fn a_requests_spans_are_below_the_callers_and_tell_what_it_waited_for() {
     let sidecar = Sidecar::start(tempfile::tempdir().unwrap(), &arguments, &environment).await;
     let (trace, caller) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
     classify_traced(sidecar.connect().await, &format!("00-{trace}-{caller}-01")).await.unwrap();
-    // Not sampled by the caller, hence neither here.
+    // The caller does not sample this call, so the sidecar does not either.
     classify_traced(sidecar.connect().await, &format!("00-{trace}-{caller}-00")).await.unwrap();
     sidecar.process.signal("TERM");
     assert!(sidecar.process.ended().await.success(), "{}", sidecar.log());
@@ -104,7 +104,7 @@ async fn neither_logs_nor_metrics_ever_have_the_prompt() {
     let client = sidecar.connect().await;
     let calls: Vec<_> = (0..16).map(|_| tokio::spawn(classify(client.clone()))).collect();
     for call in calls {
-        // Some are refused, which is logged as well.
+        // Some are rejected, which is also logged.
         let _ = call.await.unwrap();
     }
     route(client).await.unwrap();

@@ -15,7 +15,7 @@ exports.greeting = (wish = "") => labelled("Chatbot", wish);
 
 exports.user = (content) => ({ role: "user", content });
 
-// The model that answers, and why, in the headers of a response.
+// The model that responds, and the reason, from the headers of a response.
 exports.decision = (response) => [
   response.headers.get("x-llm-router-model"),
   response.headers.get("x-llm-router-reason"),

@@ -15,7 +15,7 @@ def greeting(wish: str = "") -> str:
 
 
 def labelled(label: str, wish: str = "") -> str:
-    """A prompt that is classified so, with what else the user wants."""
+    """A prompt that is classified with this label, and that contains the user's wish."""
     prediction = json.dumps({"label": label, "confidence": 0.875})
     return f"Predict: {prediction}\n(prompt {uuid.uuid4().hex}) {wish}"
 

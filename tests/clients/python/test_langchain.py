@@ -28,7 +28,7 @@ def claude() -> ChatAnthropic:
     return ChatAnthropic(model="auto", base_url=URL, api_key="a-key", max_retries=0)
 
 
-# LangChain keeps connections for all models, and so all of them need the same event loop.
+# LangChain's models share connections, so they all need the same event loop.
 LOOP = asyncio.Runner()
 
 MODELS = pytest.mark.parametrize("model", [chat, responses, claude])

@@ -1,7 +1,7 @@
-//! What coding agents send: the requests of their loops, in the shapes of their harnesses, with texts of our own.
+//! Requests of coding agents' loops, in the formats of their harnesses, with our own texts.
 //!
 //! Each step of a loop resends the conversation with one more call of a tool and its result, and with a system prompt that
-//! differs from the last one. Around the human's words stands what the harness adds: reminders, the environment, the date.
+//! differs from the last one. The harness adds text around the human's words: reminders, the environment, the date.
 
 mod claude_code;
 mod cline;
@@ -23,12 +23,12 @@ use crate::client::Request;
 pub struct Conversation {
     /// Unique, as a UUID.
     id: String,
-    /// Where the model is that answered last, and made the reasoning that the client sends back.
+    /// The cluster of the model that responded last, and that made the reasoning that the client sends back.
     cluster: String,
     turns: Vec<Turn>,
 }
 
-/// What the human said, and what the agent has done about it.
+/// The human's messages, and the agent's steps after each of them.
 #[derive(Debug, Clone)]
 struct Turn {
     prompt: String,
@@ -45,14 +45,14 @@ impl Conversation {
         Self { id, cluster: String::new(), turns: Vec::new() }.ask(prompt)
     }
 
-    /// The human says something more.
+    /// The human sends another message.
     #[must_use]
     pub fn ask(mut self, prompt: &str) -> Self {
         self.turns.push(Turn { prompt: prompt.to_owned(), steps: 0 });
         self
     }
 
-    /// The model of this cluster has the agent call a tool, which has a result.
+    /// The model of this cluster makes the agent call a tool, which returns a result.
     #[must_use]
     pub fn step(mut self, cluster: &str) -> Self {
         cluster.clone_into(&mut self.cluster);

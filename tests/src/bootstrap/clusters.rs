@@ -27,13 +27,13 @@ impl Bootstrap {
         }
     }
 
-    /// Sends what goes to the cluster `name` to `address`.
+    /// Redirects the cluster `name` to `address`.
     #[must_use]
     pub fn cluster(self, name: &str, address: SocketAddr) -> Self {
         self.endpoint(name, 0, address)
     }
 
-    /// Sends what goes to the endpoint of the cluster `name` at this place in its list to `address`.
+    /// Redirects the endpoint of the cluster `name` at this index to `address`.
     #[must_use]
     pub fn endpoint(mut self, name: &str, place: usize, address: SocketAddr) -> Self {
         let address = json!({ "address": address.ip().to_string(), "port_value": address.port() });
@@ -67,7 +67,7 @@ impl Bootstrap {
         self
     }
 
-    /// Adds a filter to what a cluster's requests pass, behind Envoy's retries and after those that all clusters have.
+    /// Adds an upstream filter to a cluster, after those that all clusters have.
     #[must_use]
     pub fn upstream_filter(mut self, cluster: &str, filter: Value) -> Self {
         let filters = self.at(CONNECTION_MANAGER)["http_filters"].as_array().expect("filters");

@@ -9,7 +9,7 @@ use super::{Bootstrap, CONNECTION_MANAGER};
 const EXTENSION: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 const FILTER: &str = "llm_router";
 const EXT_PROC: &str = "envoy.filters.http.ext_proc";
-/// Where the policy is in the configuration of the filter, by what Envoy loads it as.
+/// The position of the policy in the filter's configuration, by the way in which Envoy loads the filter.
 const POLICIES: [&str; 2] = ["/typed_config/config/configuration/value", "/typed_config/filter_config/value"];
 
 impl Bootstrap {
@@ -66,10 +66,10 @@ impl Bootstrap {
         })
     }
 
-    /// Moves the filter's configuration to this file, from which Envoy takes it, and again when the file is replaced.
+    /// Moves the filter's configuration to this file. Envoy loads it, and reloads it when the file is replaced.
     #[must_use]
     pub fn discovering(mut self, file: &Path) -> Self {
-        // Envoy discovers nothing without a name for itself.
+        // Dynamic configuration requires a name of the node.
         self.envoy["node"] = json!({ "id": "test", "cluster": "test" });
         let filter = self.http_filter(FILTER);
         let (name, config) = (filter["name"].take(), filter["typed_config"].take());
@@ -78,7 +78,7 @@ impl Bootstrap {
         *filter =
             json!({ "name": name, "config_discovery": { "config_source": source, "type_urls": types } });
         let found = json!({ "@type": EXTENSION, "name": name, "typed_config": config });
-        // Envoy looks again only when a file was moved there.
+        // Envoy reloads only when a file is moved there.
         let new = file.with_extension("new");
         std::fs::write(&new, json!({ "resources": [found] }).to_string()).expect("the filter's file");
         std::fs::rename(new, file).expect("the filter's file in its place");

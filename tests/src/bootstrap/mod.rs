@@ -1,4 +1,4 @@
-//! The bootstraps that we ship, adapted to a test: any free ports, and what the test is about.
+//! The bootstraps that we ship, adapted to a test: free ports, and the settings that the test is about.
 
 mod clusters;
 mod filters;
@@ -48,7 +48,7 @@ impl Bootstrap {
         }
         self.policy(|policy| {
             policy["sidecar"]["timeout"] = limit;
-            // Tests send the same prompts over and over, and check how they are classified.
+            // Tests send the same prompts repeatedly, and check how they are classified.
             policy["cache"] = json!({ "entries": 0 });
         })
     }
@@ -63,7 +63,7 @@ impl Bootstrap {
         self
     }
 
-    /// Sets how soon histograms show what they got.
+    /// Sets the interval after which histograms include new values.
     #[must_use]
     pub fn stats_flush_interval(mut self, duration: &str) -> Self {
         self.envoy["stats_flush_interval"] = json!(duration);
@@ -84,7 +84,7 @@ impl Bootstrap {
         self
     }
 
-    /// Has Envoy leave paths as clients write them.
+    /// Makes Envoy leave paths as clients write them.
     #[must_use]
     pub fn keeping_paths(self) -> Self {
         self.with(&format!("{CONNECTION_MANAGER}/normalize_path"), false)
@@ -111,7 +111,7 @@ impl Bootstrap {
         self
     }
 
-    /// Takes clients' addresses from their connections, as at the edge of a network, and not from what they say of themselves.
+    /// Takes clients' addresses from their connections, as at the edge of a network, and not from headers that they send.
     #[must_use]
     pub fn at_the_edge(mut self) -> Self {
         self.at(CONNECTION_MANAGER)["use_remote_address"] = json!(true);
@@ -146,8 +146,8 @@ impl Bootstrap {
         self
     }
 
-    /// Has this header carry the model's name, and Envoy route by it alone: one route for each model, and the last for what has no
-    /// such header.
+    /// Puts the model's name into this header, and makes Envoy route by it alone: one route for each model, and a last one without
+    /// this header.
     #[must_use]
     pub fn routing_by_model_header(mut self, header: &str) -> Self {
         let mut models = Value::Null;

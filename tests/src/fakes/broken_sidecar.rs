@@ -1,4 +1,4 @@
-//! Sidecars that do what a sidecar must not do. One that does not listen is at [`refusing_address`](crate::refusing_address).
+//! Sidecars that misbehave. One that does not listen is at [`refusing_address`](crate::refusing_address).
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -36,7 +36,7 @@ pub fn silent() -> (SocketAddr, UnboundedReceiver<Vec<u8>>) {
 /// Responds to the calls with these gRPC messages and statuses, one after the other.
 ///
 /// # Panics
-/// In the background, at a call too many: the connection breaks.
+/// In the background, if there are more calls than responses: the connection breaks.
 #[must_use]
 pub fn responding(responses: Vec<(Vec<u8>, &'static str)>) -> SocketAddr {
     let responses = Arc::new(Mutex::new(responses.into_iter()));

@@ -1,4 +1,4 @@
-//! A sidecar that classifies by few-shot examples and records what it was sent of them.
+//! A sidecar that classifies by few-shot examples and records which part of them each call contained.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use super::broken_sidecar::grpc;
 /// Labels and their examples.
 pub type Routes = BTreeMap<String, Vec<String>>;
 
-/// What a call has of examples.
+/// The part of the few-shot examples in a call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sent {
     /// Nothing.
@@ -78,7 +78,7 @@ impl FewShotSidecar {
         Self { address, calls }
     }
 
-    /// What each call had of examples, in their order.
+    /// The part of the few-shot examples in each call, in the order of the calls.
     ///
     /// # Panics
     /// If the sidecar panicked.

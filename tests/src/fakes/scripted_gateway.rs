@@ -1,4 +1,4 @@
-//! Envoy and a scripted sidecar: for tests about certain predictions.
+//! Envoy and a scripted sidecar, for tests that need certain predictions.
 
 use std::collections::HashMap;
 
@@ -38,7 +38,7 @@ impl ScriptedGateway {
         self.envoy.send(request).await
     }
 
-    /// The stats of what decides, as Prometheus gets them.
+    /// The stats of the host that decides, as Prometheus gets them.
     pub async fn stats(&self) -> HashMap<String, f64> {
         if self.sidecar.decides() { self.sidecar.stats() } else { self.envoy.stats().await }
     }

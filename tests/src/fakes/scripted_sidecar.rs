@@ -1,4 +1,4 @@
-//! The sidecar with scripted classifiers: they predict what the prompt says, so that a test can be about any
+//! The sidecar with scripted classifiers: they predict what the prompt says, so that a test can use any
 //! prediction. Everything but the model is real.
 
 use std::collections::HashMap;
@@ -80,7 +80,7 @@ fn scripted(prediction: &Value) -> String {
     format!("{PREDICTION}{prediction}\n{} ", next_id())
 }
 
-/// A text that no other prompt has.
+/// A unique text.
 fn next_id() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     format!("{ID}{})", NUMBER.fetch_add(1, Ordering::Relaxed))

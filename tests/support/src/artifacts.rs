@@ -1,4 +1,4 @@
-//! What is built apart from the tests, and that it is built of the sources as they are.
+//! Files that are built separately from the tests, and a check that they are up to date.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ impl Artifact {
     /// The file, if it is not older than any of its sources.
     ///
     /// # Errors
-    /// What is missing or changed since, and the command that mends it.
+    /// If it is missing or out of date. The error names the reason and the command to run.
     pub fn fresh(&self, repository: &Path) -> Result<PathBuf, String> {
         let path = repository.join(self.path);
         let built =

@@ -1,7 +1,7 @@
-//! What tests, demo and benchmarks share, without libtorch: the mock LLM, child processes, the sidecar as one of them,
+//! Shared by tests, demo and benchmarks, without libtorch: the mock LLM, child processes, the sidecar as one of them,
 //! and time limits.
 
-// Failing is how a harness says what is wrong.
+// A test harness reports problems by panics.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod artifacts;

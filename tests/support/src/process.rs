@@ -64,7 +64,7 @@ impl Process {
         Ok(Self { id, log, stop, keeper: Some(keeper), exit })
     }
 
-    /// Its number.
+    /// Its process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.id

@@ -1,4 +1,4 @@
-//! Time limits: nothing that a test waits for can hang it.
+//! Time limits, so that no test can hang.
 
 use std::fmt::Debug;
 use std::panic::Location;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-/// The limit for anything that is certain to happen: so long that only what hangs reaches it, even on a busy machine.
+/// The limit for events that are certain to happen. It is so long that only a hang exceeds it, even on a busy machine.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often [`poll`] asks.
+/// The interval at which [`poll`] asks.
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// The future's output.
@@ -30,13 +30,13 @@ pub fn within<F: Future>(limit: Duration, future: F) -> impl Future<Output = F::
 /// Repeats `ask` until it returns `Ok`, for [`TIMEOUT`] at most.
 ///
 /// # Panics
-/// If it never is. The message names the caller and the last error.
+/// If `ask` never returns `Ok`. The message names the caller and the last error.
 #[track_caller]
 pub fn poll<T, E: Debug>(ask: impl AsyncFnMut() -> Result<T, E>) -> impl Future<Output = T> {
     poll_from(TIMEOUT, ask, Location::caller())
 }
 
-/// As [`poll`], with another limit: for what takes long by itself.
+/// Like [`poll`], with another limit, for slow operations.
 ///
 /// # Panics
 /// As [`poll`].

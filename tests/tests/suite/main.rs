@@ -4,7 +4,7 @@
 //! - `wasm_only`, `module_only` and `ext_proc_only` are about one host, or a bootstrap that we ship for one.
 //! - `own_gateway` runs the pods of `k8s/overlays/envoy`; `scripts/test-control-planes` the gateways of Istio and Envoy Gateway.
 //! - `shipped` is about all configurations that we ship.
-//! - `harness` is about what the tests themselves rely on.
+//! - `harness` tests what the other tests rely on.
 
 // Tests fail by panics; this extends clippy's exemption to their helpers.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]

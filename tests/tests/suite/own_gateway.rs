@@ -1,4 +1,4 @@
-//! The pods of `k8s/overlays/envoy`: with what the kubelet brings while they run, and with a sidecar in the pod.
+//! The pods of `k8s/overlays/envoy`: with files that the kubelet changes while they run, and with a sidecar in the pod.
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;
@@ -70,7 +70,7 @@ fn authority() -> std::path::PathBuf {
     file
 }
 
-/// Takes the policy out of shadow, as the pages say.
+/// Removes shadow mode from the policy, as the docs describe.
 fn enforce(policy: &mut Value) {
     assert_eq!(policy.as_object_mut().expect("a policy").remove("mode"), Some(json!("shadow")));
     with_long_timeouts(policy);
@@ -92,7 +92,7 @@ async fn assert_shadow(gateway: &Envoy) {
 }
 
 async fn assert_routes(gateway: &Envoy) {
-    // To a provider: by TLS, with its host and its key, and nothing of the client's key.
+    // To a provider: by TLS, with its host and its key, and without the client's key.
     let code = Request::chat(chat("auto", CODE)).header("authorization", "Bearer client");
     let response = gateway.send(code).await;
     assert_routed(&response, "nemotron", "classified");
@@ -129,7 +129,7 @@ fn key_of(response: &Response) -> String {
     key.unwrap_or_default().to_owned()
 }
 
-/// Sends requests until a response is as it must be after a change.
+/// Sends requests until a response shows that a change is applied.
 async fn until(gateway: &Envoy, holds: impl Fn(&Response) -> bool) {
     poll(async || {
         let response = gateway.send(Request::chat(chat("auto", CODE))).await;

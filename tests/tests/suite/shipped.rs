@@ -1,4 +1,4 @@
-//! What every configuration must have that we ship.
+//! Requirements for every configuration that we ship.
 
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,7 @@ fn every_script_that_makes_a_gateway_normalizes_paths() {
     assert!(found > 0);
 }
 
-/// Checks all connection managers in it, and Envoy Gateway's policies for clients; how many there are.
+/// Checks all connection managers in it, and Envoy Gateway's policies for clients. Returns their number.
 fn check(value: &Value, file: &Path) -> usize {
     let children = match value {
         Value::Object(fields) => fields.values().map(|it| check(it, file)).sum(),

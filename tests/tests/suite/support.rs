@@ -1,4 +1,4 @@
-//! What the tests of the suite have in common.
+//! Shared by the tests of the suite.
 
 use llm_router_tests::bootstrap::Bootstrap;
 use llm_router_tests::client::{Response, chat};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 pub(crate) const CODE: &str = "Write a Python function that returns the n-th Fibonacci number.";
 pub(crate) const GREETING: &str = "Hi there! How are you doing today?";
 
-/// Ways to write `/v1/chat/completions` that servers or proxies in front of them take for it.
+/// Spellings of `/v1/chat/completions` that servers or proxies in front of them accept.
 pub(crate) const SPELLINGS: [&str; 19] = [
     "/v1/%63hat/completions",
     "/v1/chat/completion%73",
@@ -95,13 +95,13 @@ pub(crate) fn code_of(bytes: usize) -> String {
     body
 }
 
-/// The model that the LLM was asked for.
+/// The value of `model` that the LLM received.
 pub(crate) fn upstream_model(response: &Response) -> Value {
     let mut body: Value = serde_json::from_slice(&response.received().body).expect("JSON");
     body["model"].take()
 }
 
-/// Checks that the model answered, and that the response says so. Clusters are named as their models are.
+/// Checks that the model responded, and that the response headers name it. Clusters are named as their models are.
 #[track_caller]
 pub(crate) fn assert_routed(response: &Response, model: &str, reason: &str) {
     assert_eq!(response.status, 200, "{response:?}");

@@ -20,9 +20,9 @@ impl Projections {
         Ok(Self { query: part(0)?, key: part(1)?, value: part(2)? })
     }
 
-    /// Attends with a mask (of booleans: true is looked at; of numbers: added to the products) that broadcasts to
-    /// `[texts, attention heads, tokens, tokens]`. The products' scale is one over the root of a head's width, if none
-    /// is given. Returns `[texts, tokens, hidden]`.
+    /// Attends with a mask (of booleans: true is attended to; of numbers: added to the products) that
+    /// broadcasts to `[texts, attention heads, tokens, tokens]`. The default scale of the products is one
+    /// over the square root of a head's width. Returns `[texts, tokens, hidden]`.
     pub(super) fn attend(&self, mask: Option<&Tensor>, scale: Option<f64>) -> Result<Tensor> {
         let Self { query, key, value } = self;
         let attended = if in_training(query) {
@@ -34,7 +34,7 @@ impl Projections {
         Ok(attended.f_transpose(1, 2)?.f_reshape([texts, tokens, heads * width])?)
     }
 
-    /// The same as two products of all texts and heads at once.
+    /// The same as two products, each over all texts and heads at once.
     fn attend_in_products(&self, mask: Option<&Tensor>, scale: Option<f64>) -> Result<Tensor> {
         let Self { query, key, value } = self;
         let width = query.size4()?.3;
@@ -50,8 +50,8 @@ impl Projections {
     }
 }
 
-/// Whether gradients will be computed in bf16 on CPU, where fused attention makes a product of its own for each text and
-/// head, each way; naming them to oneDNN takes longer than computing them.
+/// Whether gradients will be computed in bf16 on CPU. There, fused attention runs a separate product for each
+/// text and head in each direction, and oneDNN takes longer to set up a product than to compute it.
 fn in_training(query: &Tensor) -> bool {
     query.requires_grad() && query.kind() == Kind::BFloat16 && query.device() == Device::Cpu
 }

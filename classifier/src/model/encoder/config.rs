@@ -46,7 +46,7 @@ impl Config {
         &self.fields
     }
 
-    /// The same, with these values for fields that the file does not have.
+    /// The config with these defaults for fields that the file lacks.
     pub(crate) fn or(mut self, defaults: Map<String, Value>) -> Self {
         for (field, value) in defaults {
             self.fields.entry(field).or_insert(value);
@@ -115,16 +115,16 @@ pub(super) mod tests {
         config
     }
 
-    /// What is wrong with a fixture's config, once some fields are changed.
+    /// The error for a fixture's config with some fields changed.
     pub(in super::super) fn error<T: Part>(name: &str, changes: Value) -> String {
         match fixture(name, changes).parse::<T>() {
-            Ok(_) => panic!("nothing is wrong"),
+            Ok(_) => panic!("no error"),
             Err(error) => format!("{error:#}"),
         }
     }
 
     #[test]
-    fn defaults_fill_what_is_missing_and_nothing_else() {
+    fn defaults_fill_missing_fields_and_no_others() {
         let config = fixture("bert", serde_json::json!({"hidden_size": null}));
         let defaults = serde_json::json!({"hidden_size": 768, "vocab_size": 1});
         let config = config.or(defaults.as_object().unwrap().clone());

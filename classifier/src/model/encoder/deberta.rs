@@ -1,8 +1,8 @@
 //! DeBERTa-v2 and -v3: attention by content, and by the distance between tokens.
 //!
-//! It computes what `transformers.DebertaV2Model` does. For speed, query, key and value are one matrix product, what
-//! depends on distances only is computed when loading, and the two terms with distances are the mask that libtorch's
-//! fused attention adds.
+//! It computes what `transformers.DebertaV2Model` does. For speed, query, key and value are one matrix
+//! product, the projections of distances are computed when loading, and libtorch's fused attention gets the
+//! two terms with distances as an additive mask.
 
 mod config;
 mod distances;
@@ -39,21 +39,21 @@ struct Layer {
     feed_norm: Norm,
 }
 
-/// Where a layer has what it adds for distances.
+/// How a layer gets its projections of distances.
 #[derive(Debug, Clone)]
 enum Positions {
     /// Computed when loading.
     Fixed(Distances),
-    /// Computed at every pass, because what projects them is being trained.
+    /// Computed at every pass, because the projecting layers are being trained.
     Trained(Projected),
 }
 
-/// What projects the distances' embeddings.
+/// The layers that project the embeddings of distances.
 #[derive(Debug, Clone)]
 struct Projected {
-    /// Of every distance, `[2 * max tokens - 1, hidden]`.
+    /// The embedding of every distance, `[2 * max tokens - 1, hidden]`.
     embeddings: Weight,
-    /// Query and key, if they are not those of the content.
+    /// The query and key layers, if they differ from those of the content.
     own: Option<(Linear, Linear)>,
 }
 

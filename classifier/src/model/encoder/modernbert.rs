@@ -33,18 +33,18 @@ pub(super) struct ModernBert {
 #[derive(Debug, Clone)]
 struct Layer {
     reach: Reach,
-    /// None in the first layer, which reads what was just normalised.
+    /// None in the first layer, whose input is already normalised.
     attention_norm: Option<Norm>,
     /// Query, key and value stacked.
     qkv: Linear,
     attention_out: Linear,
     feed_norm: Norm,
-    /// What goes in, and what it is multiplied with, stacked.
+    /// The input projection and the gate, stacked.
     feed_in: Linear,
     feed_out: Linear,
 }
 
-/// What a layer's attention needs to know, depending on its reach.
+/// The inputs of a layer's attention that depend on its reach.
 struct Seen<'a> {
     mask: Option<&'a Tensor>,
     rotary: &'a Rotary,

@@ -1,8 +1,8 @@
 //! Any other encoder, as TorchScript.
 //!
-//! `model.pt` takes token ids and a mask (1 where a token is not padding), both `[texts, tokens]` int64, and gives
-//! either token vectors `[texts, tokens, hidden]` or one vector a text, `[texts, hidden]`, where `hidden` is
-//! `config.json`'s `hidden_size`. Both are read by heads, as layer 1.
+//! `model.pt` takes token ids and a mask (1 where a token is not padding), both `[texts, tokens]` int64, and
+//! returns either token vectors `[texts, tokens, hidden]` or one vector per text, `[texts, hidden]`, where
+//! `hidden` is `config.json`'s `hidden_size`. Heads read either as layer 1.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) struct TorchScript {
     hidden_size: i64,
 }
 
-/// What must be known of a module that cannot be asked.
+/// The properties that a TorchScript module does not expose.
 #[derive(Deserialize)]
 pub(super) struct TorchScriptConfig {
     hidden_size: i64,
@@ -61,8 +61,8 @@ impl TorchScript {
         Ok(Self { module: Arc::new(module), hidden_size })
     }
 
-    /// See [`super::Encoder::hidden_states`]. A module that gives one vector a text gives it as if the text had one
-    /// token.
+    /// See [`super::Encoder::hidden_states`]. One vector per text is returned like the vector of a text's
+    /// only token.
     pub(super) fn hidden_states(&self, batch: &Batch) -> Result<Vec<Tensor>> {
         let mask = match batch.mask() {
             Some(mask) => mask.f_to_kind(Kind::Int64)?,
@@ -74,7 +74,7 @@ impl TorchScript {
             size if size == [texts, tokens, hidden] => output,
             size if size == [texts, hidden] => output.f_unsqueeze(1)?,
             size => bail!(
-                "model.pt gave a tensor {size:?} for {texts} texts of {tokens} tokens; expected [texts, tokens, \
+                "model.pt returned a tensor {size:?} for {texts} texts of {tokens} tokens; expected [texts, tokens, \
                  {hidden}] or [texts, {hidden}]"
             ),
         };

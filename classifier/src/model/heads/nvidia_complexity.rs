@@ -59,8 +59,8 @@ impl NvidiaComplexity {
         Ok((Self { dimensions: dimensions.into(), weightings }, names))
     }
 
-    /// Each text's dimensions `[texts, dimensions]`, of the heads' logits side by side, on CPU. The few-shot examples are their
-    /// number; the others are between 0 and 1.
+    /// Each text's dimensions `[texts, dimensions]`, of the heads' logits side by side, on CPU. `few_shots`
+    /// is a number of examples; the others are between 0 and 1.
     ///
     /// # Errors
     /// If libtorch fails.
@@ -71,7 +71,7 @@ impl NvidiaComplexity {
             let outputs = weighting.size1()?;
             let probabilities = logits.f_narrow(1, first, outputs)?.f_softmax(-1, Kind::Float)?;
             first += outputs;
-            // NVIDIA rounds to four digits, before it compares.
+            // NVIDIA rounds to four digits before the comparison with the minimum.
             let column = probabilities.f_mv(weighting)?.f_mul_scalar(1e4)?.f_round()?.f_div_scalar(1e4)?;
             let enough = column.f_ge(f64::from(dimension.min) - 1e-6)?;
             columns.push(column.f_mul(&enough)?);
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn dimensions_are_expectations_and_few_of_few_shots_are_none() {
+    fn dimensions_are_expectations_and_small_few_shots_count_as_zero() {
         let far = 100.0f32;
         let row = |few_shots: f32| {
             let mut logits = vec![0.0, far, 0.0, 0.0, 0.0, 0.0, far];

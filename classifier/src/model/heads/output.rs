@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn each_of_several_labels_has_a_probability_of_its_own() {
+    fn each_of_several_labels_has_an_independent_probability() {
         assert_eq!(read(&Output::MultiLabel, &[0.0, 0.0, 100.0]), (vec![0.5, 0.5, 1.0], None));
     }
 

@@ -80,7 +80,7 @@ fn policies_of(configuration: &str) -> Vec<Policy> {
     first
 }
 
-/// An imported file, asked by `explain`.
+/// An imported file, queried by `explain`.
 struct Router {
     folder: tempfile::TempDir,
     imported: Value,

@@ -47,7 +47,7 @@ impl Counts {
     }
 }
 
-/// A panic in another thread leaves the counts whole.
+/// A panic in another thread cannot leave the counts inconsistent.
 fn lock(shard: &Mutex<BySeries<u64>>) -> MutexGuard<'_, BySeries<u64>> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

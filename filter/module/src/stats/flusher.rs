@@ -20,8 +20,8 @@ use crate::log;
 /// How often Envoy gets the counts. Prometheus scrapes less often.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The maximum number of counters that a new configuration takes over. Their labels come from configurations, which
-/// may be many over time.
+/// The maximum number of counters that a new configuration takes over. Their labels come from configurations,
+/// so their number can grow over time.
 const MAX_CARRIED: usize = 4096;
 
 /// Reports a configuration's counts until it is dropped.
@@ -149,7 +149,7 @@ impl Drop for Flushing {
             state.flush();
         }
         let ended = state.targets.remove(place);
-        // Envoy still has the counters of the one that ends.
+        // The configuration that ends keeps the counters in Envoy until the newest one uses them.
         state.carry_over();
         let counted = ended.take();
         state.hand_over(counted);

@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_off_is_left_out() {
+    fn truncated_entries_are_omitted() {
         let whole = serialized(&[("a", b"1"), ("b", b"2")]);
         for end in 0..whole.len() {
             let found = from_pairs(&whole[..end]);

@@ -14,13 +14,13 @@ pub(super) fn target(cluster: &str) -> Cow<'_, str> {
     }
     let service = format!("{}{}", field(1, cluster), field(2, AUTHORITY));
     match service.len() {
-        // The SDK takes text, and a length above is written in bytes that are none.
+        // The SDK accepts only UTF-8, and the encoding of a greater length is not UTF-8.
         0..=127 => Cow::Owned(field(1, &service)),
         _ => Cow::Borrowed(cluster),
     }
 }
 
-/// A field of Protocol Buffers, of a number and a length that one byte has room for.
+/// A field of Protocol Buffers whose number and length fit into one byte each.
 fn field(number: u8, text: &str) -> String {
     format!("{}{}{text}", char::from(number << 3 | 2), char::from(text.len() as u8 & 0x7f))
 }
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_for_it_stays() {
+    fn a_name_that_is_too_long_stays() {
         let longest = "|".repeat(127 - AUTHORITY.len() - 4);
         let service = GrpcService::decode(target(&longest).as_bytes()).unwrap();
         assert_eq!(service.envoy_grpc.unwrap().cluster_name, longest);

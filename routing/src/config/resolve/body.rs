@@ -3,7 +3,7 @@
 use super::ConfigError;
 use super::checks::key;
 use crate::config::raw;
-use crate::request::METADATA_FIELD;
+use crate::request::{Endpoint, METADATA_FIELD, Request};
 use crate::rewrite::{BodyEdits, ValueEdit, is_same_but_for_case};
 
 /// The most bytes that a model's keys and values may have together.
@@ -18,14 +18,11 @@ const RESERVED: [(&str, &str); 5] = [
     ("prompt", "cannot be edited: it is the prompt; remove this edit"),
 ];
 
-/// Where system prompts stand beside the messages. Keys that differ in case only are removed from bodies.
-const SYSTEM: [&str; 2] = ["system", "instructions"];
-
 /// An edit, as written in the policy.
 struct Written<'a> {
     member: &'a str,
     inner: Option<&'a str>,
-    /// Where in the configuration it is.
+    /// Its path in the configuration.
     path: String,
 }
 
@@ -74,21 +71,25 @@ fn written(name: &str, list: String) -> Result<Written<'_>, ConfigError> {
         let problem = "is too deep: only two levels can be edited (a.b); set the whole object instead";
         return Err(ConfigError::new(path, problem));
     }
-    if let Some(exact) =
-        SYSTEM.iter().find(|name| is_same_but_for_case(member.as_bytes(), name) && member != **name)
+    if let Some((_, problem)) =
+        RESERVED.iter().find(|(reserved, _)| is_same_but_for_case(member.as_bytes(), reserved))
     {
-        let problem =
-            format!("cannot be edited: it could be mistaken for {exact:?}, so it never reaches an LLM");
-        return Err(ConfigError::new(path, problem));
+        return Err(ConfigError::new(path, *problem));
     }
-    match RESERVED.iter().find(|(reserved, _)| is_same_but_for_case(member.as_bytes(), reserved)) {
-        Some((_, problem)) => Err(ConfigError::new(path, *problem)),
+    // The router removes keys that differ only in case from those that it reads.
+    let mut known = Endpoint::ALL.into_iter().flat_map(Request::known_members);
+    match known.find(|name| is_same_but_for_case(member.as_bytes(), name) && member != *name) {
+        Some(exact) => {
+            let problem =
+                format!("cannot be edited: it could be mistaken for {exact:?}, so it never reaches an LLM");
+            Err(ConfigError::new(path, problem))
+        }
         None => Ok(Written { member, inner, path }),
     }
 }
 
 impl Written<'_> {
-    /// Whether both edit the same, or one of them a part of the other.
+    /// Whether both edit the same member, or one edits a part of the other.
     fn conflicts_with(&self, other: &Self) -> bool {
         let is_same = |a: &str, b: &str| is_same_but_for_case(a.as_bytes(), b);
         is_same(self.member, other.member)

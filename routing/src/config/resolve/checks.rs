@@ -11,7 +11,7 @@ use crate::config::IdentitySource;
 use crate::failover::CREDENTIALS;
 use crate::headers::OWN_PREFIX;
 
-/// What `name` stands for among the configured.
+/// The configured item with this name.
 pub(super) fn find<T>(
     what: &str,
     among: &BTreeMap<String, Arc<T>>,
@@ -37,21 +37,22 @@ pub(super) fn printable(name: &str, path: impl FnOnce() -> String) -> Result<(),
     Ok(())
 }
 
-/// Checks a name that becomes a part of stats' names, which Prometheus' labels are cut out of.
+/// Checks a name that becomes a part of the names of stats. Prometheus labels are extracted from these.
 pub(super) fn stat_name(name: &str, path: impl Fn() -> String) -> Result<(), ConfigError> {
     printable(name, &path)?;
     let parts: Vec<_> = name.split('.').collect();
     match parts.iter().find(|part| parts.len() > 1 && STAT_LABELS.contains(part)) {
         Some(part) => {
-            let problem =
-                format!("the name must not have {part:?} between dots: the names of stats have that, too");
+            let problem = format!(
+                "the name must not have {part:?} between dots, because it separates labels in the names of stats"
+            );
             Err(ConfigError::new(path(), problem))
         }
         None => Ok(()),
     }
 }
 
-/// The labels that follow another in the names of stats.
+/// The labels that follow another label in the names of stats.
 const STAT_LABELS: [&str; 6] = ["candidate", "label", "mode", "model", "outcome", "reason"];
 
 pub(super) fn header_name(name: String, path: impl FnOnce() -> String) -> Result<String, ConfigError> {
@@ -63,7 +64,7 @@ pub(super) fn header_name(name: String, path: impl FnOnce() -> String) -> Result
     Ok(name)
 }
 
-/// Headers that mean something else to Envoy, to LLMs, or to the router itself.
+/// Headers that have another meaning for Envoy, for LLMs, or for the router itself.
 const TAKEN: [&str; 17] = [
     "host",
     "connection",
@@ -84,11 +85,11 @@ const TAKEN: [&str; 17] = [
     "x-request-id",
 ];
 
-/// What the names of such headers start with.
+/// Prefixes of such headers' names.
 const TAKEN_PREFIXES: [&str; 3] = ["x-envoy-", "x-forwarded-", OWN_PREFIX];
 
-/// Of the router's own headers, those that carry nothing else: the native mode writes a head's prediction into the header
-/// of its name.
+/// Headers with the router's own prefix that are allowed nevertheless. Native mode writes each head's prediction into a header
+/// with this prefix and the head's name, so the others are reserved.
 const FREE: [&str; 2] = ["x-llm-cluster", "x-llm-model"];
 
 /// A header that the router sets for Envoy's routes, and removes from what clients send.

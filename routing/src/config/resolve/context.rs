@@ -10,7 +10,7 @@ use super::checks::{filled, key};
 use crate::config::{AttributeTest, Condition, RequestCondition, raw};
 use crate::context::{Attribute, AttributeKind, MetadataKey, Scalar};
 
-/// Metadata in metadata that goes deeper is a mistake.
+/// The maximum nesting of metadata. Deeper nesting is a mistake.
 const MAX_DEPTH: usize = 8;
 
 /// Conditions on attributes. All must match.
@@ -165,7 +165,7 @@ fn what(kind: AttributeKind) -> &'static str {
     }
 }
 
-/// An address is a network of its own.
+/// Parses a network. A single address counts as a network.
 fn network(value: &Scalar) -> Result<IpNet, String> {
     let Scalar::Text(text) = value else { return Err(format!("must be {}", what(AttributeKind::Address))) };
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
@@ -179,7 +179,7 @@ fn network(value: &Scalar) -> Result<IpNet, String> {
     }
 }
 
-/// Addresses are compared as IPv4 where they can be: a network of IPv4 addresses in IPv6 is compared so too.
+/// Addresses are compared as IPv4 where possible, so a network of IPv4-mapped IPv6 addresses becomes an IPv4 network.
 fn canonical(network: IpNet) -> IpNet {
     let IpNet::V6(v6) = network else { return network };
     let (address, length) = (v6.network().to_ipv4_mapped(), v6.prefix_len().checked_sub(96));

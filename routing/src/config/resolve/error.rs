@@ -32,7 +32,7 @@ impl ConfigError {
     }
 }
 
-/// Where the JSON is whole, its line and column say nothing: Envoy made it of something else.
+/// Removes line and column if the JSON is well formed: Envoy generated it, so they do not refer to the user's text.
 fn problem(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());

@@ -1,4 +1,4 @@
-//! Resolves what a policy routes by: a head, or the examples of its routes.
+//! Resolves the classifier of a policy: a head, or the few-shot examples of its routes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

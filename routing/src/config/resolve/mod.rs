@@ -1,4 +1,4 @@
-//! Turns the written configuration into the resolved one, and says what is wrong where.
+//! Resolves the configuration as written. An error names the invalid field and the problem.
 
 mod body;
 mod checks;
@@ -27,15 +27,15 @@ use crate::context::ContextKeys;
 
 use super::{AUTO, CacheConfig, Config, IdentitySource, Limits, Model, Name, Policy, Sidecar, raw};
 
-/// Over a minute is no deadline for a step before the LLM: it holds the request and its buffered body.
+/// At most a minute, because Envoy holds the request and its buffered body during the call.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
 /// The filter copies a body once, and a Wasm VM has 4 GiB at most for all requests that it holds.
 const MAX_BODY: RangeInclusive<ByteSize> = ByteSize::kib(1)..=ByteSize::mib(256);
-/// More text than this would only slow the sidecar: its models read some thousand tokens.
+/// More text would only slow the sidecar: its models read a few thousand tokens.
 const CLASSIFY_TEXT: RangeInclusive<ByteSize> = ByteSize::b(256)..=ByteSize::mib(1);
 /// An entry takes about 200 bytes, in each of Envoy's workers.
 const MAX_ENTRIES: u32 = 1_000_000;
-/// What is remembered longer than a day is remembered wrongly.
+/// At most a day: an older entry is likely to be outdated.
 const TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 
 type Models = BTreeMap<String, Arc<Model>>;
@@ -79,7 +79,7 @@ pub(super) fn resolve(raw: raw::Config) -> Result<Config, ConfigError> {
     })
 }
 
-/// All that a client may write in `model`. One name has one meaning.
+/// All names that a client may write in `model`. Each has exactly one meaning.
 fn names(
     models: &Models,
     policies: &Policies,
@@ -143,7 +143,7 @@ fn sidecar(raw: raw::Sidecar) -> Result<Sidecar, ConfigError> {
     Ok(Sidecar { cluster: raw.cluster, timeout: raw.timeout, on_failure: raw.on_failure })
 }
 
-/// The bounds, and that of the text to classify.
+/// The limits, and the maximum size of the text to classify, in bytes.
 fn limits(raw: &raw::Limits) -> Result<(Limits, usize), ConfigError> {
     within(&raw.max_body, &MAX_BODY, || "limits.max_body".to_owned())?;
     within(&raw.classify_text, &CLASSIFY_TEXT, || "limits.classify_text".to_owned())?;
@@ -151,7 +151,7 @@ fn limits(raw: &raw::Limits) -> Result<(Limits, usize), ConfigError> {
     Ok((Limits { max_body: bytes(raw.max_body) }, bytes(raw.classify_text)))
 }
 
-/// None if it is turned off by 0 entries.
+/// `None` if 0 entries turn the cache off.
 fn memory(path: &str, entries: u32, ttl: Duration) -> Result<Option<CacheConfig>, ConfigError> {
     within(&entries, &(0..=MAX_ENTRIES), || format!("{path}.entries"))?;
     within_times(ttl, &TTL, || format!("{path}.ttl"))?;

@@ -21,7 +21,7 @@ pub(super) fn resolve(raw: BTreeMap<String, raw::Model>) -> Result<Models, Confi
 fn model(id: ModelId, name: &str, raw: raw::Model) -> Result<Model, ConfigError> {
     let path = || format!("models.{}", key(name));
     stat_name(name, path)?;
-    // It travels in the header that Envoy routes by.
+    // The cluster is the value of the header that Envoy routes by.
     printable(&raw.cluster, || format!("{}.cluster", path()))?;
     filled(&raw.model, || format!("{}.model", path()))?;
     if let Some(base_path) = &raw.base_path {
@@ -45,7 +45,7 @@ fn model(id: ModelId, name: &str, raw: raw::Model) -> Result<Model, ConfigError>
     })
 }
 
-/// It is put before `/chat/completions` and the like.
+/// Checks a path that will precede `/chat/completions` and the other endpoints.
 fn check_base_path(base_path: &str, path: impl FnOnce() -> String) -> Result<(), ConfigError> {
     let legal = |byte: u8| byte.is_ascii_graphic() && !b"?#".contains(&byte);
     let absolute = base_path.is_empty() || base_path.starts_with('/');

@@ -23,7 +23,7 @@ pub(super) fn resolve(raw: BTreeMap<String, raw::Policy>, models: &Models) -> Re
     with_candidates(alone, candidates)
 }
 
-/// The policies, each with the candidate of its name. Candidates are as they are alone, so two policies can be each other's.
+/// Adds the candidates to the policies. A candidate has no candidate of its own here, so two policies can be each other's.
 fn with_candidates(alone: Policies, candidates: Vec<(String, String)>) -> Result<Policies, ConfigError> {
     let mut policies = alone.clone();
     for (name, candidate) in candidates {
@@ -184,7 +184,7 @@ fn fallback(names: &[String], models: &Models, path: &str) -> Result<Vec<Arc<Mod
     found.map(|(index, name)| find("model", models, name, || format!("{path}[{index}]"))).collect()
 }
 
-/// The policy's own models by price, those without a price last, each once.
+/// The policy's own models without duplicates, ordered by price. Models without a price come last.
 fn cheapest_first(policy: &Policy) -> Vec<Arc<Model>> {
     let price = |model: &Model| model.cost.map_or(f64::INFINITY, |cost| cost.input + cost.output);
     let mut all: Vec<_> = policy.models().cloned().collect();

@@ -1,11 +1,11 @@
-//! Resolves what is classified of a request.
+//! Resolves which text of a request is classified.
 
 use super::ConfigError;
 use super::checks::within;
 use crate::config::raw;
 use crate::request::{Harness, PromptSettings};
 
-/// Each list is compared with each user message.
+/// The maximum length of a list. Each entry is compared with each user message.
 const MAX_ENTRIES: usize = 200;
 
 pub(super) fn resolve(raw: raw::Prompt, limit: usize) -> Result<PromptSettings, ConfigError> {
@@ -39,7 +39,7 @@ fn elements(raw: Vec<String>, known: &[String], field: &str) -> Result<Vec<Strin
     }
 }
 
-/// The entries, with those of the known agents in place of their name.
+/// The entries, with the built-in list in place of `known_agents`.
 fn entries(raw: Vec<String>, known: &[String], field: &str) -> Result<Vec<String>, ConfigError> {
     let path = || format!("prompt.{field}");
     if raw.len() > MAX_ENTRIES {

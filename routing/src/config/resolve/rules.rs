@@ -13,13 +13,13 @@ use crate::config::{
     Classifier, Condition, HeadCondition, HeadTest, Reject, RequestCondition, Rule, Then, raw,
 };
 
-/// Bytes of a compiled expression: enough for lists of some hundred words, and a bound on what a worker holds.
+/// The maximum size of a compiled expression, in bytes: enough for a few hundred words, and a bound on a worker's memory.
 const REGEX_SIZE: usize = 1 << 20;
-/// Deeper conditions nobody can read.
+/// The maximum nesting of conditions. Deeper nesting is hard to read.
 const MAX_DEPTH: usize = 8;
-/// The most heads that all rules may ask: one call can name 64 classifiers.
+/// The maximum number of heads in all rules together. One call can name 64 classifiers.
 const MAX_HEADS: usize = 32;
-/// A longer message, in bytes, is cut in responses.
+/// The maximum length of a rejection's message, in bytes.
 const MAX_MESSAGE: usize = 300;
 
 pub(super) fn resolve(
@@ -173,7 +173,7 @@ fn head(name: String, raw: raw::HeadTest, path: &str) -> Result<Condition, Confi
         }
         raw::HeadTest::Label(label) => HeadTest::Labels(vec![label]),
         raw::HeadTest::Labels(labels) if labels.is_empty() || labels.iter().any(String::is_empty) => {
-            return Err(ConfigError::new(path, "must name at least one label, and no empty one"));
+            return Err(ConfigError::new(path, "must name at least one label; no label may be empty"));
         }
         raw::HeadTest::Labels(labels) => HeadTest::Labels(labels),
         raw::HeadTest::Range(raw) => range(raw, path)?,
@@ -181,7 +181,8 @@ fn head(name: String, raw: raw::HeadTest, path: &str) -> Result<Condition, Confi
     Ok(Condition::Head(Arc::new(HeadCondition { head: name, test })))
 }
 
-/// The condition that a name is probably meant to be: one that differs in a letter or two is hardly a head's.
+/// The condition that a misspelt name probably means. A name that differs from a condition's in one or two letters is unlikely
+/// to be a head's.
 fn misspelt(name: &str) -> Option<&'static str> {
     const CONDITIONS: [&str; 12] = [
         "all",
@@ -210,7 +211,7 @@ fn misspelt(name: &str) -> Option<&'static str> {
     ];
     let plain = name.to_ascii_lowercase().replace('-', "_");
     let other = OTHERS.into_iter().find(|(other, _)| *other == plain).map(|(_, meant)| meant);
-    // Short names are all near to each other.
+    // Unrelated short names differ in few letters, too.
     let most = |condition: &str| if condition.len() > 5 { 2 } else { usize::from(condition.len() > 3) };
     other.or(CONDITIONS.into_iter().find(|condition| distance(&plain, condition) <= most(condition)))
 }
@@ -253,7 +254,7 @@ fn range(raw: raw::Range, path: &str) -> Result<HeadTest, ConfigError> {
     }
 }
 
-/// Bounds that no request can meet are a mistake.
+/// Rejects bounds that no request can meet.
 fn check_tokens(all: &[Condition], path: &str) -> Result<(), ConfigError> {
     let bounds = all.iter().fold((None, None), |(least, most), condition| match condition {
         Condition::Request(RequestCondition::MinTokens(tokens)) => (Some(*tokens), most),

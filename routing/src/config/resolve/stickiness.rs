@@ -1,11 +1,11 @@
-//! Resolves what identifies conversations, and how they are kept with their model.
+//! Resolves what identifies conversations, and how they keep their model.
 
 use super::checks::{header_name, key};
 use super::{ConfigError, Policies, memory};
 use crate::config::{IdentitySource, Policy, Stickiness, StickinessMode, Strategy, raw};
 use crate::known_agents as known;
 
-/// How conversations are kept, if they are, and what identifies them.
+/// How conversations keep their model, if they do, and what identifies them.
 pub(super) fn resolve(
     raw: Option<raw::Stickiness>,
     policies: &Policies,
@@ -75,7 +75,7 @@ fn check_field(field: &str, path: impl FnOnce() -> String) -> Result<(), ConfigE
     Err(ConfigError::new(path(), problem))
 }
 
-/// Which of two models is the stronger must be known: by bands, or by price.
+/// Fails unless the policy's models can be ordered by strength: by bands, or by price.
 fn check_order(policy: &Policy) -> Result<(), ConfigError> {
     let unpriced = match &policy.chooser {
         Strategy::Bands(_) => None,

@@ -1,4 +1,4 @@
-//! What becomes of requests, phase by phase.
+//! The outcome of requests, phase by phase.
 
 use std::sync::Mutex;
 
@@ -231,7 +231,12 @@ fn counting_a_messages_tokens_is_decided_as_the_message_and_takes_none() {
 
 #[test]
 fn a_body_that_cannot_be_read_is_rejected_before_it_comes_unless_in_shadow_mode() {
-    for (header, status) in [(("content-length", "1025"), 413), (("content-encoding", "gzip"), 415)] {
+    for (header, status) in [
+        (("content-length", "1025"), 413),
+        (("content-encoding", "gzip"), 415),
+        (("content-type", "application/json; charset=utf-7"), 415),
+        (("content-type", "application/json; Charset=\"UTF-16\""), 415),
+    ] {
         let mut run = Run::new(enforce());
         let OnHeaders::Respond(response) = run.headers(&[header]).1 else { panic!("no response") };
         assert_eq!(response.status, status);
@@ -246,6 +251,22 @@ fn a_body_that_cannot_be_read_is_rejected_before_it_comes_unless_in_shadow_mode(
             OnHeaders::Hold,
             "{plain:?}"
         );
+    }
+    for content_type in ["application/json", "application/json; charset=\"UTF-8\""] {
+        let then = Run::new(enforce()).headers(&[("content-type", content_type)]).1;
+        assert_eq!(then, OnHeaders::Hold, "{content_type}");
+    }
+}
+
+/// Some servers, such as those on Werkzeug, ignore the case.
+#[test]
+fn a_method_in_another_case_is_the_same_method() {
+    for method in ["post", "Post", "pOST"] {
+        assert_eq!(Run::new(enforce()).headers_of(method, PATH).1, OnHeaders::Hold, "{method}");
+    }
+    for method in ["get", "Head"] {
+        let then = Run::new(enforce()).headers_of(method, "/v1/models").1;
+        assert!(matches!(then, OnHeaders::Respond(_)), "{method}: {then:?}");
     }
 }
 
@@ -551,7 +572,36 @@ fn each_attempt_has_the_edits_of_its_own_model() {
     assert_eq!(attempt(3), plain);
 }
 
-/// Which responses are remembered.
+#[test]
+fn members_that_are_too_large_to_keep_rule_out_a_failover() {
+    let config = config(|it| {
+        it["failover"] = json!(true);
+        it["limits"]["max_body"] = json!("8MiB");
+        it["policies"]["p"]["fallback"] = json!(["small"]);
+        it["models"]["big"]["body"] = json!({"remove": ["seed"]});
+    });
+    let run = |seed: &str| {
+        let mut run = Run::held(config.clone());
+        let body = format!(
+            r#"{{"model": "auto", "messages": [{{"role": "user", "content": "Hi"}}], "seed": "{seed}"}}"#
+        );
+        assert_eq!(run.body(&body), OnBody::Classify);
+        let now = Duration::from_millis(1001);
+        let forward = forward(run.exchange.classified(chatbot(), || &body, now, &mut run.log));
+        (forward.failover, run)
+    };
+    let (failover, small) = run("x");
+    assert!(failover.is_some());
+    assert_eq!(small.log.count("no failover"), 0);
+
+    let (failover, mut large) = run(&r"\u0001".repeat(1 << 20));
+    assert!(failover.is_none());
+    assert_eq!(large.log.0[2..], ["no failover big", "routed big classified"]);
+    // Envoy's retries cannot have gone to another model, so nobody asks which attempt responded.
+    large.response_headers("application/json");
+}
+
+/// Whether the router records the model of a response.
 #[derive(Debug, Default)]
 struct Remembered(Arc<Mutex<Vec<(Digest, String)>>>);
 
@@ -565,7 +615,7 @@ impl SharedResponses for Remembered {
     }
 }
 
-/// Requests name no others by their ids.
+/// Requests cannot refer to other responses by id.
 #[test]
 fn only_the_responses_of_the_responses_api_are_remembered() {
     let input = r#"{"model": "big", "input": "Hi"}"#;

@@ -1,4 +1,4 @@
-//! The exchange at unit speed: every phase, every order of events, a client that leaves in each.
+//! Unit tests of the exchange: every phase, every order of events, and a client that leaves in each phase.
 
 mod conduct;
 mod leaving;
@@ -31,6 +31,7 @@ impl EventSink for Log {
         let line = match event {
             Event::Step(Step::Lookup { is_hit: true }) => "cache hit".to_owned(),
             Event::Step(Step::Lookup { is_hit: false }) => "cache miss".to_owned(),
+            Event::Step(Step::NoFailover { model, .. }) => format!("no failover {}", model.name),
             Event::Step(_) => return,
             Event::Estimated { .. } => {
                 self.1 += 1;
@@ -82,7 +83,7 @@ fn shadow() -> Config {
     config(|config| config["mode"] = json!("shadow"))
 }
 
-/// A request on its way.
+/// A request in progress.
 struct Run {
     exchange: Exchange,
     log: Log,
@@ -104,7 +105,7 @@ impl Run {
         self.exchange.request_headers(headers, RequestContext::default(), true, &mut self.log)
     }
 
-    /// A request whose headers are read and which awaits its body.
+    /// A request whose headers have arrived, and which waits for its body.
     fn held(config: Config) -> Self {
         let mut run = Self::new(config);
         assert_eq!(run.headers(&[]).1, OnHeaders::Hold);
@@ -127,7 +128,7 @@ impl Run {
         self.exchange.classified(result, || AUTO, now, &mut self.log)
     }
 
-    /// A request that went on.
+    /// A request that was forwarded.
     fn forwarded(config: Config) -> Self {
         let mut run = Self::held(config);
         let action = run.body(NAMED);

@@ -1,4 +1,4 @@
-//! Any order of events: no order breaks what hosts rely on.
+//! Events in any order: no order breaks the guarantees that hosts rely on.
 
 use proptest::prelude::*;
 
@@ -39,7 +39,7 @@ fn any_input() -> impl proptest::strategy::Strategy<Value = Input> {
     ]
 }
 
-/// A usual life with anything in between, so that late phases are reached.
+/// The usual events with any others in between, so that late phases are reached.
 fn any_life() -> impl proptest::strategy::Strategy<Value = Vec<Input>> {
     let usual = vec![
         Input::Headers { prompt: true },
@@ -170,7 +170,7 @@ proptest! {
             let before = run.log.0.len();
             let was_finished = seen.finished;
             feed(&mut run, &mut seen, input, at);
-            // A call is under way exactly while there is something to ask.
+            // A call is in progress exactly while there is a query.
             prop_assert_eq!(seen.is_calling, run.exchange.query().is_some());
             prop_assert!(!was_finished || run.log.0.len() == before, "recorded after the end");
         }

@@ -1,4 +1,4 @@
-//! Bodies that cannot be read, and what is no error.
+//! Bodies that cannot be read, and bodies that are valid although they look invalid.
 
 use super::*;
 
@@ -108,7 +108,7 @@ proptest! {
     }
 }
 
-/// Each is bounded by what is read of it, wherever it stands; what is skipped may have any number of items.
+/// The number of members and items that are read is limited, wherever they are. Skipped values may have any number.
 #[test]
 fn a_body_of_too_many_items_is_rejected() {
     let user = r#"{"role":"user","content":"x"}"#;

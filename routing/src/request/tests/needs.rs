@@ -1,4 +1,4 @@
-//! What requests need of a model.
+//! What requests require of a model.
 
 use super::*;
 
@@ -189,4 +189,161 @@ fn tokens_are_estimated_without_images() {
     }
     let output = json!([{"type": "shell_call_output", "output": [{"stdout": "x".repeat(4000)}]}]);
     assert!(parsed(Endpoint::Responses, &json!({"input": output})).2 >= 1000);
+}
+
+/// 400 KB of text.
+fn long() -> String {
+    "word ".repeat(80_000)
+}
+
+fn estimated(endpoint: Endpoint, body: &Value) -> u64 {
+    estimated_of(endpoint, &body.to_string())
+}
+
+fn estimated_of(endpoint: Endpoint, body: &str) -> u64 {
+    Request::parse(endpoint, body.as_bytes()).unwrap().estimated_tokens
+}
+
+#[test]
+fn nothing_that_an_llm_may_read_escapes_the_estimate() {
+    use Endpoint::{Completions, Embeddings, Messages, Responses};
+    let long = long();
+    let message = |message: Value| json!({"messages": [message]});
+    let part = |part: Value| message(json!({"role": "user", "content": [part]}));
+    let document = |source: Value| part(json!({"type": "document", "source": source}));
+    let hi = json!([{"role": "user", "content": "hi"}]);
+    let with = |field: &str, value: Value| json!({"messages": hi, field: value});
+    for (endpoint, body) in [
+        (CHAT, part(json!({"type": "refusal", "refusal": long}))),
+        (CHAT, part(json!({"type": "thinking", "thinking": long}))),
+        (CHAT, part(json!({"type": "new", "new": {"text": [long]}}))),
+        (CHAT, part(json!({"type": "text", "text": "hi", "new": long}))),
+        (CHAT, part(json!({"type": "text", "text": "hi", "image_url": {"url": long}}))),
+        (CHAT, part(json!([[[[[[long]]]]]]))),
+        (CHAT, message(json!({"role": "assistant", "content": "hi", "reasoning_content": long}))),
+        (CHAT, message(json!({"role": "user", "content": "hi", "text": long}))),
+        (CHAT, message(json!({"role": long, "content": "hi"}))),
+        (CHAT, message(json!({"role": "assistant", "reasoning_details": [{"text": long}]}))),
+        (Messages, document(json!({"type": "text", "data": long}))),
+        (Messages, document(json!({"data": "x".repeat(400_000), "type": "text"}))),
+        (Messages, document(json!({"media_type": "text/plain", "data": "x".repeat(400_000)}))),
+        (Messages, document(json!({"type": "content", "content": [{"type": "text", "text": long}]}))),
+        (
+            CHAT,
+            part(
+                json!({"type": "file", "file": {"file_data": format!("data:text/plain;base64,{}", "x".repeat(400_000))}}),
+            ),
+        ),
+        // Not valid for the router, but for some servers.
+        (CHAT, json!({"messages": [{"content": "hi"}, {"role": "user", "content": long}]})),
+        (CHAT, json!({"messages": long})),
+        (CHAT, message(json!({"role": "user", "content": {"a": {"b": [long]}}}))),
+        (Completions, json!({"prompt": {"text": long}})),
+        (Completions, json!({"prompt": [[[long]]]})),
+        (Completions, json!({"prompt": [1, long]})),
+        (Completions, json!({"prompt": [[1, long], [2]]})),
+        (Messages, json!({"messages": hi, "system": {"new": long}})),
+        (Messages, json!({"messages": 7, "system": long})),
+        // Beside the prompt's field.
+        (Completions, json!({"prompt": "hi", "suffix": long})),
+        (CHAT, with("documents", json!([{"text": long}]))),
+        (CHAT, with("prediction", json!({"type": "content", "content": long}))),
+        (CHAT, with("chat_template", json!(long))),
+        (CHAT, with("chat_template_kwargs", json!({"system": long}))),
+        (CHAT, with("response_format", json!({"type": "json_schema", "json_schema": {"description": long}}))),
+        (Responses, json!({"input": "hi", "prompt": {"id": "p", "variables": {"text": long}}})),
+        (Embeddings, json!({"input": long})),
+        (Embeddings, json!({"input": [long, "hi"]})),
+        (Embeddings, json!({"input": vec![1; 100_000]})),
+        (Embeddings, json!({"messages": [{"role": "user", "content": long}]})),
+    ] {
+        let estimated = estimated(endpoint, &body);
+        let body = body.to_string();
+        let start: String = body.chars().take(100).collect();
+        assert!((100_000..=100_100).contains(&estimated), "{endpoint:?} {start}: {estimated}");
+    }
+    for body in [
+        format!(r#"{{"messages":[{{"role":"user","content":"{long}","content":"hi"}}]}}"#),
+        format!(r#"{{"messages":[{{"role":"user","Content":"{long}","content":null}}]}}"#),
+        format!(r#"{{"messages":[{{"role":"user","content":"hi"}}],"max_tokens":10,"system":"{long}"}}"#),
+    ] {
+        let estimated = estimated_of(Endpoint::Messages, &body);
+        assert!((100_000..=100_100).contains(&estimated), "{estimated}");
+    }
+}
+
+#[test]
+fn every_completion_counts() {
+    let message = json!([{"role": "user", "content": "hi"}]);
+    let prompts = |prompt: Value| json!({"prompt": prompt, "max_tokens": 4000});
+    for (endpoint, body, expected) in [
+        (CHAT, json!({"messages": message, "max_tokens": "4000"}), 4001),
+        (CHAT, json!({"messages": message, "max_tokens": " 4_000.0 "}), 4001),
+        (CHAT, json!({"messages": message, "max_tokens": 4000, "n": 128}), 128 * 4000 + 1),
+        (CHAT, json!({"messages": message, "max_completion_tokens": 4000, "n": "128"}), 128 * 4000 + 1),
+        (CHAT, json!({"messages": message, "max_tokens": 4000, "n": 0}), 4001),
+        (Endpoint::Completions, json!({"prompt": "hi", "max_tokens": 4000, "n": 2, "best_of": 3}), 12_001),
+        (Endpoint::Completions, prompts(json!(vec!["hi"; 100])), 100 * 4001),
+        (Endpoint::Completions, prompts(json!([[1], [2, 3]])), 8003),
+        (Endpoint::Completions, prompts(json!([[1], "hi"])), 8002),
+        (Endpoint::Completions, prompts(json!([1, 2, 3])), 4003),
+        (
+            Endpoint::Responses,
+            json!({"input": [{"role": "user", "content": "hi"}], "max_output_tokens": 9}),
+            10,
+        ),
+    ] {
+        assert_eq!(estimated(endpoint, &body), expected, "{body}");
+    }
+    for numbers in [r#""max_tokens":1e19,"n":1e19"#, r#""max_tokens":1e999"#, r#""max_tokens":"1e999""#] {
+        let body = format!(r#"{{"prompt":["hi","hi"],{numbers}}}"#);
+        assert!(estimated_of(Endpoint::Completions, &body) >= 1_000_000_000, "{numbers}");
+    }
+    // Each completion has the model's context to itself.
+    let body = json!({"messages": message, "max_tokens": 4000, "n": 128});
+    assert_eq!(parsed(CHAT, &body).1.tokens, 4001);
+}
+
+#[test]
+fn encoded_data_has_no_tokens() {
+    let data = "QUJD".repeat(100_000);
+    let url = format!("data:image/png;base64,{data}");
+    let escaped = data.replace("QUJDQUJD", "QU/\nJDQ");
+    let part = |part: Value| json!({"messages": [{"role": "user", "content": [part]}]});
+    let items = |item: Value| json!({"input": [item]});
+    let source = json!({"type": "base64", "media_type": "application/pdf", "data": data});
+    for (endpoint, body) in [
+        (CHAT, part(json!({"type": "image_url", "image_url": {"url": url, "detail": "low"}}))),
+        (CHAT, part(json!({"type": "image_url", "image_url": url}))),
+        (CHAT, part(json!({"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}))),
+        (CHAT, part(json!({"type": "input_audio", "input_audio": {"data": escaped, "format": "wav"}}))),
+        (CHAT, part(json!({"type": "video_url", "video_url": {"url": url}}))),
+        (CHAT, part(json!({"type": "file", "file": {"file_data": url, "filename": "a.png"}}))),
+        (CHAT, json!({"messages": [{"role": "user", "content": "hi", "images": [data, data]}]})),
+        (Endpoint::Messages, part(json!({"type": "image", "source": source}))),
+        (Endpoint::Messages, part(json!({"type": "document", "source": source}))),
+        (
+            Endpoint::Messages,
+            part(json!({"type": "tool_result", "content": [{"type": "image", "source": source}]})),
+        ),
+        (Endpoint::Messages, part(json!({"type": "redacted_thinking", "data": data}))),
+        (Endpoint::Messages, part(json!({"type": "thinking", "thinking": "", "signature": data}))),
+        (Endpoint::Responses, items(json!({"type": "input_image", "image_url": url}))),
+        (Endpoint::Responses, items(json!({"type": "image_generation_call", "result": data}))),
+        (Endpoint::Responses, items(json!({"type": "reasoning", "encrypted_content": data}))),
+        (
+            Endpoint::Responses,
+            items(
+                json!({"type": "computer_call_output", "output": {"type": "computer_screenshot", "image_url": url}}),
+            ),
+        ),
+        (Endpoint::Completions, json!({"prompt_embeds": data})),
+        (Endpoint::Embeddings, json!({"input": [{"image": url}]})),
+        (Endpoint::Embeddings, part(json!({"type": "image_url", "image_url": {"url": url}}))),
+    ] {
+        let estimated = estimated(endpoint, &body);
+        let body = body.to_string();
+        let start: String = body.chars().take(100).collect();
+        assert!(estimated < 50, "{start}: {estimated}");
+    }
 }

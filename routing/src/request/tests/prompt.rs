@@ -20,10 +20,83 @@ fn the_prompt_is_the_last_user_message_with_two_earlier_ones_as_context() {
 }
 
 #[test]
-fn without_a_user_message_the_system_prompt_is_read() {
-    assert_eq!(prompt(r#"{"messages": [{"role": "system", "content": "be brief"}]}"#), "be brief");
+fn without_a_user_message_the_system_prompt_is_read_or_else_the_last_of_any_role() {
+    let other = r#"{"role": "assistant", "content": "a"}"#;
+    let system = r#"{"role": "system", "content": "be brief"}"#;
+    assert_eq!(prompt(&format!(r#"{{"messages": [{system}, {other}]}}"#)), "be brief");
+    assert_eq!(prompt(&format!(r#"{{"messages": [{other}, {{"role": "human", "content": "hi"}}]}}"#)), "hi");
     assert!(prompt_of(&chat(r#"{"messages": [{"role": "user", "content": " \n"}]}"#), LIMIT).is_empty());
-    assert!(prompt_of(&chat(r#"{"messages": [{"role": "assistant", "content": "a"}]}"#), LIMIT).is_empty());
+}
+
+/// Servers in Go ignore the case of keys and some the case of roles; vLLM reads several types of parts as text.
+#[test]
+fn what_a_server_takes_for_the_users_text_is_read() {
+    for role in ["User", "USER", " user\\n", "u\\u017fer", "\\u0075ser"] {
+        let message = format!(r#"{{"role": "{role}", "content": "hi"}}"#);
+        let body = format!(r#"{{"messages": [{{"role": "user", "content": "first"}}, {message}]}}"#);
+        assert_eq!(prompt(&body), "hi", "{role}");
+    }
+    let benign = r#"{"role": "user", "content": "first"}, {"role": "assistant", "content": "b"}"#;
+    for message in [
+        r#"{"role": "user", "content": [{"type": "refusal", "refusal": "hi"}]}"#,
+        r#"{"role": "user", "content": [{"type": "thinking", "thinking": "hi"}]}"#,
+        r#"{"Role": "user", "CONTENT": "hi"}"#,
+        r#"{"role": "user", "content": [{"Type": "text", "Text": "hi"}]}"#,
+        r#"{"role": "user", "content": [{"type": "thin\u212aing", "thin\u212aing": "hi"}]}"#,
+        r#"{"role": "user", "content": "hi", "content": null}"#,
+        r#"{"role": "user", "role": null, "content": "hi"}"#,
+        r#"{"role": "user", "role": "tool", "content": "hi"}"#,
+    ] {
+        assert_eq!(prompt(&format!(r#"{{"messages": [{benign}, {message}]}}"#)), "hi", "{message}");
+    }
+}
+
+#[test]
+fn a_prompt_that_only_an_llm_can_read_is_known_to_be_unreadable() {
+    use Endpoint::{Completions, Embeddings, Messages, Responses};
+    let is_unreadable = |endpoint, body: &Value| {
+        let body = body.to_string();
+        Request::parse(endpoint, body.as_bytes()).unwrap().is_unreadable()
+    };
+    let user = |content: Value| json!({"role": "user", "content": content});
+    let messages = |messages: &[Value]| json!({"messages": messages});
+    let hi = user(json!("hi"));
+    let image = json!({"type": "image_url", "image_url": {"url": "data:"}});
+    let result = json!({"type": "tool_result", "tool_use_id": "1", "content": "x"});
+    let output = json!({"type": "function_call_output", "call_id": "1", "output": "x"});
+    for (endpoint, body) in [
+        (Completions, json!({"prompt": [17, 5, 3]})),
+        (Completions, json!({"prompt": ["hi", [17, 5]]})),
+        (Completions, json!({"prompt": "hi", "prompt_embeds": "AAAA"})),
+        (CHAT, messages(&[user(json!([image]))])),
+        (CHAT, messages(&[hi.clone(), user(json!([image]))])),
+        (CHAT, messages(&[hi.clone(), user(json!([{"type": "new", "new": "x"}]))])),
+        (CHAT, messages(&[json!({"role": "system", "content": "s"}), user(json!([7]))])),
+        (Messages, messages(&[user(json!([{"type": "document", "source": {"type": "text", "data": "x"}}]))])),
+        (Messages, messages(&[user(json!([result]))])),
+        (Responses, json!({"input": [{"type": "input_file", "file_data": "AAAA"}]})),
+        (Responses, json!({"input": [output]})),
+        (Responses, json!({"prompt": {"id": "p", "variables": {"a": "x"}}})),
+    ] {
+        assert!(is_unreadable(endpoint, &body), "{body}");
+    }
+    for (endpoint, body) in [
+        (Completions, json!({"prompt": ""})),
+        (Completions, json!({"prompt": "hi"})),
+        (Completions, json!({"prompt": "hi", "prompt_embeds": null})),
+        (CHAT, messages(&[user(json!([image, {"type": "text", "text": "hi"}]))])),
+        (CHAT, messages(&[user(json!([{"type": "refusal", "refusal": "x"}]))])),
+        (CHAT, messages(&[user(json!(" "))])),
+        (CHAT, messages(&[hi.clone(), json!({"role": "tool", "tool_call_id": "1", "content": "x"})])),
+        (CHAT, messages(&[json!({"role": "tool", "content": "x"})])),
+        (Messages, messages(&[hi, user(json!([result]))])),
+        (Responses, json!({"input": [output], "previous_response_id": "r"})),
+        (Responses, json!({"input": [], "conversation": "c"})),
+        (Responses, json!({"input": "hi", "prompt": {"id": "p"}})),
+        (Embeddings, json!({"input": [1, 2]})),
+    ] {
+        assert!(!is_unreadable(endpoint, &body), "{body}");
+    }
 }
 
 #[test]
@@ -149,7 +222,7 @@ fn any_role() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["user", "system", "developer", "assistant", "tool"])
 }
 
-/// What may stand between a string's quotes, broken escapes and much white space included.
+/// Any text between a string's quotes, including broken escapes and much white space.
 fn any_written() -> impl Strategy<Value = String> {
     let pieces = vec![
         "a",
@@ -168,13 +241,11 @@ fn any_written() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(pieces), 0..12).prop_map(|pieces| pieces.concat())
 }
 
+/// Of several members of the body, only the last reaches the LLM. Within messages, all do.
 #[test]
-fn of_a_messages_several_contents_the_last_counts() {
-    assert_eq!(
-        prompt(
-            r#"{"messages":[{"role":"user","content":"a","content":"b"}],"messages":[{"role":"user","content":"c"}]}"#
-        ),
-        "c"
-    );
-    assert_eq!(prompt(r#"{"messages":[{"role":"user","content":"a","content":"b"}]}"#), "b");
+fn of_a_messages_several_contents_all_are_read() {
+    let several = r#"[{"role":"user","content":"a","content":"b"}]"#;
+    assert_eq!(prompt(&format!(r#"{{"messages":{several}}}"#)), "a\nb");
+    let last = r#"[{"role":"user","content":"c"}]"#;
+    assert_eq!(prompt(&format!(r#"{{"messages":{several},"messages":{last}}}"#)), "c");
 }

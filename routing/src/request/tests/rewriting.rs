@@ -81,6 +81,72 @@ fn keys_that_servers_take_for_the_models_or_the_prompts_are_removed() {
     assert_eq!(rewritten(&alone), format!(r#"{{"model":"big/\"model\"",{messages}}}"#));
 }
 
+fn rewritten_at(endpoint: Endpoint, body: &str) -> String {
+    let rewrite = Request::parse(endpoint, body.as_bytes()).unwrap().into_rewrite();
+    let body = rewrite.for_model("m", &BodyEdits::default(), body.as_bytes()).apply(body.as_bytes());
+    String::from_utf8(body).unwrap()
+}
+
+/// Parsers differ in which of several members counts: the first, the last, or all of them merged. Servers in Go take null for
+/// "unchanged".
+#[test]
+fn of_several_members_that_routing_reads_only_the_last_stays() {
+    let evil = r#"{"model":"auto","prompt":"EVIL","prompt":null}"#;
+    assert_eq!(rewritten_at(Endpoint::Completions, evil), r#"{"model":"m","prompt":null}"#);
+    let evil =
+        r#"{"messages":[{"role":"user","content":"EVIL"}],"messages":[{"role":"user"}],"model":"auto"}"#;
+    assert_eq!(rewritten_at(CHAT, evil), r#"{"messages":[{"role":"user"}],"model":"m"}"#);
+    for endpoint in Endpoint::ALL {
+        for name in
+            Request::known_members(endpoint).filter(|name| !["model", "nim-llm-router"].contains(name))
+        {
+            let value = if name == "messages" { r#"[{"role":"user","content":"x"}]"# } else { "null" };
+            let other = name.to_uppercase();
+            let expected = format!(r#"{{"x":0,"{name}":{value},"model":"m"}}"#);
+            for body in [
+                format!(r#"{{"{name}":["a"],"x":0,"{name}":{value},"model":"auto"}}"#),
+                format!(r#"{{"{name}":["a"],"{name}":{{}},"x":0,"{name}":{value},"model":"auto"}}"#),
+                format!(
+                    r#"{{"{other}":["a"],"{name}":1,"x":0,"{other}":1,"{name}":{value},"model":"auto"}}"#
+                ),
+                format!(r#"{{"x":0,"{name}":["a"],"{name}":{value},"{other}":"b","model":"auto"}}"#),
+            ] {
+                assert_eq!(rewritten_at(endpoint, &body), expected, "{endpoint:?}: {body}");
+            }
+        }
+    }
+}
+
+/// A request that is not routed keeps its model.
+#[test]
+fn of_several_models_only_the_last_stays_where_none_is_chosen() {
+    let body = r#"{"model":"large","MODEL":"large","model":"other","input":"x"}"#;
+    let rewrite = Request::parse(Endpoint::Embeddings, body.as_bytes()).unwrap().into_rewrite();
+    let body = rewrite.without_unwanted().unwrap().apply(body.as_bytes());
+    assert_eq!(body, br#"{"model":"other","input":"x"}"#);
+    let alone = r#"{"model":"other","input":"x"}"#;
+    let rewrite = Request::parse(Endpoint::Embeddings, alone.as_bytes()).unwrap().into_rewrite();
+    assert!(rewrite.without_unwanted().is_none());
+}
+
+#[test]
+fn members_that_differ_in_case_only_do_not_reach_the_llm() {
+    for (endpoint, member) in [
+        (CHAT, r#""Max_Tokens":1"#),
+        (CHAT, r#""TOOLS":[{}]"#),
+        (CHAT, r#""tool\u017f":[{}]"#),
+        (CHAT, r#""N":128"#),
+        (Endpoint::Completions, r#""Best_Of":128"#),
+        (Endpoint::Responses, r#""Previous_Response_Id":"r""#),
+        (Endpoint::Embeddings, r#""Input":"x""#),
+    ] {
+        let field =
+            if endpoint == CHAT { r#""messages":[{"role":"user","content":"x"}]"# } else { r#""x":0"# };
+        let body = format!(r#"{{{member},"model":"auto",{field},{member}}}"#);
+        assert_eq!(rewritten_at(endpoint, &body), format!(r#"{{"model":"m",{field}}}"#), "{body}");
+    }
+}
+
 #[test]
 fn a_body_never_grows_by_more_than_is_said() {
     const MODEL: &str = "vendor/\"model\"";
@@ -96,7 +162,7 @@ fn a_body_never_grows_by_more_than_is_said() {
 }
 
 proptest! {
-    /// Whatever else a request holds, the rewritten one holds the same, but for the model and the metadata.
+    /// Whatever a request contains, only the model and the metadata differ in the rewritten one.
     #[test]
     fn the_rewritten_body_is_the_same_but_for_the_model(
         members in prop::collection::vec(("[a-z\"\\\\é]{0,6}", any_json()), 0..6),

@@ -1,4 +1,4 @@
-//! What clients can say of how they want to be routed.
+//! How clients can select a policy or a model.
 
 use super::*;
 
@@ -118,22 +118,51 @@ fn a_policy_whose_name_is_no_text_is_a_404() {
 #[test]
 fn embeddings_are_routed_by_name_only() {
     let router = router(|_| {});
-    let run = |model: &str| {
-        let body = json!({"model": model, "input": "a text"}).to_string();
-        let request = Request::parse(Endpoint::Embeddings, body.as_bytes()).unwrap();
-        router.plan(&request, &RequestHead::default(), &|_| None, &mut |_| ())
-    };
+    let run = |model: &str| embeddings_by(&router, model, None, None);
     assert_eq!(route_of(run("small")), ("small".to_owned(), Reason::Manual));
     assert_eq!(route_of(run("gpt-4o")), ("large".to_owned(), Reason::Alias));
     assert!(passes(run("text-embedding-3-small")));
     for name in ["auto", "", "task_router", " auto", "auto:latest", "task_router:latest", "auto:0.4"] {
         assert_eq!(run(name).unwrap_err().status(), 400, "{name}");
     }
-    let body = json!({"model": "small", "input": "a text"}).to_string();
+}
+
+/// The plan for embeddings of a model, with a policy in the header or in the metadata.
+fn embeddings_by(
+    router: &Router,
+    model: &str,
+    header: Option<&str>,
+    policy: Option<&str>,
+) -> Result<Pending, Rejection> {
+    let mut body = json!({"model": model, "input": "a text"});
+    if let Some(policy) = policy {
+        body["nim-llm-router"] = json!({"policy": policy});
+    }
+    let body = body.to_string();
     let request = Request::parse(Endpoint::Embeddings, body.as_bytes()).unwrap();
-    let head = RequestHead::new([("x-llm-policy", "task_router")]);
-    let named = router.plan(&request, &head, &|_| None, &mut |_| ());
-    assert_eq!(route_of(named), ("small".to_owned(), Reason::Manual));
+    let headers: Headers = header.map(|policy| ("x-llm-policy", policy)).into_iter().collect();
+    router.plan(&request, &RequestHead::new(headers), &|_| None, &mut |_| ())
+}
+
+#[test]
+fn a_policy_beside_the_model_of_embeddings_changes_nothing() {
+    let named = [(None, None), (Some("task_router"), None), (None, Some("task_router"))];
+    for on_unknown_model in ["route", "reject", "passthrough"] {
+        let router = router(|config| config["on_unknown_model"] = json!(on_unknown_model));
+        for (header, policy) in named {
+            let plan = |model: &str| embeddings_by(&router, model, header, policy);
+            assert_eq!(route_of(plan("small")), ("small".to_owned(), Reason::Manual));
+            assert_eq!(plan("task_router").unwrap_err().status(), 400);
+            assert_eq!(plan("").unwrap_err().status(), 400);
+            match on_unknown_model {
+                "reject" => {
+                    let rejection = plan("text-embedding-3-small").unwrap_err();
+                    assert_eq!((rejection.status(), rejection.code()), (404, "model_not_found"));
+                }
+                _ => assert!(passes(plan("text-embedding-3-small")), "{on_unknown_model}"),
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What policies make of classifications.
+//! How policies map classifications to models.
 
 use super::*;
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::context::{Attribute, RequestContext, Scalar};
+use crate::request::Resource;
 
 #[test]
 fn the_first_rule_that_matches_chooses_before_the_default_policy() {
@@ -132,7 +133,7 @@ fn rules_that_reject_hold_whatever_the_client_names_and_others_only_if_they_say_
             assert_eq!(model, expected, "{name}");
         }
     }
-    // Without a guard, a named model asks nobody.
+    // Without a guard, a request that names a model needs no prediction.
     let mut heads = Heads::new(0.0, "law", 0.0);
     heads.decide(plan(&router(|_| {}), "small", Value::Null, None).unwrap()).unwrap();
     assert!(heads.asked.is_empty());
@@ -155,7 +156,7 @@ fn a_condition_without_its_prediction_does_not_hold() {
         with(plan_with(&closed, &body, tenant).unwrap(), &mut { only_task }).unwrap_err().status(),
         503
     );
-    // Nothing to classify is no failure.
+    // A request without text to classify is not a failure.
     let silent = json!({"model": "auto", "messages": [{"role": "user", "content": ""}]});
     assert_eq!(route_of(plan_with(&closed, &silent, tenant)), ("small".to_owned(), Reason::Default));
 }
@@ -166,7 +167,7 @@ fn a_request_that_names_its_model_passes_with_a_prompt_that_cannot_be_read() {
     let open = router(|_| {});
     assert_eq!(route_of(plan_body(&open, &body("small"), None)).0, "small");
     assert_eq!(plan_body(&open, &body("auto"), None).unwrap_err().status(), 400);
-    // But not around a guard, whatever that reads.
+    // But a guard still applies, whatever it reads.
     let by_text = router_with_text_guard();
     for messages in [
         json!([{"role": "user", "content": "bomb"}, {"content": "x"}]),
@@ -306,5 +307,135 @@ fn a_guard_that_says_what_must_be_known_rejects_what_is_not() {
     assert_eq!(run(json!({"jwt": {"payload": {"tenant": "corp"}}})), "small");
     for metadata in [json!({"jwt": {"payload": {"tenant": "other"}}}), json!({"jwt": {}}), Value::Null] {
         assert_eq!(run(metadata), "403");
+    }
+}
+
+/// The plan for a request with this body at this path.
+fn plan_at(router: &Router, path: &str, body: &Value) -> Result<Pending, Rejection> {
+    let head = RequestHead::new([(":path", path)]);
+    let Resource::Target(target) = head.resource() else { panic!("{path} is not routed") };
+    let body = body.to_string();
+    let request = Request::parse(target.endpoint, body.as_bytes()).unwrap();
+    router.plan(&request, &head, &|_| None, &mut |_| ())
+}
+
+/// The status of a decision that needs no prediction.
+fn status_of(plan: Result<Pending, Rejection>) -> u16 {
+    let decision = plan.and_then(|pending| with(pending, &mut |wanted| panic!("asks {wanted}")));
+    decision.map_or_else(|rejection| rejection.status(), |_| 200)
+}
+
+#[test]
+fn a_guard_reads_whatever_a_server_takes_for_the_users_text() {
+    let router = router_with_text_guard();
+    let benign = json!({"role": "user", "content": "hi"});
+    let bomb = "bomb";
+    for message in [
+        json!({"role": "user", "content": bomb}),
+        json!({"role": "User", "content": bomb}),
+        json!({"role": " USER\n", "content": bomb}),
+        json!({"role": "user", "content": [{"type": "refusal", "refusal": bomb}]}),
+        json!({"role": "user", "content": [{"type": "thinking", "thinking": bomb}]}),
+        json!({"role": "user", "Content": bomb}),
+    ] {
+        let body = json!({"model": "small", "messages": [benign, message]});
+        assert_eq!(status_of(plan_body(&router, &body, None)), 403, "{message}");
+    }
+    for role in ["human", "assistant", "tool"] {
+        let body = json!({"model": "small", "messages": [{"role": role, "content": bomb}]});
+        assert_eq!(status_of(plan_body(&router, &body, None)), 403, "{role}");
+    }
+}
+
+#[test]
+fn a_guard_rejects_a_prompt_that_it_cannot_read_if_failures_reject() {
+    let router = |on_failure: &str, rule: Value| {
+        router(|config| {
+            config["sidecar"]["on_failure"] = json!(on_failure);
+            config["rules"] = json!([rule]);
+        })
+    };
+    let by_text = json!({"when": {"text_matches": "bomb"}, "reject": {"message": "no"}});
+    let by_head = json!({"when": {"safety": "harmful"}, "reject": {"message": "no"}});
+    let either = json!({
+        "when": {"any": [{"header": {"x-a": "b"}}, {"not": {"safety": "benign"}}]}, "reject": {"message": "no"},
+    });
+    let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]);
+    let unreadable = [
+        ("/v1/completions", json!({"model": "small", "prompt": [17, 5, 3]})),
+        ("/v1/completions", json!({"model": "small", "prompt": [[17, 5], [3]]})),
+        ("/v1/completions", json!({"model": "small", "prompt_embeds": "AAAA"})),
+        ("/v1/chat/completions", json!({"model": "small", "messages": image})),
+    ];
+    for (path, body) in &unreadable {
+        for rule in [&by_text, &by_head, &either] {
+            let rejection = plan_at(&router("reject", rule.clone()), path, body).unwrap_err();
+            assert_eq!((rejection.status(), rejection.code()), (400, "invalid_request"), "{rule} {body}");
+            assert_eq!(
+                status_of(plan_at(&router("default", rule.clone()), path, body)),
+                200,
+                "{rule} {body}"
+            );
+        }
+        // The text decides nothing here.
+        for rule in [
+            json!({"when": {"safety": "harmful"}, "reject": {"message": "no"}, "mode": "shadow"}),
+            json!({"when": {"safety": "harmful"}, "model": "large", "always": true}),
+            json!({"when": {"header": {"x-a": "b"}, "text_matches": "bomb"}, "reject": {"message": "no"}}),
+            json!({"when": {"header": {"x-a": "b"}}, "reject": {"message": "no"}}),
+        ] {
+            assert_eq!(status_of(plan_at(&router("reject", rule.clone()), path, body)), 200, "{rule} {body}");
+        }
+    }
+    // Only one of two prompts can be read.
+    for body in [json!({"prompt": "hi", "prompt_embeds": "AAAA"}), json!({"prompt": ["hi", [17]]})] {
+        assert_eq!(
+            status_of(plan_at(&router("reject", by_text.clone()), "/v1/completions", &body)),
+            400,
+            "{body}"
+        );
+    }
+    for (path, body) in [
+        ("/v1/completions", json!({"model": "small", "prompt": ""})),
+        ("/v1/completions", json!({"model": "small", "prompt": "hi"})),
+        ("/v1/embeddings", json!({"model": "small", "input": [17, 5, 3]})),
+        (
+            "/v1/responses",
+            json!({"model": "small", "previous_response_id": "r",
+            "input": [{"type": "function_call_output", "call_id": "1", "output": "x"}]}),
+        ),
+    ] {
+        assert_eq!(status_of(plan_at(&router("reject", by_text.clone()), path, &body)), 200, "{body}");
+    }
+}
+
+#[test]
+fn a_path_matches_as_the_client_sends_it_and_as_the_llm_gets_it() {
+    let rejecting = |prefix: &str| {
+        router(|config| {
+            config["rules"] = json!([{"when": {"path_prefix": prefix}, "reject": {"message": "no"}}]);
+        })
+    };
+    let body = json!({"model": "small", "prompt": "hi", "messages": [{"role": "user", "content": "hi"}]});
+    for (prefix, path, expected) in [
+        ("/v1/completions", "/v1/completions", 403),
+        ("/v1/completions", "/V1//Completions/", 403),
+        ("/v1/completions", "/completions", 403),
+        ("/v1/completions", "/openai/completions", 403),
+        ("/v1/completions", "/v1/engines/NAME/completions", 403),
+        ("/v1/completions", "/openai/deployments/NAME/completions?api-version=1", 403),
+        ("/V1/Comp", "/openai/completions", 403),
+        ("/v1/chat/", "/api/paas/v4/chat/completions", 403),
+        ("/v1", "/chat/completions", 403),
+        ("/v", "/chat/completions", 403),
+        ("/openai/", "/openai/completions", 403),
+        ("/v1/engines/", "/v1/engines/NAME/completions", 403),
+        ("/team-a/v1/completions", "/team-a/v1/completions", 403),
+        ("/v1/completions", "/team-a/v1/completions", 200),
+        ("/v1/completions", "/v1/chat/completions", 200),
+        ("/v1/completions/x", "/completions", 200),
+        ("/v1x", "/completions", 200),
+    ] {
+        assert_eq!(status_of(plan_at(&rejecting(prefix), path, &body)), expected, "{prefix} {path}");
     }
 }

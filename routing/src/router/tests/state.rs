@@ -1,4 +1,4 @@
-//! Requests whose state lies with a provider.
+//! Requests whose state a provider stores.
 
 use super::*;
 

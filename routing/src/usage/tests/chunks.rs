@@ -1,4 +1,4 @@
-//! However an answer is cut, the same is found in it as in the whole.
+//! However a response is split into chunks, the result is the same as for the whole.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -30,7 +30,7 @@ proptest! {
         }
     }
 
-    /// Finds in any JSON what a reader of the whole finds.
+    /// Finds the same in any JSON as a parser of the whole.
     #[test]
     fn a_bodys_usage_is_that_of_the_whole_json(answer in any_answer(), pretty: bool, cuts: Vec<Index>) {
         let text = if pretty { serde_json::to_string_pretty(&answer) } else { serde_json::to_string(&answer) };
@@ -67,7 +67,7 @@ proptest! {
     }
 }
 
-/// What is found in an answer: its usage, its id, and whether it has content.
+/// The result for a response: its usage, its id, and whether it has content.
 type Found = (Option<Usage>, Option<String>, bool);
 
 fn at_once(content_type: &str, answer: &[u8]) -> Found {
@@ -133,7 +133,7 @@ fn any_answer() -> impl Strategy<Value = Value> {
         prop_oneof![vec(inner.clone(), 0..4).prop_map(Value::from), object(inner)]
     });
     (object(inner.boxed()), prop::option::of(usage)).prop_map(|(mut answer, usage)| {
-        // What is no usage object is tested above; here it is one or is missing, wherever it counts.
+        // Values that are not usage objects are tested above. Here, each is a usage object or is missing.
         for parent in ["message", "response"] {
             if answer[parent]["usage"].is_object() && expected(&answer[parent]["usage"]).is_none() {
                 answer[parent] = Value::Null;

@@ -1,4 +1,4 @@
-//! What is read of answers, as providers write them and as nobody should.
+//! What is read from responses, both as providers write them and malformed.
 
 mod body;
 mod chunks;

@@ -74,7 +74,7 @@ function pathOf(points, x, y) {
 }
 
 /** The next number of 1, 2 or 5 times a power of ten. */
-export function niceMaximum(value) {
+function niceMaximum(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999);

@@ -99,7 +99,7 @@ function readRequests(field) {
     .filter(Boolean);
   if (lines.length === 0) throw new FieldError(field, "Paste some prompts.");
   if (lines.length > MAX_PROMPTS)
-    throw new FieldError(field, `These are ${count(lines.length)} prompts, and at most ${MAX_PROMPTS} are compared.`);
+    throw new FieldError(field, `${count(lines.length)} prompts: the maximum is ${MAX_PROMPTS}.`);
   return lines.map((line, index) => requestOf(line, index + 1, field));
 }
 

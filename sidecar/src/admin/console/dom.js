@@ -28,7 +28,7 @@ function fill(node, attributes, children) {
 }
 
 /** Sets custom properties and widths, which the content security policy allows from scripts only. */
-export function styled(node, properties) {
+function styled(node, properties) {
   for (const [name, value] of Object.entries(properties)) node.style.setProperty(name, value);
   return node;
 }
@@ -40,8 +40,13 @@ export function setError(field, message) {
   else field.removeAttribute("aria-invalid");
 }
 
+/** A part of a view, with a heading. */
+export function panel(title, ...content) {
+  return element("section", { class: "panel" }, element("h3", {}, title), ...content);
+}
+
 /** A table with a caption, which scrolls by keyboard. Columns: `{title, number, isHeader, class}`. */
-export function table(caption, columns, rows, attributes = {}) {
+export function table(caption, columns, rows) {
   const head = columns.map(({ title, number }) => element("th", { scope: "col", class: number && "number" }, title));
   const body = rows.map((cells) => {
     const filled = cells.map((cell, index) => {
@@ -58,11 +63,7 @@ export function table(caption, columns, rows, attributes = {}) {
     element("thead", {}, element("tr", {}, head)),
     element("tbody", {}, body),
   );
-  return element(
-    "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption, ...attributes },
-    content,
-  );
+  return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, content);
 }
 
 /** A bar beside its number, as a fraction of the whole, 0 to 1. Marks are thresholds. */

@@ -1,6 +1,6 @@
 // An explanation: the outcome, the steps, the predictions and the models.
 
-import { bar, element, table } from "./dom.js";
+import { bar, element, panel, table } from "./dom.js";
 import { beginning, count, dollars, things } from "./format.js";
 import { renderText } from "./heads.js";
 
@@ -31,7 +31,7 @@ export function summaryOf({ outcome }) {
     case "respond":
       return `The router responds with ${outcome.status}: ${errorOf(outcome)}`;
     case "untouched":
-      return "Goes on unchanged: it is not routed.";
+      return "Forwarded unchanged: it is not routed.";
     default:
       return "There is no policy: only the predictions are shown.";
   }
@@ -61,23 +61,15 @@ export function renderExplanation(explanation, outline) {
   return parts;
 }
 
-function panel(title, ...content) {
-  return element("section", { class: "panel" }, element("h3", {}, title), ...content);
-}
-
 function renderNoPolicy() {
-  return element(
-    "section",
-    { class: "panel" },
-    element("h3", {}, "No policy"),
-    element(
-      "p",
-      {},
-      "This sidecar was started without --policy: the filter in Envoy has the policy. ",
-      element("a", { href: "#policies" }, "Paste it under Policies"),
-      " to see decisions.",
-    ),
+  const text = element(
+    "p",
+    {},
+    "This sidecar was started without --policy: the filter in Envoy has the policy. ",
+    element("a", { href: "#policies" }, "Paste it under Policies"),
+    " to see decisions.",
   );
+  return panel("No policy", text);
 }
 
 function renderOutcome(outcome) {

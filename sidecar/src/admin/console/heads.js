@@ -11,7 +11,7 @@ export function renderText(text, steps, outline) {
   const parts = [element("p", { class: "hint" }, readingOf(text))];
   parts.push(element("blockquote", { dir: "auto" }, beginning(text.text, 400)));
   for (const message of text.context) {
-    parts.push(element("blockquote", { class: "context", dir: "auto" }, `Read with it: ${beginning(message, 200)}`));
+    parts.push(element("blockquote", { class: "context", dir: "auto" }, `Context: ${beginning(message, 200)}`));
   }
   if (text.error) parts.push(element("p", { class: "notice bad" }, `No prediction: ${text.error}`));
   const deciding = steps.filter(({ kind }) => kind === "policy").at(-1);
@@ -66,7 +66,7 @@ function renderHead(head, prediction, decides, bounds) {
       ? element(
           "p",
           { class: "hint" },
-          `${isScore ? "Bounds of the bands" : "Least confidence"}: ${bounds.map(bound).join(", ")}`,
+          `${isScore ? "Bounds of the bands" : "Minimum confidence"}: ${bounds.map(bound).join(", ")}`,
         )
       : null;
   const note = prediction.note ? element("p", { class: "hint" }, prediction.note) : null;

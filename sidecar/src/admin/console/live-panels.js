@@ -1,7 +1,7 @@
 // The parts of the live view: numbers, charts and totals.
 
 import { chart } from "./chart.js";
-import { element, table } from "./dom.js";
+import { element, panel, table } from "./dom.js";
 import { count, milliseconds, rate } from "./format.js";
 
 export const REQUESTS = "llm_router_sidecar_requests_total";
@@ -115,8 +115,4 @@ export function renderComparisons(metrics) {
     { title: "Requests", number: true },
   ];
   return panel("Candidate policies", table("Requests by the model of a policy and of its candidate", columns, rows));
-}
-
-function panel(title, content) {
-  return element("section", { class: "panel" }, element("h3", {}, title), content);
 }

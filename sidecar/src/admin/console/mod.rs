@@ -48,7 +48,7 @@ const FILES: [(&str, &str, &str); 26] = [
     file!("sampler.js", JAVASCRIPT),
 ];
 
-/// The page at `/console/`; `/` leads there.
+/// The page at `/console/`. `/` redirects there.
 pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let to_page = || async { Redirect::temporary("console/") };
     let (_, kind, page) = INDEX;

@@ -1,7 +1,7 @@
 // The view of policies: a picture of each, the rules before them, and the models.
 
 import { ApiError } from "./api.js";
-import { byId, element, setError, table } from "./dom.js";
+import { byId, element, panel, setError, table } from "./dom.js";
 import { bound, count, things } from "./format.js";
 import { drawPolicy, targetText } from "./picture.js";
 import { store } from "./policy-store.js";
@@ -102,10 +102,6 @@ function renderOutline(outline) {
   return parts;
 }
 
-function panel(title, ...content) {
-  return element("section", { class: "panel" }, element("h3", {}, title), ...content);
-}
-
 function renderRules(rules) {
   const columns = [
     { title: "#", number: true },
@@ -152,7 +148,7 @@ function routesTable(policy) {
 }
 
 /** A label or a band in words. */
-export function routeText({ label, above, up_to: upTo, examples }) {
+function routeText({ label, above, up_to: upTo, examples }) {
   if (label !== undefined) return examples ? `${label} (${things(examples, "example", "examples")})` : label;
   if (above === undefined) return upTo === undefined ? "any score" : `up to ${bound(upTo)}`;
   return upTo === undefined ? `above ${bound(above)}` : `above ${bound(above)} up to ${bound(upTo)}`;

@@ -1,7 +1,8 @@
-//! The latency that the gateway adds, from requests that went both ways.
+//! The latency that the gateway adds, from pairs of the same request through the gateway and straight to the
+//! LLM.
 //!
-//! Pairs are resampled in blocks of consecutive ones (a circular block bootstrap), because what slows one request down often slows
-//! down the next one too: single pairs would make the intervals too narrow.
+//! Blocks of consecutive pairs are resampled (a circular block bootstrap), because what slows one request
+//! down often slows down the next one too: resampling single pairs would make the intervals too narrow.
 
 use std::collections::HashMap;
 
@@ -9,24 +10,24 @@ use fastrand::Rng;
 use serde::Serialize;
 
 use super::sample::{Sample, Side};
-use crate::bench::statistics::{Window, percentile};
+use crate::bench::statistics::{Window, nearest_rank, percentile};
 
 /// A constant, so that the same samples have the same intervals.
 const SEED: u64 = 1;
 
-/// How often pairs are resampled, if there are not too many of them.
+/// The number of resamples, unless there are too many pairs.
 const RESAMPLES: usize = 1000;
 
-/// The fewest resamples that have a 2.5th percentile to speak of.
+/// The minimum number of resamples for a meaningful 2.5th percentile.
 const FEWEST_RESAMPLES: usize = 200;
 
-/// How many values are drawn in all, about: a second or two of computing.
+/// The approximate maximum of drawn values in all, which takes a second or two.
 const MOST_DRAWS: usize = 50_000_000;
 
-/// Pairs that a difference of medians needs.
+/// The number of pairs that a difference of medians needs.
 const PAIRS_FOR_P50: usize = 20;
 
-/// Pairs that a difference of 99th percentiles needs: five values lie above it.
+/// The number of pairs that a difference of 99th percentiles needs: five values lie above it.
 const PAIRS_FOR_P99: usize = 500;
 
 /// The difference between latencies through the gateway and without it.
@@ -51,7 +52,7 @@ pub struct Estimate {
     pub high: f64,
 }
 
-/// The milliseconds of one request each way.
+/// The latencies of one pair, in milliseconds.
 #[derive(Debug, Clone, Copy)]
 struct Pair {
     gateway: f64,
@@ -115,9 +116,8 @@ fn resample(pairs: &[Pair], random: &mut Rng) -> Vec<Pair> {
 
 /// The difference of the same quantile on both sides. Reorders the pairs.
 fn difference(pairs: &mut [Pair], fraction: f64) -> Option<f64> {
-    // The nearest rank, as `percentile` has it, without sorting all of them.
-    let rank = (fraction * pairs.len() as f64).ceil() as usize;
-    let index = rank.saturating_sub(1);
+    // As `percentile`, without sorting all of them.
+    let index = nearest_rank(pairs.len(), fraction);
     if index >= pairs.len() {
         return None;
     }

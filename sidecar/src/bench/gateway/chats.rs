@@ -11,10 +11,10 @@ use crate::bench::prompts;
 /// The model of requests that name none.
 const AUTO: &str = "auto";
 
-/// Letters that make a prompt different from all others: one of 2 × 10¹¹.
+/// The number of letters that make a prompt different from all others: there are 2 × 10¹¹ combinations.
 const MARK_LETTERS: usize = 8;
 
-/// Chats that are requested in turn, at least one.
+/// The chats to request in turn, at least one.
 #[derive(Debug)]
 pub struct Chats {
     first: Chat,
@@ -51,7 +51,7 @@ impl Chats {
         Self { first, others: others.into() }
     }
 
-    /// The chat whose turn it is at this number.
+    /// The chat of the request with this number.
     #[must_use]
     pub fn chat(&self, number: u64) -> &Chat {
         let turn = usize::try_from(number % self.count() as u64).ok();
@@ -92,7 +92,7 @@ impl Chat {
         self.fields.get("stream").and_then(Value::as_bool).unwrap_or_default()
     }
 
-    /// The same chat with a last user message that no other has, so that no cached prediction is used.
+    /// The same chat with a unique last user message, so that no cached prediction is used.
     #[must_use]
     pub fn made_unique(&self, random: &mut Rng) -> Self {
         let mut unique = self.clone();
@@ -117,7 +117,7 @@ impl Chat {
         }
     }
 
-    /// The request's body, for this model, or if none is given for the body's own, else `auto`.
+    /// The request's body. Its model is the given one, or else the body's own, or else `auto`.
     #[must_use]
     pub fn body(&self, model: Option<&str>, is_streamed: bool) -> Vec<u8> {
         let own = self.fields.get("model").and_then(Value::as_str);

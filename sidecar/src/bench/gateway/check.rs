@@ -14,7 +14,7 @@ use super::setup::{Setup, Target};
 /// # Errors
 /// If one does not respond with a completion.
 pub async fn check(setup: &Setup) -> Result<()> {
-    // A pair that no measurement comes to.
+    // The number of a pair that no measurement reaches.
     let pair = setup.pair(u64::MAX);
     for target in &pair.order {
         let body = pair.chat.body(target.model.as_deref(), pair.is_streamed);
@@ -43,7 +43,7 @@ fn advice(target: &Target, failure: Failure, deadline: Duration) -> String {
         Failure::Connect if target.endpoint.is_tls() => "\nIs the address right? A private CA's certificate goes into \
             the file that the variable SSL_CERT_FILE names. If the port does not speak TLS, the URL begins with http://"
             .to_owned(),
-        Failure::Connect => "\nDoes the API run, and is the address right?".to_owned(),
+        Failure::Connect => "\nIs the API running, and is the address right?".to_owned(),
         Failure::Timeout => format!("\nIf the model needs longer than {deadline:?}, raise --deadline"),
         Failure::Status(401 | 403) => {
             format!("\nPut the API's key into an environment variable, and name the variable with {key}")

@@ -46,6 +46,11 @@ impl Endpoint {
             headers.insert(AUTHORIZATION, key.header()?);
         }
         for Header { name, value } in extra {
+            // Other users of the machine can read command lines.
+            ensure!(
+                name != AUTHORIZATION,
+                "--header {name}: put the key into an environment variable and name it with --key-env"
+            );
             headers.append(name.clone(), value.clone());
         }
         let client = client(&url, protocol).with_context(|| format!("cannot prepare requests to {base}"))?;
@@ -114,13 +119,10 @@ pub struct Header {
 impl std::str::FromStr for Header {
     type Err = String;
 
-    /// `NAME: VALUE`. Credentials are rejected: other users of the machine can read command lines.
+    /// `NAME: VALUE`. [`Endpoint::new`] rejects credentials, because an error here would make clap repeat them.
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, value) = text.split_once(':').ok_or("not of the form 'NAME: VALUE'")?;
         let name: HeaderName = name.trim().parse().map_err(|_| format!("invalid header name {name:?}"))?;
-        if name == AUTHORIZATION {
-            return Err("put the key into an environment variable and name it with --key-env".to_owned());
-        }
         let value = value.trim().parse().map_err(|_| format!("invalid value of the header {name}"))?;
         Ok(Self { name, value })
     }
@@ -142,11 +144,11 @@ fn completions_url(base: &str) -> Result<Url> {
 }
 
 fn client(url: &Url, protocol: Protocol) -> Result<Client> {
-    // An error says that a provider is installed already.
+    // It fails only if a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
         .user_agent(concat!("llm-router-sidecar/", env!("CARGO_PKG_VERSION")))
-        // What is measured is one response to one request over a direct connection.
+        // The benchmark measures one response to one request, over a direct connection.
         .no_proxy()
         .redirect(redirect::Policy::none())
         .retry(retry::never());
@@ -194,12 +196,13 @@ mod tests {
     fn headers_have_a_name_and_a_value_and_no_key() {
         let header: Header = "x-llm-policy: support ".parse().unwrap();
         assert_eq!((header.name.as_str(), header.value.to_str().unwrap()), ("x-llm-policy", "support"));
-        for (text, reason) in
-            [("x", "NAME: VALUE"), ("a b: c", "invalid header name"), ("Authorization: x", "--key-env")]
-        {
+        for (text, reason) in [("x", "NAME: VALUE"), ("a b: c", "invalid header name")] {
             let error = text.parse::<Header>().unwrap_err();
             assert!(error.contains(reason), "{error}");
         }
+        let key = "Authorization: Bearer secret".parse().unwrap();
+        let error = Endpoint::new("http://h/v1", None, &[key], Protocol::Http1).unwrap_err().to_string();
+        assert!(error.contains("--key-env") && !error.contains("secret"), "{error}");
     }
 
     #[test]

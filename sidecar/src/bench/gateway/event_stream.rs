@@ -1,7 +1,7 @@
 //! Reads server-sent events.
 //!
-//! <https://html.spec.whatwg.org/multipage/server-sent-events.html>. OpenAI's APIs send one line of `data` for each event, so a
-//! line is what this reader hands out.
+//! <https://html.spec.whatwg.org/multipage/server-sent-events.html>. OpenAI's APIs send one line of `data`
+//! for each event, so this reader returns lines.
 
 use std::mem;
 
@@ -11,7 +11,7 @@ pub const DONE: &[u8] = b"[DONE]";
 /// Finds the `data` lines in the pieces of a response.
 #[derive(Debug, Default)]
 pub struct EventReader {
-    /// The beginning of a line whose end has not come yet.
+    /// The beginning of a line whose end has not arrived yet.
     unfinished: Vec<u8>,
 }
 

@@ -48,7 +48,7 @@ pub async fn exchange(endpoint: &Endpoint, body: Vec<u8>, is_streamed: bool, dea
         Ok(Err(problem)) => {
             Err(Problem { detail: one_line(&endpoint.without_key(&problem.detail)), ..problem })
         }
-        Err(_) => Err(Problem::new(Failure::Timeout, format!("no whole response within {deadline:?}"))),
+        Err(_) => Err(Problem::new(Failure::Timeout, format!("no complete response within {deadline:?}"))),
     };
     Exchange { labels, outcome }
 }
@@ -93,14 +93,14 @@ async fn body(mut response: Response) -> Result<Vec<u8>, Problem> {
 async fn stream(mut response: Response) -> Result<Completed, Problem> {
     if !is_event_stream(response.headers()) {
         let body = body(response).await?;
-        let detail = format!("a stream was asked for, but this came: {}", excerpt(&body));
+        let detail = format!("expected a stream, but received {}", excerpt(&body));
         return Err(Problem::new(Failure::NotACompletion, detail));
     }
     let mut reader = EventReader::default();
     let (mut first_event, mut is_done, mut invalid) = (None, false, None);
     while let Some(piece) = response.chunk().await.transpose() {
         let Ok(piece) = piece.map_err(from_transport) else {
-            // Clients are content once they have the last event.
+            // Clients stop reading after the last event.
             break;
         };
         reader.push(&piece, |data| {

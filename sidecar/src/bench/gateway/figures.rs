@@ -16,7 +16,7 @@ pub struct Figures {
     pub requests: usize,
     /// Requests per second.
     pub offered_per_second: f64,
-    /// Completions per second that came in the period.
+    /// Completions per second that ended in the period.
     pub served_per_second: f64,
     /// From when a request was due to the last byte of its completion; none if there is no completion.
     pub latency_ms: Option<Latency>,
@@ -51,13 +51,13 @@ pub struct Streams {
 /// Figures of the requests with the same model or the same reason.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Group {
-    /// The name in the response header; none without the header, as where there was no response.
+    /// The name in the response header; none without the header, for example if there was no response.
     pub name: Option<String>,
     /// Requests.
     pub requests: usize,
-    /// Those of them that failed.
+    /// Failed requests.
     pub failed: usize,
-    /// Latency of the others.
+    /// Latency of the completed requests.
     pub latency_ms: Option<Latency>,
 }
 

@@ -21,7 +21,7 @@ use crate::bench::statistics::Window;
 /// How long a caller waits after a failed request, so that a gateway that rejects at once is not flooded.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
-/// Ends a load before its time.
+/// Ends a load early.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<OnceLock<Instant>>);
 
@@ -49,7 +49,7 @@ struct Sender {
     stop: Stop,
 }
 
-/// Generates the load, and returns what was recorded in which period.
+/// Generates the load. Returns the recording and the measured period.
 ///
 /// # Errors
 /// If the times are too long to compute with, the thread that sends on schedule fails, or the series cannot be written.
@@ -109,8 +109,8 @@ impl Sender {
         }
     }
 
-    /// Sends as many requests a second to each target, whether or not earlier ones are finished. Needs a thread of its own:
-    /// tokio's timer has a resolution of a millisecond.
+    /// Sends `rate` requests per second to each target, whether or not earlier ones are finished. Needs a
+    /// thread of its own: tokio's timer has a resolution of a millisecond.
     fn send_on_schedule(self, rate: f64, begin: Instant) {
         let runtime = Handle::current();
         let in_flight = InFlight::new(self.setup.in_flight);

@@ -27,9 +27,9 @@ pub struct Event {
 pub struct Recording {
     /// The requests, in the order in which they ended.
     pub samples: Vec<Sample>,
-    /// What happened when a request of a side failed this way for the first time.
+    /// What happened in the first failure of each kind, by side.
     pub examples: BTreeMap<(Side, Failure), String>,
-    /// The gateway and the watched processes over time, if that is wanted.
+    /// The gateway and the watched processes over time, if requested.
     pub series: Option<Series>,
 }
 

@@ -101,7 +101,7 @@ fn figures(f: &mut fmt::Formatter<'_>, name: &str, figures: &Figures) -> fmt::Re
 
 fn groups(f: &mut fmt::Formatter<'_>, heading: &str, groups: &[Group]) -> fmt::Result {
     if groups.iter().all(|group| group.name.is_none()) {
-        return writeln!(f, "no response says by a header which {heading} it has");
+        return writeln!(f, "no response has a header with the {heading}");
     }
     row(f, heading, &["requests", "p50 ms", "p99 ms", "failed"])?;
     for group in groups {

@@ -32,9 +32,9 @@ pub struct Labels {
 /// A whole completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Completed {
-    /// When its last byte came.
+    /// When its last byte arrived.
     pub done: Instant,
-    /// When a stream's first event came.
+    /// When a stream's first event arrived.
     pub first_event: Option<Instant>,
 }
 

@@ -31,7 +31,7 @@ pub struct Series {
 pub struct Row {
     /// The end of the interval, in seconds since the load began.
     pub seconds: f64,
-    /// Completions that came in the interval.
+    /// Completions that ended in the interval.
     pub served_per_second: f64,
     /// Latency of those that were not streamed.
     pub latency: Quantiles,
@@ -199,7 +199,7 @@ impl CsvFile {
         Ok(Self { file, path: path.to_owned() })
     }
 
-    /// Writes at once, so that the rows are there however the process ends.
+    /// Writes at once, so that no row is lost if the process ends.
     fn write(&mut self, line: &str) -> Result<()> {
         let line = format!("{line}\n");
         self.file.write_all(line.as_bytes()).with_context(|| format!("cannot write {}", self.path.display()))

@@ -1,4 +1,4 @@
-//! What is sent where: the same for a number in each run of a [`Setup`].
+//! Requests and their targets. In each run of a [`Setup`], the same number has the same request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,13 +43,14 @@ pub struct Setup {
     pub chats: Chats,
     /// Whether each chat gets a text that no other has.
     pub is_unique: bool,
-    /// Which requests ask for a stream; none: those whose body does.
+    /// Which requests ask for a stream; if none, those whose body does.
     pub streaming: Option<Streaming>,
     /// How long a request may take.
     pub deadline: Duration,
     /// How many requests may be without a response at a time, of each target.
     pub in_flight: usize,
-    /// Makes the random choices. Another one for each process, or a gateway would have cached the texts of the last one.
+    /// The seed of random choices. It differs between processes, because a gateway may have cached the texts
+    /// of the previous one.
     pub seed: u64,
 }
 
@@ -62,7 +63,7 @@ pub struct Pair {
     pub chat: Chat,
     /// Whether it asks for a stream.
     pub is_streamed: bool,
-    /// The targets, in an order that is random, so that neither has an advantage from being the second.
+    /// The targets in random order, so that neither has an advantage from being the second.
     pub order: Vec<Arc<Target>>,
 }
 

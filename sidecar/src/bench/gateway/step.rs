@@ -21,13 +21,13 @@ pub struct Step {
     pub seconds: f64,
     /// The requests through the gateway.
     pub gateway: Figures,
-    /// What differs for the same requests straight to the LLM, if they were sent.
+    /// The comparison with the same requests straight to the LLM, if they were sent.
     pub comparison: Option<Comparison>,
     /// The requests through the gateway by model.
     pub models: Vec<Group>,
     /// The requests through the gateway by the reason for the model.
     pub reasons: Vec<Group>,
-    /// What happened the first time that a request failed in each way.
+    /// What happened in the first failure of each kind.
     pub failures: Vec<Example>,
 }
 

@@ -9,7 +9,7 @@ use super::series::{Row, Series};
 use crate::bench::process::Usage;
 use crate::bench::trend::Trend;
 
-/// Bytes of a megabyte, as the tables and plots have it.
+/// Bytes per megabyte in tables and plots.
 const MEGABYTE: f64 = 1e6;
 
 /// What a process used during a load.
@@ -17,7 +17,7 @@ const MEGABYTE: f64 = 1e6;
 pub struct ProcessUsage {
     /// The name that the user gave it.
     pub name: String,
-    /// Whether it ended before the load.
+    /// Whether it ended before the end of the load.
     pub has_ended: bool,
     /// Resident memory in megabytes.
     pub resident_mb: Trend,

@@ -1,4 +1,5 @@
-//! The options of the model in this process, of which `--model` names the LLM if a gateway is measured.
+//! The options of the model to measure in this process. If a gateway is measured, `--model` is the name of
+//! the LLM.
 
 use std::path::PathBuf;
 
@@ -8,7 +9,7 @@ use llm_router_classifier::args::EngineArgs;
 
 const MODEL: &str = "model";
 const HELP: &str = "Folder with config.json, model.safetensors, tokenizer.json and heads/. With --gateway: the `model` of the \
-    requests, in place of that in the file of --prompts. Default there: auto";
+    requests, instead of the one in the file of --prompts. Default with --gateway: auto";
 
 /// The model to measure, or its name in requests.
 #[derive(Debug)]

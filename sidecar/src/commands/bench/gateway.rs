@@ -54,7 +54,8 @@ pub(super) struct GatewayArgs {
     /// Which requests ask for a stream. Default: those whose body in the file of --prompts does.
     #[arg(long, value_enum, requires = "gateway")]
     stream: Option<Streaming>,
-    /// Make each prompt of the file of --prompts different, so that no cached prediction is used. The default mix always does.
+    /// Make each prompt of the file of --prompts different, so that no cached prediction is used. Prompts of
+    /// the default mix are always different.
     #[arg(long, requires = "gateway")]
     unique: bool,
     /// A header of the requests to the gateway; may be repeated.
@@ -124,7 +125,7 @@ pub(super) async fn run(args: &BenchArgs, url: &str) -> Result<()> {
     })
 }
 
-/// Ctrl-C ends the load and reports what there is; the second one ends the program.
+/// The first Ctrl-C ends the load and reports the results so far. The second one ends the program.
 fn stop_on_interrupt() -> Result<Stop> {
     let stop = Stop::default();
     let stopped = stop.clone();
@@ -188,8 +189,9 @@ impl BenchArgs {
 /// The key in an environment variable.
 fn key_from(variable: &str) -> Result<ApiKey> {
     let key = std::env::var(variable).ok().filter(|key| !key.trim().is_empty());
-    key.map(|key| ApiKey::new(&key))
-        .with_context(|| format!("the environment variable {variable} has no key"))
+    // What has small letters may be a key in place of a variable's name.
+    let shown = if variable.chars().any(|c| c.is_ascii_lowercase()) { "that was named" } else { variable };
+    key.map(|key| ApiKey::new(&key)).with_context(|| format!("the environment variable {shown} has no key"))
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

@@ -14,7 +14,7 @@ use llm_router_classifier::batch::{BatchClassifier, read_on_thread};
 use llm_router_classifier::model::prediction::{Outputs, Prediction};
 use llm_router_classifier::records::{self, Record};
 
-/// Stands for all fields.
+/// Selects all fields.
 const ALL: &str = "*";
 
 /// Prints `{KEPT.., "heads", "read"}` for each row, in order. Rows before an error are printed, too.
@@ -26,7 +26,7 @@ pub(super) async fn run(engine: &EngineArgs, input: &Path, text: &str, keep: &[S
     let mut out = std::io::stdout();
     while let Some((record, answer)) = answers.try_next().await? {
         match writeln!(out, "{}", Value::Object(row(record, &answer, keep)?)) {
-            // The reader has seen enough.
+            // The reader has closed the pipe.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
             written => written?,
         }

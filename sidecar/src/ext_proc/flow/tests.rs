@@ -18,10 +18,10 @@ const ALL: [RequestMode; 6] = [
 /// Longer bodies are rejected.
 const MAX_BODY: usize = 1000;
 
-/// What Envoy makes of the answers. Fails where Envoy would: at an answer that is out of order.
+/// Applies responses as Envoy does. Fails where Envoy would: at a response that is out of order.
 struct Envoy {
     flow: RequestFlow,
-    /// Chunks that were sent and not answered.
+    /// Chunks that have no response yet.
     unanswered: VecDeque<Bytes>,
     headers: Option<CommonResponse>,
     upstream: Vec<u8>,
@@ -184,7 +184,7 @@ fn rejected() -> Verdict {
     Verdict::Respond(LocalResponse { status: 413, headers, body: Vec::new(), details: None })
 }
 
-/// Cuts a body anywhere, in empty chunks, too.
+/// Cuts a body at random places. Chunks may be empty.
 fn random_chunks<'a>(body: &'a [u8], random: &mut fastrand::Rng) -> Vec<&'a [u8]> {
     let mut cuts: Vec<_> = (0..random.usize(0..8)).map(|_| random.usize(0..=body.len())).collect();
     cuts.extend([0, body.len()]);
@@ -192,14 +192,14 @@ fn random_chunks<'a>(body: &'a [u8], random: &mut fastrand::Rng) -> Vec<&'a [u8]
     cuts.windows(2).map(|cut| &body[cut[0]..cut[1]]).collect()
 }
 
-/// JSON that is not over the limit, so that it is known to be whole in each mode.
+/// JSON within the limit, so that each mode recognizes when it is whole.
 fn random_body(random: &mut fastrand::Rng) -> Vec<u8> {
     let text: String = (0..random.usize(0..MAX_BODY - 10)).map(|_| random.alphanumeric()).collect();
     format!("{{\"a\":\"{text}\"}}").into_bytes()
 }
 
 #[test]
-fn in_any_chunks_and_each_mode_the_same_body_is_decided_and_goes_on() {
+fn every_mode_and_chunking_decides_and_forwards_the_same_body() {
     let mut random = fastrand::Rng::with_seed(1);
     for _ in 0..500 {
         let body = random_body(&mut random);
@@ -223,7 +223,7 @@ fn in_any_chunks_and_each_mode_the_same_body_is_decided_and_goes_on() {
 }
 
 #[test]
-fn what_is_not_held_goes_on_chunk_by_chunk_and_nothing_is_kept() {
+fn a_request_that_is_not_held_is_forwarded_chunk_by_chunk_and_not_kept() {
     let mut random = fastrand::Rng::with_seed(2);
     for _ in 0..200 {
         let body = vec![b'x'; random.usize(0..3 * answer::MAX_PIECE)];
@@ -243,23 +243,57 @@ fn what_is_not_held_goes_on_chunk_by_chunk_and_nothing_is_kept() {
 }
 
 #[test]
-fn a_body_that_is_too_long_is_rejected_while_it_still_comes() {
+fn a_body_that_is_too_long_is_rejected_before_it_ends() {
     for mode in [RequestMode::Streamed, RequestMode::Duplex] {
         let mut envoy = Envoy::new(mode);
         envoy.headers(held());
         for _ in 0..MAX_BODY {
             envoy.chunk(b"x", false, &|_| rejected());
         }
-        assert_eq!((envoy.local_response, envoy.flow.held_bytes()), (None, MAX_BODY));
+        let chunks = if mode == RequestMode::Streamed { MAX_BODY } else { 0 };
+        let held = MAX_BODY + chunks * CHUNK_OVERHEAD;
+        assert_eq!((envoy.local_response, envoy.flow.held_bytes()), (None, held));
         envoy.chunk(b"x", false, &|_| rejected());
         assert_eq!((envoy.local_response, envoy.flow.held_bytes()), (Some(413), 0));
-        // Envoy had sent this before.
+        // Envoy sent this before it received the rejection.
         assert!(matches!(envoy.flow.chunk(Bytes::from("x"), true), Next::Answer(none) if none.is_empty()));
         assert!(matches!(envoy.flow.trailers(), Next::Answer(none) if none.is_empty()));
     }
 }
 
-/// Envoy holds trailers back while a chunk is unanswered.
+/// Each needs a response, so its memory does not depend on its length.
+#[test]
+fn a_streamed_body_of_too_many_chunks_is_too_long() {
+    let mut envoy = Envoy::new(RequestMode::Streamed);
+    envoy.headers(held());
+    for _ in 0..MAX_CHUNKS {
+        envoy.chunk(b"", false, &|_| rejected());
+    }
+    assert_eq!((envoy.local_response, envoy.flow.held_bytes()), (None, MAX_CHUNKS * CHUNK_OVERHEAD));
+    envoy.chunk(b"", true, &|_| rejected());
+    assert_eq!((envoy.local_response, envoy.flow.held_bytes()), (Some(413), 0));
+
+    let mut envoy = Envoy::new(RequestMode::Streamed);
+    envoy.headers(held());
+    for at in 0..=MAX_CHUNKS {
+        envoy.chunk(b"", at == MAX_CHUNKS, &|_| Verdict::Unchanged);
+    }
+    envoy.assert_answered(false);
+}
+
+#[test]
+fn chunks_that_need_no_response_have_no_limit() {
+    let mut envoy = Envoy::new(RequestMode::Duplex);
+    envoy.headers(held());
+    for _ in 0..=MAX_CHUNKS {
+        envoy.chunk(b"", false, &|_| rejected());
+    }
+    assert_eq!((envoy.local_response, envoy.flow.held_bytes()), (None, 0));
+    envoy.chunk(b"{}", true, &changed);
+    assert_eq!(envoy.upstream, b"{}{}");
+}
+
+/// Envoy holds trailers back while a chunk has no response.
 #[test]
 fn a_streamed_body_of_announced_length_is_decided_before_its_trailers() {
     let (body, announced) = (br#"{"a":1}"#, Some(7));
@@ -271,7 +305,7 @@ fn a_streamed_body_of_announced_length_is_decided_before_its_trailers() {
         envoy.chunk(&body[6..], false, &verdict);
         assert!(envoy.upstream.starts_with(b"{") && envoy.unanswered.is_empty() && !envoy.has_trailers);
         let sent_on = envoy.upstream.clone();
-        // HTTP/2 may also end it with a frame that is empty.
+        // HTTP/2 may also end it with an empty frame.
         envoy.chunk(b"", false, &|_| panic!("it is decided"));
         let trailers = envoy.flow.trailers();
         envoy.carry_out(trailers, &|_| panic!("it is decided"));
@@ -282,7 +316,7 @@ fn a_streamed_body_of_announced_length_is_decided_before_its_trailers() {
 
 /// In shadow mode, nothing is rejected.
 #[test]
-fn a_body_that_is_too_long_may_go_on_as_it_comes() {
+fn a_body_that_is_too_long_may_be_forwarded_as_it_arrives() {
     for mode in [RequestMode::Streamed, RequestMode::Duplex] {
         let mut envoy = Envoy::new(mode);
         envoy.headers(held());
@@ -295,7 +329,7 @@ fn a_body_that_is_too_long_may_go_on_as_it_comes() {
 }
 
 #[test]
-fn headers_are_removed_however_the_request_goes_on() {
+fn headers_are_removed_in_every_mode() {
     for mode in ALL {
         for verdict in [changed as fn(&[u8]) -> Verdict, |_| Verdict::Unchanged] {
             let mut envoy = Envoy::new(mode);
@@ -312,7 +346,7 @@ fn headers_are_removed_however_the_request_goes_on() {
     }
 }
 
-/// The mode that the answer to the headers asks for: of response headers, request body and response body.
+/// The modes that the response to the headers requests: of response headers, request body and response body.
 fn asked(modes: BodyModes, request: OnRequest) -> Option<(HeaderSendMode, BodySendMode, BodySendMode)> {
     let answers = RequestFlow::new(modes).headers(request, None);
     let mode = answers.first()?.mode_override?;
@@ -342,20 +376,20 @@ fn envoy_is_asked_for_a_held_body_that_it_would_not_send() {
 }
 
 #[test]
-fn envoy_is_asked_to_hold_back_nothing_of_what_is_not_held() {
+fn envoy_is_asked_to_hold_back_nothing_of_a_request_that_passes() {
     use BodySendMode::None as Nothing;
     let modes = |request| BodyModes { request, response: BodySendMode::Streamed };
     let skip = Some((HeaderSendMode::Skip, Nothing, Nothing));
     assert_eq!(asked(modes(RequestMode::OnDemand), passing()), skip);
     let without_body = || OnRequest::Pass { remove: Vec::new(), has_body: false };
     assert_eq!(asked(modes(RequestMode::Buffered), without_body()), skip);
-    // Envoy's own 413 needs an answer.
+    // Envoy's own 413 needs a response.
     let send = Some((HeaderSendMode::Send, Nothing, Nothing));
     assert_eq!(asked(modes(RequestMode::Buffered), passing()), send);
 }
 
 #[test]
-fn no_mode_is_asked_for_where_envoy_does_not_heed_it() {
+fn no_mode_is_requested_where_envoy_ignores_it() {
     for request in [RequestMode::Streamed, RequestMode::Duplex] {
         let modes = BodyModes { request, response: BodySendMode::None };
         assert_eq!(asked(modes, passing()), None);
@@ -366,7 +400,7 @@ fn no_mode_is_asked_for_where_envoy_does_not_heed_it() {
 }
 
 #[test]
-fn chunks_in_place_of_the_whole_body_go_on_undecided() {
+fn chunks_instead_of_the_whole_body_pass_undecided() {
     for mode in [RequestMode::Unannounced, RequestMode::StreamedLate] {
         for announced in [Some(7), None] {
             let mut envoy = Envoy::new(mode);
@@ -389,7 +423,7 @@ fn a_body_over_envoys_limit_is_rejected_as_too_long() {
 }
 
 #[test]
-fn a_body_that_does_not_come_is_missed_once_its_response_begins() {
+fn a_body_that_does_not_arrive_is_missed_once_its_response_begins() {
     for mode in [RequestMode::Buffered, RequestMode::OnDemand] {
         let mut flow = RequestFlow::new(BodyModes { request: mode, response: BodySendMode::None });
         flow.headers(held(), None);
@@ -405,7 +439,7 @@ fn a_body_that_does_not_come_is_missed_once_its_response_begins() {
 }
 
 #[test]
-fn what_the_access_log_gets_comes_with_the_first_answer() {
+fn metadata_for_the_access_log_is_in_the_first_response() {
     for mode in ALL {
         let mut flow = RequestFlow::new(BodyModes { request: mode, response: BodySendMode::None });
         flow.headers(held(), None);

@@ -55,7 +55,7 @@ impl Run {
         self.chunk(body, true).remove(0)
     }
 
-    /// What needs no classifier is decided without a service.
+    /// There is no service here, so the request must not need a classifier.
     fn chunk(&mut self, chunk: &str, is_end: bool) -> Vec<ProcessingResponse> {
         match self.flow.chunk(chunk.to_owned().into(), is_end) {
             Next::Answer(answers) => answers,
@@ -145,7 +145,7 @@ fn the_routers_own_headers_are_removed() {
 }
 
 #[test]
-fn envoy_holds_nothing_back_of_a_request_that_is_not_routed() {
+fn envoy_does_not_hold_back_a_request_that_is_not_routed() {
     let mut run = Run::new("enforce");
     let answer = run.begin(&[(":method", "POST"), (":path", "/v1/audio/transcriptions")]).remove(0);
     let mode = answer.mode_override.unwrap();
@@ -167,7 +167,7 @@ fn the_list_of_models_is_an_immediate_response() {
 }
 
 #[test]
-fn a_decision_is_one_answer_with_headers_and_body_and_is_recorded_and_counted() {
+fn a_decision_is_one_response_with_headers_and_body_and_is_recorded_and_counted() {
     let mut run = Run::new("enforce");
     run.headers(&[("content-length", "67")]);
     let answer = run.body(BODY);
@@ -213,7 +213,7 @@ fn a_rejection_has_openais_shape_and_is_recorded_and_counted() {
 }
 
 #[test]
-fn usage_counts_when_the_stream_ends_whenever_that_is() {
+fn usage_is_counted_whenever_the_stream_ends() {
     let mut run = Run::new("enforce");
     run.headers(&[]);
     run.body(BODY);
@@ -226,7 +226,7 @@ fn usage_counts_when_the_stream_ends_whenever_that_is() {
     assert!(text.contains(r#"llm_router_input_tokens_total{llm_model="big"} 12"#), "{text}");
 }
 
-/// Envoy's limit is above the policy's, so that what is cut off is too long.
+/// Envoy's limit is above the policy's, so a body that Envoy cuts off is too long for the policy.
 #[test]
 fn a_body_whose_end_envoy_does_not_announce_is_decided_only_if_it_is_json_within_the_limit() {
     let padded = |length| format!("{BODY}{}", " ".repeat(length - BODY.len()));
@@ -243,7 +243,7 @@ fn a_body_whose_end_envoy_does_not_announce_is_decided_only_if_it_is_json_within
     }
 }
 
-/// Whatever the chunks, the decision and the bytes that go on are those of a buffered body.
+/// The decision and the forwarded bytes are those of a buffered body, regardless of the chunks.
 #[test]
 fn a_streamed_body_is_decided_as_a_buffered_one() {
     let wrong = r#"{"model": "big", "messages": 5}"#;

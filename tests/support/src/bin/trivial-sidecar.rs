@@ -1,4 +1,4 @@
-//! A sidecar that gives every prompt the same label at once: what remains is the cost of the call (`scripts/bench`).
+//! A sidecar that immediately gives every prompt the same label, to measure the cost of the call alone (`scripts/bench`).
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

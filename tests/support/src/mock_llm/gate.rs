@@ -25,7 +25,7 @@ impl Gate {
     }
 
     pub(super) async fn pass(&self) {
-        // An error says that the gate is open for good.
+        // An error means that the gate stays open.
         if let Ok(permit) = self.0.acquire().await {
             permit.forget();
         }

@@ -1,4 +1,4 @@
-//! What the model writes: it follows from the request alone, so that a test knows it beforehand.
+//! The mock model's output. It depends on the request alone, so that a test can predict it.
 //!
 //! - A tool that `tool_choice` names or requires is called.
 //! - Asked by the user to "Call NAME", or to "Call NAME 3 times", the model calls this tool until it has this number of results.
@@ -92,7 +92,7 @@ fn wanted_schema(request: &Value) -> Option<&Value> {
     formats.into_iter().find_map(|path| request.pointer(path))
 }
 
-/// What the conversation asks for, and what was done.
+/// The tool calls that the conversation requests, and the results so far.
 #[derive(Debug, Default)]
 struct History {
     /// The tool that the user wants called last, and how often.

@@ -1,4 +1,4 @@
-//! How LLM servers understand a path: they forgive spellings that a filter in front of them must know, too.
+//! How LLM servers read a path. They accept other spellings, which a filter in front of them must recognize, too.
 
 /// The path without its query: decoded as uvicorn does, then with slashes merged, dots resolved and letters of one case, as frameworks
 /// and proxies behind it do.
@@ -16,7 +16,7 @@ pub(super) fn understood(written: &str) -> String {
     format!("/{}", segments.join("/").to_ascii_lowercase())
 }
 
-/// Once.
+/// Decodes once.
 fn decode(path: &str) -> String {
     let mut decoded = Vec::new();
     let mut rest = path.as_bytes();

@@ -10,7 +10,7 @@ pub fn sealed(cluster: &str) -> String {
     format!("{MARK}{cluster}")
 }
 
-/// Why the cluster's model cannot go on with this request, if it cannot: as providers do, it rejects what another made.
+/// Why the cluster's model cannot continue this request, if it cannot. Like real providers, it rejects another model's state.
 pub(super) fn foreign(request: &Value, cluster: &str) -> Option<String> {
     let stored = request["previous_response_id"].as_str();
     if let Some(id) =

@@ -32,7 +32,7 @@ impl Endpoint {
     }
 }
 
-/// What shapes the reply to one request.
+/// The request's properties that determine the reply.
 #[derive(Debug)]
 pub(super) struct Reply<'a> {
     pub(super) endpoint: Endpoint,
@@ -64,7 +64,7 @@ impl<'a> Reply<'a> {
     /// The reply as the payloads of server-sent events.
     pub(super) fn events(&self) -> Vec<String> {
         let events = match self.endpoint {
-            // Nobody streams embeddings and counts.
+            // Embeddings and token counts are not streamed.
             Endpoint::Chat | Endpoint::Completions | Endpoint::Embeddings | Endpoint::CountTokens => {
                 return completions::events(self);
             }

@@ -1,4 +1,4 @@
-//! What mock LLMs received of the requests that a test tracks. Other requests, as those of a load, leave no trace.
+//! The requests that mock LLMs received and that a test tracks. Other requests, such as load, are not recorded.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -110,7 +110,7 @@ impl TrackedRequest {
         self.log.entries().get(&self.id).map(|entry| entry.received.clone()).unwrap_or_default()
     }
 
-    /// Holds back the stream that answers the request.
+    /// Holds back the stream that responds to the request.
     #[must_use]
     pub fn hold(&self) -> Gate {
         let gate = Gate::closed();

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// How deep an instance gets at most: schemas may refer to themselves.
+/// The maximum depth of an instance, because schemas may refer to themselves.
 const DEPTH: usize = 8;
 
 /// A small value that is valid for the schema.

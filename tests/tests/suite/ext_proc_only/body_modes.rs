@@ -22,7 +22,7 @@ macro_rules! for_each_version {
     ($($test:tt)+) => { version_tests! { [v1_37(V1_37) v1_38(V1_38) v1_39(V1_39) current(Current)] $($test)+ } };
 }
 
-/// What operators and platforms configure, by its name in `docs/native.md`.
+/// A body mode that operators and platforms configure, by its name in `docs/native.md`.
 const MODES: [&str; 5] = ["on demand", "buffered", "streamed early", "streamed on demand", "full duplex"];
 
 fn in_mode(host_bootstrap: fn(Host) -> Bootstrap, mode: &str) -> Bootstrap {
@@ -41,7 +41,7 @@ fn in_mode(host_bootstrap: fn(Host) -> Bootstrap, mode: &str) -> Bootstrap {
     })
 }
 
-/// Envoy 1.37 does not know all that we ship.
+/// Envoy 1.37 does not support all fields that we ship.
 fn for_version(version: Version, bootstrap: Bootstrap) -> Bootstrap {
     if version != Version::V1_37 {
         return bootstrap;
@@ -154,7 +154,7 @@ async fn bodies_keep_a_length_that_fits() {
     }
 }
 
-/// An upload can be faster than the sidecar. Envoy must not buffer it, nor take it for too large.
+/// An upload can be faster than the sidecar. Envoy must neither buffer it nor reject it as too large.
 #[apply(for_each_version!)]
 async fn an_upload_passes_however_late_the_sidecar_replies(version: Version) {
     for (mode, lowest) in [("on demand", 0.33), ("streamed on demand", 0.34), ("full duplex", 0.35)] {
@@ -199,7 +199,7 @@ async fn while_stopped(sidecar: &Sidecar, gateway: &Envoy, request: Request) -> 
     tokio::join!(gateway.send(request), resume).0
 }
 
-/// Of Envoy's buffers in a test.
+/// The size of Envoy's buffers in a test.
 const LIMIT: usize = 64 << 10;
 
 async fn received_bytes(gateway: &Envoy) -> f64 {
@@ -208,7 +208,7 @@ async fn received_bytes(gateway: &Envoy) -> f64 {
     stats.get(name).copied().unwrap_or(0.0)
 }
 
-/// Its answer would come too late to choose a route by it.
+/// Its response would come too late to select a route.
 #[tokio::test]
 async fn where_envoy_sends_no_body_requests_go_on_as_they_came_and_are_counted() {
     let refused =
@@ -224,7 +224,7 @@ async fn where_envoy_sends_no_body_requests_go_on_as_they_came_and_are_counted()
     assert_eq!(gateway.stats().await["llm_router_sidecar_missed_bodies_total"], 2.0);
 }
 
-/// Envoy has given the body away, so that nothing can go on.
+/// Envoy no longer has the body, so it cannot forward the request.
 #[tokio::test]
 async fn a_streamed_prompt_fails_without_a_sidecar_and_a_request_without_a_body_does_not() {
     let unique = |it: &mut Value| it["policies"]["task_router"]["min_confidence"] = json!(0.37);

@@ -33,7 +33,7 @@ async fn what_is_decided_goes_to_its_model_and_the_rest_nowhere() {
     gateway.send(spoofed).await.assert_not_forwarded();
 }
 
-/// Envoy takes the end of a call without an error, and without an answer, for a reason to go on.
+/// If a call ends without an error and without a response, Envoy lets the request pass.
 #[tokio::test]
 async fn without_a_decision_no_request_reaches_an_llm() {
     let (silent, _reads) = broken_sidecar::silent();

@@ -1,4 +1,4 @@
-//! Clients that try to make the sidecar late, so that Envoy lets their requests pass by the policy.
+//! Clients that try to make the sidecar late, so that their requests bypass the policy.
 
 use futures_util::future::join_all;
 use llm_router_tests::bootstrap::Bootstrap;
@@ -34,7 +34,7 @@ async fn many_costly_bodies_at_once_pass_by_no_policy() {
         for body in [costly(r#""","#), costly("[],"), text.clone()] {
             let sent = (0..BODIES).map(|_| gateway.send(Request::chat(&body)));
             for response in join_all(sent).await {
-                // What is not read is refused, too.
+                // Requests whose body was not read are rejected, too.
                 assert!(matches!(response.status.as_u16(), 404 | 503), "{name}: {}", response.status);
                 response.assert_not_forwarded();
             }

@@ -1,4 +1,4 @@
-//! What differs where the sidecar decides.
+//! Behaviour that differs if the sidecar decides.
 
 mod body_modes;
 mod closed;

@@ -1,4 +1,4 @@
-//! The sidecar fails. Nothing else knows the policy or its default, so requests go on as they were sent, on the fallback
+//! The sidecar fails. Nothing else knows the policy or its default, so requests are forwarded unchanged, on the fallback
 //! route. A host inside Envoy takes the policy's default instead: see `shared/sidecar_failure.rs`.
 
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! The harness itself: a test that relies on it must be able to.
+//! Tests of the harness itself, because other tests rely on it.
 
 mod mock_llm;
 mod request_log;

@@ -42,7 +42,7 @@ async fn without_the_module_no_request_reaches_an_llm() {
 /// The module's file and its digest.
 fn module() -> (Vec<u8>, String) {
     let mut file = std::fs::read(fresh(&MODULE)).expect("the module");
-    // A digest of its own, since Envoy keeps what it fetched: a byte after the end changes nothing.
+    // Each test needs another digest, because Envoy keeps what it fetched. A byte after the end changes only the digest.
     file.extend(std::process::id().to_le_bytes());
     let digest = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect();
     (file, digest)

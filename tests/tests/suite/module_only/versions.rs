@@ -1,4 +1,4 @@
-//! One file of the module on every Envoy that can run it, and what it says to those that cannot.
+//! The same module file on every Envoy that can run it, and its error on those that cannot.
 
 use std::collections::HashMap;
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{assert_routed, without_sidecar};
 
 const WORKERS: u32 = 4;
-/// Enough that every worker gets some, each on a connection of its own.
+/// So many that every worker gets some, each on its own connection.
 const REQUESTS: usize = 64;
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn start(change: impl FnOnce(&mut Value)) -> ScriptedGateway {
     ScriptedGateway::start(without_sidecar(Host::Module).policy(change), WORKERS).await
 }
 
-/// Checks that every worker got a connection: else the test shows nothing.
+/// Checks that every worker got a connection. Otherwise the test proves nothing.
 async fn assert_all_worked(gateway: &Envoy) {
     let stats = gateway.stats().await;
     let is_of_workers = |name: &str| {

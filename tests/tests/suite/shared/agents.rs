@@ -1,4 +1,4 @@
-//! Loops of coding agents: however long one gets, and whatever the harness puts around the human's words, it is classified once.
+//! Loops of coding agents. A loop is classified once, however long it is and whatever the harness adds to the human's words.
 //!
 //! The gateways have one worker, since in the Wasm filter each worker has its own cache.
 
@@ -18,7 +18,7 @@ use crate::support::{route_both_apis, without_sidecar};
 /// The requests of a loop.
 const STEPS: usize = 10;
 
-/// So many that at equal weights both models get some of them.
+/// So many that both models get some of them, at equal weights.
 const CONVERSATIONS: usize = 24;
 
 /// Poetry goes to one of two models.
@@ -44,7 +44,7 @@ async fn a_loop_of_ten_steps_is_classified_once_and_decided_ten_times_alike(host
         let mut conversation = Conversation::new(&prompt);
         for step in 1..=STEPS {
             let response = gateway.send(agent.request(&conversation)).await;
-            // Where the model's own reasoning comes back to it, this decides already.
+            // If the client sends the model's reasoning back, the reasoning alone decides.
             let reasons: &[_] = if step == 1 { &["classified"] } else { &["cached", "sticky"] };
             if !is_decided(&response, strong(&agent), reasons) {
                 faults.push(format!("{}, step {step}: {}", agent.name, decision(&response)));

@@ -1,4 +1,4 @@
-//! Bodies: of every size and framing they are read whole, and only what must change in them is changed.
+//! Bodies of every size and framing: the router reads all of them, and changes only what it must change.
 
 use llm_router_tests::client::{Request, chat};
 use llm_router_tests::envoy::Envoy;
@@ -140,7 +140,7 @@ async fn bytes_that_are_not_utf8_stay_as_they_are(host: Host) {
         .await
         .send(Request::new(hyper::Method::POST, "/v1/chat/completions", body))
         .await;
-    // The mock LLM responds with 400: what an LLM makes of such bytes is its own affair.
+    // The mock LLM responds with 400. How an LLM treats such bytes is not the router's concern.
     assert_eq!(response.header("x-served-by"), "nemotron", "{response:?}");
     assert!(response.received().body.ends_with(b",\"user\":\"\xff\"}"));
 }
@@ -195,7 +195,7 @@ async fn a_body_over_envoys_own_limit_is_rejected_by_who_buffers_it_and_harms_no
                 let status = gateway.send(request).await.status;
                 // The module and a sidecar that bodies are streamed to hold them themselves.
                 let is_buffered = !matches!(host, Host::Module | Host::ExtProcStreamed);
-                // Envoy counts what it has buffered before the last bytes come: if nobody waits for them, they pass.
+                // Envoy checks what it has buffered before the last bytes arrive. If no filter waits for these, they pass.
                 let is_allowed = bytes <= LIMIT + 1 || !is_buffered;
                 let is_rejected = status == 413 && is_buffered;
                 assert!(is_rejected || is_allowed && status == 200, "{status} for {bytes} bytes to {model}");

@@ -26,6 +26,21 @@ async fn a_compressed_body_is_an_unsupported_media_type(host: Host) {
     }
 }
 
+/// A server that honours the charset could read another `model` than the router.
+#[apply(for_each_host!)]
+async fn a_body_in_another_charset_is_an_unsupported_media_type(host: Host) {
+    for charset in ["utf-7", "\"Shift_JIS\"", "UTF-16LE"] {
+        let content_type = format!("application/json; charset={charset}");
+        let request = Request::chat(chat("llama-70b", "Hi")).header("content-type", &content_type);
+        let response = ScriptedGateway::with_every_policy(host).await.send(request).await;
+        assert_rejected(&response, 415, Value::Null, charset);
+        assert_eq!(response.json()["error"]["code"], "unsupported_encoding");
+    }
+    let request =
+        Request::chat(chat("llama-70b", "Hi")).header("content-type", "application/json; charset=UTF-8");
+    assert_routed(&ScriptedGateway::with_every_policy(host).await.send(request).await, "llama-70b", "manual");
+}
+
 #[apply(for_each_host!)]
 async fn a_body_that_says_that_it_is_not_compressed_is_read(host: Host) {
     let request = Request::chat(chat("llama-70b", "Hi")).header("content-encoding", "identity");

@@ -1,5 +1,4 @@
-//! What the router remembers: predictions. These Envoys have one worker, since in the Wasm filter each worker has its own
-//! memory.
+//! The cache of predictions. These Envoys have one worker, because in the Wasm filter each worker has its own cache.
 
 use llm_router_tests::client::{Request, chat};
 use llm_router_tests::fakes::scripted_gateway::ScriptedGateway;

@@ -79,6 +79,28 @@ async fn each_client_has_its_own_tokens_a_minute(host: Host) {
     assert_routed(&gateway.send(of_team("a", &body)).await, "llama-70b", "manual");
 }
 
+/// Envoy does not count a number of tokens over a billion.
+#[apply(for_each_host_inside_envoy!)]
+async fn no_number_of_tokens_is_too_large_to_be_counted(host: Host) {
+    let gateway = start(host, |it| it).await;
+    let mut body = chat("llama-70b", GREETING);
+    for tokens in [json!(2_000_000_000_u64), json!(2e9), json!(u64::MAX), json!(1e300)] {
+        body["max_tokens"] = tokens;
+        let response = gateway.send(of_team("a", &body)).await;
+        assert_eq!(response.status, 429, "{}: {response:?}", body["max_tokens"]);
+        response.assert_not_forwarded();
+    }
+}
+
+/// Envoy's limit rejects a request that takes no tokens.
+#[apply(for_each_host_inside_envoy!)]
+async fn a_request_without_a_prompt_is_within_the_limit(host: Host) {
+    let gateway = start(host, |it| it).await;
+    let body = json!({"model": "llama-70b", "input": []});
+    let request = Request::post("/v1/responses", body).header("authorization", "Bearer replace-me-a");
+    assert_routed(&gateway.send(request).await, "llama-70b", "manual");
+}
+
 #[apply(for_each_host_inside_envoy!)]
 async fn after_the_limit_no_spelling_of_the_path_leads_past_it(host: Host) {
     let few = |filter: &mut Value| {

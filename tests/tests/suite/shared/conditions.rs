@@ -15,6 +15,7 @@ async fn with_rules(host: Host) -> &'static ScriptedGateway {
     let rules = |it: &mut Value| {
         it["cache"] = json!({ "entries": 100 });
         it["rules"] = json!([
+            { "when": { "path_prefix": "/v1/completions" }, "reject": { "status": 403, "message": "no completions" } },
             { "name": "watched", "when": { "mood": { "above": 0.5 } }, "reject": { "message": "no" }, "mode": "shadow" },
             { "when": { "mood": { "above": 0.9 } }, "reject": { "status": 403, "message": "not allowed here" } },
             { "when": { "all": [{ "task": ["Closed QA", "Poetry"] }, { "complexity": { "above": 0.6 } }] }, "model": "nemotron" },
@@ -87,4 +88,22 @@ async fn a_head_that_is_missing_fails_no_other(host: Host) {
     let only_task = by_classifier(json!({ "task": { "label": "Code Generation", "confidence": 0.875 } }));
     let response = gateway.send(Request::chat(chat("auto", &only_task))).await;
     assert_routed(&response, "nemotron", "classified");
+}
+
+/// They go on as `/v1/completions`.
+#[apply(for_each_host!)]
+async fn a_rule_on_a_path_matches_all_its_aliases(host: Host) {
+    let gateway = with_rules(host).await;
+    let body = json!({ "model": "llama-8b", "prompt": "hi" });
+    for path in [
+        "/v1/completions",
+        "/V1//Completions/",
+        "/completions",
+        "/openai/completions",
+        "/v1/engines/llama-8b/completions",
+        "/openai/deployments/llama-8b/completions?api-version=2024-10-21",
+    ] {
+        let response = gateway.send(Request::post(path, &body)).await;
+        assert_rejected(&response, 403, Value::Null, "no completions");
+    }
 }

@@ -1,4 +1,4 @@
-//! Conversations: which model they keep, on whichever worker or gateway their turns come.
+//! Conversations keep their model, whichever worker or gateway gets their turns.
 
 use llm_router_tests::client::{Request, Response};
 use llm_router_tests::fakes::scripted_gateway::ScriptedGateway;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{assert_rejected, assert_routed, without_sidecar};
 
-/// Two gateways without anything in common, each with two workers.
+/// Two gateways that share nothing, each with two workers.
 struct Replicas([ScriptedGateway; 2]);
 
 impl Replicas {
@@ -30,7 +30,7 @@ impl Replicas {
     }
 
     /// Sends a request to each gateway a few times, each on a connection of its own, so that it meets several workers; all
-    /// must answer with one model.
+    /// must respond with the same model.
     async fn send(&self, request: Request) -> Response {
         let mut responses = Vec::new();
         for gateway in &self.0 {
@@ -55,7 +55,7 @@ async fn strongest(host: Host) -> &'static Replicas {
     SHARED.get_or_start(host, start).await
 }
 
-/// A conversation of these user messages, with an answer after each but the last.
+/// A conversation of these user messages, with a completion after each except the last.
 fn conversation(model: &str, texts: &[&str]) -> Value {
     let turns = texts.iter().flat_map(|text| {
         [json!({ "role": "user", "content": text }), json!({ "role": "assistant", "content": "Well." })]
@@ -75,7 +75,7 @@ async fn a_conversation_keeps_the_model_of_its_first_message_on_all_workers_and_
         assert_routed(&send(texts).await, "nemotron", "sticky");
     }
     assert_eq!(send(&[&later]).await.header("x-llm-router-model"), "llama-8b");
-    // A worker that has not seen the conversation before decides alike.
+    // A worker that has not seen the conversation before makes the same decision.
     let unseen = labelled("Code Generation");
     assert_routed(&send(&[&unseen, &later]).await, "nemotron", "sticky");
 }

@@ -1,4 +1,4 @@
-//! Rules with conditions on what Envoy knows of a request: its route, the client's address, and the claims of its token. No header can
+//! Rules with conditions on what Envoy knows about a request: its route, the client's address, and the claims of its token. No header can
 //! fake them.
 
 use std::sync::LazyLock;
@@ -25,7 +25,7 @@ async fn gateway(host: Host) -> &'static ScriptedGateway {
     SHARED.get_or_start(host, || ScriptedGateway::start(bootstrap(host), 1)).await
 }
 
-/// A rule for each condition: a request that names it goes to nemotron if it holds.
+/// A rule for each condition: a request that names the condition goes to nemotron if the condition matches.
 pub(crate) fn bootstrap(host: Host) -> Bootstrap {
     let claims = |claims: Value| json!({ "metadata": { JWT: { "payload": claims } } });
     let attributes = |attributes: Value| json!({ "attribute": attributes });
@@ -98,7 +98,7 @@ async fn rules_match_the_clients_certificate(host: Host) {
         [("spiffe://corp/ns/batch/sa/jobs", "llama-70b"), ("spiffe://corp/ns/batches/sa/jobs", "nemotron")]
     {
         let request = request("none").tls(authority.client(uri));
-        // What a mesh's proxies forward of a certificate is a header, and no attribute.
+        // A mesh's proxies forward a certificate in a header, which is not an attribute.
         let request = request.header("x-forwarded-client-cert", "URI=spiffe://corp/ns/batch/sa/jobs");
         assert_routed(&gateway.send(request).await, model, "rule");
     }
@@ -154,7 +154,7 @@ async fn rules_match_the_route_by_which_a_request_came(host: Host) {
     let gateway = gateway(host).await;
     assert_routed(&gateway.send(request("route")).await, "nemotron", "rule");
     assert_routed(&gateway.send(request("decided")).await, "llama-8b", "classified");
-    // With the cluster header, Envoy chooses the other route; other headers of the router's might do so, too.
+    // By the cluster header, Envoy chooses the other route. Other headers of the router could have the same effect.
     for header in ["x-llm-cluster", "x-llm-z"] {
         for condition in ["route", "decided"] {
             let spoofed = gateway.send(request(condition).header(header, "llama-70b")).await;

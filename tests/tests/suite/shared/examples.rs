@@ -1,4 +1,4 @@
-//! Policies by few-shot examples: the filter sends them to the sidecar when it asks for them, and not again.
+//! Policies with few-shot examples: the filter sends them to the sidecar once, when the sidecar requests them.
 
 use llm_router_tests::client::{Request, Response, chat};
 use llm_router_tests::envoy::Envoy;

@@ -74,7 +74,7 @@ async fn a_fallback_model_streams(host: Host) {
     let mut response = open.await;
     assert_eq!(response.headers["x-llm-router-model"], "llama-70b");
     assert_eq!(response.headers["x-llm-router-reason"], "failover");
-    // The first event is here while the mock LLM holds the others back.
+    // The first event arrives while the mock LLM holds back the others.
     let mut events = vec![response.next_event().await.expect("an event")];
     gate.open();
     events.extend(response.events().await);

@@ -1,4 +1,4 @@
-//! There is no classification although the sidecar works: it does not have the classifier that the policy names.
+//! The sidecar works, but does not have the classifier that the policy names, so nothing is classified.
 
 use llm_router_tests::client::{Request, chat};
 use llm_router_tests::envoy::Envoy;

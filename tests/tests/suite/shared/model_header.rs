@@ -21,7 +21,7 @@ async fn gateway(host: Host) -> &'static ScriptedGateway {
     SHARED.get_or_start(host, || ScriptedGateway::start(bootstrap(), 1)).await
 }
 
-/// What the LLM saw of the header.
+/// The header's values as the LLM received them.
 fn received(response: &Response) -> Vec<String> {
     let received = response.received();
     received.headers.get_all(HEADER).iter().map(|value| value.to_str().expect("text").to_owned()).collect()
@@ -38,7 +38,7 @@ async fn it_has_the_name_that_the_llm_is_asked_for(host: Host) {
         (Request::chat(chat("gpt-4o", "Hi")), "llama-70b", "alias"),
         (Request::post("/v1/embeddings", embeddings), "nemotron", "manual"),
     ] {
-        // A client's own has no say in it.
+        // A client's own header has no effect.
         let response =
             gateway.send(request.header(HEADER, NEMOTRON).header("X-Gateway-Model-Name", "x")).await;
         assert_routed(&response, model, reason);

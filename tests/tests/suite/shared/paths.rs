@@ -1,4 +1,4 @@
-//! Paths in other spellings: an LLM server understands them, so they must not lead around the policy.
+//! Other spellings of paths. LLM servers accept them, so they must not bypass the policy.
 
 use hyper::Method;
 use llm_router_tests::client::{Request, chat};

@@ -1,4 +1,4 @@
-//! APIs other than chat completions, and providers that have them at another host and path.
+//! APIs other than chat completions, and providers that serve them at another host and path.
 
 use hyper::Method;
 use llm_router_tests::client::{Request, Response, chat};
@@ -211,7 +211,7 @@ async fn post(host: Host, path: &str, body: &Value) -> Response {
     ScriptedGateway::with_every_policy(host).await.send(Request::post(path, body)).await
 }
 
-/// Checks that the LLM got the body with its own name in it, and all else as it was.
+/// Checks that the LLM got the body with its own name in it, and otherwise unchanged.
 #[track_caller]
 fn assert_sent(response: &Response, body: &Value, model: &str) {
     let mut expected = body.clone();

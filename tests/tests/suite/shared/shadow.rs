@@ -1,4 +1,4 @@
-//! In shadow mode, requests stay as they are and go where they always went; the decision is only reported.
+//! In shadow mode, requests are forwarded unchanged by the existing routes, and the decision is only reported.
 
 use hyper::Method;
 use llm_router_tests::bootstrap::Bootstrap;

@@ -1,4 +1,4 @@
-//! Clients may be hostile: what they send under the router's names has no effect and goes no further.
+//! Hostile clients: headers that they send with the router's names have no effect and are not forwarded.
 
 use hyper::Method;
 use llm_router_tests::client::{Request, chat};

@@ -254,7 +254,7 @@ async fn start(host: Host, change: impl FnOnce(&mut Value)) -> ScriptedGateway {
     ScriptedGateway::start(observed(without_sidecar(host).policy(change)), 1).await
 }
 
-/// Counts everything that can be counted, without delay.
+/// Enables all counters, and removes the delays of reporting.
 fn observed(bootstrap: Bootstrap) -> Bootstrap {
     bootstrap.reading_responses().stats_flush_interval("0.1s")
 }

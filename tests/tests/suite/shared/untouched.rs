@@ -1,4 +1,4 @@
-//! Requests that do not ask for a completion pass as they are, on the fallback route.
+//! Requests that do not ask for a completion are forwarded unchanged, on the fallback route.
 
 use hyper::Method;
 use llm_router_tests::client::Request;

@@ -88,7 +88,7 @@ async fn bootstrap(step: &str) -> Bootstrap {
     bootstrap.with_long_timeouts().sidecar(Sidecar::shared().await.address())
 }
 
-/// Whether one request was routed, and not only forwarded. It is never half of it.
+/// Whether one request was routed, and not only forwarded. Checks that all signs of it agree.
 async fn is_routed(gateway: &Envoy) -> bool {
     let response = gateway.send(Request::chat(chat("my-model", CODE))).await;
     assert_eq!(response.status, 200, "{response:?}");

@@ -30,7 +30,7 @@ pub(in crate::model::encoder) struct BertConfig {
 }
 
 impl BertConfig {
-    /// The position of a text's first token. RoBERTa keeps the padding token's id, and what is before it, for padding.
+    /// The position of a text's first token. RoBERTa reserves the positions up to the padding token's id.
     pub(super) fn first_position(&self) -> i64 {
         if self.model_type == "bert" { 0 } else { self.pad_token_id + 1 }
     }

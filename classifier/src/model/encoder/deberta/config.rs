@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::model::encoder::Shape;
 use crate::model::encoder::config::{Part, check_gelu, check_heads};
 
-/// The dimensions of a DeBERTa encoder. Where `transformers` has a default, so have we.
+/// The dimensions of a DeBERTa encoder. Defaults are those of `transformers`.
 #[derive(Debug, Clone, Deserialize)]
 pub(in crate::model::encoder) struct DebertaConfig {
     pub(super) hidden_size: i64,

@@ -1,4 +1,4 @@
-//! What DeBERTa's attention adds for the distance between a query's and a key's token.
+//! The terms that DeBERTa's attention adds for the distance between a query's and a key's token.
 
 use anyhow::Result;
 use tch::{Kind, Tensor};
@@ -18,11 +18,11 @@ pub(super) struct Distances {
 }
 
 impl Distances {
-    /// Of the projected embeddings, `[2 * max tokens - 1, hidden]` both, by growing distance.
+    /// From the projected embeddings, both `[2 * max tokens - 1, hidden]`, in order of distance.
     pub(super) fn new(queries: &Tensor, keys: &Tensor, attention_heads: i64) -> Result<Self> {
         let (distances, hidden) = queries.size2()?;
         let width = hidden / attention_heads;
-        // The products of content with content, content with distance and distance with content are added up.
+        // Attention adds three products: content with content, content with distance, distance with content.
         let scale = 1.0 / (3.0 * width as f64).sqrt();
         let by_head = |projected: &Tensor| {
             let projected = projected.f_reshape([distances, attention_heads, width])?;
@@ -35,7 +35,7 @@ impl Distances {
         })
     }
 
-    /// What content products must be multiplied with, too.
+    /// The scale, which also applies to the products of content.
     pub(super) fn scale(&self) -> f64 {
         self.scale
     }
@@ -59,8 +59,8 @@ fn by_distance_of_pairs(content: &Tensor, distances: &Tensor) -> Result<Tensor> 
     // One product a head, for all texts: content is a view, and is not copied.
     let content = content.f_transpose(0, 1)?.f_reshape([heads, texts * tokens, width])?;
     let products = content.f_bmm(&distances)?;
-    // Token i needs the products from `tokens - 1 - i` on: the same as a row that is one shorter, so that each row
-    // begins one earlier than the one before. No product is copied.
+    // Token i needs the products from `tokens - 1 - i` on: the same as with rows that are one shorter, so
+    // that each row begins one earlier than the one before. No product is copied.
     let strides = [tokens * used, texts * tokens * used, used - 1, 1];
     Ok(products.f_as_strided([texts, heads, tokens, tokens], strides, tokens - 1)?)
 }
@@ -75,8 +75,9 @@ pub(super) fn by_distance(config: &DebertaConfig, embeddings: &Tensor) -> Result
     Ok(embeddings.f_index_select(0, &buckets.f_add_scalar(span)?.f_clamp(0, 2 * span - 1)?)?)
 }
 
-/// Which bucket a distance is in, with its sign: itself if it is small, else by its logarithm. As in
-/// `transformers.models.deberta_v2.modeling_deberta_v2.make_log_bucket_position`, in the same single precision.
+/// The bucket of a distance, with its sign: the distance itself if it is small, else by its logarithm. As in
+/// `transformers.models.deberta_v2.modeling_deberta_v2.make_log_bucket_position`, in the same single
+/// precision.
 fn buckets(distances: &Tensor, buckets: i64, max_distance: i64) -> Result<Tensor> {
     let middle = buckets / 2;
     let single = |number: f64| Tensor::f_from_slice(&[number as f32])?.f_to_device(distances.device());

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::model::encoder::Shape;
 use crate::model::encoder::config::{Part, check_gelu, check_heads};
 
-/// The dimensions of a ModernBERT encoder. Where `transformers` has a default, so have we.
+/// The dimensions of a ModernBERT encoder. Defaults are those of `transformers`.
 #[derive(Debug, Clone, Deserialize)]
 pub(in crate::model::encoder) struct ModernBertConfig {
     pub(super) hidden_size: i64,
@@ -48,10 +48,10 @@ pub(in crate::model::encoder) struct ModernBertConfig {
 /// Which tokens a layer sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(in crate::model::encoder) enum Reach {
-    /// All.
+    /// All tokens.
     #[serde(rename = "full_attention")]
     Global,
-    /// Those near by.
+    /// Tokens nearby.
     #[serde(rename = "sliding_attention")]
     Local,
 }

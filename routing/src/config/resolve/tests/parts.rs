@@ -1,4 +1,4 @@
-//! What is wrong with one part of a configuration, and where.
+//! Errors in one part of a configuration, with their paths.
 
 use serde_json::json;
 
@@ -45,7 +45,7 @@ fn a_model_says_what_is_wrong_with_it() {
     }
 }
 
-/// Else Prometheus would have other labels than the stats mean.
+/// Otherwise Prometheus would extract wrong labels.
 #[test]
 fn a_name_that_stats_would_be_read_wrongly_by_is_an_error() {
     let with = |name: &str| {
@@ -99,6 +99,7 @@ fn an_edit_of_the_body_says_what_is_wrong_with_it() {
         (json!({"default": {"messages": []}}), ".default.messages: cannot be edited: it is the prompt"),
         (json!({"remove": ["input"]}), ".remove.input: cannot be edited: it is the prompt"),
         (json!({"set": {"prompt.id": "x"}}), ".set.prompt.id: cannot be edited: it is the prompt"),
+        (json!({"set": {"Tools": []}}), ".set.Tools: cannot be edited: it could be mistaken for \"tools\""),
         (json!({"remove": ["nim-llm-router"]}), ".remove.nim-llm-router: cannot be edited: it never reaches"),
         (json!({"set": {"": 1}}), ".set.\"\": must name a member"),
         (json!({"remove": ["a."]}), ".remove.a.\"\": must name a member"),
