@@ -101,6 +101,16 @@ SHIFTED = 0.25
 # The share of the other ways of writing that are a prompt behind a system prompt: clients do that most.
 PREAMBLES = 0.35
 
+# The files with prompts that models/data/public_labels.jsonl has labels for, and their fields with the prompts.
+LABELLED = {
+    "dolly_train": "text",
+    "domain_questions": "text",
+    "followup_turns": "standalone",
+    "llm_scores_9models": "question",
+    "self_instruct": "text",
+    "task_prompts": "text",
+}
+
 # Public sets without a task, which models/data/public_labels.jsonl adds where it is clear.
 WITH_OUR_TASKS = {
     "belle_seeds",
@@ -207,20 +217,12 @@ def user_turns(row: dict) -> list[str]:
 def labelled_rows(data: pathlib.Path, own: pathlib.Path) -> Iterable[tuple[str, dict, str, dict]]:
     """Rows of public sets for which we have labels: the source, the row, the text, and the labels."""
     labels = {row["sha256"]: row for row in read(own / "public_labels.jsonl")}
-    texts = {
-        "dolly": lambda row: row["text"],
-        "domain_questions": lambda row: row["text"],
-        "followup_turns": lambda row: row.get("standalone"),
-        "llm_scores_9models": lambda row: row["question"],
-        "self_instruct": lambda row: row["text"],
-        "task_prompts": lambda row: row["text"],
-    }
-    for name, text_of in texts.items():
-        file = "dolly_train" if name == "dolly" else name
-        for row in read(data / f"{file}.jsonl"):
-            text = text_of(row)
+    for name, text_field in LABELLED.items():
+        for row in read(data / f"{name}.jsonl"):
+            text = row.get(text_field)
             if text and (found := labels.pop(rank(text)[:16], None)):
-                source = row["source"].split("/")[0] if name in ("domain_questions", "task_prompts") else name
+                of_parts = name in ("domain_questions", "task_prompts")
+                source = row["source"].split("/")[0] if of_parts else name.removesuffix("_train")
                 yield source, row, text, found
 
 

@@ -1,4 +1,4 @@
-//! Command-line options of the model and the engine, and the parser of durations.
+//! Command-line options of the model and the engine, and what options of several programs have in common.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -79,6 +79,13 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
     }
     humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+/// Whether a text that should name an environment variable may be a key, which messages must not repeat: names are usually in capital
+/// letters.
+#[must_use]
+pub fn may_be_key(variable: &str) -> bool {
+    variable.chars().any(|c| c.is_ascii_lowercase())
 }
 
 #[cfg(test)]

@@ -393,7 +393,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_are_checked_without_a_panic(bytes in vec(any::<u8>(), 0..200)) {
             let checked = check(&bytes);
-            // Whatever decodes has been read in full.
+            // A message that decodes has been read in full.
             if ProcessingRequest::decode(bytes.as_slice()).is_ok() && checked.is_err() {
                 // Only groups of unknown fields, which proto3 does not have.
                 prop_assert_eq!(checked, Err(LimitError::Malformed));

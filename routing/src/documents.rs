@@ -2,6 +2,7 @@
 //!
 //! The policy tool, the sidecar and the trainer all accept these files. Reading the file is the caller's job.
 
+pub mod kubernetes;
 mod search;
 
 use std::fmt;

@@ -14,7 +14,7 @@ PROMPT = json.dumps({"messages": [{"role": "user", "content": "My bill is wrong"
 
 
 def send_sets(port: int, sets: int, seconds: float) -> collections.Counter[str]:
-    """Sends so many sets at once, waits for them this long, and returns how the calls ended."""
+    """Sends this number of sets at once, waits for them this long, and returns how the calls ended."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         process = channel.stream_stream(METHOD)
         calls = [process(iter([_request(number)]), timeout=seconds) for number in range(sets)]

@@ -304,9 +304,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 
 /// Replaces a file as a whole: a sidecar may load it at any time, and a kill must leave the old one or the new one.
 fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
+    let new = path.with_added_extension("new");
     write(&new)
         .and_then(|()| Ok(std::fs::rename(&new, path)?))
         .with_context(|| format!("cannot write {}", path.display()))

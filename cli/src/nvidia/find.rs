@@ -4,6 +4,7 @@
 use anyhow::{Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use llm_router_routing::documents::kubernetes;
 use serde_json::{Map, Value};
 
 use super::blueprint::{Blueprint, Policy, is_policy};
@@ -23,9 +24,6 @@ const MAX_TEXTS: usize = 4;
 
 /// The maximum number of strings that are parsed: strings in strings, each repeated by aliases, would take practically forever.
 const MAX_PARSED: usize = 1000;
-
-/// `kubectl apply` repeats the whole object here.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Searches a file's text.
 ///
@@ -131,7 +129,7 @@ impl Found {
                 .map(|name| name.trim().to_owned()),
             ..place.clone()
         };
-        if let Some(object) = kubernetes_object(members) {
+        if let Some(object) = kubernetes::name(members) {
             place.path = object;
         }
         // Other software has lists of LLMs, too, but not with a name and the URL of a classifier beside them.
@@ -145,7 +143,7 @@ impl Found {
             None => {}
         }
         let encoded = encoded_member(members);
-        for (key, member) in members.iter().filter(|(key, _)| *key != LAST_APPLIED) {
+        for (key, member) in members.iter().filter(|(key, _)| *key != kubernetes::LAST_APPLIED) {
             let place = place.key(key);
             match member {
                 Value::Object(files) if Some(key.as_str()) == encoded => self.search_encoded(files, &place),
@@ -239,12 +237,6 @@ fn text_of_lines(items: &[Value]) -> Option<String> {
     lines
         .filter(|lines| lines.len() > 1 && lines.iter().any(|line| line.ends_with('\n')))
         .map(|lines| lines.concat())
-}
-
-fn kubernetes_object(members: &Map<String, Value>) -> Option<String> {
-    let kind = members.get("kind")?.as_str()?;
-    let name = members.get("metadata")?.get("name")?.as_str()?;
-    Some(format!("{kind}/{name}"))
 }
 
 /// The member of a Kubernetes object whose values are in Base64.

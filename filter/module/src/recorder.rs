@@ -1,8 +1,8 @@
 //! Collects a request's events, and passes them to Envoy once the request's state is no longer borrowed.
 
+use llm_router_filter_common::debug_log;
 use llm_router_filter_common::filter_state::{self, PREFIX};
 use llm_router_routing::exchange::{Event, EventSink};
-use llm_router_routing::router::Step;
 
 use crate::abi::LogLevel;
 use crate::envoy::EnvoyFilter;
@@ -50,19 +50,7 @@ impl<'a> Recorder<'a> {
 impl EventSink for Recorder<'_> {
     fn record(&mut self, event: Event<'_>) {
         if self.gateway.logs_decisions {
-            match event {
-                Event::Routed(decision) => {
-                    self.messages.push(format!("routed to {}: {}", decision.model.name, decision.reason));
-                }
-                Event::Rejected(rejection) => self.messages.push(format!("rejected: {}", rejection.code())),
-                Event::Step(Step::NoFailover { model, max_bytes }) => {
-                    let name = &model.name;
-                    self.messages.push(format!(
-                        "no failover from {name}: its edits change more than {max_bytes} bytes"
-                    ));
-                }
-                _ => {}
-            }
+            self.messages.extend(debug_log::line(&event));
         }
         self.gateway.stats.measure(&event, self.gateway.config(), &mut self.measured);
         if self.sets_filter_state {

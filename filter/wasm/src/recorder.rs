@@ -1,10 +1,10 @@
 //! Records the events of a request: Envoy's stats, its filter state for access logs, and the debug log.
 
+use llm_router_filter_common::debug_log;
 use llm_router_filter_common::filter_state::{self, PREFIX};
 use llm_router_routing::config::Config;
 use llm_router_routing::exchange::{Event, EventSink};
-use llm_router_routing::router::Step;
-use log::debug;
+use log::{Level, debug, log_enabled};
 
 use crate::host;
 use crate::stats::Stats;
@@ -18,13 +18,10 @@ pub(crate) struct Recorder<'a> {
 
 impl EventSink for Recorder<'_> {
     fn record(&mut self, event: Event<'_>) {
-        match event {
-            Event::Routed(decision) => debug!("routed to {}: {}", decision.model.name, decision.reason),
-            Event::Rejected(rejection) => debug!("rejected: {}", rejection.code()),
-            Event::Step(Step::NoFailover { model, max_bytes }) => {
-                debug!("no failover from {}: its edits change more than {max_bytes} bytes", model.name);
-            }
-            _ => {}
+        if log_enabled!(Level::Debug)
+            && let Some(line) = debug_log::line(&event)
+        {
+            debug!("{line}");
         }
         self.stats.record(&event, self.config);
         if self.sets_filter_state {

@@ -268,7 +268,7 @@ impl Residual {
     }
 }
 
-/// Several results, of which some may be unknown. One that is `decisive` decides for all.
+/// Several results; some may be unknown. One that is `decisive` decides for all.
 fn join(results: impl Iterator<Item = Option<bool>>, decisive: bool) -> Option<bool> {
     let mut joined = Some(!decisive);
     for result in results {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 use serde_saphyr::budget::{BudgetBreach, BudgetReport};
 
-use super::DocumentError;
+use super::{DocumentError, kubernetes};
 
 /// The maximum number of strings around a policy: a ConfigMap contains a bootstrap as text, and that a policy as text.
 pub(super) const MAX_DEPTH: usize = 2;
@@ -29,9 +29,6 @@ const MAX_PLACE: usize = 200;
 /// Keys at the top level of a policy. A map with three of them counts as a policy, so that a missing or misspelt key is
 /// reported.
 const KEYS: [&str; 4] = ["sidecar", "default_policy", "models", "policies"];
-
-/// `kubectl apply` repeats the whole object here.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A policy before it is validated, or why its text cannot be parsed.
 pub(super) struct Located {
@@ -86,8 +83,8 @@ impl Search {
     }
 
     fn members(&mut self, members: &Map<String, Value>) {
-        let around = kubernetes_object(members).map(|object| mem::replace(&mut self.place, object));
-        for (key, value) in members.iter().filter(|(key, _)| *key != LAST_APPLIED) {
+        let around = kubernetes::name(members).map(|object| mem::replace(&mut self.place, object));
+        for (key, value) in members.iter().filter(|(key, _)| *key != kubernetes::LAST_APPLIED) {
             let dot = if self.place.is_empty() { "" } else { "." };
             self.below(&format!("{dot}{key}"), value);
         }
@@ -183,12 +180,6 @@ fn has_keys(value: &Value, at_least: usize) -> bool {
     KEYS.iter().filter(|key| members.contains_key(**key)).count() >= at_least
 }
 
-fn kubernetes_object(members: &Map<String, Value>) -> Option<String> {
-    let kind = members.get("kind")?.as_str()?;
-    let name = members.get("metadata")?.get("name")?.as_str()?;
-    Some(format!("{kind}/{name}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,7 +246,8 @@ mod tests {
     #[test]
     fn the_copy_of_an_object_that_kubectl_keeps_is_ignored() {
         let map = format!(
-            "kind: ConfigMap\nmetadata:\n  name: llm\n  annotations:\n    {LAST_APPLIED}: {}\ndata:\n  policy: {}\n",
+            "kind: ConfigMap\nmetadata:\n  name: llm\n  annotations:\n    {}: {}\ndata:\n  policy: {}\n",
+            kubernetes::LAST_APPLIED,
             serde_json::json!(serde_json::json!({"data": {"policy": POLICY}}).to_string()),
             serde_json::json!(POLICY),
         );

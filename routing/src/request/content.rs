@@ -7,7 +7,7 @@ use std::mem;
 use memchr::memchr;
 
 use super::error::BodyError;
-use super::key::lower_case;
+use super::key::in_any_case;
 use crate::json::{RawString, Scanner, SyntaxError};
 
 /// The content of a turn.
@@ -242,13 +242,9 @@ impl<'a> Parts<'a> {
         depth: u32,
     ) -> Result<(), SyntaxError> {
         part.has_members = true;
-        if self.read_known(part, key, scanner, depth)? {
-            return Ok(());
-        }
-        match lower_case(key) {
-            Some(key) if self.read_known(part, &key, scanner, depth)? => {}
+        if !in_any_case(key, |key| self.read_known(part, key, scanner, depth))? {
             // What tools are given and give back, and what only an LLM knows.
-            _ => self.count_raw(scanner).map(drop)?,
+            self.count_raw(scanner)?;
         }
         Ok(())
     }
@@ -263,7 +259,7 @@ impl<'a> Parts<'a> {
     ) -> Result<bool, SyntaxError> {
         let first = scanner.peek();
         match key {
-            // Servers such as vLLM take a refusal or a thought for text, whoever wrote it.
+            // Servers such as vLLM take a refusal or a thought for text, in any role.
             b"text" | b"refusal" | b"thinking" if first == Some(b'"') => {
                 let text = scanner.string()?;
                 part.has_text = true;

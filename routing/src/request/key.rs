@@ -26,6 +26,18 @@ pub(super) fn lower_case(key: &[u8]) -> Option<Vec<u8>> {
     Some(lower.into_bytes())
 }
 
+/// Reads a member by its key as written or, if that is not a known one, in lower case. `read` returns whether it knows a key; so
+/// does this.
+///
+/// # Errors
+/// Those of `read`.
+pub(super) fn in_any_case<E>(key: &[u8], mut read: impl FnMut(&[u8]) -> Result<bool, E>) -> Result<bool, E> {
+    if read(key)? {
+        return Ok(true);
+    }
+    lower_case(key).map_or(Ok(false), |key| read(&key))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

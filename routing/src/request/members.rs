@@ -1,6 +1,5 @@
 //! The members of a body that change before an LLM gets it.
 
-use std::mem;
 use std::ops::Range;
 
 use crate::json::Key;
@@ -56,9 +55,9 @@ impl<const FIELDS: usize> Members<FIELDS> {
     }
 
     /// The members that change, after the last key.
-    pub(super) fn finish(&mut self) -> Changed {
+    pub(super) fn finish(mut self) -> Changed {
         self.settle();
-        Changed { model: self.model.take(), unwanted: mem::take(&mut self.unwanted) }
+        Changed { model: self.model, unwanted: self.unwanted }
     }
 
     fn settle(&mut self) {

@@ -2,11 +2,11 @@
 //!
 //! Only formats that no LLM accepts are errors.
 
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr_iter, memmem};
 
 use super::content::{Content, Part, Parts};
 use super::error::BodyError;
-use super::key::lower_case;
+use super::key::in_any_case;
 use crate::json::{RawString, Scanner, SyntaxError};
 use crate::rewrite::is_same_but_for_case;
 
@@ -145,7 +145,7 @@ impl<'a> List<'a> {
         if tokens > 0 {
             turns.push(Turn::unread(Role::User, tokens.saturating_mul(BYTES_PER_TOKEN)));
         }
-        Input { turns, prompts: prompts.max(1) }
+        Input { turns, prompts }
     }
 }
 
@@ -160,13 +160,17 @@ fn token_numbers(scanner: &mut Scanner<'_>) -> Result<Option<usize>, SyntaxError
         return Ok(None);
     }
     *scanner = ahead;
-    Ok(Some(tokens_of(raw)))
+    Ok(Some(numbers(raw)))
 }
 
 /// The tokens of a number, or of a list of numbers.
 fn tokens_of(raw: &[u8]) -> usize {
-    let numbers = raw.split(|byte| *byte == b',').count();
+    let numbers = numbers(raw);
     if has_strings(raw) { numbers.max(raw.len().div_ceil(BYTES_PER_TOKEN)) } else { numbers }
+}
+
+fn numbers(raw: &[u8]) -> usize {
+    memchr_iter(b',', raw).count() + 1
 }
 
 fn has_strings(raw: &[u8]) -> bool {
@@ -201,12 +205,8 @@ impl<'a> Message<'a> {
     }
 
     fn read_member(&mut self, key: &[u8], scanner: &mut Scanner<'a>) -> Result<(), BodyError> {
-        if self.read_known(key, scanner)? {
-            return Ok(());
-        }
-        match lower_case(key) {
-            Some(key) if self.read_known(&key, scanner)? => {}
-            _ => self.rest.read_member(&mut self.item, key, scanner, 0)?,
+        if !in_any_case(key, |key| self.read_known(key, scanner))? {
+            self.rest.read_member(&mut self.item, key, scanner, 0)?;
         }
         Ok(())
     }

@@ -137,11 +137,15 @@ impl Router {
         trace: &mut Trace<'_>,
     ) -> Result<Vec<OpenRule>, Rejection> {
         let mut open = Vec::new();
-        let is_unreadable = self.config.sidecar.on_failure == OnFailure::Reject && request.is_unreadable();
+        let fails_closed = self.config.sidecar.on_failure == OnFailure::Reject;
         for (index, rule) in
             self.config.rules.iter().enumerate().filter(|(_, rule)| rule.always || is_default)
         {
-            if is_unreadable && is_guard(rule) && rule.when.matches_without_text(input).is_none() {
+            if fails_closed
+                && is_guard(rule)
+                && request.is_unreadable()
+                && rule.when.matches_without_text(input).is_none()
+            {
                 return Err(Rejection::unreadable_prompt(request.endpoint.prompt_field()));
             }
             let when = match rule.when.reduce(input) {

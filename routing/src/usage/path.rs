@@ -117,7 +117,7 @@ impl Path {
         matches!(self.steps(), [Member(Usage)] | [Member(Response | Message), Member(Usage)])
     }
 
-    /// Whether this is a usage that counts only if there is no other: of Moonshot's choices, of Groq's last chunk, or
+    /// Whether this is a usage that counts only without OpenAI's own: of Moonshot's choices, of Groq's last chunk, or
     /// llama.cpp's timings.
     pub(super) fn is_other_usage(&self) -> bool {
         matches!(

@@ -67,12 +67,14 @@ impl Service {
         let settings = if is_ours { request::as_sent() } else { request::as_written() };
         let mut request = ClassifyRequest::from_parts(metadata, body)
             .map_err(|error| (Outcome::InvalidRequest, Status::invalid_argument(error.to_string())))?;
-        let unclassifiable = || Ok((Outcome::Unclassifiable, Verdict::Unchanged.into()));
-        let Some(endpoint) = endpoint else { return unclassifiable() };
-        let turn = large_bodies.turn(request.body.len()).await.ok_or_else(too_many_large_bodies)?;
-        let text = request::text(endpoint, &request.body, &settings);
-        drop(turn);
-        let Some(text) = text else { return unclassifiable() };
+        let text = match endpoint {
+            Some(endpoint) => {
+                let _turn = large_bodies.turn(request.body.len()).await.ok_or_else(too_many_large_bodies)?;
+                request::text(endpoint, &request.body, &settings)
+            }
+            None => None,
+        };
+        let Some(text) = text else { return Ok((Outcome::Unclassifiable, Verdict::Unchanged.into())) };
         let version = request.version.to_respond();
         let policy = request.policy.take();
         let prediction = self.predict(text.as_prompt(), request, deadline).await?;

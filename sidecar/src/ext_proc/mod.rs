@@ -93,7 +93,6 @@ struct Call {
     /// The policy at the call's start.
     router: Option<Arc<PolicyRouter>>,
     metrics: Arc<Metrics>,
-    assumed_body_mode: AssumedBodyMode,
     messages: Streaming<ProcessingRequest>,
     /// Responses that are not sent yet.
     answers: VecDeque<ProcessingResponse>,
@@ -139,7 +138,6 @@ impl ExternalProcessor for ReloadableService {
             service: self.clone(),
             router: service.router.clone(),
             metrics: Arc::clone(&service.metrics),
-            assumed_body_mode: service.assumed_body_mode,
             deadline: deadline::from_metadata(request.metadata()),
             body_deadline: Instant::now().checked_add(service.body_timeout),
             messages: request.into_inner(),
@@ -207,7 +205,8 @@ impl Call {
         };
         match request {
             Request::RequestHeaders(headers) => {
-                let modes = BodyModes::new(protocol_config.as_ref(), self.assumed_body_mode)?;
+                let modes =
+                    BodyModes::new(protocol_config.as_ref(), self.service.current().assumed_body_mode)?;
                 if modes.is_blocked_by_response() {
                     warn_of_response_mode();
                 }

@@ -106,8 +106,8 @@ impl PromptText {
     }
 }
 
-/// The prompt of a request's body: the last user message, or the available text if there is no such message,
-/// and up to two earlier user messages as context. None if there is no text.
+/// The prompt of a request's body: the last user message, or else the available text,
+/// and up to two earlier user messages as context. None if the body has no text.
 ///
 /// The system prompt is left out, since it says little about the current request. In measurements, a system
 /// prompt of 50 words after each message costs 30 points of accuracy, or 8 points if only the message's own

@@ -1,8 +1,8 @@
 //! Replaces policy and model while requests are in progress.
 //!
-//! A new version is loaded and warmed beside the old one and then replaces it at once
-//! ([`ReloadableService`]). Requests that started with the old version finish with it; then its engine ends,
-//! too. A version that cannot be loaded changes nothing.
+//! A new version is loaded and warmed beside the old one and then replaces it at once ([`ReloadableService`]).
+//! Requests that have arrived keep the old policy. Classifications in progress finish with the old model; then its
+//! engine ends, too. A version that cannot be loaded changes nothing.
 
 use std::future;
 use std::path::Path;

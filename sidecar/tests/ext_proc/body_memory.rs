@@ -3,13 +3,13 @@
 use llm_router_proto::envoy::service::ext_proc::v3::{
     HttpHeaders, ProcessingResponse, processing_request::Request, processing_response::Response,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tonic::Code;
 
 use super::routing::policy;
 use super::{
     BODY_MEMORY, CHAT, PROMPT, begun, body, body_answer, exchange, gated, message, metric, next,
-    open as open_stream, request_headers, serve, serve_with, serve_within, set_headers,
+    open as open_stream, rejection, request_headers, serve, serve_with, serve_within, set_headers,
 };
 
 /// A body so large that eight of them exceed the memory limit.
@@ -66,10 +66,7 @@ async fn a_routed_request_gets_a_response_when_there_is_no_memory_left() {
         if mode == "shadow" {
             assert_eq!(body_answer(&answer).body_mutation, None, "{answer:?}");
         } else {
-            let Some(Response::ImmediateResponse(answer)) = &answer.response else { panic!("{answer:?}") };
-            let json: Value = serde_json::from_slice(&answer.body).unwrap();
-            let status = answer.status.as_ref().unwrap().code;
-            assert_eq!((status, &json["error"]["code"]), (503, &json!("router_overloaded")));
+            assert_eq!(rejection(&answer), (503, json!("router_overloaded")));
         }
         metric(&running.metrics, r#"requests_total{outcome="overloaded"} 1"#).await;
         for _ in &held {
@@ -94,13 +91,8 @@ async fn a_request_whose_headers_find_no_memory_gets_a_response() {
     let value = "x".repeat(BODY_MEMORY / 8);
     let headers = request_headers(&[(":method", "POST"), (":path", CHAT), ("x-large", &value)]);
     let answers = exchange(running.client.clone(), vec![headers]).await.unwrap();
-    let [ProcessingResponse { response: Some(Response::ImmediateResponse(answer)), .. }] = answers.as_slice()
-    else {
-        panic!("{answers:?}")
-    };
-    let json: Value = serde_json::from_slice(&answer.body).unwrap();
-    let status = answer.status.as_ref().unwrap().code;
-    assert_eq!((status, &json["error"]["code"]), (503, &json!("router_overloaded")));
+    let [answer] = answers.as_slice() else { panic!("{answers:?}") };
+    assert_eq!(rejection(answer), (503, json!("router_overloaded")));
     for _ in &held {
         open.send(()).unwrap();
     }

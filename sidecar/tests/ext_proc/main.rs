@@ -38,6 +38,7 @@ use llm_router_sidecar::ext_proc::{AssumedBodyMode, PolicyRouter, ReloadableServ
 use llm_router_sidecar::serve::listener;
 use llm_router_sidecar::telemetry::metrics::Metrics;
 use llm_router_test_support::time::{TIMEOUT, poll, within};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -234,6 +235,16 @@ fn body_answer(answer: &ProcessingResponse) -> &CommonResponse {
         Some(processing_response::Response::RequestBody(body)) => body.response.as_ref().unwrap(),
         other => panic!("{other:?}"),
     }
+}
+
+/// The status and the error code of a response that Envoy sends to the client.
+#[track_caller]
+fn rejection(answer: &ProcessingResponse) -> (u32, Value) {
+    let Some(processing_response::Response::ImmediateResponse(response)) = &answer.response else {
+        panic!("{answer:?}")
+    };
+    let error: Value = serde_json::from_slice(&response.body).unwrap();
+    (response.status.as_ref().unwrap().code, error["error"]["code"].clone())
 }
 
 fn set_headers(answer: &ProcessingResponse) -> BTreeMap<String, String> {

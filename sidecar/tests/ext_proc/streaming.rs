@@ -18,7 +18,7 @@ use super::failing::Failing;
 use super::routing::policy;
 use super::{
     BODY_MEMORY, CHAT, PROMPT, Running, Sure, begun, exchange, gated, headers, message, metric, next,
-    request_headers, serve, serve_with, service,
+    rejection, request_headers, serve, serve_with, service,
 };
 
 const DUPLEX: ProtocolConfiguration = in_mode(BodySendMode::FullDuplexStreamed, false);
@@ -154,9 +154,7 @@ async fn a_body_of_too_many_chunks_is_rejected_before_it_has_ended() {
         messages.unbounded_send(chunk(b"", false)).unwrap();
     }
     let answer = next(&mut answers).await.unwrap().unwrap();
-    let Some(Response::ImmediateResponse(response)) = answer.response else { panic!("{answer:?}") };
-    let error: Value = serde_json::from_slice(&response.body).unwrap();
-    assert_eq!((response.status.unwrap().code, &error["error"]["code"]), (413, &json!("request_too_large")));
+    assert_eq!(rejection(&answer), (413, json!("request_too_large")));
     metric(&running.metrics, "body_bytes 0").await;
 }
 
@@ -183,10 +181,7 @@ async fn a_body_that_takes_too_long_is_rejected_even_if_it_arrives_steadily() {
     for config in [DUPLEX, STREAMED] {
         let mut answers = trickle(&running, config).await;
         let answer = next(&mut answers).await.unwrap().unwrap();
-        let Some(Response::ImmediateResponse(response)) = answer.response else { panic!("{answer:?}") };
-        assert_eq!(response.status.unwrap().code, 408);
-        let body: Value = serde_json::from_slice(&response.body).unwrap();
-        assert_eq!(body["error"]["code"], "request_timeout");
+        assert_eq!(rejection(&answer), (408, json!("request_timeout")));
         drop(answers);
         metric(&running.metrics, "body_bytes 0").await;
     }

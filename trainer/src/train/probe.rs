@@ -32,6 +32,12 @@ impl Subset {
     pub(super) fn new(task: &HeadTask, all: &LabelledFeatures, rows: &[usize]) -> Result<Self> {
         Ok(Self { features: all.select(rows)?, weights: task.source_weights(rows)?, rows: rows.to_vec() })
     }
+
+    /// Another handle on the same memory, for another thread.
+    fn shallow_clone(&self) -> Self {
+        let Self { features, weights, rows } = self;
+        Self { features: features.shallow_clone(), weights: weights.shallow_clone(), rows: rows.clone() }
+    }
 }
 
 /// Fits a head, and returns the settings that were chosen and all that were tried. The same input on the same kind of CPU
@@ -101,21 +107,32 @@ pub(super) fn fit(settings: TrialSettings, task: &HeadTask, train: &Subset) -> R
     LogisticRegression::fit(&train.features, &weights, task.outputs(), settings.l2)
 }
 
+/// The mean loss and the main metric of a head on rows.
+pub(super) fn measure(regression: &LogisticRegression, task: &HeadTask, rows: &Subset) -> Result<(f64, f64)> {
+    let logits = regression.logits(&rows.features.features)?;
+    let quality = Quality::compute(task, &logits, &rows.features.targets)?;
+    Ok((regression.log_loss(&rows.features, &rows.weights)?, quality.main_metric()))
+}
+
 fn try_settings(task: &HeadTask, all: &LabelledFeatures, choice: &Choice) -> Result<Vec<Trial>> {
+    let subset = |rows: &[usize]| Subset::new(task, all, rows);
+    let subsets = choice.trials.iter().map(|(train, validation)| Ok((subset(train)?, subset(validation)?)));
     // A tensor can be sent to another thread, but not be shared with it: each thread clones the handles, not the memory.
-    let shared = Mutex::new(all.shallow_clone());
-    let grid = TrialSettings::grid(task.kind());
-    let trial = |all: &mut LabelledFeatures, settings: TrialSettings| {
+    let shared = Mutex::new(subsets.collect::<Result<Vec<_>>>()?);
+    let handles = || {
+        let both =
+            |(train, validation): &(Subset, Subset)| (train.shallow_clone(), validation.shallow_clone());
+        shared.lock().iter().map(both).collect::<Vec<_>>()
+    };
+    let trial = |subsets: &mut Vec<(Subset, Subset)>, settings: TrialSettings| {
         let (mut log_loss, mut main_metric) = (0.0, 0.0);
-        for (train, validation) in &choice.trials {
-            let regression = fit(settings, task, &Subset::new(task, all, train)?)?;
-            let validation = Subset::new(task, all, validation)?;
-            log_loss += regression.log_loss(&validation.features, &validation.weights)?;
-            let logits = regression.logits(&validation.features.features)?;
-            main_metric += Quality::compute(task, &logits, &validation.features.targets)?.main_metric();
+        for (train, validation) in &*subsets {
+            let (loss, metric) = measure(&fit(settings, task, train)?, task, validation)?;
+            log_loss += loss;
+            main_metric += metric;
         }
-        let count = choice.trials.len() as f64;
+        let count = subsets.len() as f64;
         Ok(Trial { settings, log_loss: log_loss / count, main_metric: main_metric / count })
     };
-    grid.into_par_iter().map_init(|| shared.lock().shallow_clone(), trial).collect()
+    TrialSettings::grid(task.kind()).into_par_iter().map_init(handles, trial).collect()
 }

@@ -1,6 +1,6 @@
 // The result of a comparison of two policies.
 
-import { bar, element, table } from "./dom.js";
+import { bar, element, panel, table } from "./dom.js";
 import { beginning, count, dollars, percent, things } from "./format.js";
 
 const REJECTED = "rejected";
@@ -63,10 +63,8 @@ function renderSplit(rows) {
   const difference =
     a > 0 ? ` B costs ${dollars(Math.abs(b - a))} ${b > a ? "more" : "less"} (${percent(Math.abs(b - a), a)}).` : "";
   const unknown = costs.some(({ missing }) => missing > 0) ? " Models without a price are not in it." : "";
-  return element(
-    "section",
-    { class: "panel" },
-    element("h3", {}, "Split by model and estimated cost"),
+  return panel(
+    "Split by model and estimated cost",
     table("Requests by model, and estimated cost of all", columns, [
       ...split,
       ["Estimated cost", ...costs.map(({ known }) => dollars(known))],
@@ -111,11 +109,5 @@ function renderRows(rows) {
   };
   const filter = element("input", { type: "checkbox", onchange: ({ target }) => fill(target.checked) });
   fill(false);
-  return element(
-    "section",
-    { class: "panel" },
-    element("h3", {}, "Prompts"),
-    element("label", { class: "check" }, filter, " Only differences"),
-    holder,
-  );
+  return panel("Prompts", element("label", { class: "check" }, filter, " Only differences"), holder);
 }

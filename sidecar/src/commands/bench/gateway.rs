@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use llm_router_classifier::args::duration;
+use llm_router_classifier::args::{duration, may_be_key};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::BenchArgs;
@@ -189,8 +189,7 @@ impl BenchArgs {
 /// The key in an environment variable.
 fn key_from(variable: &str) -> Result<ApiKey> {
     let key = std::env::var(variable).ok().filter(|key| !key.trim().is_empty());
-    // What has small letters may be a key in place of a variable's name.
-    let shown = if variable.chars().any(|c| c.is_ascii_lowercase()) { "that was named" } else { variable };
+    let shown = if may_be_key(variable) { "that was named" } else { variable };
     key.map(|key| ApiKey::new(&key)).with_context(|| format!("the environment variable {shown} has no key"))
 }
 

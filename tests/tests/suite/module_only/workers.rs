@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{assert_routed, without_sidecar};
 
 const WORKERS: u32 = 4;
-/// So many that every worker gets some, each on its own connection.
+/// Enough for every worker, each on its own connection.
 const REQUESTS: usize = 64;
 
 #[tokio::test]

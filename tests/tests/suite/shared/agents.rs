@@ -18,7 +18,7 @@ use crate::support::{route_both_apis, without_sidecar};
 /// The requests of a loop.
 const STEPS: usize = 10;
 
-/// So many that both models get some of them, at equal weights.
+/// Enough for both models to get some of them, at equal weights.
 const CONVERSATIONS: usize = 24;
 
 /// Poetry goes to one of two models.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::str::FromStr;
 
 use anyhow::{Result, ensure};
+use llm_router_classifier::args::may_be_key;
 use llm_router_routing::config::Cost;
 use serde_json::{Map, Value};
 
@@ -65,9 +66,9 @@ impl KeySpec {
         Ok(())
     }
 
-    /// The name as messages may show it: in capital letters it is hardly a key.
+    /// The name as messages may show it.
     pub(super) fn shown(&self) -> &str {
-        match self.variable.chars().any(|c| c.is_ascii_lowercase()) {
+        match may_be_key(&self.variable) {
             true => "that --key-env names",
             false => &self.variable,
         }

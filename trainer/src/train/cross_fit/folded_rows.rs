@@ -6,9 +6,8 @@ use rayon::prelude::*;
 use tch::Tensor;
 
 use super::selection::{PairTrial, Selection};
-use crate::train::probe::{Subset, fit};
+use crate::train::probe::{Subset, fit, measure};
 use crate::train::progress::ProgressDisplay;
-use crate::train::quality::Quality;
 use crate::train::regression::LabelledFeatures;
 use crate::train::report::TrialSettings;
 use crate::train::task::HeadTask;
@@ -61,12 +60,9 @@ impl<'a> FoldedRows<'a> {
         let trial = |all: &mut LabelledFeatures, (pair, settings): ([usize; 2], TrialSettings)| {
             let rows = rows_in(folds, |fold| !pair.contains(&fold));
             let regression = fit(settings, task, &Subset::new(task, all, &rows)?)?;
-            let measure = |fold: usize| -> Result<(f64, f64)> {
+            let measure = |fold: usize| {
                 let rows = fold_rows.get(fold).context("no such fold")?;
-                let left_out = Subset::new(task, all, rows)?;
-                let loss = regression.log_loss(&left_out.features, &left_out.weights)?;
-                let logits = regression.logits(&left_out.features.features)?;
-                Ok((loss, Quality::compute(task, &logits, &left_out.features.targets)?.main_metric()))
+                measure(&regression, task, &Subset::new(task, all, rows)?)
             };
             let [first, second] = pair;
             let (first, second) = (measure(first)?, measure(second)?);

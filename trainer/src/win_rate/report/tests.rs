@@ -38,7 +38,7 @@ fn report(all: &[Prompt]) -> Report {
     Report::compute(subject(), &prompts(all, None), 0.95, 1).unwrap()
 }
 
-/// Ten prompts, of which the weak model fails the two with the lowest scores. Lengths are unrelated to that.
+/// Ten prompts. The weak model fails the two with the lowest scores. Lengths are unrelated to that.
 const TEN: [Prompt; 10] = [
     (0.10, 5.0, 0.0, 1.0),
     (0.15, 4.0, 0.0, 1.0),
