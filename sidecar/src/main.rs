@@ -1,5 +1,6 @@
 //! The `llm-router-sidecar` command.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -20,9 +21,13 @@ fn main() -> Result<()> {
     let logs = logs::init(cli.log_format)?;
     match cli.command {
         Command::Serve(args) => {
-            run(serve::run(*args))?;
+            let result = run(serve::run(*args));
+            if let Err(error) = &result {
+                // Whoever reads it may be gone.
+                let _ = writeln!(io::stderr(), "Error: {error:?}");
+            }
             drop(logs);
-            exit()
+            exit(i32::from(result.is_err()))
         }
         Command::Bench(args) => run(bench::run(&args)),
         Command::Health(args) => health::run(&args),
@@ -38,9 +43,9 @@ fn run(command: impl Future<Output = Result<()>>) -> Result<()> {
     result
 }
 
-/// Ends the process at once. The usual end destroys libtorch's data, which crashes threads that still load or warm a model.
+/// Ends the process at once, with this status. The usual end destroys libtorch's data, which crashes threads that still load or warm a model.
 #[allow(unsafe_code)]
-fn exit() -> ! {
+fn exit(status: i32) -> ! {
     // SAFETY: it only ends the process. The logs are written, and nothing else is buffered.
-    unsafe { libc::_exit(0) }
+    unsafe { libc::_exit(status) }
 }

@@ -57,9 +57,9 @@ impl<'a> Content<'a> {
         match scanner.peek() {
             Some(b'"') => Ok(Self::one(scanner.string()?)),
             Some(b'[' | b'{') => {
-                let mut parts = Parts::default();
-                parts.read_all(scanner, 0)?;
-                Ok(parts.content)
+                let mut content = Self::default();
+                content.read_parts(scanner, 0)?;
+                Ok(content)
             }
             Some(b'n') => {
                 scanner.skip()?;
@@ -113,21 +113,21 @@ impl<'a> Content<'a> {
 
 /// The bytes of a value that an LLM may read as text.
 pub(super) fn bytes_of(raw: &[u8]) -> usize {
-    count(raw, |parts, scanner| parts.read_all(scanner, 0))
+    count(raw, |content, scanner| content.read_parts(scanner, 0))
 }
 
 /// The same of a value that can be encoded data.
 pub(super) fn bytes_of_data(raw: &[u8]) -> usize {
-    count(raw, |parts, scanner| parts.read_data(&mut Part::default(), scanner, 0))
+    count(raw, |content, scanner| content.read_data(&mut Part::default(), scanner, 0))
 }
 
 fn count<'a>(
     raw: &'a [u8],
-    read: impl FnOnce(&mut Parts<'a>, &mut Scanner<'a>) -> Result<(), SyntaxError>,
+    read: impl FnOnce(&mut Content<'a>, &mut Scanner<'a>) -> Result<(), SyntaxError>,
 ) -> usize {
-    let mut parts = Parts::default();
-    match read(&mut parts, &mut Scanner::new(raw)) {
-        Ok(()) => parts.content.bytes(),
+    let mut content = Content::default();
+    match read(&mut content, &mut Scanner::new(raw)) {
+        Ok(()) => content.bytes(),
         // It has too many items, or is not JSON.
         Err(_) => raw.len(),
     }
@@ -177,12 +177,6 @@ fn is_data(key: &[u8]) -> bool {
     ) || is_image(key)
 }
 
-/// Collects the content of parts.
-#[derive(Default)]
-pub(super) struct Parts<'a> {
-    pub(super) content: Content<'a>,
-}
-
 /// One part, or one item of a response's input.
 #[derive(Default)]
 pub(super) struct Part {
@@ -206,9 +200,9 @@ impl Part {
     }
 }
 
-impl<'a> Parts<'a> {
-    /// Reads an array of parts, or one part. Texts of nested ones are those of tools.
-    pub(super) fn read_all(&mut self, scanner: &mut Scanner<'a>, depth: u32) -> Result<(), SyntaxError> {
+impl<'a> Content<'a> {
+    /// Adds an array of parts, or one part. Texts of nested ones are those of tools.
+    pub(super) fn read_parts(&mut self, scanner: &mut Scanner<'a>, depth: u32) -> Result<(), SyntaxError> {
         match scanner.peek() {
             _ if depth > MAX_NESTING => self.count_raw(scanner).map(drop),
             Some(b'[') => scanner.array(|scanner| self.read_part(scanner, depth)),
@@ -226,9 +220,9 @@ impl<'a> Parts<'a> {
                 let mut part = Part::default();
                 scanner.object(|scanner, key| self.read_member(&mut part, &key.name, scanner, depth))?;
                 self.end_part(&part);
-                self.content.has_unread |= depth == 0 && part.is_unread();
+                self.has_unread |= depth == 0 && part.is_unread();
             }
-            _ => self.content.has_unread |= self.count_raw(scanner)? && depth == 0,
+            _ => self.has_unread |= self.count_raw(scanner)? && depth == 0,
         }
         Ok(())
     }
@@ -270,11 +264,11 @@ impl<'a> Parts<'a> {
             b"signature" | b"encrypted_content" if first == Some(b'"') => {
                 let sealed = scanner.string()?;
                 let is_reasoning = key == b"signature" || depth == 0;
-                self.content.has_sealed_reasoning |= is_reasoning && !sealed.inner().is_empty();
+                self.has_sealed_reasoning |= is_reasoning && !sealed.inner().is_empty();
                 self.add_data(part, sealed);
             }
             // A tool result, a tool's output, and a document that is made of parts.
-            b"content" | b"output" | b"outputs" => self.read_all(scanner, depth + 1)?,
+            b"content" | b"output" | b"outputs" => self.read_parts(scanner, depth + 1)?,
             b"media_type" | b"mime_type" | b"mediatype" | b"mimetype" if first == Some(b'"') => {
                 self.read_media_type(part, scanner.string()?);
             }
@@ -287,7 +281,7 @@ impl<'a> Parts<'a> {
                 let start = scanner.position();
                 self.read_data(part, scanner, depth)?;
                 let has_images = key == b"images" || is_image(key);
-                self.content.has_images |= has_images && !is_nothing(scanner.since(start));
+                self.has_images |= has_images && !is_nothing(scanner.since(start));
             }
             _ => return Ok(false),
         }
@@ -298,13 +292,13 @@ impl<'a> Parts<'a> {
     fn count_raw(&mut self, scanner: &mut Scanner<'a>) -> Result<bool, SyntaxError> {
         let is_null = scanner.peek() == Some(b'n');
         let raw = scanner.raw()?;
-        self.content.other_bytes += if is_null { 0 } else { raw.len() };
+        self.other_bytes += if is_null { 0 } else { raw.len() };
         Ok(!is_null)
     }
 
     fn read_type(&mut self, part: &mut Part, kind: &[u8]) {
-        self.content.has_images |= is_image(kind);
-        self.content.has_sealed_reasoning |= matches!(kind, b"redacted_thinking" | b"reasoning.encrypted");
+        self.has_images |= is_image(kind);
+        self.has_sealed_reasoning |= matches!(kind, b"redacted_thinking" | b"reasoning.encrypted");
         part.is_text |= kind == b"text";
         part.is_input |= kind.starts_with(b"input_");
         part.is_tool |= kind.ends_with(b"tool_use") || kind.ends_with(b"tool_result");
@@ -312,7 +306,7 @@ impl<'a> Parts<'a> {
 
     /// Reads a media type, or a URL that holds the data itself.
     fn read_media_type(&mut self, part: &mut Part, written: RawString<'a>) {
-        self.content.has_images |= starts_with_any(written.inner(), &IMAGE_DATA);
+        self.has_images |= starts_with_any(written.inner(), &IMAGE_DATA);
         part.is_text |= starts_with_any(written.inner(), &TEXT_DATA);
     }
 
@@ -333,7 +327,7 @@ impl<'a> Parts<'a> {
             Some(b'[') if depth < MAX_NESTING && !scanner.starts_with_number() => {
                 scanner.array(|scanner| self.read_data(part, scanner, depth + 1))
             }
-            Some(b'{') => self.read_all(scanner, depth + 1),
+            Some(b'{') => self.read_parts(scanner, depth + 1),
             _ => self.count_raw(scanner).map(drop),
         }
     }
@@ -341,21 +335,21 @@ impl<'a> Parts<'a> {
     fn add_data(&mut self, part: &mut Part, data: RawString<'a>) {
         match is_encoded(data.inner()) {
             true => part.data_bytes += data.written(),
-            false => self.content.other_bytes += data.written(),
+            false => self.other_bytes += data.written(),
         }
     }
 
     /// Counts the data of a part that is text. Its type can come after the data.
     pub(super) fn end_part(&mut self, part: &Part) {
         if part.is_text {
-            self.content.other_bytes += part.data_bytes;
+            self.other_bytes += part.data_bytes;
         }
     }
 
     fn add_text(&mut self, text: RawString<'a>, depth: u32) {
-        match &mut self.content.texts {
+        match &mut self.texts {
             Texts::Several(texts) if depth == 0 => texts.push(text),
-            _ => self.content.other_bytes += text.written(),
+            _ => self.other_bytes += text.written(),
         }
     }
 }
@@ -381,5 +375,9 @@ fn is_encoded(written: &[u8]) -> bool {
 
 /// Whether a value, as written, is null or empty.
 pub(super) fn is_nothing(raw: &[u8]) -> bool {
-    matches!(raw, b"null" | b"\"\"" | b"[]" | b"{}")
+    match raw {
+        b"null" | b"\"\"" => true,
+        [b'[', inner @ .., b']'] | [b'{', inner @ .., b'}'] => inner.trim_ascii().is_empty(),
+        _ => false,
+    }
 }

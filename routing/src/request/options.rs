@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::Endpoint;
-use super::content::bytes_of;
+use super::content::{bytes_of, is_nothing};
 use crate::json::{RawString, Scanner, SyntaxError};
 use crate::requirements::{Capabilities, Capability};
 
@@ -233,14 +233,9 @@ fn member<'a>(raw: &'a [u8], name: &str) -> Option<&'a [u8]> {
     read.ok().and(found)
 }
 
-/// Whether a value, in its JSON encoding, is empty.
+/// Whether a value, in its JSON encoding, is empty or false.
 fn is_empty(raw: &[u8]) -> bool {
-    let inner = match raw {
-        b"null" | b"false" | b"\"\"" => return true,
-        [b'[', inner @ .., b']'] | [b'{', inner @ .., b'}'] => inner,
-        _ => return false,
-    };
-    inner.trim_ascii().is_empty()
+    raw == b"false" || is_nothing(raw)
 }
 
 /// A number, also in a string: servers in Python read both.

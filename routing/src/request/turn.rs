@@ -4,7 +4,7 @@
 
 use memchr::{memchr, memchr_iter, memmem};
 
-use super::content::{Content, Part, Parts};
+use super::content::{Content, Part};
 use super::error::BodyError;
 use super::key::in_any_case;
 use crate::json::{RawString, Scanner, SyntaxError};
@@ -186,7 +186,7 @@ struct Message<'a> {
     role: Option<Role>,
     content: Option<Content<'a>>,
     /// The data outside the content: tool calls, their output, reasoning.
-    rest: Parts<'a>,
+    rest: Content<'a>,
     /// The item that has this data.
     item: Part,
 }
@@ -224,16 +224,16 @@ impl<'a> Message<'a> {
             }
             b"tool_calls" | b"function_call" => {
                 let raw = scanner.raw()?;
-                let rest = &mut self.rest.content;
+                let rest = &mut self.rest;
                 rest.other_bytes += raw.len();
                 // A member with this name. In a call's arguments, which are a string, the quotes would be escaped.
                 rest.has_sealed_reasoning |= memmem::find(raw, b"\"thought_signature\"").is_some();
             }
             // As gateways pass reasoning on: OpenRouter, LiteLLM.
             b"reasoning_details" | b"thinking_blocks" => {
-                let mut reasoning = Parts::default();
-                reasoning.read_all(scanner, 0)?;
-                self.rest.content.add_without_text(&reasoning.content);
+                let mut reasoning = Content::default();
+                reasoning.read_parts(scanner, 0)?;
+                self.rest.add_without_text(&reasoning);
             }
             _ => return Ok(false),
         }
@@ -248,7 +248,7 @@ impl<'a> Message<'a> {
         }
         let name = scanner.string().map_err(|_| BodyError::Type("has a role that is not a string"))?;
         if name.inner().len() > LONGEST_ROLE {
-            self.rest.content.other_bytes += name.written();
+            self.rest.other_bytes += name.written();
         }
         if self.role != Some(Role::User) {
             self.role = Some(Role::new(name));
@@ -259,7 +259,7 @@ impl<'a> Message<'a> {
     /// Tool calls, their results and references are turns without text. A part in place of a message is the user's.
     fn into_turn(mut self) -> Turn<'a> {
         self.rest.end_part(&self.item);
-        let mut rest = self.rest.content;
+        let mut rest = self.rest;
         let is_part = self.content.is_none() && (self.item.is_input || !rest.texts().is_empty());
         let role = self.role.unwrap_or(if is_part { Role::User } else { Role::Other });
         let content = match self.content {

@@ -27,14 +27,16 @@ pub(super) struct Limit {
     part: usize,
     /// How long a connection may be idle.
     idle: Duration,
+    /// Whether a peer that sends bit by bit is idle, too, until it gets a response.
+    wants_responses: bool,
 }
 
 impl Limit {
     /// For Envoys, which need a few connections each.
-    pub(super) const GRPC: Self = Self { connections: 10_000, part: 2, idle: IDLE };
+    pub(super) const GRPC: Self = Self { connections: 10_000, part: 2, idle: IDLE, wants_responses: false };
 
     /// For operators, probes and Prometheus.
-    pub(super) const ADMIN: Self = Self { connections: 1000, part: 8, idle: IDLE };
+    pub(super) const ADMIN: Self = Self { connections: 1000, part: 8, idle: IDLE, wants_responses: true };
 
     /// The maximum number of connections, if the process may open this many files.
     fn within(self, files: Option<usize>) -> usize {
@@ -51,15 +53,14 @@ fn file_limit() -> Option<usize> {
 
 /// Accepts connections only while fewer than the limit are open. Further ones wait in the system's queue.
 pub(super) fn limited<C: Send>(
-    accepted: impl Stream<Item = io::Result<C>> + Send,
+    accepted: impl Stream<Item = C> + Send,
     limit: Limit,
-) -> impl Stream<Item = io::Result<Connection<C>>> + Send {
+) -> impl Stream<Item = Connection<C>> + Send {
     let room = Room::new(limit.within(file_limit()));
     stream::unfold((Box::pin(accepted), room), move |(mut accepted, mut room)| async move {
         let permit = room.acquire().await?;
-        let connection = accepted.next().await?;
-        let connection = connection.map(|inner| Connection::new(inner, permit, limit.idle));
-        Some((connection, (accepted, room)))
+        let inner = accepted.next().await?;
+        Some((Connection::new(inner, permit, limit), (accepted, room)))
     })
 }
 
@@ -92,30 +93,42 @@ impl Room {
 /// A connection that counts until it is dropped, and that fails once it has been idle for too long.
 pub struct Connection<C> {
     inner: C,
-    idle: Duration,
+    limit: Limit,
     last_use: Instant,
+    /// Whether something was read after the last write.
+    is_reading: bool,
     /// Wakes the reader when the connection may have been idle for too long.
     timer: Pin<Box<Sleep>>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl<C> Connection<C> {
-    fn new(inner: C, permit: OwnedSemaphorePermit, idle: Duration) -> Self {
-        Self { inner, idle, last_use: Instant::now(), timer: Box::pin(sleep(idle)), _permit: permit }
+    fn new(inner: C, permit: OwnedSemaphorePermit, limit: Limit) -> Self {
+        let timer = Box::pin(sleep(limit.idle));
+        Self { inner, limit, last_use: Instant::now(), is_reading: false, timer, _permit: permit }
     }
 
-    /// Records that something was read or written.
-    fn used<T>(&mut self, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if done.is_ready() {
+    /// Records that something was read.
+    fn has_read(&mut self) {
+        if !(self.is_reading && self.limit.wants_responses) {
             self.last_use = Instant::now();
         }
-        done
+        self.is_reading = true;
+    }
+
+    /// Records whether something was written.
+    fn written(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.last_use = Instant::now();
+            self.is_reading = false;
+        }
+        written
     }
 
     /// Fails once the connection has been idle for too long.
     fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.timer.as_mut().poll(context).is_ready() {
-            let end = self.last_use + self.idle;
+            let end = self.last_use + self.limit.idle;
             if end <= Instant::now() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
@@ -132,10 +145,12 @@ impl<C: AsyncRead + Unpin> AsyncRead for Connection<C> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let read = Pin::new(&mut this.inner).poll_read(context, buffer);
-        match this.used(read) {
+        match Pin::new(&mut this.inner).poll_read(context, buffer) {
             Poll::Pending => this.poll_idle(context),
-            read @ Poll::Ready(_) => read,
+            read @ Poll::Ready(_) => {
+                this.has_read();
+                read
+            }
         }
     }
 }
@@ -144,7 +159,7 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Connection<C> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.inner).poll_write(context, bytes);
-        this.used(written)
+        this.written(written)
     }
 
     fn poll_write_vectored(
@@ -154,7 +169,7 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Connection<C> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.inner).poll_write_vectored(context, parts);
-        this.used(written)
+        this.written(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -189,28 +204,28 @@ mod tests {
     fn connections(
         limit: Limit,
         count: usize,
-    ) -> (impl Stream<Item = io::Result<Connection<DuplexStream>>> + Send + Unpin, Vec<DuplexStream>) {
+    ) -> (impl Stream<Item = Connection<DuplexStream>> + Send + Unpin, Vec<DuplexStream>) {
         let (clients, servers): (Vec<_>, Vec<_>) = (0..count).map(|_| duplex(64)).unzip();
-        (Box::pin(limited(stream::iter(servers.into_iter().map(Ok)), limit)), clients)
+        (Box::pin(limited(stream::iter(servers), limit)), clients)
     }
 
-    const FEW: Limit = Limit { connections: 2, part: 1, idle: IDLE };
+    const FEW: Limit = Limit { connections: 2, part: 1, idle: IDLE, wants_responses: false };
 
     #[tokio::test]
     async fn connections_beyond_the_limit_wait_until_others_end() {
         let (mut connections, _clients) = connections(FEW, 3);
-        let first = connections.next().await.unwrap().unwrap();
-        let _second = connections.next().await.unwrap().unwrap();
+        let first = connections.next().await.unwrap();
+        let _second = connections.next().await.unwrap();
         assert!(connections.next().now_or_never().is_none());
         drop(first);
-        assert!(connections.next().await.unwrap().is_ok());
+        assert!(connections.next().await.is_some());
     }
 
     #[tokio::test]
     async fn an_idle_connection_fails_and_one_in_use_does_not() {
         let limit = Limit { idle: Duration::from_millis(20), ..FEW };
         let (mut connections, mut clients) = connections(limit, 1);
-        let mut connection = connections.next().await.unwrap().unwrap();
+        let mut connection = connections.next().await.unwrap();
         let start = Instant::now();
         let mut byte = [0];
         while start.elapsed() < 5 * limit.idle {
@@ -218,6 +233,32 @@ mod tests {
             connection.read_exact(&mut byte).await.unwrap();
         }
         let error = connection.read(&mut byte).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_comes_bit_by_bit_fails_and_a_series_of_requests_does_not() {
+        let limit = Limit { idle: Duration::from_millis(20), wants_responses: true, ..FEW };
+        let (mut connections, mut clients) = connections(limit, 1);
+        let mut connection = connections.next().await.unwrap();
+        let mut byte = [0];
+        let start = Instant::now();
+        while start.elapsed() < 5 * limit.idle {
+            clients[0].write_all(b"x").await.unwrap();
+            connection.read_exact(&mut byte).await.unwrap();
+            assert!(connection.read(&mut byte).now_or_never().is_none());
+            connection.write_all(b"y").await.unwrap();
+            clients[0].read_exact(&mut byte).await.unwrap();
+        }
+        let error = loop {
+            clients[0].write_all(b"x").await.unwrap();
+            connection.read_exact(&mut byte).await.unwrap();
+            if let Some(read) = connection.read(&mut byte).now_or_never() {
+                break read.unwrap_err();
+            }
+            // The timer needs the runtime.
+            tokio::task::yield_now().await;
+        };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 

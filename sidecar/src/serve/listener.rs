@@ -95,24 +95,19 @@ fn bind_unix(path: &Path, mode: u32) -> Result<Listener> {
     Ok(Listener::Unix(listener, SocketFile { path: path.to_owned(), id }))
 }
 
-/// The connections to a TCP listener, limited in number and in idle time.
+/// The connections to a TCP listener, limited in number and in idle time. None is an error: tonic would stop the server at it.
 pub fn tcp(listener: TcpListener) -> impl Stream<Item = io::Result<Connection<TcpStream>>> + Send {
-    limited_tcp(listener, Limit::GRPC)
+    limited_tcp(listener, Limit::GRPC).map(Ok)
 }
 
-/// The connections to a Unix socket, limited in number and in idle time.
+/// The connections to a Unix socket, limited in number and in idle time. None is an error, either.
 pub fn unix(listener: UnixListener) -> impl Stream<Item = io::Result<Connection<UnixStream>>> + Send {
     let accepted = stream::poll_fn(move |context| listener.poll_accept(context).map(Some));
-    limited(
-        without_failures(accepted.map(|accepted| accepted.map(|(connection, _)| connection))),
-        Limit::GRPC,
-    )
+    let connections = without_failures(accepted.map(|accepted| accepted.map(|(connection, _)| connection)));
+    limited(connections, Limit::GRPC).map(Ok)
 }
 
-fn limited_tcp(
-    listener: TcpListener,
-    limit: Limit,
-) -> impl Stream<Item = io::Result<Connection<TcpStream>>> + Send {
+fn limited_tcp(listener: TcpListener, limit: Limit) -> impl Stream<Item = Connection<TcpStream>> + Send {
     let accepted = stream::poll_fn(move |context| listener.poll_accept(context).map(Some));
     let connections = without_failures(accepted.map(|accepted| {
         let (connection, _) = accepted?;
@@ -125,7 +120,7 @@ fn limited_tcp(
 
 /// Listens for operators, with limits of its own.
 pub(super) struct AdminListener {
-    connections: BoxStream<'static, io::Result<Connection<TcpStream>>>,
+    connections: BoxStream<'static, Connection<TcpStream>>,
     address: SocketAddr,
 }
 
@@ -152,14 +147,10 @@ impl axum::serve::Listener for AdminListener {
     type Addr = ();
 
     async fn accept(&mut self) -> (Self::Io, ()) {
-        loop {
-            match self.connections.next().await {
-                Some(Ok(connection)) => return (connection, ()),
-                // Failures are left out already.
-                Some(Err(_)) => {}
-                // Never: the stream does not end.
-                None => future::pending().await,
-            }
+        match self.connections.next().await {
+            Some(connection) => (connection, ()),
+            // Never: the stream does not end.
+            None => future::pending().await,
         }
     }
 
@@ -168,13 +159,13 @@ impl axum::serve::Listener for AdminListener {
     }
 }
 
-/// Logs and drops the failures, because tonic stops the server at the first one.
+/// Logs and drops the failures.
 fn without_failures<C: Send>(
     accepted: impl Stream<Item = io::Result<C>> + Send,
-) -> impl Stream<Item = io::Result<C>> + Send {
+) -> impl Stream<Item = C> + Send {
     accepted.filter_map(|accepted| async {
         match accepted {
-            Ok(connection) => Some(Ok(connection)),
+            Ok(connection) => Some(connection),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
@@ -239,7 +230,7 @@ mod tests {
     #[tokio::test]
     async fn a_failure_to_accept_does_not_stop_the_server() {
         let accepted = stream::iter([Err(io::Error::other("too many open files")), Ok(1)]);
-        let connections: Vec<_> = without_failures(accepted).map(Result::unwrap).collect().await;
+        let connections: Vec<_> = without_failures(accepted).collect().await;
         assert_eq!(connections, [1]);
     }
 }

@@ -151,6 +151,15 @@ fn images_are_found_wherever_an_api_can_put_them() {
 }
 
 #[test]
+fn a_member_for_images_without_one_is_none() {
+    for nothing in ["null", "[]", "[ ]", "{\n}", "\"\""] {
+        let body = format!(r#"{{"messages": [{{"role": "user", "content": "hi", "images": {nothing}}}]}}"#);
+        let request = Request::parse(CHAT, body.as_bytes()).unwrap();
+        assert_eq!(request.needs.capabilities, Capabilities::default(), "{nothing}");
+    }
+}
+
+#[test]
 fn reasoning_that_only_its_model_reads_is_found() {
     let at = |endpoint, body: Value| {
         let body = body.to_string();
