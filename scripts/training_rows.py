@@ -94,12 +94,12 @@ WITHOUT_PERSONAL_DATA = {"domain_questions": 500, "gsm8k_train": 200}
 
 # The shares of public rows that are written in another way, and behind an unrelated message, and the shares of our own
 # prompts that are trained on in these ways, too.
-PUBLIC_DISTORTED = 0.25
-PUBLIC_SHIFTED = 0.2
-DISTORTED = 0.45
-SHIFTED = 0.25
+PUBLIC_DISTORTED = 0.3
+PUBLIC_SHIFTED = 0.3
+DISTORTED = 0.6
+SHIFTED = 0.45
 # The share of the other ways of writing that are a prompt behind a system prompt: clients do that most.
-PREAMBLES = 0.35
+PREAMBLES = 0.45
 
 # The files with prompts that models/data/public_labels.jsonl has labels for, and their fields with the prompts.
 LABELLED = {
@@ -249,7 +249,9 @@ def task_rows(data: pathlib.Path, own: pathlib.Path, rows: Rows) -> None:
         is_bare = source == "llm_scores_9models" and found.get("task") == "Open QA" and "?" not in text
         if source in WITH_OUR_TASKS and "task" in found and not is_bare:
             rows.add(source, {"lang": row.get("lang", "en"), "text": text, "label": found["task"]}, "-labelled")
-    variants(own, rows, ["task/train", "followups/train.jsonl", "agents.jsonl"], lambda row: row["label"])
+    variants(
+        own, rows, ["task/train", "followups/train.jsonl", "agents.jsonl", "pairs.jsonl"], lambda row: row["label"]
+    )
 
 
 def variants(own: pathlib.Path, rows: Rows, folders: Iterable[str], label: Callable[[dict], object]) -> None:
@@ -264,7 +266,7 @@ def variants(own: pathlib.Path, rows: Rows, folders: Iterable[str], label: Calla
             rows.add("own-distorted", row | {"text": text, "label": label(row)})
         if chance("shift" + row["text"]) < SHIFTED and not row.get("context"):
             earlier = chances.sample(others, chances.choice((1, 1, 2)))
-            if all(it["label"] != row["label"] for it in earlier):
+            if all(it["label"] != label(row) for it in earlier):
                 rows.add("own-shifted", row | {"label": label(row), "context": [it["text"] for it in earlier]})
 
 
@@ -282,6 +284,7 @@ def domain_rows(data: pathlib.Path, own: pathlib.Path, rows: Rows) -> None:
         if "domain" in found:
             rows.add(source, {"lang": row.get("lang", "en"), "text": text, "label": found["domain"]}, "-labelled")
     variants(own, rows, ["domain/train"], lambda row: row["label"])
+    variants(own, rows, ["pairs.jsonl"], lambda row: row["domain"])
 
 
 def safety_rows(data: pathlib.Path, own: pathlib.Path, rows: Rows) -> None:

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Directive;
 
 use super::log_writer::LogWriter;
 pub use super::log_writer::WrittenLogs;
@@ -24,6 +25,7 @@ pub enum LogFormat {
 /// If the thread that writes cannot be started.
 pub fn init(format: LogFormat) -> io::Result<WrittenLogs> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = without_prompts(filter)?;
     let (writer, written) = LogWriter::start(io::stderr())?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -36,4 +38,32 @@ pub fn init(format: LogFormat) -> io::Result<WrittenLogs> {
         LogFormat::Json => logs.json().init(),
     }
     Ok(written)
+}
+
+/// The crate `tokenizers` logs every letter of a prompt at the level `trace`, which `RUST_LOG=trace` would turn on.
+fn without_prompts(filter: EnvFilter) -> io::Result<EnvFilter> {
+    let directive = "tokenizers=warn".parse::<Directive>().map_err(io::Error::other)?;
+    Ok(filter.add_directive(directive))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn no_level_logs_the_letters_of_prompts() {
+        for set in ["trace", "info,tokenizers=trace"] {
+            let filter = without_prompts(EnvFilter::new(set)).unwrap();
+            let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::sink).finish();
+            tracing::subscriber::with_default(logs, || {
+                assert!(
+                    !tracing::enabled!(target: "tokenizers::tokenizer::normalizer", Level::TRACE),
+                    "{set}"
+                );
+                assert!(tracing::enabled!(target: "tokenizers::tokenizer::normalizer", Level::WARN), "{set}");
+            });
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! Unit tests of the exchange: every phase, every order of events, and a client that leaves in each phase.
 
-mod conduct;
+mod admission;
+mod decisions;
 mod leaving;
 mod orders;
+mod responses;
 
 use std::sync::Arc;
 use std::time::Duration;
