@@ -23,7 +23,7 @@ fn main() -> Result<()> {
         Command::Serve(args) => {
             let result = run(serve::run(*args));
             if let Err(error) = &result {
-                // Whoever reads it may be gone.
+                // The reader may be gone.
                 let _ = writeln!(io::stderr(), "Error: {error:?}");
             }
             drop(logs);
