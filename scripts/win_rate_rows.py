@@ -25,6 +25,11 @@ def scored(row: dict) -> dict:
     return {"text": row["text"], "score": (row["weak"] - row["strong"] + 1) / 2}
 
 
+def graded(data: pathlib.Path, name: str) -> list[dict]:
+    """The rows of a graded set, with scores."""
+    return list(map(scored, json_lines.read(data / f"winrate_{name}.jsonl")))
+
+
 def judged(data: pathlib.Path, own: pathlib.Path) -> Iterable[dict]:
     """The prompts with an estimate: the text, the score on the same scale, and the name of the file that it is from."""
     gains = {row["sha256"]: row["gain"] for row in json_lines.read(own / "win_rate/gains.jsonl")}
@@ -42,8 +47,7 @@ def main() -> None:
     """Writes the rows of the graded sets and the judged ones."""
     data, own, folder = map(pathlib.Path, sys.argv[1:])
     for name in GRADED:
-        rows = json_lines.read(data / f"winrate_{name}.jsonl")
-        json_lines.write(folder / f"{name}.jsonl", map(scored, rows))
+        json_lines.write(folder / f"{name}.jsonl", graded(data, name))
     json_lines.write(folder / "judged.jsonl", judged(data, own))
 
 
